@@ -1,0 +1,12 @@
+"""The attacks of the literature, one file each; every one is a value."""
+
+from ..inversion.attack import Attack
+from . import dlg, idlg, inverting_gradients
+
+DLG = dlg.ATTACK
+IDLG = idlg.ATTACK
+INVERTING_GRADIENTS = inverting_gradients.ATTACK
+
+ATTACKS: dict[str, Attack] = {attack.name: attack for attack in (DLG, IDLG, INVERTING_GRADIENTS)}
+
+__all__ = ["ATTACKS", "DLG", "IDLG", "INVERTING_GRADIENTS"]

@@ -1,0 +1,15 @@
+"""Improved DLG (Zhao, Mopuri & Bilen, 2020): DLG with the label of the single example read off the gradient."""
+
+from dataclasses import replace
+
+from ..inversion.labels import IDLG
+from . import dlg
+
+ATTACK = replace(
+    dlg.ATTACK,
+    name="idlg",
+    paper="arXiv:2001.02610",
+    labels=IDLG(),
+    stages=tuple(replace(stage, stop_below=1e-6) for stage in dlg.ATTACK.stages),
+    deviations=("returns the iterate with the lowest gradient distance, where the authors' code returns the last",),
+)

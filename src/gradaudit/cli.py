@@ -1,0 +1,167 @@
+"""The command line: thin over the library, and quick to say `--help` because nothing heavy is imported up here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .errors import AuditError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .execution import Results
+    from .plan import Plan
+
+app = typer.Typer(
+    name="gradaudit",
+    help="Shows what a federated-learning client gives away when it shares a gradient or a model update.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+Out = Annotated[Path | None, typer.Option("--out", help="Folder for results.jsonl, report.html and images/.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output, nothing else.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser at the end.")]
+
+
+@app.command()
+def demo(
+    out: Out = None,
+    seed: Annotated[int, typer.Option(help="Which photographs, which network, which start.")] = 0,
+    as_json: AsJson = False,
+    open_page: Open = False,
+) -> None:
+    """Recover four photographs from one shared gradient, then try the same against a defense (under a minute).
+
+    Nothing is downloaded: the photographs lie in the packages that gradaudit needs anyway.
+    """
+    from . import demo as builtin
+    from .plan import make_plan
+
+    configs = builtin.demo_configs(seed)
+    plans = [make_plan(config, Path.cwd(), number=number) for number, config in enumerate(configs)]
+    _audit(plans, out or Path("runs") / f"demo-{seed}", builtin.TITLE, as_json, open_page)
+
+
+@app.command()
+def audit(
+    config: Annotated[Path, typer.Argument(metavar="AUDIT.YAML", help="What to audit; docs/audit-file.md has every key.")],
+    out: Out = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one key, such as attacks.0.stages.0.steps=2000."),
+    ] = None,
+    as_json: AsJson = False,
+    open_page: Open = False,
+) -> None:
+    """Run the audit that a file describes: share an update, attack it, score what came back, write the page.
+
+    Running it again into the same folder goes on where it stopped. Exit code 0: the audit ran to its end, whatever
+    leaked. 2: an error, in one line. 130: interrupted; what was finished is kept.
+    """
+    from .config import read_config
+    from .plan import make_plan
+
+    plan = make_plan(read_config(config, changes or []), config.resolve().parent)
+    _audit([plan], out or Path("runs") / config.stem, f"Audit of {config.name}", as_json, open_page)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    open_page: Open = False,
+) -> None:
+    """Write the page of a run again."""
+    from . import report as page
+    from .execution import read_findings, read_run
+
+    path = page.write(read_findings(folder), read_run(folder), folder)
+    typer.echo(f"Page: {path}")
+    _open(path, open_page)
+
+
+def _audit(plans: Sequence[Plan], out: Path, title: str, as_json: bool, open_page: bool) -> None:
+    from . import report as page
+    from .execution import Results, describe_run, run
+    from .progress import TerminalListener
+
+    errors = Console(stderr=True)
+    results = Results(out, describe_run(plans, title))
+    if results.findings:
+        errors.print(f"{len(results.findings)} of {results.run.planned} cases are done already.", highlight=False)
+    try:
+        with TerminalListener(errors) as listener:
+            run(plans, results, listener)
+    except KeyboardInterrupt:
+        kept = f"{len(results.findings)} of {results.run.planned} cases are kept in {out}"
+        raise AuditInterrupted(f"interrupted: {kept}. The same command goes on from there.") from None
+    finally:
+        path = page.write(results.findings, results.run, out)
+    if as_json:
+        typer.echo(json.dumps({"findings": [finding.to_json() for finding in results.findings]}, allow_nan=False))
+    else:
+        _summary(results)
+        typer.echo(f"Page: {path.resolve()}")
+    _open(path, open_page)
+
+
+class AuditInterrupted(Exception):  # noqa: N818
+    """Ctrl-C, with what was kept."""
+
+
+def _summary(results: Results) -> None:
+    table = Table("client", "attack", "batch", "PSNR", "control", "gain", "identified", "labels", "seconds", box=None)
+    for finding in results.findings:
+        rank = finding.scores.rank
+        identified = f"{sum(r == 1 for r in rank.per_example)}/{len(rank.per_example)}" if rank else "n/a"
+        labels = "granted" if finding.labels_granted else _percent(finding.label_accuracy)
+        table.add_row(
+            finding.client,
+            finding.attack,
+            str(finding.repeat + 1),
+            f"{finding.scores.psnr.mean:.1f} dB",
+            f"{finding.control.psnr.mean:.1f} dB",
+            f"{finding.psnr_gain:+.1f} dB",
+            identified,
+            labels,
+            f"{finding.seconds:.1f}",
+        )
+    Console().print(table)
+
+
+def _percent(fraction: float | None) -> str:
+    return "n/a" if fraction is None else f"{fraction:.0%}"
+
+
+def _open(path: Path, wanted: bool) -> None:
+    if wanted:
+        typer.launch(str(path.resolve()))
+
+
+def main() -> None:
+    """Entry point of the `gradaudit` command."""
+    from . import listings
+
+    listings.add_to(app)
+    try:
+        app()
+    except AuditError as error:
+        sys.exit(_say(f"error: {error}", 2))
+    except AuditInterrupted as stop:
+        sys.exit(_say(str(stop), 130))
+    except KeyboardInterrupt:
+        sys.exit(_say("interrupted.", 130))
+
+
+def _say(message: str, code: int) -> int:
+    typer.echo(" ".join(message.split()), err=True)
+    return code

@@ -1,0 +1,6 @@
+"""Running the cases of an audit, and keeping what they gave."""
+
+from .results import Results, difference, read_findings, read_run
+from .serial import Listener, describe_run, run
+
+__all__ = ["Listener", "Results", "describe_run", "difference", "read_findings", "read_run", "run"]

@@ -1,0 +1,124 @@
+"""Results on disk: one JSON line per finding, appended as each ends, so that a run can stop and go on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..errors import AuditError
+from ..finding import Finding, Run
+
+RUN, RESULTS = "run.json", "results.jsonl"
+
+
+class Results:
+    """The findings of one run in one folder.
+
+    Args:
+        folder: Made where it is missing.
+        run: What the run is; a folder that holds another one is refused.
+
+    Raises:
+        AuditError: The folder belongs to another configuration (the difference is named), or cannot be used.
+    """
+
+    def __init__(self, folder: Path, run: Run) -> None:
+        self.folder, self.run = folder, run
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise AuditError(f"--out {folder}: cannot be made: {error.strerror}.") from error
+        self.findings = self._resume() if (folder / RUN).exists() or (folder / RESULTS).exists() else []
+        write_whole(folder / RUN, json.dumps(asdict(run), indent=1, default=str))
+
+    @property
+    def done(self) -> set[str]:
+        """Keys of the cases that are finished."""
+        return {finding.case for finding in self.findings}
+
+    def append(self, finding: Finding) -> None:
+        """Write one finding so that it survives whatever comes next."""
+        with (self.folder / RESULTS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(finding.to_json(), allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.findings.append(finding)
+
+    def _resume(self) -> list[Finding]:
+        before = read_run(self.folder)
+        changed = difference(before.identity, json.loads(json.dumps(self.run.identity, default=str)))
+        if changed:
+            raise AuditError(
+                f"--out {self.folder}: holds results of another configuration: {changed}. Take another folder, or delete it."
+            )
+        return read_findings(self.folder, mend=True)
+
+
+def read_run(folder: Path) -> Run:
+    """What the run in `folder` is; raises `AuditError` where there is none."""
+    try:
+        return Run(**json.loads((folder / RUN).read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise AuditError(f"{folder}: holds no {RUN}, so no run of gradaudit.") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise AuditError(f"{folder / RUN}: cannot be read: {error}.") from error
+
+
+def read_findings(folder: Path, *, mend: bool = False) -> list[Finding]:
+    """The whole findings in `folder`. An incomplete last line is left out, and with `mend` cut off the file.
+
+    Raises:
+        AuditError: A line before the last is broken.
+    """
+    path = folder / RESULTS
+    if not path.exists():
+        return []
+    raw = path.read_bytes()
+    lines = raw.split(b"\n")
+    findings: list[Finding] = []
+    kept = 0
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        last = not any(rest.strip() for rest in lines[number:])
+        finding = _parse(line)
+        if finding is None or (last and not raw.endswith(b"\n")):
+            if last:
+                break
+            raise AuditError(f"{path}, line {number}: is no finding. Restore it, or delete the folder and run again.")
+        findings.append(finding)
+        kept = sum(len(entry) + 1 for entry in lines[:number])
+    if mend and kept < len(raw):
+        with path.open("r+b") as file:
+            file.truncate(kept)
+    return findings
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What changed between two identities, at most four entries of it."""
+    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    shown = [f"{key} was {_short(before.get(key))}, is {_short(now.get(key))}" for key in keys[:4]]
+    return "; ".join(shown) + (f"; and {len(keys) - 4} more" if len(keys) > 4 else "")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is never seen half."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _parse(line: bytes) -> Finding | None:
+    try:
+        return Finding.from_json(json.loads(line))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,15 @@
+"""The parts of gradient inversion and the one loop that runs them. Blind: nothing here can see private data."""
+
+from . import gradient_transforms, labels, match, objectives, optimisers, parametrisations, priors
+from .attack import Stage, Term
+
+
+def part_names() -> dict[str, type]:
+    """Every constructor that an attack's `repr` may hold, by name: `eval(repr(attack), part_names()) == attack`."""
+    rooms = (objectives, priors, parametrisations, gradient_transforms, labels)
+    parts = {name: getattr(room, name) for room in rooms for name in room.__all__ if not name.isupper() or name in _UPPER}
+    own = {cls.__name__: cls for cls in (match.GradientMatching, Stage, Term, optimisers.Adam, optimisers.LBFGS)}
+    return {**parts, **own}
+
+
+_UPPER = {"L1", "L2", "IDLG"}  # classes with an upper-case name, unlike the tables beside them

@@ -1,0 +1,231 @@
+"""What an attack is, and the parts it is made of.
+
+A part is a frozen dataclass: its fields are the paper's hyper-parameters, `needs` the facts it must be told. State
+lives only in what `bind`, `infer` and `start` return, so one attack can be run many times, printed and compared.
+`S` is the number of seeds: guesses of the whole batch that are optimised together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from ..errors import AttackFailed, MissingKnowledge
+from ..types import Knowledge, Observation, Reconstruction, Tensors
+from .optimisers import LBFGS, Adam
+
+Watch = Callable[[int, int, float], None]
+"""Called now and then with (steps done, steps of the whole attack, value of the objective)."""
+
+
+@runtime_checkable
+class Attack(Protocol):
+    """Anything that turns an observation into a reconstruction and says what it needs for it."""
+
+    @property
+    def name(self) -> str:
+        """As in the literature, in lower case with hyphens."""
+        ...
+
+    @property
+    def needs(self) -> Knowledge:
+        """The facts without which it refuses to run."""
+        ...
+
+    def __call__(self, seen: Observation, *, seed: int = 0, watch: Watch | None = None) -> Reconstruction:
+        """Run the attack."""
+        ...
+
+
+class Progress(NamedTuple):
+    """Where a stage stands.
+
+    Args:
+        step: From 0.
+        steps: Of the stage.
+        candidates: `[S, B, C, H, W]`, all seeds as they stand, detached: what group consistency compares with.
+    """
+
+    step: int
+    steps: int
+    candidates: Tensor | None = None
+
+    @property
+    def fraction(self) -> float:
+        """In [0, 1]."""
+        return self.step / self.steps
+
+
+@dataclass(frozen=True)
+class Part:
+    """A building block; `needs` are the facts it must be told."""
+
+    needs: ClassVar[Knowledge] = Knowledge.NOTHING
+
+    def bind(self, seen: Observation) -> Callable[..., Any]:
+        """The function used during one run, on the run's private copy of the model. Stateless parts are their own."""
+        return self  # type: ignore[return-value]
+
+
+class Objective(Part):
+    """`(candidate, observed, at) -> scalar`: how far the candidate's update is from the observed one; 0 at the truth.
+
+    `varies` says that the function changes over the run, so that its values at two steps must not be compared.
+    """
+
+    varies: ClassVar[bool] = False
+
+    def __call__(self, candidate: Tensors, observed: Tensors, at: Progress) -> Tensor:
+        """The distance."""
+        ...
+
+
+class Prior(Part):
+    """`(inputs [B, C, H, W] normalised, at) -> scalar`, for one seed. Its weight and window belong to the attack."""
+
+    def __call__(self, inputs: Tensor, at: Progress) -> Tensor:
+        """The penalty."""
+        ...
+
+
+class GradientTransform(Part):
+    """`(gradient, at) -> gradient`, applied to every variable of the parametrisation before the optimiser sees it."""
+
+    def __call__(self, gradient: Tensor, at: Progress) -> Tensor:
+        """The changed gradient, in the same shape `[S, B, ...]`."""
+        ...
+
+
+@dataclass
+class Labels:
+    """Labels during a run.
+
+    Args:
+        values: `[B]` integers, or `[S, B, K]` logits where they are optimised together with the inputs.
+        granted: They were handed to the adversary.
+    """
+
+    values: Tensor
+    granted: bool = False
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the loop optimises them."""
+        return self.values.is_floating_point()
+
+    def of(self, seed: int) -> Tensor:
+        """What the loop differentiates: `[B]` integers or `[B, K]` logits."""
+        return self.values[seed] if self.trainable else self.values
+
+    @staticmethod
+    def target(values: Tensor) -> Tensor:
+        """What the loss takes: integers as they are, logits as probabilities."""
+        return values.softmax(-1) if values.is_floating_point() else values
+
+    def decide(self, seed: int) -> Tensor:
+        """`[B]` integers."""
+        return self.of(seed).argmax(-1) if self.trainable else self.values
+
+
+class LabelInference(Part):
+    """`infer(seen, seeds) -> Labels`. `infers` is false for the part that is handed the labels."""
+
+    infers: ClassVar[bool] = True
+
+    def infer(self, seen: Observation, seeds: int) -> Labels:
+        """Read the labels off the observation; raises `AttackFailed` where it cannot."""
+        ...
+
+
+class Candidate:
+    """The guess of one stage: named leaf variables, each with a leading seeds axis `[S, ...]`."""
+
+    variables: dict[str, Tensor]
+
+    def decode(self) -> Tensor:
+        """`[S, B, C, H, W]`, normalised, with the graph to the variables."""
+        ...
+
+    def project(self) -> None:
+        """Put the variables back into their feasible set, in place; called without gradients after each step."""
+
+
+class Parametrisation(Part):
+    """`start(seen, seeds, previous) -> Candidate`: what is optimised, and how it becomes inputs."""
+
+    def start(self, seen: Observation, seeds: int, previous: Candidate | None) -> Candidate:
+        """The first candidate of a stage; `previous` is the best one of the stage before."""
+        ...
+
+
+@dataclass(frozen=True)
+class Term:
+    """A prior with its weight, and the part of the run in which it acts.
+
+    Args:
+        prior: What is penalised.
+        weight: Factor of the penalty beside the objective.
+        start: Fraction of the stage at which it begins to act.
+        stop: Fraction of the stage at which it ends; 1 acts to the end.
+    """
+
+    prior: Prior
+    weight: float
+    start: float = 0.0
+    stop: float = 1.0
+
+    def acts(self, at: Progress) -> bool:
+        """Whether the prior counts at this step."""
+        return self.start * at.steps <= at.step and (at.step < self.stop * at.steps or self.stop >= 1)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One optimisation; a later stage starts from the best candidate of the one before.
+
+    Args:
+        parametrisation: What is optimised.
+        optimiser: Adam or L-BFGS, with its schedule.
+        steps: Calls of the optimiser (an L-BFGS step holds up to `LBFGS.inner` evaluations).
+        terms: Priors with their weights.
+        gradient: Transforms, in this order.
+        stop_below: End the stage once the objective is below this value.
+    """
+
+    parametrisation: Parametrisation
+    optimiser: Adam | LBFGS
+    steps: int
+    terms: tuple[Term, ...] = ()
+    gradient: tuple[GradientTransform, ...] = ()
+    stop_below: float = 0.0
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All parts of the stage."""
+        return (self.parametrisation, *(term.prior for term in self.terms), *self.gradient)
+
+
+def require_knowledge(name: str, parts: tuple[Part, ...], granted: Knowledge) -> None:
+    """Raise `MissingKnowledge` naming the first part that needs a fact outside `granted`."""
+    for part in parts:
+        if part.needs & ~granted:
+            raise refusal(name, f"{part!r} needs", part.needs, granted)
+
+
+def refusal(name: str, who: str, needs: Knowledge, granted: Knowledge) -> MissingKnowledge:
+    """The error that says what is lacking, what is known, and what to do about it."""
+    lacking = " and ".join((needs & ~granted).names)
+    held = ", ".join(granted.names) or "nothing beyond the update"
+    return MissingKnowledge(
+        f"{name}: {who} {lacking}, but the adversary knows only {held}. Add {lacking} to knowledge, or take another attack."
+    )
+
+
+def require_batch_size(seen: Observation, part: Part) -> int:
+    """The batch size, for parts whose `needs` hold BATCH_SIZE."""
+    if seen.batch_size is None:
+        raise AttackFailed(f"{part!r} needs the batch size.")
+    return seen.batch_size

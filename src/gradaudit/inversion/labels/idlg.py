@@ -1,0 +1,44 @@
+"""iDLG: the label of a single example, read off the last layer (Zhao et al., 2020, equations 3-5)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from ...errors import AttackFailed
+from ...types import Knowledge, Observation
+from ..attack import LabelInference, Labels, require_batch_size
+from .head import Head, head_gradient
+
+
+@dataclass(frozen=True)
+class IDLG(LabelInference):
+    """For one example and one-hot cross entropy only the true class has a negative logit gradient.
+
+    With a bias that gradient is shared as it is. Without one, row k of the weight's gradient is d_k·h: where h ≥ 0 the
+    row sums carry the sign; where the rows have mixed signs, the label's row is the one whose product with every other
+    row is negative, whatever h. (The authors' code takes the row sums in every case.)
+    """
+
+    needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
+
+    def infer(self, seen: Observation, seeds: int) -> Labels:
+        """`[1]` integer. Raises `AttackFailed` for a larger batch, whose labels this rule cannot tell."""
+        batch_size = require_batch_size(seen, self)
+        if batch_size != 1:
+            raise AttackFailed(
+                f"{self!r} reads the label of one example; this update is of {batch_size}. Grant LABELS, or set batch_size 1."
+            )
+        return Labels(label_of_one(head_gradient(seen)).view(1))
+
+
+def label_of_one(head: Head) -> Tensor:
+    """The label, a scalar integer tensor."""
+    if head.bias is not None:
+        return head.bias.argmin()
+    sums = head.weight.sum(1)
+    if (head.weight >= 0).all(1).logical_or((head.weight <= 0).all(1)).all():
+        return sums.argmin()
+    rows = head.weight / head.weight.norm(dim=1, keepdim=True).clamp_min(1e-30)
+    agreement = (rows @ rows.T).fill_diagonal_(0)
+    return agreement.sum(1).argmin()

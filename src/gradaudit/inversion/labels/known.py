@@ -1,0 +1,22 @@
+"""Labels handed to the adversary: an upper bound on what it can do, and the threat model must say so."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...errors import AttackFailed
+from ...types import Knowledge, Observation
+from ..attack import LabelInference, Labels
+
+
+@dataclass(frozen=True)
+class KnownLabels(LabelInference):
+    """The granted labels, in the order of the batch."""
+
+    needs: ClassVar[Knowledge] = Knowledge.LABELS
+    infers: ClassVar[bool] = False
+
+    def infer(self, seen: Observation, seeds: int) -> Labels:
+        """`[B]` integers."""
+        if seen.labels is None:
+            raise AttackFailed(f"{self!r} was handed no labels.")
+        return Labels(seen.labels, granted=True)

@@ -1,0 +1,7 @@
+"""How a candidate's update is compared with the observed one."""
+
+from .cosine import Cosine, LayerwiseCosine
+from .euclidean import Euclidean
+from .l1 import L1
+
+__all__ = ["L1", "Cosine", "Euclidean", "LayerwiseCosine"]

@@ -1,0 +1,17 @@
+"""Squared Euclidean distance between updates (DLG; Zhu et al., 2019, equation 4)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...types import Tensors
+from ..attack import Objective, Progress
+
+
+@dataclass(frozen=True)
+class Euclidean(Objective):
+    """Σ over all tensors of ||candidate - observed||²; depends on the scale of the update."""
+
+    def __call__(self, candidate: Tensors, observed: Tensors, at: Progress) -> Tensor:
+        return torch.stack([(c - o).pow(2).sum() for c, o in zip(candidate, observed, strict=True)]).sum()

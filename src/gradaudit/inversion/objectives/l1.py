@@ -1,0 +1,17 @@
+"""Sum of absolute differences between updates (the robust choice of TAG; Deng et al., 2021)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...types import Tensors
+from ..attack import Objective, Progress
+
+
+@dataclass(frozen=True)
+class L1(Objective):
+    """Σ over all entries of |candidate - observed|; depends on the scale of the update."""
+
+    def __call__(self, candidate: Tensors, observed: Tensors, at: Progress) -> Tensor:
+        return torch.stack([(c - o).abs().sum() for c, o in zip(candidate, observed, strict=True)]).sum()

@@ -1,0 +1,128 @@
+"""Commands that list what there is, and what cannot run here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+Row = tuple[str, ...]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the listing commands."""
+    for name, (headings, rows, text) in LISTINGS.items():
+        app.command(name, help=text)(_printer(headings, rows))
+
+
+def _printer(headings: Row, rows: Callable[[], Iterable[Row]]) -> Callable[[], None]:
+    def command() -> None:
+        table = Table(*headings, box=None, pad_edge=False)
+        for row in rows():
+            table.add_row(*row)
+        Console().print(table)
+
+    return command
+
+
+def _attacks() -> Iterable[Row]:
+    from .attacks import ATTACKS
+
+    for name, attack in ATTACKS.items():
+        steps = " + ".join(str(stage.steps) for stage in getattr(attack, "stages", ()))
+        yield name, str(getattr(attack, "paper", "")), _facts(attack), f"{steps or 'closed form'}", _first_line(attack)
+
+
+def _defenses() -> Iterable[Row]:
+    from .defenses import DEFENSES
+
+    for name, cls in DEFENSES.items():
+        yield name, cls.paper, _parameters(cls), _doc(cls)
+
+
+def _priors() -> Iterable[Row]:
+    from .inversion.priors import PRIORS
+
+    return ((name, cls.__name__, _parameters(cls), _doc(cls)) for name, cls in PRIORS.items())
+
+
+def _labels() -> Iterable[Row]:
+    from .inversion.labels import LABELS
+
+    return ((name, cls.__name__, _facts(cls), _doc(cls)) for name, cls in LABELS.items())
+
+
+def _metrics() -> Iterable[Row]:
+    from .metrics import METRICS
+
+    for name, metric in METRICS.items():
+        yield name, metric.unit, "higher" if metric.higher_is_better else "lower", metric.paper, metric.meaning
+
+
+def _models() -> Iterable[Row]:
+    from .models import MODELS
+
+    for name, builder in MODELS.items():
+        yield name, _doc(builder)
+    yield "…", "and every torchvision classifier by its torchvision name"
+
+
+def _sources() -> Iterable[Row]:
+    from .datasets import SOURCES
+
+    return ((name, _parameters(cls), _doc(cls)) for name, cls in SOURCES.items())
+
+
+def _doctor() -> Iterable[Row]:
+    import torch
+
+    from .execution.serial import versions
+    from .metrics import perceptual_network
+
+    for name, version in versions().items():
+        yield name, version
+    yield "threads", str(torch.get_num_threads())
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none: attacks run on the CPU"
+    yield "GPU", gpu
+    network, reason = perceptual_network()
+    yield "LPIPS", "ready" if network is not None else f"n/a: {reason}"
+
+
+def _facts(value: Any) -> str:
+    return ", ".join(value.needs.names) or "nothing"
+
+
+def _parameters(cls: Any) -> str:
+    import dataclasses
+
+    return ", ".join(f.name for f in dataclasses.fields(cls))
+
+
+def _doc(value: Any) -> str:
+    return (value.__doc__ or "").strip().split("\n")[0]
+
+
+def _first_line(attack: Any) -> str:
+    import importlib
+
+    from .attacks import ATTACKS
+
+    for name, known in ATTACKS.items():
+        if known is attack:
+            return _doc(importlib.import_module(f".attacks.{name.replace('-', '_')}", __package__))
+    return ""
+
+
+LISTINGS: dict[str, tuple[Row, Callable[[], Iterable[Row]], str]] = {
+    "attacks": (("name", "paper", "needs", "steps", "what"), _attacks, "List the attacks, what they need and cost."),
+    "defenses": (("name", "paper", "parameters", "what"), _defenses, "List the defenses and their parameters."),
+    "priors": (("name", "part", "parameters", "what"), _priors, "List the priors that an attack may use."),
+    "labels": (("name", "part", "needs", "what"), _labels, "List the ways to labels."),
+    "metrics": (("name", "unit", "better", "paper", "what"), _metrics, "List the metrics and their conventions."),
+    "models": (("name", "what"), _models, "List the networks that have a name here."),
+    "sources": (("name", "options", "what"), _sources, "List where pictures can come from."),
+    "doctor": (("what", "here"), _doctor, "Say versions and devices, and what cannot run here and why."),
+}

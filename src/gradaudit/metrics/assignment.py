@@ -1,0 +1,33 @@
+"""Which reconstruction belongs to which private example."""
+
+from __future__ import annotations
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from .pictures import clean_pair, mean_squared_errors
+
+
+def assign(reconstruction: Tensor, truth: Tensor) -> Tensor:
+    """The one-to-one assignment of least total squared error (Crouse, 2016, doi:10.1109/TAES.2016.140952).
+
+    A gradient does not tell the order of its examples, so that all metrics are taken after this one assignment:
+    `reconstruction[assign(reconstruction, truth)]` is aligned with `truth`. Each reconstruction is used once, so
+    that copies of one picture do not stand in for the rest of the batch. Both sides are clamped to [0, 1]; a pixel of
+    the reconstruction that is NaN or infinite counts as a squared error of 1 against every example.
+
+    Args:
+        reconstruction: `[B, C, H, W]` floats, pixels, in any order.
+        truth: `[B, C, H, W]` floats, pixels.
+
+    Returns:
+        `[B]` int64: for each example of `truth` the index of its reconstruction; a permutation of 0 ... B - 1.
+
+    Raises:
+        AuditError: The shapes differ or are not four-dimensional, a side is not of floats, or the truth is not finite.
+    """
+    guess, true = clean_pair(reconstruction, truth)
+    costs = mean_squared_errors(guess, true).T  # row: example; column: reconstruction
+    _, columns = linear_sum_assignment(costs.numpy())
+    return torch.from_numpy(columns).to(torch.int64)

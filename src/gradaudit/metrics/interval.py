@@ -1,0 +1,59 @@
+"""A mean, and how far it may be trusted."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from scipy.special import stdtrit
+
+from ..errors import AuditError
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its confidence interval.
+
+    Args:
+        mean: Arithmetic mean.
+        low: Lower end, NaN for a single value.
+        high: Upper end, NaN for a single value.
+        n: Number of values.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def mean_interval(values: Iterable[float], level: float = 0.95) -> Interval:
+    """The mean and its two-sided confidence interval by Student's t (Student, 1908, doi:10.2307/2331554).
+
+    It takes the values for independent draws, so that examples of one batch, which share an update, understate the
+    uncertainty over batches; give one value per batch for that.
+
+    Args:
+        values: At least one finite number, such as one score per example; a one-dimensional tensor will do.
+        level: Probability that the interval covers the true mean, in (0, 1).
+
+    Returns:
+        The interval; one value says nothing about its spread, and then `low` and `high` are NaN.
+
+    Raises:
+        AuditError: There is no value, one is NaN or infinite, or `level` lies outside (0, 1).
+    """
+    numbers = [float(value) for value in values]
+    if not numbers:
+        raise AuditError("interval: there is no value to take the mean of.")
+    if not all(math.isfinite(number) for number in numbers):
+        raise AuditError("interval: a value is NaN or infinite; leave it out or mend its metric.")
+    if not 0 < level < 1:
+        raise AuditError(f"interval: level must lie between 0 and 1, not {level} (0.95 for 95 %).")
+    n, mean = len(numbers), statistics.fmean(numbers)
+    if n == 1:
+        return Interval(mean, math.nan, math.nan, n)
+    reach = float(stdtrit(n - 1, (1 + level) / 2)) * statistics.stdev(numbers, mean) / math.sqrt(n)
+    return Interval(mean, mean - reach, mean + reach, n)

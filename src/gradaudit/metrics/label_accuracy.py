@@ -1,0 +1,27 @@
+"""How many labels came back right."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..errors import AuditError
+
+
+def label_accuracy(guess: Tensor, truth: Tensor, order: Tensor) -> float:
+    """Fraction of examples whose assigned reconstruction carries the right label.
+
+    Args:
+        guess: `[B]` integers, labels of the reconstructions in their own order.
+        truth: `[B]` integers, labels of the private examples; B at least 1.
+        order: `[B]` integers, from `assign` on the pictures: one assignment for pictures and labels.
+
+    Returns:
+        A number in [0, 1].
+
+    Raises:
+        AuditError: The three are not of one shape `[B]`, or there is no example.
+    """
+    if not guess.shape == truth.shape == order.shape or truth.ndim != 1 or not len(truth):
+        shapes = ", ".join(str(list(values.shape)) for values in (guess, truth, order))
+        raise AuditError(f"labels: guess, truth and order must be of one shape [B], B at least 1, not {shapes}.")
+    return (guess.cpu()[order.cpu()] == truth.cpu()).double().mean().item()

@@ -1,0 +1,110 @@
+"""Learned perceptual distance (Zhang et al., 2018), with the published weights or not at all."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .pictures import clean_pair
+
+LPIPS_NEEDS = "needs grey or RGB pictures of at least 31 x 31 pixels"
+"""Why `lpips` returned `None`."""
+
+_BACKBONE = "alexnet-owt-7be5be79.pth"
+_ADDRESS = f"https://download.pytorch.org/models/{_BACKBONE}"
+_DIGEST = "7be5be79"  # the publisher puts the start of the SHA-256 into the file's name
+_SMALLEST_SIDE = 31  # AlexNet's two poolings leave nothing of a smaller picture
+
+
+def perceptual_network() -> tuple[nn.Module | None, str]:
+    """The LPIPS network v0.1 on AlexNet, if its weights lie on this machine; nothing is ever downloaded.
+
+    Needs the optional package `lpips`, which brings the linear heads, and torchvision's AlexNet weights, looked for in
+    the folder that the environment variable GRADAUDIT_ASSETS names and then in torch.hub's checkpoints folder. The
+    network is built once per process.
+
+    Returns:
+        `(network, "")` in evaluation mode on the CPU, or `(None, reason)`, where the reason says what to put where.
+    """
+    if importlib.util.find_spec("lpips") is None:  # its import takes seconds: not before the weights are found
+        return None, 'the package lpips is missing: pip install "gradaudit[perceptual]"'
+    folders = _folders()
+    found = next((folder / _BACKBONE for folder in folders if (folder / _BACKBONE).is_file()), None)
+    if found is None:
+        places = " or ".join(_shown(folder) for folder in folders)
+        hint = "" if len(folders) > 1 else ", or into a folder that GRADAUDIT_ASSETS names"
+        return None, f"weights missing: put {_BACKBONE} ({_ADDRESS}) into {places}{hint}"
+    facts = found.stat()
+    return _load(found, facts.st_size, facts.st_mtime_ns)
+
+
+@torch.no_grad()
+def lpips(network: nn.Module, reconstruction: Tensor, truth: Tensor) -> Tensor | None:
+    """Perceptual distance of each example (Zhang et al., 2018, arXiv:1801.03924, eq. 1; AlexNet, v0.1).
+
+    Both sides are clamped to [0, 1] and handed over in [-1, 1]; a grey picture is repeated over the three channels. A
+    pixel of the reconstruction that is NaN or infinite is read as mid grey.
+
+    Args:
+        network: From `perceptual_network`.
+        reconstruction: `[B, C, H, W]` floats, pixels, already aligned with `truth`.
+        truth: `[B, C, H, W]` floats, pixels.
+
+    Returns:
+        `[B]` float64, 0 for equal pictures and larger for less alike ones; `None` where a side is under 31 pixels or C
+        is neither 1 nor 3 (`LPIPS_NEEDS`).
+
+    Raises:
+        AuditError: The shapes differ or are not four-dimensional, a side is not of floats, or the truth is not finite.
+    """
+    guess, true = clean_pair(reconstruction, truth)
+    channels, *sides = guess.shape[1:]
+    if channels not in (1, 3) or min(sides) < _SMALLEST_SIDE:
+        return None
+    like = next(network.parameters())
+    left, right = (side.nan_to_num(nan=0.5).to(like).expand(-1, 3, -1, -1) * 2 - 1 for side in (guess, true))
+    return network(left, right).flatten().cpu().to(torch.float64)
+
+
+def _folders() -> list[Path]:
+    named = os.environ.get("GRADAUDIT_ASSETS")
+    return [*([Path(named).expanduser()] if named else []), Path(torch.hub.get_dir()) / "checkpoints"]
+
+
+def _shown(path: Path) -> str:
+    """The path without the user's name: reasons end up on pages that are passed on."""
+    home = Path.home()
+    return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
+
+
+@functools.cache
+def _load(backbone: Path, size: int, modified: int) -> tuple[nn.Module | None, str]:
+    """The network on the weights in `backbone`; `size` and `modified` make a replaced file be read again."""
+    with backbone.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if not digest.startswith(_DIGEST):
+        damage = f"its SHA-256 starts with {digest[: len(_DIGEST)]}, not {_DIGEST}"
+        return None, f"weights damaged: {_shown(backbone)} ({damage}); put the file of {_ADDRESS} there"
+    return _build(torch.load(backbone, map_location="cpu", weights_only=True)), ""
+
+
+def _build(alexnet: Mapping[str, Tensor]) -> nn.Module:
+    """LPIPS with its published heads on the convolutions of an AlexNet (`features.0.weight`, ...)."""
+    import lpips as package
+
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        # It asks torchvision for an AlexNet in a deprecated way, and draws random weights that we overwrite.
+        warnings.simplefilter("ignore", UserWarning)
+        network = package.LPIPS(net="alex", version="0.1", pretrained=True, pnet_rand=True, verbose=False)
+    # Its slices keep AlexNet's numbers: `slice2.3.weight` is `features.3.weight`.
+    names = network.net.state_dict().keys()
+    network.net.load_state_dict({name: alexnet[f"features.{name.partition('.')[2]}"] for name in names})
+    return network.eval().requires_grad_(False)

@@ -1,0 +1,31 @@
+"""Peak signal-to-noise ratio (Huynh-Thu and Ghanbari, 2008)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .pictures import clean_pair
+
+PSNR_CAP = 100.0
+"""In dB: what an exact match scores, so that one of them leaves the mean of a batch finite."""
+
+
+def psnr(reconstruction: Tensor, truth: Tensor) -> Tensor:
+    """`10 log10(1 / MSE)` of each example, data range 1 (Huynh-Thu and Ghanbari, 2008, doi:10.1049/el:20080522).
+
+    Both sides are clamped to [0, 1]. A pixel of the reconstruction that is NaN or infinite counts as a squared error of
+    1, the largest there is; a reconstruction of nothing else scores 0 dB.
+
+    Args:
+        reconstruction: `[B, C, H, W]` floats, pixels, already aligned with `truth`.
+        truth: `[B, C, H, W]` floats, pixels.
+
+    Returns:
+        `[B]` float64 in dB, in [0, 100]: an exact match, and all above 100 dB, is capped at 100 dB.
+
+    Raises:
+        AuditError: The shapes differ or are not four-dimensional, a side is not of floats, or the truth is not finite.
+    """
+    guess, true = clean_pair(reconstruction, truth)
+    errors = (guess - true).square().nan_to_num(nan=1.0).flatten(1).mean(1)
+    return (-10 * errors.log10()).clamp(0, PSNR_CAP)

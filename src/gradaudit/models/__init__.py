@@ -1,0 +1,68 @@
+"""The client's models: one file per architecture, all of torchvision's, and the user's own.
+
+Weights are drawn from torch's global generator and nowhere else, so seed it before building.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+from torch import nn
+
+from ..errors import AuditError
+from . import torchvision_models
+from .check import input_check
+from .cifar_resnet import resnet20, resnet32
+from .convnet import convnet_64
+from .factory import from_factory
+from .fedavg_cnn import fedavg_cnn
+from .lenet import lenet
+from .mlp import mlp
+from .weights import load_weights
+
+Builder = Callable[[int, int, int], nn.Module]
+"""`(num_classes, channels, size in pixels of the square side)` -> model."""
+
+MODELS: dict[str, Builder] = {
+    "lenet": lenet,
+    "convnet-64": convnet_64,
+    "fedavg-cnn": fedavg_cnn,
+    "mlp": mlp,
+    "resnet20": resnet20,
+    "resnet32": resnet32,
+}
+"""Name in the audit file -> builder; torchvision's names come on top (`build`)."""
+
+
+def build(name: str, *, num_classes: int, channels: int, size: int, cifar_stem: bool = False) -> nn.Module:
+    """A model with fresh weights from torch's global generator.
+
+    Args:
+        name: One of `MODELS`, or any classifier of torchvision.
+        num_classes: K, at least 1.
+        channels: Of the pictures, at least 1.
+        size: Side of the square pictures in pixels.
+        cifar_stem: For torchvision's ResNet family: start with a 3x3 convolution of stride 1 and without max-pool.
+
+    Returns:
+        `[B, channels, size, size]` -> logits `[B, K]`.
+
+    Raises:
+        AuditError: An unknown name, numbers out of range, or a model that cannot be built for them.
+    """
+    for option, value in (("num_classes", num_classes), ("channels", channels), ("size", size)):
+        if value < 1:
+            raise AuditError(f"{name}: {option} must be at least 1, got {value}.")
+    if name in torchvision_models.names():
+        return torchvision_models.torchvision_model(name, num_classes, channels, size, cifar_stem=cifar_stem)
+    if name not in MODELS:
+        near = difflib.get_close_matches(name, [*MODELS, *torchvision_models.names()])
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise AuditError(f"model: no model {name!r}.{hint} Known: {', '.join(MODELS)}, or any torchvision classifier.")
+    if cifar_stem:
+        raise AuditError(f"{name}: cifar_stem is for torchvision's resnet, resnext and wide_resnet models only.")
+    return MODELS[name](num_classes, channels, size)
+
+
+__all__ = ["MODELS", "Builder", "build", "from_factory", "input_check", "load_weights"]

@@ -1,0 +1,37 @@
+"""The convolutional network of the FedAvg paper."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..errors import AuditError
+
+
+def fedavg_cnn(num_classes: int, channels: int, size: int) -> nn.Module:
+    """The CNN of McMahan et al. (2017, section 3): two 5x5 convolutions (32, 64), each max-pooled, then 512 units.
+
+    Args:
+        num_classes: K.
+        channels: Of the pictures.
+        size: Side of the pictures in pixels, at least 4.
+
+    Returns:
+        `[B, channels, size, size]` -> logits `[B, K]`.
+
+    Raises:
+        AuditError: The pictures are smaller than the two pools.
+    """
+    if size < 4:
+        raise AuditError(f"fedavg-cnn: pictures must be at least 4 pixels wide, got {size}.")
+    return nn.Sequential(
+        nn.Conv2d(channels, 32, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(64 * (size // 2 // 2) ** 2, 512),
+        nn.ReLU(),
+        nn.Linear(512, num_classes),
+    )

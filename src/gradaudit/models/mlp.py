@@ -1,0 +1,26 @@
+"""The fully connected network of the FedAvg paper."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def mlp(num_classes: int, channels: int, size: int) -> nn.Module:
+    """The 2NN of McMahan et al. (2017, section 3): two hidden layers of 200 units with ReLU.
+
+    Args:
+        num_classes: K.
+        channels: Of the pictures.
+        size: Side of the pictures in pixels.
+
+    Returns:
+        `[B, channels, size, size]` -> logits `[B, K]`.
+    """
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(channels * size * size, 200),
+        nn.ReLU(),
+        nn.Linear(200, 200),
+        nn.ReLU(),
+        nn.Linear(200, num_classes),
+    )

@@ -1,0 +1,75 @@
+"""Any classifier of torchvision, by its name there, with fresh weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torchvision
+from torch import nn
+
+from ..errors import AuditError
+from ._causes import in_one_line
+
+
+def names() -> list[str]:
+    """Names of torchvision's classifiers, sorted."""
+    return torchvision.models.list_models(module=torchvision.models)
+
+
+def torchvision_model(name: str, num_classes: int, channels: int, size: int, *, cifar_stem: bool = False) -> nn.Module:
+    """A classifier of torchvision with fresh weights.
+
+    Args:
+        name: One of `names()`.
+        num_classes: K.
+        channels: Of the pictures; for others than 3 the first convolution is drawn anew for them.
+        size: Side of the pictures in pixels; vision transformers are built for it.
+        cifar_stem: For the ResNet family: a 3x3 convolution of stride 1 and no max-pool at the start, as is usual for
+            pictures of 32 pixels.
+
+    Returns:
+        `[B, channels, size, size]` -> logits `[B, K]`.
+
+    Raises:
+        AuditError: The family has no such stem, the first convolution cannot be changed, or torchvision refuses.
+    """
+    try:
+        model = torchvision.models.get_model(
+            name, weights=None, num_classes=num_classes, **_special_arguments(name, size)
+        )
+    except (ValueError, RuntimeError, AssertionError, ArithmeticError) as error:
+        raise AuditError(f"{name}: torchvision cannot build it for {size} pixels: {in_one_line(error)}") from error
+    if cifar_stem:
+        if not isinstance(model, torchvision.models.ResNet):
+            raise AuditError(f"{name}: cifar_stem is for torchvision's resnet, resnext and wide_resnet models only.")
+        model.maxpool = nn.Identity()
+        model.conv1 = nn.Conv2d(channels, model.conv1.out_channels, 3, padding=1, bias=False)
+        _draw(model.conv1)
+    elif channels != 3:
+        _change_first_convolution(model, name, channels)
+    return model
+
+
+def _special_arguments(name: str, size: int) -> dict[str, Any]:
+    if name in ("googlenet", "inception_v3"):
+        # Auxiliary outputs would make the training output a tuple; initialising through scipy takes a minute.
+        return {"aux_logits": False, "init_weights": False}
+    if name.startswith("vit_"):
+        return {"image_size": size}
+    if name.startswith("maxvit_"):
+        return {"input_size": (size, size)}
+    return {}
+
+
+def _change_first_convolution(model: nn.Module, name: str, channels: int) -> None:
+    first = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
+    if first is None or first.in_channels != 3 or first.groups != 1:
+        raise AuditError(f"{name}: only its three-channel form can be built; the pictures have {channels} channels.")
+    first.in_channels = channels
+    first.weight = nn.Parameter(first.weight.new_empty(first.out_channels, channels, *first.kernel_size))
+    _draw(first)
+
+
+def _draw(convolution: nn.Conv2d) -> None:
+    """He's initialisation, as most of torchvision's first layers have it; the bias stays as it is."""
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")

@@ -1,0 +1,69 @@
+"""Progress of a run on the terminal: a bar where there is one, plain lines where there is none."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from .audit import Case
+    from .finding import Finding
+    from .inversion.attack import Watch
+
+
+class TerminalListener:
+    """Shows the case, the step, the objective and the time left, on standard error.
+
+    Args:
+        console: Where to write.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
+            TextColumn("objective {task.fields[objective]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self.task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bar.stop()
+
+    def begin(self, case: Case, number: int, total: int) -> Watch:
+        """A new bar for the case; returns what moves it."""
+        from .audit import client_name
+
+        title = f"[{number}/{total}] {case.attack_name} · {client_name(case.client)} · batch {case.repeat + 1}"
+        if not self.console.is_terminal:
+            self.console.print(title, markup=False, highlight=False)
+        self.task = task = self.bar.add_task(title.replace("[", r"\["), total=None, objective="–", completed=0)
+
+        def watch(done: int, steps: int, objective: float) -> None:
+            self.bar.update(task, completed=done, total=steps, objective=f"{objective:.3g}")
+
+        return watch
+
+    def end(self, finding: Finding, number: int, total: int) -> None:
+        """One line with what came of the case."""
+        if self.task is not None:
+            self.bar.remove_task(self.task)
+        line = (
+            f"[{number}/{total}] {finding.attack} · {finding.client} · batch {finding.repeat + 1}: "
+            f"PSNR {finding.scores.psnr.mean:.1f} dB, {finding.psnr_gain:+.1f} dB over the control, {finding.seconds:.0f} s"
+        )
+        self.console.print(line, markup=False, highlight=False)

@@ -1,0 +1,124 @@
+"""Findings regrouped for the eye: by what the client did, by attack, and by private picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+from ..finding import Finding, Score
+from . import words
+from .pictures import Album
+
+RECOVERED_GAIN = 6.0  # dB: a quarter of the control's squared error
+TRACE_GAIN = 3.0  # dB: half of the control's squared error
+
+
+@dataclass(frozen=True)
+class Leak:
+    """One private picture in one finding.
+
+    Args:
+        finding: The case.
+        position: Of the picture in the private batch.
+        key: Equal for the same private picture of the same batch, whatever attacked it.
+    """
+
+    finding: Finding
+    position: int
+    key: Hashable
+
+    def of(self, score: Score | None) -> float | None:
+        """This picture's value of a metric."""
+        return score.per_example[self.position] if score else None
+
+    @property
+    def psnr(self) -> float:
+        """Of the reconstruction, in dB."""
+        return self.finding.scores.psnr.per_example[self.position]
+
+    @property
+    def gain(self) -> float:
+        """PSNR over the control, in dB."""
+        return self.psnr - self.finding.control.psnr.per_example[self.position]
+
+    @property
+    def rank(self) -> float | None:
+        """Identification rank of the true picture, 1 = identified."""
+        return self.of(self.finding.scores.rank)
+
+    @property
+    def recovered(self) -> bool:
+        """At least 6 dB over the control and identified; where no rank was taken, the gain alone decides."""
+        return self.gain >= RECOVERED_GAIN and self.rank in (None, 1)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Findings under one heading: of one client's configuration, or of one attack."""
+
+    label: str
+    findings: tuple[Finding, ...]
+
+
+def group(findings: Iterable[Finding], key: Callable[[Finding], str]) -> list[Group]:
+    """Findings with the same key together, in the order of first appearance."""
+    groups: dict[str, list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault(key(finding), []).append(finding)
+    return [Group(label, tuple(members)) for label, members in groups.items()]
+
+
+def attack_labels(findings: Sequence[Finding]) -> dict[str, str]:
+    """Key of a case -> the attack's name, numbered where two attacks of the run share a name."""
+    return _labels(findings, lambda finding: finding.attack, lambda finding: (finding.attack_value,))
+
+
+def setting_labels(findings: Sequence[Finding]) -> dict[str, str]:
+    """Key of a case -> the client's name, with what the adversary knows where that differs within the run."""
+
+    def name(finding: Finding) -> str:
+        return f"{finding.client}, {words.facts(finding.knowledge)} known" if differ else finding.client
+
+    differ = len({finding.knowledge for finding in findings}) > 1
+    return _labels(findings, name, lambda finding: (finding.client_value, finding.knowledge))
+
+
+def _labels(
+    findings: Sequence[Finding], name: Callable[[Finding], str], value: Callable[[Finding], Hashable]
+) -> dict[str, str]:
+    seen: dict[str, list[Hashable]] = {}
+    for finding in findings:
+        values = seen.setdefault(name(finding), [])
+        if value(finding) not in values:
+            values.append(value(finding))
+
+    def label(finding: Finding) -> str:
+        values = seen[name(finding)]
+        return name(finding) if len(values) == 1 else f"{name(finding)} #{values.index(value(finding)) + 1}"
+
+    return {finding.case: label(finding) for finding in findings}
+
+
+def leaks(findings: Iterable[Finding], album: Album) -> list[Leak]:
+    """Every private picture of every finding."""
+    found = []
+    for finding in findings:
+        truth = finding.pictures.truth
+        for i in range(len(finding.scores.psnr.per_example)):
+            mark = album.digest(truth[i]) if i < len(truth) else ""
+            found.append(Leak(finding, i, (finding.seed, finding.repeat, i, mark)))
+    return found
+
+
+def worst_per_picture(found: Iterable[Leak]) -> list[Leak]:
+    """For each private picture the attack that got closest, worst leak first."""
+    worst: dict[Hashable, Leak] = {}
+    for leak in found:
+        if leak.key not in worst or severity(leak) > severity(worst[leak.key]):
+            worst[leak.key] = leak
+    return sorted(worst.values(), key=severity, reverse=True)
+
+
+def severity(leak: Leak) -> tuple[bool, float]:
+    """Sorts leaks: a recovered picture is worse than one that is not, then the gain decides."""
+    return leak.recovered, leak.gain

@@ -1,0 +1,99 @@
+"""The two chart sections of the page: gains over the control, and objectives over their runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from ..finding import Finding
+from ..metrics.interval import Interval, mean_interval
+from . import formatting, strip_plot
+from .cases import RECOVERED_GAIN, Group, Leak, group
+from .line_chart import Line, line_chart
+from .svg import Axis
+
+MARKED_LINES = 6
+
+
+@dataclass(frozen=True)
+class StripRow:
+    """One strip with its name and its numbers."""
+
+    setting: str
+    attack: str
+    strip: Markup
+    summary: str
+    bounds: str
+
+
+@dataclass(frozen=True)
+class StripPlot:
+    """All strips over one axis."""
+
+    rows: tuple[StripRow, ...]
+    head: Markup
+    foot: Markup
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One panel of the small multiples."""
+
+    attack: str
+    setting: str
+    drawing: Markup
+
+
+def interval_of(findings: Sequence[Finding]) -> Interval:
+    """Mean gain in dB with its 95 % interval: over batches, or over the pictures of the only batch."""
+    if len(findings) > 1:
+        return mean_interval([finding.psnr_gain for finding in findings])
+    return mean_interval(list(findings[0].gain))
+
+
+def strips(groups: Sequence[tuple[str, Group, Sequence[Leak]]]) -> StripPlot:
+    """The strip plot of `(attack, group of one setting, its leaks)`, at least one of them."""
+    axis = strip_plot.axis_for([leak.gain for _, _, found in groups for leak in found], RECOVERED_GAIN)
+    rows = []
+    for attack, members, found in groups:
+        mean = interval_of(members.findings)
+        values, marked = [leak.gain for leak in found], [leak.recovered for leak in found]
+        drawn = strip_plot.strip(values, marked, mean, axis, RECOVERED_GAIN)
+        summary = formatting.decibels(mean.mean, signed=True)
+        rows.append(StripRow(members.label, attack, drawn, summary, formatting.bounds(mean)))
+    return StripPlot(tuple(rows), strip_plot.head(axis, RECOVERED_GAIN), strip_plot.foot(axis))
+
+
+def objectives(findings: Sequence[Finding], attacks: dict[str, str], settings: dict[str, str]) -> tuple[Chart, ...]:
+    """One panel per attack and setting that left curves; panels of one attack share their vertical axis.
+
+    Args:
+        findings: In the order of the panels.
+        attacks: Key of a case -> label of its attack.
+        settings: Key of a case -> label of its setting.
+    """
+    charts = []
+    for attack in group([f for f in findings if f.curves], lambda finding: attacks[finding.case]):
+        panels = [(members.label, _lines(members)) for members in group(attack.findings, lambda f: settings[f.case])]
+        values = [value for _, lines in panels for line in lines for _, value in line.points]
+        axis = Axis.around(values)
+        for setting, lines in panels:
+            title = f"Objective of {attack.label} on {setting}, {formatting.count(len(lines), 'run')}"
+            charts.append(Chart(attack.label, setting, line_chart(lines, axis, title)))
+    return tuple(charts)
+
+
+def _lines(members: Group) -> list[Line]:
+    several = len({finding.repeat for finding in members.findings}) > 1
+    marked = several and all(len(f.curves) == 1 for f in members.findings) and len(members.findings) <= MARKED_LINES
+    lines = []
+    for finding in members.findings:
+        for restart, curve in enumerate(finding.curves):
+            label = f"batch {finding.repeat + 1}, run {restart + 1}"
+            points = tuple((step, math.nan if value is None else value) for step, value in curve)
+            mark = str(finding.repeat + 1) if marked else ""
+            lines.append(Line(label, mark, finding.repeat if several else restart, points))
+    return lines

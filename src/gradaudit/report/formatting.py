@@ -1,0 +1,91 @@
+"""How numbers and lists are written on the page: the one place that decides on digits, signs and units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ..metrics.interval import Interval
+
+MISSING = "n/a"
+MINUS = "\N{MINUS SIGN}"
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def number(value: float | None, digits: int, *, signed: bool = False) -> str:
+    """`value` with `digits` decimals and a true minus sign; `n/a` for nothing, NaN and infinity."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    rounded = round(value, digits) + 0.0  # adding zero turns -0.0 into 0.0
+    return f"{rounded:{'+' if signed else ''}.{digits}f}".replace("-", MINUS)
+
+
+def decibels(value: float | None, *, signed: bool = False) -> str:
+    """`26.1 dB`, with a sign where it is a difference."""
+    text = number(value, 1, signed=signed)
+    return text if text == MISSING else f"{text} dB"
+
+
+def above_control(gain: float) -> str:
+    """A gain in dB as words: `13.9 dB above the control`."""
+    return f"{decibels(abs(gain))} {'above' if gain >= 0 else 'below'} the control"
+
+
+def bounds(interval: Interval) -> str:
+    """`[+12.1, +15.7]`, or nothing where one value gives no interval."""
+    if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
+        return ""
+    return f"[{number(interval.low, 1, signed=True)}, {number(interval.high, 1, signed=True)}]"
+
+
+def rank(place: float | None, gallery: int) -> str:
+    """`rank 1 of 100`; the size of the gallery is left out where it is not on record."""
+    if place is None or not math.isfinite(place):
+        return MISSING
+    return f"rank {int(place)} of {gallery}" if gallery else f"rank {int(place)}"
+
+
+def percent(share: float | None) -> str:
+    """A share in [0, 1] as whole percent."""
+    text = number(None if share is None else 100 * share, 0)
+    return text if text == MISSING else f"{text} %"
+
+
+def scientific(value: float | None) -> str:
+    """Three significant digits: `0.0213`, `4.1 × 10⁻⁷`."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    text = f"{value:.3g}"
+    mantissa, _, exponent = text.partition("e")
+    power = f" × {power_of_ten(int(exponent))}" if exponent else ""
+    return mantissa.replace("-", MINUS) + power
+
+
+def power_of_ten(exponent: int) -> str:
+    """`10⁻³`."""
+    return "10" + str(exponent).translate(SUPERSCRIPTS)
+
+
+def seconds(value: float | None) -> str:
+    """`0.42 s`, `12.3 s`, `3 min 20 s`, `2 h 05 min`."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if value < 60:
+        return f"{value:.2f} s" if value < 1 else f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def count(amount: int, noun: str) -> str:
+    """`1 picture`, `4 pictures`."""
+    return f"{amount} {noun}{'' if amount == 1 else 's'}"
+
+
+def share(part: int, whole: int, noun: str) -> str:
+    """`3 of 4 pictures`, `1 of 1 picture`."""
+    return f"{part} of {count(whole, noun)}"
+
+
+def listed(items: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""

@@ -1,0 +1,124 @@
+"""The grid of pictures: truth, what came back of it under each configuration, and the control; worst leak first."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from . import formatting
+from .cases import Group, Leak, leaks, severity, worst_per_picture
+from .pictures import SHOWN_SIZE, Album, Picture
+
+STRIPS_SHOWN = 24
+PAGE_WIDTH = 1152  # CSS pixels
+GAP = 16
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One picture with what stands around it.
+
+    Args:
+        kind: `truth`, `reconstruction` or `control`.
+        heading: Above the picture.
+        picture: `None` where the run kept none.
+        lines: Below the picture; the first one stands out.
+        recovered: By the rule of the verdict.
+    """
+
+    kind: str
+    heading: str
+    picture: Picture | None
+    lines: tuple[str, ...]
+    recovered: bool = False
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Strips of figures, one per private picture.
+
+    Args:
+        strips: Worst leak first.
+        total: Number of private pictures; more than there are strips where only the worst are shown.
+        cell: Width of one figure in CSS pixels.
+        width: Of a strip in one row, in CSS pixels.
+    """
+
+    strips: tuple[tuple[Figure, ...], ...]
+    total: int
+    cell: int
+    width: int
+
+
+def grid(columns: Sequence[Group], album: Album) -> Grid:
+    """The grid with one reconstruction per column; the columns are not empty."""
+    worst = [{leak.key: leak for leak in worst_per_picture(leaks(column.findings, album))} for column in columns]
+    peaks: dict[Hashable, Leak] = {}
+    for found in worst:
+        for key, leak in found.items():
+            peaks[key] = max(peaks.get(key, leak), leak, key=severity)
+    keys = sorted(peaks, key=lambda key: severity(peaks[key]), reverse=True)
+    strips = tuple(
+        _strip(peaks[key], [(column, found.get(key)) for column, found in zip(columns, worst, strict=True)], album)
+        for key in keys[:STRIPS_SHOWN]
+    )
+    shown = [figure.picture for strip in strips for figure in strip if figure.picture]
+    cell = max([SHOWN_SIZE, *(picture.width for picture in shown)])
+    across = max(1, min(max(len(strip) for strip in strips), (PAGE_WIDTH + GAP) // (cell + GAP)))
+    return Grid(strips, len(keys), cell, across * (cell + GAP) - GAP)
+
+
+def _strip(peak: Leak, cells: Sequence[tuple[Group, Leak | None]], album: Album) -> tuple[Figure, ...]:
+    attempts = [_reconstruction(column, leak, album) for column, leak in cells if leak]
+    return (_truth(peak, album), *attempts, _control(peak, album))
+
+
+def _truth(leak: Leak, album: Album) -> Figure:
+    finding, i = leak.finding, leak.position
+    name = finding.picture_names[i] if i < len(finding.picture_names) else _numbered(leak)
+    label = (f"label {finding.labels[i]}",) if i < len(finding.labels) else ()
+    picture = _shown(finding.pictures.truth, i, f"Private picture: {name}", album)
+    return Figure("truth", "truth", picture, (name, *label))
+
+
+def _reconstruction(column: Group, leak: Leak, album: Album) -> Figure:
+    finding, i = leak.finding, leak.position
+    lines = [formatting.decibels(leak.psnr), f"{formatting.decibels(leak.gain, signed=True)} over control"]
+    ssim = leak.of(finding.scores.ssim)
+    if ssim is not None:
+        lines.append(f"SSIM {formatting.number(ssim, 2)}")
+    if leak.rank is not None:
+        lines.append(formatting.rank(leak.rank, finding.gallery))
+    if finding.guessed_labels and i < len(finding.guessed_labels):
+        lines.append(_label(leak, finding.guessed_labels[i]))
+    if len({other.attack_value for other in column.findings}) > 1:
+        lines.append(f"by {finding.attack}")
+    alt = f"Reconstruction under {column.label}, {', '.join(lines[:2])}"
+    picture = _shown(finding.pictures.reconstruction, i, alt, album)
+    return Figure("reconstruction", column.label, picture, tuple(lines), leak.recovered)
+
+
+def _control(leak: Leak, album: Album) -> Figure:
+    control = leak.finding.control
+    lines = [formatting.decibels(leak.of(control.psnr))]
+    if control.ssim:
+        lines.append(f"SSIM {formatting.number(leak.of(control.ssim), 2)}")
+    picture = _shown(leak.finding.pictures.control, leak.position, "Control: a guess without the update", album)
+    return Figure("control", "control", picture, tuple(lines))
+
+
+def _label(leak: Leak, guessed: int) -> str:
+    finding, i = leak.finding, leak.position
+    if finding.labels_granted:
+        return f"label {guessed}, granted"
+    if i < len(finding.labels):
+        return f"label {guessed}, {'right' if guessed == finding.labels[i] else 'wrong'}"
+    return f"label {guessed}"
+
+
+def _numbered(leak: Leak) -> str:
+    return f"batch {leak.finding.repeat + 1}, picture {leak.position + 1}"
+
+
+def _shown(paths: Sequence[str], i: int, alt: str, album: Album) -> Picture | None:
+    return album.show(paths[i], alt) if i < len(paths) else None

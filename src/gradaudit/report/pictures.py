@@ -1,0 +1,72 @@
+"""The run's PNG files, read once and embedded byte for byte."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from ..errors import AuditError
+
+SHOWN_SIZE = 128  # CSS pixels: large enough to judge by eye, small enough for a strip of four in half a page
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as the page shows it.
+
+    Args:
+        data: The file as a `data:` address.
+        width: In CSS pixels, an integer multiple of the picture's own width.
+        height: In CSS pixels, the same multiple of its own height.
+        alt: What it is, for those who do not see it.
+    """
+
+    data: str
+    width: int
+    height: int
+    alt: str
+
+
+class Album:
+    """The pictures of one run.
+
+    Args:
+        folder: The run's folder, to which the paths are relative.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[str, bytes] = {}
+
+    def digest(self, path: str) -> str:
+        """Tells one picture from another by its file's content."""
+        return hashlib.sha256(self._read(path)).hexdigest()
+
+    def show(self, path: str, alt: str) -> Picture:
+        """The picture at `path`. Raises `AuditError` where it is missing, lies elsewhere or is no PNG."""
+        content = self._read(path)
+        try:
+            with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+                width, height = image.size
+        except UnidentifiedImageError:
+            raise AuditError(f"{path}: not a PNG picture (write it again by running the audit again).") from None
+        scale = max(1, SHOWN_SIZE // max(width, height))
+        data = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+        return Picture(data, scale * width, scale * height, alt)
+
+    def _read(self, path: str) -> bytes:
+        if path not in self._files:
+            file = (self._folder / path).resolve()
+            if not file.is_relative_to(self._folder.resolve()):
+                raise AuditError(
+                    f"{path}: lies outside the run's folder (a run's pictures belong into its own folder)."
+                )
+            if not file.is_file():
+                raise AuditError(f"{path}: no such picture in the run's folder (put it back, or run the audit again).")
+            self._files[path] = file.read_bytes()
+        return self._files[path]

@@ -1,0 +1,97 @@
+"""The strip plot of gains over the control. Places are percentages: it fills the page while its text keeps its size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from ..metrics.interval import Interval
+from . import formatting
+from .svg import Axis, drawing, tick_text
+
+HEIGHT = 46
+DOTS, MEAN = 17, 37  # vertical centres of the two lanes, in pixels
+OFFSETS = (0, -8, 8)  # of dots that would cover each other
+PLACES = 80  # so many dots fit side by side
+
+
+def axis_for(values: Sequence[float], threshold: float) -> Axis:
+    """The axis that holds all `values`, zero and `threshold`, with room to name the last two at their outer sides."""
+    low, high = min(*values, 0.0), max(*values, threshold)
+    span = high - low
+    return Axis(min(low - 0.04 * span, -0.16 * span), max(high + 0.04 * span, threshold + 0.3 * span))
+
+
+def strip(values: Sequence[float], marked: Sequence[bool], mean: Interval, axis: Axis, threshold: float) -> Markup:
+    """One dot per value, filled where marked, and below them the mean with its interval.
+
+    Args:
+        values: In dB.
+        marked: Whether a dot is filled, one per value.
+        mean: NaN bounds leave the interval out.
+        axis: Shared by all strips of a plot.
+        threshold: Where the dashed line stands, in dB.
+    """
+    parts = [_rule("tick", tick, axis) for tick in _ticks(axis)]
+    parts += [_rule("zero", 0.0, axis), _rule("threshold", threshold, axis)]
+    if math.isfinite(mean.low) and math.isfinite(mean.high):
+        ends = [axis.percent(min(max(end, axis.low), axis.high)) for end in (mean.low, mean.high)]
+        parts.append(Markup('<line class="interval" x1="{0}" x2="{1}" y1="{2}" y2="{2}"/>').format(*ends, MEAN))
+    middle = axis.percent(mean.mean)
+    parts.append(Markup('<line class="mean" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>').format(middle, MEAN - 6, MEAN + 6))
+    for value, offset, full in zip(values, _offsets(values, axis), marked, strict=True):
+        dot = Markup('<circle class="{}" cx="{}" cy="{}" r="4"/>')
+        parts.append(dot.format("dot full" if full else "dot", axis.percent(value), DOTS + offset))
+    title = f"{formatting.count(len(values), 'picture')}, mean gain {formatting.decibels(mean.mean, signed=True)}"
+    return drawing(title, Markup('width="100%" height="{}"').format(HEIGHT), parts)
+
+
+def head(axis: Axis, threshold: float) -> Markup:
+    """Names of the two lines, above the first strip."""
+    text = Markup('<text x="{}" y="13" {}>{}</text>')
+    parts = [
+        text.format(axis.percent(0.0), Markup('text-anchor="end" dx="4"'), "control"),
+        text.format(axis.percent(threshold), Markup('dx="-4"'), "recovered"),
+        Markup('<line class="zero" x1="{0}" x2="{0}" y1="18" y2="24"/>').format(axis.percent(0.0)),
+        Markup('<line class="threshold" x1="{0}" x2="{0}" y1="18" y2="24"/>').format(axis.percent(threshold)),
+    ]
+    return drawing("Lines: the control, and from where on pictures recover", _wide(24), parts)
+
+
+def foot(axis: Axis) -> Markup:
+    """The numbers below the last strip, and their unit."""
+    text = Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>')
+    ticks = [tick for tick in _ticks(axis) if 0.03 < axis.share(tick) < 0.97]
+    parts = [text.format(axis.percent(tick), 14, _signed(tick, axis)) for tick in ticks]
+    parts.append(text.format("50%", 32, "gain over the control in dB"))
+    return drawing("Gain over the control in dB", _wide(38), parts)
+
+
+def _wide(height: int) -> Markup:
+    return Markup('width="100%" height="{}"').format(height)
+
+
+def _ticks(axis: Axis) -> tuple[float, ...]:
+    return axis.ticks(7)
+
+
+def _signed(tick: float, axis: Axis) -> str:
+    text = tick_text(tick, axis)
+    return f"+{text}" if tick > 0 and text != "0" else text
+
+
+def _rule(name: str, value: float, axis: Axis) -> Markup:
+    line = Markup('<line class="{0}" x1="{1}" x2="{1}" y1="0" y2="{2}"/>')
+    return line.format(name, axis.percent(value), HEIGHT)
+
+
+def _offsets(values: Sequence[float], axis: Axis) -> list[int]:
+    crowd: dict[int, int] = {}
+    offsets = []
+    for value in values:
+        place = round(PLACES * axis.share(value))
+        offsets.append(OFFSETS[crowd.get(place, 0) % len(OFFSETS)])
+        crowd[place] = crowd.get(place, 0) + 1
+    return offsets

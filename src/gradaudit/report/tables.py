@@ -1,0 +1,189 @@
+"""The tables of the page: what the adversary had to know, every finding, and what re-creates the run."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from ..finding import Finding, Run, Score
+from . import formatting, words
+from .cases import Group
+from .charts import interval_of
+
+
+@dataclass(frozen=True)
+class KnowledgeRow:
+    """What one attack needed and was granted under one setting."""
+
+    attack: str
+    paper: str
+    setting: str
+    needs: str
+    granted: str
+    labels: str
+    verified: str
+
+
+@dataclass(frozen=True)
+class FindingTable:
+    """Every finding as text, and the reasons of what is missing."""
+
+    rows: tuple[tuple[str, ...], ...]
+    footnotes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A named value of the configuration card, with remarks on it."""
+
+    name: str
+    value: str
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Everything that re-creates the run."""
+
+    clients: tuple[Entry, ...]
+    attacks: tuple[Entry, ...]
+    facts: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    yaml: str
+
+
+def knowledge_row(attack: str, members: Group) -> KnowledgeRow:
+    """One row for the findings of `attack` under the setting `members`."""
+    findings = members.findings
+    first = findings[0]
+    verified = sum(finding.verified for finding in findings)
+    return KnowledgeRow(
+        attack,
+        first.paper,
+        members.label,
+        words.facts(first.needs),
+        words.facts(first.knowledge),
+        _labels(findings),
+        formatting.share(verified, len(findings), "update"),
+    )
+
+
+def _labels(findings: Sequence[Finding]) -> str:
+    if any(finding.labels_granted for finding in findings):
+        return "granted"
+    accuracies = [finding.label_accuracy for finding in findings if finding.label_accuracy is not None]
+    if not accuracies:
+        return "no statement"
+    return f"inferred, {formatting.percent(statistics.fmean(accuracies))} right"
+
+
+def finding_table(findings: Sequence[Finding], attacks: dict[str, str], settings: dict[str, str]) -> FindingTable:
+    """One row per finding, in the order of the columns of `page.html`.
+
+    Args:
+        findings: In the order of the rows.
+        attacks: Key of a case -> label of its attack.
+        settings: Key of a case -> label of its setting.
+    """
+    footnotes: list[str] = []
+    rows = tuple(_row(finding, attacks[finding.case], settings[finding.case], footnotes) for finding in findings)
+    return FindingTable(rows, tuple(footnotes))
+
+
+def _row(finding: Finding, attack: str, setting: str, footnotes: list[str]) -> tuple[str, ...]:
+    scores = finding.scores
+    psnr = scores.psnr
+    interval = formatting.bounds(interval_of([finding]))
+    ranks = scores.rank.per_example if scores.rank else ()
+    identified = f"{sum(place == 1 for place in ranks)} of {len(ranks)}"
+    return (
+        setting,
+        attack,
+        str(finding.repeat + 1),
+        str(len(psnr.per_example)),
+        formatting.number(psnr.mean, 1),
+        formatting.number(statistics.median(psnr.per_example), 1),
+        formatting.number(psnr.worst_leak, 1),
+        formatting.number(finding.control.psnr.mean, 1),
+        f"{formatting.number(finding.psnr_gain, 1, signed=True)} {interval}".strip(),
+        _mean(finding, "ssim", scores.ssim, footnotes),
+        _mean(finding, "lpips", scores.lpips, footnotes),
+        identified if ranks else _absent(finding, "rank", footnotes),
+        "granted" if finding.labels_granted else formatting.percent(finding.label_accuracy),
+        formatting.scientific(finding.objective),
+        formatting.seconds(finding.seconds),
+    )
+
+
+def _mean(finding: Finding, name: str, score: Score | None, footnotes: list[str]) -> str:
+    return formatting.number(score.mean, 3) if score else _absent(finding, name, footnotes)
+
+
+def _absent(finding: Finding, name: str, footnotes: list[str]) -> str:
+    reason = finding.scores.why_not.get(name, "")
+    if not reason:
+        return formatting.MISSING
+    note = f"{'identified' if name == 'rank' else name.upper()}: {reason}"
+    if note not in footnotes:
+        footnotes.append(note)
+    return f"{formatting.MISSING} {str(footnotes.index(note) + 1).translate(formatting.SUPERSCRIPTS)}"
+
+
+def configuration(
+    findings: Sequence[Finding], run: Run, attacks: dict[str, str], settings: dict[str, str]
+) -> Configuration:
+    """The configuration card.
+
+    Args:
+        findings: Of the run.
+        run: What holds for all of them.
+        attacks: Key of a case -> label of its attack.
+        settings: Key of a case -> label of its setting.
+    """
+    facts = {
+        "gradaudit": run.version,
+        "pictures": run.source,
+        "credit": run.attribution,
+        "seed": ", ".join(dict.fromkeys(str(finding.seed) for finding in findings)),
+        "versions": ", ".join(_pairs(findings)),
+    }
+    return Configuration(
+        clients=_entries(findings, settings, lambda finding: finding.client_value, _client_remarks),
+        attacks=_entries(findings, attacks, lambda finding: finding.attack_value, _attack_remarks),
+        facts=tuple((name, value) for name, value in facts.items() if value),
+        notes=_once(note for finding in findings for note in finding.notes),
+        yaml=run.configuration,
+    )
+
+
+def _pairs(findings: Sequence[Finding]) -> tuple[str, ...]:
+    return _once(f"{name} {version}" for finding in findings for name, version in finding.versions.items())
+
+
+def _entries(
+    findings: Sequence[Finding],
+    labels: dict[str, str],
+    value: Callable[[Finding], str],
+    remarks: Callable[[Finding], Iterable[str]],
+) -> tuple[Entry, ...]:
+    members: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        members.setdefault((labels[finding.case], value(finding)), []).append(finding)
+    return tuple(
+        Entry(name, text, _once(remark for finding in found for remark in remarks(finding)))
+        for (name, text), found in members.items()
+    )
+
+
+def _client_remarks(finding: Finding) -> Iterable[str]:
+    return (f"{name} did not change the update." for name in finding.no_op_defenses)
+
+
+def _attack_remarks(finding: Finding) -> Iterable[str]:
+    paper = (f"Published as {finding.paper}.",) if finding.paper else ()
+    return (*paper, *(f"Differs from its paper: {deviation}" for deviation in finding.deviations))
+
+
+def _once(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(texts))

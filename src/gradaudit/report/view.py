@@ -1,0 +1,125 @@
+"""From findings to what the page says, section by section; the template only places it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..finding import Finding, Run
+from . import formatting, verdict, words
+from .cases import Group, attack_labels, group, leaks, setting_labels
+from .charts import Chart, StripPlot, objectives, strips
+from .grid import Grid, grid
+from .pictures import Album
+from .tables import Configuration, FindingTable, KnowledgeRow, configuration, finding_table, knowledge_row
+from .verdict import Verdict
+
+ATTACKS_SIDE_BY_SIDE = 4
+
+
+@dataclass(frozen=True)
+class View:
+    """The page's sections, in their order; all of them are empty where there is no finding.
+
+    Args:
+        title: Of the page.
+        summary: What was audited, in one line.
+        band: Remark on an unfinished run, or nothing.
+        verdicts: Worst configuration of the client first.
+        assumptions: Sentences on what the adversary knew.
+        rule: How the verdict is reached.
+        grid: The pictures.
+        strips: Gains over the control.
+        charts: Objectives over their runs.
+        knowledge: What each attack needed and was granted.
+        table: Every finding.
+        configuration: What re-creates the run.
+        untested: What remains open.
+    """
+
+    title: str
+    summary: str
+    band: str
+    configuration: Configuration
+    untested: tuple[str, ...]
+    verdicts: tuple[Verdict, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    rule: str = ""
+    grid: Grid | None = None
+    strips: StripPlot | None = None
+    charts: tuple[Chart, ...] = ()
+    knowledge: tuple[KnowledgeRow, ...] = ()
+    table: FindingTable | None = None
+
+
+def view(findings: Sequence[Finding], run: Run, album: Album) -> View:
+    """What the page says about `findings`. Raises `AuditError` where a picture is missing or no PNG."""
+    attacks, settings = attack_labels(findings), setting_labels(findings)
+    frame = View(
+        title=run.title,
+        summary=_summary(findings, run),
+        band=_band(len(findings), run.planned),
+        configuration=configuration(findings, run, attacks, settings),
+        untested=words.untested({name for finding in findings for name in finding.knowledge}),
+    )
+    return _filled(frame, findings, album, attacks, settings) if findings else frame
+
+
+def _filled(
+    frame: View, findings: Sequence[Finding], album: Album, attacks: dict[str, str], settings: dict[str, str]
+) -> View:
+    judged = [
+        (verdict.judge(members.label, leaks(members.findings, album)), members)
+        for members in group(findings, lambda finding: settings[finding.case])
+    ]
+    judged.sort(key=lambda pair: pair[0].severity, reverse=True)
+    groups = [members for _, members in judged]
+    ordered = [finding for members in groups for finding in members.findings]
+    pairs = [
+        (attack.label, Group(members.label, attack.findings))
+        for members in groups
+        for attack in group(members.findings, lambda finding: attacks[finding.case])
+    ]
+    return replace(
+        frame,
+        verdicts=tuple(judgement for judgement, _ in judged),
+        assumptions=_assumptions(groups),
+        rule=_rule(findings),
+        grid=grid(_columns(groups, attacks), album),
+        strips=strips([(attack, members, leaks(members.findings, album)) for attack, members in pairs]),
+        charts=objectives(ordered, attacks, settings),
+        knowledge=tuple(knowledge_row(attack, members) for attack, members in pairs),
+        table=finding_table(ordered, attacks, settings),
+    )
+
+
+def _columns(groups: Sequence[Group], attacks: dict[str, str]) -> list[Group]:
+    """Reconstructions side by side: by setting, or by attack where there is one setting and few attacks."""
+    if len(groups) == 1:
+        by_attack = group(groups[0].findings, lambda finding: attacks[finding.case])
+        if len(by_attack) <= ATTACKS_SIDE_BY_SIDE:
+            return by_attack
+    return list(groups)
+
+
+def _summary(findings: Sequence[Finding], run: Run) -> str:
+    batches = sorted({len(finding.scores.psnr.per_example) for finding in findings})
+    sizes = [formatting.count(size, "picture") for size in batches]
+    parts = [run.source, formatting.count(len(findings), "case"), f"batches of {formatting.listed(sizes)}"]
+    return " · ".join(part for part in (parts if findings else parts[:2]) if part)
+
+
+def _band(done: int, planned: int) -> str:
+    return f"Unfinished run: {done} of {formatting.count(planned, 'case')}." if done < planned else ""
+
+
+def _assumptions(groups: Sequence[Group]) -> tuple[str, ...]:
+    told = {members.label: words.adversary(members.findings[0].knowledge) for members in groups}
+    if len(set(told.values())) == 1:
+        return (f"This holds against {next(iter(told.values()))}.",)
+    return tuple(f"{label}: against {adversary}." for label, adversary in told.items())
+
+
+def _rule(findings: Sequence[Finding]) -> str:
+    ranked = all(finding.scores.rank for finding in findings)
+    return verdict.RULE if ranked else f"{verdict.RULE} {verdict.NO_RANK}"

@@ -1,0 +1,229 @@
+"""The values that flow through an audit: frozen data, no behaviour beyond reading themselves.
+
+Shapes: `B` examples, `C` channels, `H` x `W` pixels, `K` classes. Pictures are in [0, 1] everywhere outside
+`inversion/`, and normalised (`(x - mean) / std` per channel) inside it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from .defenses.base import Defense
+    from .local_training import LocalTraining
+
+Tensors = tuple[Tensor, ...]
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Knowledge(enum.Flag):
+    """Facts that the adversary may hold besides the model, the update and the shape of an input."""
+
+    NOTHING = 0
+    BATCH_SIZE = enum.auto()
+    LABELS = enum.auto()
+    LOCAL_TRAINING = enum.auto()
+    DEFENSE = enum.auto()
+    BATCH_STATISTICS = enum.auto()
+    PUBLIC_DATA = enum.auto()
+    GENERATOR = enum.auto()
+    EMBEDDING_GRADIENT = enum.auto()
+    MODEL_CONTROL = enum.auto()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The single flags held, in the order of their definition."""
+        return tuple(flag.name or "" for flag in self)
+
+
+class Level:
+    """The assumption levels 0-5 of the SoK (Du et al., arXiv:2404.05403, section 3), each holding the ones below.
+
+    `BASIC` is level 0: the model, the update, the input shape, the batch size, and with them the loss, one FedSGD step
+    and the BatchNorm mode. `PRIORS` (level 1) grants no further fact: total variation and its like are common knowledge
+    about pictures. Labels and the defense are no level; they are granted by their own flags.
+    """
+
+    BASIC = Knowledge.BATCH_SIZE
+    PRIORS = BASIC
+    DATA_DISTRIBUTION = PRIORS | Knowledge.PUBLIC_DATA | Knowledge.GENERATOR
+    TRAINING_DETAILS = DATA_DISTRIBUTION | Knowledge.LOCAL_TRAINING
+    BATCH_STATISTICS = TRAINING_DETAILS | Knowledge.BATCH_STATISTICS
+    MALICIOUS_SERVER = BATCH_STATISTICS | Knowledge.MODEL_CONTROL
+
+
+LEVELS: dict[str, Knowledge] = {
+    "basic": Level.BASIC,
+    "priors": Level.PRIORS,
+    "data-distribution": Level.DATA_DISTRIBUTION,
+    "training-details": Level.TRAINING_DETAILS,
+    "batch-statistics": Level.BATCH_STATISTICS,
+    "malicious-server": Level.MALICIOUS_SERVER,
+}
+
+
+class UpdateKind(enum.StrEnum):
+    """What the tensors of an update are."""
+
+    GRADIENT = "gradient"
+    WEIGHT_DIFFERENCE = "weight-difference"
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Per-channel `(x - mean) / std`, applied by the client before its model sees a picture; public.
+
+    Args:
+        mean: One value per channel, in units of [0, 1] pixels.
+        std: One positive value per channel.
+    """
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def apply(self, pictures: Tensor) -> Tensor:
+        """`[..., C, H, W]` in [0, 1] -> normalised."""
+        return (pictures - self._of(self.mean, pictures)) / self._of(self.std, pictures)
+
+    def invert(self, inputs: Tensor) -> Tensor:
+        """`[..., C, H, W]` normalised -> pixels (outside [0, 1] where the input lay outside the box)."""
+        return inputs * self._of(self.std, inputs) + self._of(self.mean, inputs)
+
+    def box(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Lower and upper bound of a valid pixel in normalised space, each `[C, 1, 1]`, on `like`'s device."""
+        zero = torch.zeros(len(self.mean), 1, 1, dtype=like.dtype, device=like.device)
+        return self.apply(zero), self.apply(zero + 1)
+
+    @staticmethod
+    def _of(values: tuple[float, ...], like: Tensor) -> Tensor:
+        return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The client's private examples. Only the client and the audit may hold one.
+
+    Args:
+        inputs: `[B, C, H, W]`, in [0, 1].
+        labels: `[B]`, integers in [0, K).
+    """
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same examples on `device`."""
+        return Batch(self.inputs.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """What leaves the client.
+
+    Both kinds have the sign of a gradient: a weight difference is `θ_before - θ_after`, so one rule of comparison holds
+    for both.
+
+    Args:
+        tensors: Name -> tensor, in the order of the model's trainable parameters.
+        kind: A gradient, or a weight difference after several local steps.
+        buffers: Name -> tensor of the model's buffers after local training, where they travel.
+        examples: Number of examples, where it travels.
+    """
+
+    tensors: Mapping[str, Tensor]
+    kind: UpdateKind = UpdateKind.GRADIENT
+    buffers: Mapping[str, Tensor] | None = None
+    examples: int | None = None
+
+    @property
+    def values(self) -> Tensors:
+        """The tensors without their names."""
+        return tuple(self.tensors.values())
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """Everything that the adversary sees. A fact outside its knowledge is `None`, so that no attack can read it.
+
+    Args:
+        model: The model before local training, as the server sent it: a copy that the attack may not change.
+        update: What the client shared, after its defenses.
+        input_shape: `(C, H, W)` of one example.
+        normalisation: What the client does to a picture before its model sees it.
+        loss: The training loss.
+        batch_norm: `"eval"` (public running statistics) or `"train"` (statistics of the client's own batch).
+        knowledge: What was granted.
+        batch_size: Number of examples, or `None`.
+        labels: `[B]`, or `None`.
+        training: The client's local training, or `None` (then the adversary assumes one FedSGD step).
+        defenses: The client's defenses, or `None`.
+        batch_statistics: Name of a BatchNorm layer -> (mean, biased variance) of what enters it at the first local
+            step, or `None`.
+    """
+
+    model: nn.Module
+    update: Update
+    input_shape: tuple[int, ...]
+    normalisation: Normalisation
+    loss: Loss
+    batch_norm: str = "eval"
+    knowledge: Knowledge = Knowledge.NOTHING
+    batch_size: int | None = None
+    labels: Tensor | None = None
+    training: LocalTraining | None = None
+    defenses: tuple[Defense, ...] | None = None
+    batch_statistics: Mapping[str, tuple[Tensor, Tensor]] | None = None
+
+    @cached_property
+    def classes(self) -> int:
+        """K, the width of the model's output."""
+        probe = torch.zeros(1, *self.input_shape, device=self.device)
+        modes = [(module, module.training) for module in self.model.modules()]
+        try:
+            with torch.no_grad():
+                return self.model.eval()(probe).shape[1]
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+    @property
+    def device(self) -> torch.device:
+        """Where the update lies."""
+        return self.update.values[0].device
+
+
+Curve = tuple[tuple[int, float], ...]
+"""Points `(step, objective)` of one run of an attack."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """An attack's best guess, chosen by its own objective and nothing else.
+
+    Args:
+        inputs: `[B, C, H, W]` pixels; in [0, 1] where the attack keeps to the box.
+        labels: `[B]` integers, or `None` where the attack makes no statement about labels.
+        objective: Value of the attack's own selection measure at the guess.
+        verified: The update recomputed from the guess equals the observed one (relative distance at most 1e-3).
+        labels_granted: The labels were handed to the adversary, not inferred.
+        trace: Objective over the run, one curve per restart.
+        notes: Plain sentences about what happened on the way.
+    """
+
+    inputs: Tensor
+    labels: Tensor | None
+    objective: float
+    verified: bool = False
+    labels_granted: bool = False
+    trace: tuple[Curve, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,56 @@
+"""Fixtures that every room's tests share."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from gradaudit import Batch, Client, Normalisation
+
+torch.set_num_threads(1)  # tiny networks: a second thread costs more than it gives
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Folder of real data sets; the product never needs it."""
+    if not SHARED.is_dir():
+        pytest.skip(f"real data sets are not at {SHARED.parent.name}/{SHARED.name} beside the checkout")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+def smooth_net(classes=10, channels=1, size=8):
+    """Small, smooth, with BatchNorm, and one linear head with a bias."""
+    layers = [nn.Conv2d(channels, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Sigmoid(), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(4 * size * size, classes)).eval()
+
+
+def linear_net(classes=5, pixels=16):
+    """One linear layer with a bias: the input is a row of the weight's gradient over the bias's."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(pixels, classes))
+
+
+def make_batch(size=2, channels=1, side=8, classes=10, seed=0):
+    """Random pictures and distinct labels."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randperm(classes, generator=generator)[:size]
+    return Batch(torch.rand(size, channels, side, side, generator=generator), labels)
+
+
+@pytest.fixture
+def client():
+    """A smooth network on 8 x 8 grey pictures."""
+    return Client(smooth_net(), normalisation=Normalisation((0.5,), (0.25,)))
+
+
+@pytest.fixture
+def batch():
+    """Two pictures for `client`."""
+    return make_batch()

@@ -1,0 +1,143 @@
+from copy import deepcopy
+
+import pytest
+import torch
+from conftest import make_batch, smooth_net
+from torch import nn
+
+from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation
+from gradaudit.defenses import Clip, GaussianNoise
+from gradaudit.errors import AuditError
+
+EVERYTHING = ~Knowledge.NOTHING
+
+
+def test_the_update_is_the_gradient_on_normalised_pictures(client, batch):
+    seen = client.share(batch, Level.PRIORS)
+    loss = nn.functional.cross_entropy(client.model((batch.inputs - 0.5) / 0.25), batch.labels)
+    for found, wanted in zip(seen.update.values, torch.autograd.grad(loss, client.model.parameters()), strict=True):
+        torch.testing.assert_close(found, wanted)
+    assert list(seen.update.tensors) == [name for name, _ in client.model.named_parameters()]
+
+
+@pytest.mark.parametrize(
+    ("flag", "fact"),
+    [
+        (Knowledge.BATCH_SIZE, "batch_size"),
+        (Knowledge.LABELS, "labels"),
+        (Knowledge.DEFENSE, "defenses"),
+        (Knowledge.BATCH_STATISTICS, "batch_statistics"),
+    ],
+)
+def test_a_fact_is_none_unless_granted(client, batch, flag, fact):
+    assert getattr(client.share(batch, Knowledge.NOTHING), fact) is None
+    assert getattr(client.share(batch, EVERYTHING & ~flag), fact) is None
+    assert getattr(client.share(batch, flag), fact) is not None
+
+
+def test_several_local_steps_are_secret_and_one_is_public(batch):
+    several = Client(smooth_net(), FedAvg(learning_rate=0.1, epochs=2))
+    assert several.share(batch, Level.PRIORS).training is None
+    assert several.share(batch, Level.TRAINING_DETAILS).training == several.training
+    assert Client(smooth_net()).share(batch, Knowledge.NOTHING).training == FedSGD()
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_the_batch_norm_mode_is_stated_and_matters(batch, mode):
+    model = smooth_net()
+    seen = Client(model, FedSGD(batch_norm=mode)).share(batch, Knowledge.NOTHING)
+    other = Client(model, FedSGD(batch_norm="eval" if mode == "train" else "train")).share(batch, Knowledge.NOTHING)
+    assert seen.batch_norm == mode
+    assert not torch.allclose(seen.update.values[0], other.update.values[0])
+
+
+def test_nothing_but_what_is_granted_leaves(client, batch):
+    seen = client.share(batch, Knowledge.NOTHING)
+    assert seen.update.examples is None
+    assert seen.update.buffers is None
+    held = [value for value in vars(seen).values() if isinstance(value, torch.Tensor)]
+    assert not held
+
+
+def test_batch_statistics_are_those_of_the_batch(client, batch):
+    statistics = client.share(batch, Knowledge.BATCH_STATISTICS).batch_statistics
+    entering = client.model[0](client.normalisation.apply(batch.inputs))
+    mean, variance = statistics["1"]
+    torch.testing.assert_close(mean, entering.mean((0, 2, 3)))
+    torch.testing.assert_close(variance, entering.var((0, 2, 3), unbiased=False))
+
+
+def test_the_observation_holds_a_copy_of_the_model(client, batch):
+    before = deepcopy(client.model.state_dict())
+    seen = client.share(batch, EVERYTHING)
+    for parameter in seen.model.parameters():
+        parameter.data.zero_()
+    assert all(torch.equal(value, before[name]) for name, value in client.model.state_dict().items())
+    assert not any(m._forward_pre_hooks for m in client.model.modules())
+
+
+def test_noise_depends_on_the_seed_and_leaves_the_global_state_alone(batch):
+    client = Client(smooth_net(), defenses=[GaussianNoise(0.1)])
+    state = torch.get_rng_state()
+    first, again, other = (client.share(batch, Level.PRIORS, seed=seed).update.values[0] for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_idle_defenses_are_named(batch):
+    client = Client(smooth_net(), defenses=[Clip(1e6), GaussianNoise(0.1)])
+    assert client.defend(client.train(batch))[1] == (Clip(1e6),)
+
+
+def test_defenses_act_in_their_order(batch):
+    client = Client(smooth_net(), defenses=[GaussianNoise(1.0), Clip(0.5)])
+    seen = client.share(batch, Level.PRIORS)
+    assert torch.stack([t.norm() for t in seen.update.values]).norm() == pytest.approx(0.5, rel=1e-5)
+
+
+class WrongShape(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 3, 3)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+@pytest.mark.parametrize(
+    ("model", "batch", "message"),
+    [
+        (WrongShape(), make_batch(), "must return logits"),
+        (smooth_net(channels=3), make_batch(), "cannot take inputs"),
+        (smooth_net(classes=3), Batch(make_batch().inputs, torch.tensor([1, 7])), "must be in 0...2.*Found 7"),
+        (smooth_net(), Batch(make_batch().inputs, torch.tensor([1, -1])), "Found -1"),
+        (smooth_net(), Batch(make_batch().inputs * 255, make_batch().labels), "in \\[0, 1\\]"),
+        (smooth_net(), Batch(make_batch().inputs * torch.nan, make_batch().labels), "finite"),
+        (smooth_net(), Batch(make_batch().inputs[0], make_batch().labels), "needs pictures"),
+    ],
+)
+def test_refuses_a_batch_that_does_not_fit(model, batch, message):
+    with pytest.raises(AuditError, match=message):
+        Client(model).share(batch, Level.PRIORS)
+
+
+def test_nan_in_the_update_is_named(client, batch):
+    client.model[4].weight.data[0, 0] = torch.nan
+    with pytest.raises(AuditError, match=r"update: .* hold NaN or infinity, first 0.weight"):
+        client.share(batch, Level.PRIORS)
+
+
+def test_train_mode_batch_norm_needs_more_than_one_value():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    with pytest.raises(AuditError, match="cannot train on a batch"):
+        Client(net, FedSGD(batch_norm="train")).share(make_batch(1, side=2, classes=2), Level.PRIORS)
+
+
+def test_normalisation_round_trip():
+    normalisation = Normalisation((0.1, 0.2), (0.3, 0.4))
+    pictures = torch.rand(3, 2, 4, 4)
+    torch.testing.assert_close(normalisation.invert(normalisation.apply(pictures)), pictures)
+    low, high = normalisation.box(pictures)
+    torch.testing.assert_close(low.flatten(), torch.tensor([-1 / 3, -0.5]))
+    torch.testing.assert_close(high.flatten(), torch.tensor([3.0, 2.0]))

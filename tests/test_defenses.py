@@ -1,0 +1,89 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gradaudit import Update, defenses
+from gradaudit.defenses import DEFENSES, Clip, GaussianNoise, LaplaceNoise, TopK, describe
+from gradaudit.errors import AuditError
+
+EXAMPLES = (GaussianNoise(0.1), LaplaceNoise(0.1), TopK(0.5), Clip(1.0), GaussianNoise(0.1, relative=True))
+
+
+def update():
+    return Update({"weight": torch.randn(20, 30), "bias": torch.randn(7)}, examples=3)
+
+
+@pytest.mark.parametrize("defense", EXAMPLES, ids=repr)
+def test_keeps_names_shapes_and_the_rest(defense):
+    before = update()
+    copies = {name: tensor.clone() for name, tensor in before.tensors.items()}
+    after = defense(before)
+    assert list(after.tensors) == list(before.tensors)
+    assert all(after.tensors[name].shape == tensor.shape for name, tensor in copies.items())
+    assert all(torch.equal(before.tensors[name], tensor) for name, tensor in copies.items())
+    assert after.examples == 3
+    assert eval(repr(defense), vars(defenses)) == defense
+
+
+@pytest.mark.parametrize("defense", EXAMPLES, ids=repr)
+def test_simulation_is_differentiable_and_nothing_new_at_the_truth(defense):
+    clean = update().values
+    observed = defense.protect(clean)
+    candidate = tuple(t.clone().requires_grad_() for t in clean)
+    simulated = defense.simulate(candidate, observed)
+    assert torch.autograd.grad(sum(t.sum() for t in simulated), candidate)
+    if not isinstance(defense, (GaussianNoise, LaplaceNoise)):
+        for s, o in zip(simulated, observed, strict=True):
+            torch.testing.assert_close(s, o)
+
+
+def test_noise_has_the_standard_deviation_it_says():
+    zero = Update({"a": torch.zeros(200_000)})
+    assert GaussianNoise(0.3)(zero).values[0].std().item() == pytest.approx(0.3, rel=0.02)
+    assert LaplaceNoise(0.3)(zero).values[0].std().item() == pytest.approx(0.3 * math.sqrt(2), rel=0.02)
+    assert LaplaceNoise(0.3)(zero).values[0].abs().mean().item() == pytest.approx(0.3, rel=0.02)
+
+
+def test_relative_noise_scales_with_each_tensor():
+    both = Update({"large": torch.full((100_000,), 10.0), "small": torch.full((100_000,), 0.1)})
+    large, small = GaussianNoise(0.1, relative=True)(both).values
+    assert large.std().item() == pytest.approx(1.0, rel=0.02)
+    assert small.std().item() == pytest.approx(0.01, rel=0.02)
+
+
+@given(st.floats(0.01, 1.0), st.integers(1, 50))
+def test_top_k_keeps_the_largest(keep, size):
+    tensor = torch.randperm(size).float() - size / 2 + 0.25
+    kept = TopK(keep)(Update({"a": tensor})).values[0]
+    count = max(1, round(keep * size))
+    assert (kept != 0).sum() == count
+    assert kept.abs().sum() == tensor.abs().sort(descending=True).values[:count].sum()
+
+
+@given(st.floats(0.01, 100))
+def test_clip_bounds_the_global_norm(norm):
+    torch.manual_seed(0)
+    before = update()
+    after = Clip(norm)(before)
+    lengths = [torch.cat([t.flatten() for t in u.values]).norm().item() for u in (before, after)]
+    assert lengths[1] == pytest.approx(min(lengths[0], norm), rel=1e-4)
+
+
+def test_clip_of_a_zero_update_is_zero():
+    assert Clip(1.0)(Update({"a": torch.zeros(3)})).values[0].eq(0).all()
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: GaussianNoise(-1), lambda: LaplaceNoise(-1), lambda: TopK(0), lambda: TopK(1.5), lambda: Clip(0)]
+)
+def test_refuses_parameters_out_of_range(make):
+    with pytest.raises(AuditError, match="Found"):
+        make()
+
+
+def test_table_and_description():
+    assert set(DEFENSES) == {"gaussian-noise", "laplace-noise", "top-k", "clip"}
+    assert describe(GaussianNoise(0.01)) == "gaussian-noise std=0.01"

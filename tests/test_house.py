@@ -1,0 +1,180 @@
+"""The house rules, as tests: imports point one way, the adversary is blind, files and functions stay small."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gradaudit
+
+SRC = Path(gradaudit.__file__).parent
+FILES = sorted(SRC.rglob("*.py"))
+
+# A room may import from the rooms of the lines above its own, and from itself.
+ORDER = [
+    {"errors"},
+    {"types"},
+    {"finding", "local_training", "overrides", "metrics", "datasets", "models"},
+    {"defenses"},
+    {"client", "inversion"},
+    {"attacks"},
+    {"audit", "config"},
+    {"plan", "demo"},
+    {"execution"},
+    {"report", "progress", "listings"},
+    {"cli"},
+    {"__init__", "__main__"},
+]
+LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
+# Within inversion/, in the same way.
+INNER = [
+    {"optimisers"},
+    {"attack"},
+    {"objectives", "priors", "parametrisations", "labels", "gradient_transforms"},
+    {"step"},
+    {"match"},
+    {"__init__"},
+]
+INNER_LEVEL = {room: level for level, rooms in enumerate(INNER) for room in rooms}
+BLIND = {"inversion", "attacks"}
+PRIVATE = {"client", "metrics", "datasets", "audit", "report", "plan", "execution", "finding"}
+PEERS = {"torchmetrics", "skimage", "lpips", "piq", "kornia"}
+
+
+def tree(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def parts(path):
+    return path.relative_to(SRC).with_suffix("").parts
+
+
+def imports(path):
+    """(absolute path inside the package as a tuple, imported names) and (external package,)."""
+    inside, outside = [], []
+    here = list(parts(path))[:-1]
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = here[: len(here) - node.level + 1] + (node.module.split(".") if node.module else [])
+            for alias in node.names:
+                target = [*base, alias.name] if not base or (SRC.joinpath(*base) / f"{alias.name}.py").exists() else base
+                inside.append((tuple(target), alias.name))
+        elif isinstance(node, ast.ImportFrom):
+            outside.append(node.module.split(".")[0])
+        elif isinstance(node, ast.Import):
+            outside += [alias.name.split(".")[0] for alias in node.names]
+    return inside, outside
+
+
+def type_checking_only(path):
+    """Rooms imported only for annotations."""
+    found = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            for inner in ast.walk(node):
+                if isinstance(inner, ast.ImportFrom):
+                    found.add((inner.module or inner.names[0].name).split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: "/".join(parts(p)))
+def test_imports_point_one_way(path):
+    room = parts(path)[0]
+    annotations = type_checking_only(path)
+    for target, _ in imports(path)[0]:
+        other = target[0] if target else "__init__"
+        if other != room and other not in annotations:
+            assert LEVEL[other] <= LEVEL[room], f"{room} may not import {other}"
+        if room == other == "inversion" and len(target) > 1:
+            mine, theirs = parts(path)[1], target[1]
+            if mine != theirs and theirs in INNER_LEVEL:
+                assert INNER_LEVEL[theirs] <= INNER_LEVEL[mine], f"inversion/{mine} may not import inversion/{theirs}"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if parts(p)[0] in BLIND], ids=lambda p: "/".join(parts(p)))
+def test_the_adversary_cannot_peek(path):
+    inside, outside = imports(path)
+    for target, name in inside:
+        assert target[0] not in PRIVATE, f"imports {'.'.join(target)}"
+        assert name != "Batch"
+    assert not PEERS.intersection(outside)
+
+
+def test_no_import_cycle_among_modules():
+    names = {parts(p) for p in FILES}
+    edges = {}
+    for path in FILES:
+        skip = type_checking_only(path)
+        edges[parts(path)] = {
+            t if t in names else (*t, "__init__")
+            for t, _ in imports(path)[0]
+            if (t in names or (*t, "__init__") in names) and t and t[0] not in skip
+        } - {parts(path)}
+    done, path = set(), []
+
+    def visit(node):
+        assert node not in path, f"import cycle: {[*path[path.index(node) :], node]}"
+        if node in done:
+            return
+        path.append(node)
+        for other in edges.get(node, ()):
+            visit(other)
+        path.pop()
+        done.add(node)
+
+    for node in edges:
+        visit(node)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: "/".join(parts(p)))
+def test_budgets(path):
+    assert path.read_text(encoding="utf-8").count("\n") <= 300, "a file holds at most 300 lines"
+    for node in ast.walk(tree(path)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            text = ast.get_docstring(node)
+            length = node.end_lineno - node.lineno + 1 - (len(text.splitlines()) if text else 0)
+            most = 120 if isinstance(node, ast.ClassDef) else 40
+            assert length <= most, f"{node.name} has {length} lines, more than {most}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: "/".join(parts(p)))
+def test_public_names_are_documented_and_typed(path):
+    module = tree(path)
+    assert ast.get_docstring(module), "a module says what it is"
+    public = [node for node in module.body if not getattr(node, "name", "_").startswith("_")]
+    members = [inner for node in public if isinstance(node, ast.ClassDef) for inner in node.body]
+    for node in [*public, *members]:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{node.name} has no docstring"
+            if isinstance(node, ast.FunctionDef):
+                assert node.returns is not None, f"{node.name} does not say what it returns"
+
+
+def test_few_duplicated_windows():
+    """Six-line windows that stand in two places, as a share of all: below 5 %."""
+    windows = {}
+    total = 0
+    for path in FILES:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line for line in lines if line and not line.startswith(("#", "import ", "from ", '"""'))]
+        for start in range(len(lines) - 5):
+            total += 1
+            windows.setdefault(tuple(lines[start : start + 6]), []).append((path.name, start))
+    doubled = sum(len(places) - 1 for places in windows.values() if len(places) > 1)
+    assert doubled / total < 0.05
+
+
+def test_the_command_line_imports_without_torch():
+    code = "import sys, gradaudit.cli; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_public_surface():
+    assert sorted(gradaudit.__all__) == sorted(set(gradaudit.__all__))
+    assert len(gradaudit.__all__) <= 20
+    for name in gradaudit.__all__:
+        assert getattr(gradaudit, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = gradaudit.nonsense

@@ -1,0 +1,147 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from properties import assert_repr_rebuilds
+
+from gradaudit import Knowledge, Level
+from gradaudit.errors import AttackFailed
+from gradaudit.inversion.attack import Progress, Term
+from gradaudit.inversion.gradient_transforms import Clip, Noise, Sign
+from gradaudit.inversion.labels import IDLG, JointLabels, KnownLabels
+from gradaudit.inversion.objectives import L1, Cosine, Euclidean, LayerwiseCosine
+from gradaudit.inversion.optimisers import LBFGS, Adam
+from gradaudit.inversion.parametrisations import Pixels
+from gradaudit.inversion.priors import L2, TotalVariation
+
+AT = Progress(0, 10)
+OBJECTIVES = (Euclidean(), L1(), Cosine(), LayerwiseCosine())
+PRIORS = (TotalVariation(), L2())
+TRANSFORMS = (Sign(), Noise(0.1), Clip(1.0))
+REST = (Pixels(), Pixels(box=False, init="grey"), KnownLabels(), JointLabels(), IDLG(), Adam(), LBFGS(), Term(L2(), 0.1))
+
+
+def tensors(seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.randn(shape, generator=generator, dtype=dtype) for shape in ((4, 3), (3,), (2, 2)))
+
+
+@pytest.mark.parametrize("part", [*OBJECTIVES, *PRIORS, *TRANSFORMS, *REST], ids=repr)
+def test_repr_rebuilds_and_hashes(part):
+    assert_repr_rebuilds(part)
+    assert hash(part) == hash(part)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
+def test_objective_is_zero_at_the_truth_and_positive_elsewhere(objective):
+    assert objective(tensors(), tensors(), AT).item() == pytest.approx(0, abs=1e-12)
+    assert objective(tensors(1), tensors(), AT).item() > 0.1
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
+def test_objective_gradient_against_finite_differences(objective):
+    candidate = tuple(t.requires_grad_() for t in tensors(1))
+    assert torch.autograd.gradcheck(lambda *c: objective(c, tensors(), AT), candidate)
+
+
+@pytest.mark.parametrize("objective", [Cosine(), LayerwiseCosine()], ids=repr)
+def test_cosine_is_blind_to_scale_and_finite_at_zero(objective):
+    scaled = tuple(7 * t for t in tensors(1))
+    assert objective(scaled, tensors(), AT).item() == pytest.approx(objective(tensors(1), tensors(), AT).item())
+    zero = tuple(torch.zeros_like(t, requires_grad=True) for t in tensors())
+    value = objective(zero, tensors(), AT)
+    assert value.item() == pytest.approx(1)
+    assert all(torch.isfinite(g).all() for g in torch.autograd.grad(value, zero))
+
+
+def test_objectives_by_hand():
+    candidate, observed = (torch.tensor([3.0, 4.0]), torch.tensor([0.0])), (torch.tensor([3.0, 0.0]), torch.tensor([2.0]))
+    assert Euclidean()(candidate, observed, AT).item() == 20
+    assert L1()(candidate, observed, AT).item() == 6
+    assert Cosine()(candidate, observed, AT).item() == pytest.approx(1 - 9 / (5 * math.sqrt(13)))
+    assert LayerwiseCosine()(candidate, observed, AT).item() == pytest.approx((1 - 3 / 5 + 1) / 2)
+
+
+def test_total_variation_by_hand():
+    picture = torch.tensor([[0.0, 1.0], [3.0, 3.0]]).view(1, 1, 2, 2)
+    # |dx|: 1, 0 -> mean 0.5; |dy|: 3, 2 -> mean 2.5
+    assert TotalVariation()(picture, AT).item() == 3
+    assert TotalVariation()(torch.cat([picture, 0 * picture]), AT).item() == 1.5
+
+
+@given(st.floats(-3, 3), st.integers(1, 3), st.integers(2, 9))
+@settings(max_examples=30)
+def test_total_variation_of_a_constant_is_zero(value, channels, side):
+    assert TotalVariation()(torch.full((2, channels, side, side + 1), value), AT).item() == 0
+
+
+def test_l2_by_hand():
+    assert L2()(torch.tensor([1.0, 2.0, 3.0, 4.0]).view(2, 1, 1, 2), AT).item() == 15
+
+
+@pytest.mark.parametrize("prior", PRIORS, ids=repr)
+def test_prior_gradient_against_finite_differences(prior):
+    inputs = torch.randn(2, 1, 3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: prior(x, AT), (inputs,))
+
+
+def test_gradient_transforms_by_hand():
+    gradient = torch.tensor([[[3.0, -4.0]], [[0.3, 0.0]]])  # two seeds
+    assert Sign()(gradient, AT).tolist() == [[[1, -1]], [[1, 0]]]
+    torch.testing.assert_close(Clip(1.0)(gradient, AT), torch.tensor([[[0.6, -0.8]], [[0.3, 0.0]]]))
+    noisy = Noise(0.5)(torch.zeros(1, 100_000), AT)
+    assert noisy.std().item() == pytest.approx(0.5, rel=0.02)
+
+
+def test_schedules():
+    stepped = Adam(milestones=(3 / 8, 5 / 8, 7 / 8))
+    assert [stepped.scale(step, 4800) for step in (0, 1799, 1800, 2999, 3000, 4199, 4200, 4799)] == pytest.approx(
+        [1, 1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
+    )
+    cosine = Adam(cosine=True, warm_up=0.1)
+    assert cosine.scale(0, 100) == pytest.approx(0.1)
+    assert cosine.scale(10, 100) == pytest.approx(1)
+    assert cosine.scale(55, 100) == pytest.approx(0.5)
+    assert cosine.scale(100, 100) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_term_acts_in_its_window():
+    term = Term(L2(), 1.0, start=0.2, stop=0.5)
+    assert [step for step in range(10) if term.acts(Progress(step, 10))] == [2, 3, 4]
+    assert all(Term(L2(), 1.0).acts(Progress(step, 10)) for step in range(11))
+
+
+def test_pixels_start_and_project(client, batch):
+    seen = client.share(batch, Level.BASIC)
+    low, high = seen.normalisation.box(batch.inputs)
+    assert Pixels().start(seen, 3, None).decode().shape == (3, 2, 1, 8, 8)
+    inside = Pixels(init="uniform").start(seen, 1, None).decode()
+    assert (inside >= low).all()
+    assert (inside <= high).all()
+    wild, free = (Pixels(box=box).start(seen, 1, None) for box in (True, False))
+    for candidate in (wild, free):
+        candidate.variables["pixels"].mul_(100)
+        candidate.project()
+    assert wild.decode().min() == low.min()
+    assert free.decode().abs().max() > 50
+    torch.testing.assert_close(Pixels().start(seen, 3, wild).decode(), wild.decode())
+
+
+def test_joint_labels_are_a_leaf_per_seed(client, batch):
+    labels = JointLabels().infer(client.share(batch, Level.BASIC), 4)
+    assert labels.trainable
+    assert labels.values.shape == (4, 2, 10)
+    assert labels.decide(1).shape == (2,)
+
+
+def test_known_labels_are_those_granted(client, batch):
+    labels = KnownLabels().infer(client.share(batch, Knowledge.LABELS), 1)
+    assert labels.granted
+    assert torch.equal(labels.values, batch.labels)
+
+
+def test_parts_that_need_the_batch_size_say_so(client, batch):
+    with pytest.raises(AttackFailed, match="needs the batch size"):
+        Pixels().start(client.share(batch, Knowledge.NOTHING), 1, None)

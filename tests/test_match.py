@@ -1,0 +1,285 @@
+"""The loop and its extension points, on clients small enough to know the answer."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import pytest
+import torch
+from conftest import linear_net, make_batch
+from properties import short
+
+from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation
+from gradaudit.attacks import DLG, INVERTING_GRADIENTS
+from gradaudit.defenses import Clip as ClipDefense
+from gradaudit.defenses import TopK
+from gradaudit.errors import AttackFailed
+from gradaudit.inversion.attack import Candidate, GradientTransform, Objective, Parametrisation, Prior, Progress, Stage, Term
+from gradaudit.inversion.gradient_transforms import Noise
+from gradaudit.inversion.labels import KnownLabels
+from gradaudit.inversion.match import GradientMatching
+from gradaudit.inversion.objectives import Cosine, Euclidean
+from gradaudit.inversion.optimisers import LBFGS, Adam
+from gradaudit.inversion.parametrisations import Pixels
+from gradaudit.inversion.priors import L2, TotalVariation
+from gradaudit.inversion.step import Matching
+
+GRANTED = Level.PRIORS | Knowledge.LABELS
+
+
+def attack(**changes):
+    stage = Stage(Pixels(), Adam(lr=0.1), steps=changes.pop("steps", 5), **changes.pop("stage", {}))
+    base = GradientMatching("test", "", Euclidean(), KnownLabels(), (stage,))
+    return replace(base, **changes)
+
+
+@pytest.mark.parametrize("objective", [Euclidean(), Cosine()], ids=repr)
+@pytest.mark.parametrize("batch_norm", ["eval", "train"])
+def test_the_slope_is_the_gradient_of_the_loss(client, batch, objective, batch_norm):
+    """Against finite differences of the loss as it is written down, in float64."""
+    double = Client(client.model.double(), FedSGD(batch_norm=batch_norm), normalisation=client.normalisation)
+    seen = double.share(Batch(batch.inputs.double(), batch.labels), GRANTED)
+    matching = Matching(seen, objective)
+    x = torch.randn(2, 1, 8, 8, dtype=torch.float64)
+    terms, at = [(Term(TotalVariation(), 0.3), TotalVariation()), (Term(L2(), 0.2), L2())], Progress(0, 10)
+    slope = matching.slope(x, batch.labels, terms, at)
+
+    def loss(inputs):
+        priors = sum(term.weight * prior(inputs, at) for term, prior in terms)
+        return matching.value(inputs, batch.labels, at) + priors
+
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        direction = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        difference = (loss(x + 1e-6 * direction) - loss(x - 1e-6 * direction)) / 2e-6
+        assert (slope.inputs * direction).sum().item() == pytest.approx(difference.item(), rel=1e-4, abs=1e-9)
+    torch.testing.assert_close(slope.objective, matching.value(x, batch.labels, at))
+
+
+def test_the_slope_reaches_trainable_labels(client, batch):
+    double = Client(client.model.double())
+    seen = double.share(Batch(batch.inputs.double(), batch.labels), Level.BASIC)
+    matching, at = Matching(seen, Euclidean()), Progress(0, 1)
+    x, logits = torch.randn(2, 1, 8, 8, dtype=torch.float64), torch.randn(2, 10, dtype=torch.float64)
+    slope = matching.slope(x, logits, [], at)
+    direction = torch.randn_like(logits)
+    steps = [matching.value(x, logits + sign * 1e-6 * direction, at) for sign in (1, -1)]
+    assert (slope.labels * direction).sum().item() == pytest.approx(((steps[0] - steps[1]) / 2e-6).item(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "training",
+    [FedSGD(), FedSGD(batch_norm="train"), FedAvg(learning_rate=0.1, epochs=2, minibatch_size=1, momentum=0.5)],
+    ids=repr,
+)
+@pytest.mark.parametrize("defenses", [(), (TopK(0.3),), (ClipDefense(0.1),)], ids=repr)
+@pytest.mark.parametrize("objective", [Euclidean(), Cosine()], ids=repr)
+def test_the_objective_at_the_truth_is_zero(client, batch, training, defenses, objective):
+    """For every protocol and known defense (a peer's cosine objective reads 2.0 there)."""
+    victim = Client(client.model, training, defenses, client.normalisation)
+    seen = victim.share(batch, ~Knowledge.NOTHING)
+    truth = client.normalisation.apply(batch.inputs)
+    assert Matching(seen, objective).value(truth, batch.labels, Progress(0, 1)).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_an_unknown_local_training_is_taken_for_one_step(client, batch):
+    victim = Client(client.model, FedAvg(learning_rate=1e-3, epochs=2), normalisation=client.normalisation)
+    seen = victim.share(batch, GRANTED)
+    truth = client.normalisation.apply(batch.inputs)
+    assert Matching(seen, Cosine()).value(truth, batch.labels, Progress(0, 1)).item() < 1e-3
+
+
+def test_knowing_a_sparsifying_defense_helps(client, batch):
+    victim = Client(client.model, FedSGD(), (TopK(0.2),), client.normalisation)
+    truth = client.normalisation.apply(batch.inputs)
+    distances = [
+        Matching(victim.share(batch, facts), Cosine()).value(truth, batch.labels, Progress(0, 1)).item()
+        for facts in (GRANTED, GRANTED | Knowledge.DEFENSE)
+    ]
+    assert distances[0] > 0.01
+    assert distances[1] == pytest.approx(0, abs=1e-6)
+
+
+@dataclass(frozen=True)
+class Recorder(Prior):
+    """Remembers when it was asked."""
+
+    log: ClassVar[list] = []
+
+    def __call__(self, inputs, at):
+        self.log.append((at.step, at.candidates.shape))
+        return inputs.sum() * 0
+
+
+def test_terms_act_in_their_window_and_see_all_seeds(client, batch):
+    Recorder.log.clear()
+    windowed = attack(steps=10, seeds=3, stage={"terms": (Term(Recorder(), 1.0, start=0.5, stop=0.8),)})
+    windowed(client.share(batch, GRANTED))
+    assert [step for step, _ in Recorder.log] == [5] * 3 + [6] * 3 + [7] * 3
+    assert Recorder.log[0][1] == (3, 2, 1, 8, 8)
+
+
+def test_parts_may_hook_their_private_model(client, batch):
+    @dataclass(frozen=True)
+    class Features(Prior):
+        def bind(self, seen):
+            found = []
+            seen.model[1].register_forward_pre_hook(lambda _, args: found.append(args[0]))
+
+            def penalty(inputs, at):
+                calls.append(len(found))
+                return found.pop().mean()
+
+            return penalty
+
+    calls = []
+    seen = client.share(batch, GRANTED)
+    attack(steps=4, stage={"terms": (Term(Features(), 1.0),)})(seen)
+    assert calls == [1, 1, 1, 1]  # one forward pass a step
+    assert not any(m._forward_pre_hooks for m in seen.model.modules())
+
+
+def test_seeds_are_as_good_as_the_best_of_them(client, batch):
+    seen = client.share(batch, GRANTED)
+    one, four = (attack(steps=20, seeds=seeds)(seen) for seeds in (1, 4))
+    assert four.objective <= one.objective
+    assert four.inputs.shape == one.inputs.shape
+
+
+def test_restarts_are_chosen_by_objective(client, batch):
+    seen = client.share(batch, GRANTED)
+    several = attack(restarts=3)(seen)
+    finals = [min(value for _, value in curve) for curve in several.trace]
+    assert len(several.trace) == 3
+    assert several.objective <= min(finals) + 1e-6
+
+
+def test_the_result_is_the_best_iterate_not_the_last(client, batch):
+    seen = client.share(batch, GRANTED)
+    wild = attack(steps=30, stage={"gradient": ()})
+    wild = replace(wild, stages=(replace(wild.stages[0], optimiser=Adam(lr=3.0)),))
+    found = wild(seen)
+    lowest = min(value for _, value in found.trace[0])
+    assert found.objective <= lowest + 1e-6
+    truth = seen.normalisation.apply(found.inputs)
+    assert Matching(seen, Euclidean()).value(truth, batch.labels, Progress(0, 1)).item() == pytest.approx(
+        found.objective, rel=1e-3
+    )
+
+
+@dataclass(frozen=True)
+class Shift(Parametrisation):
+    """Second stage: one offset per seed on top of what the first stage found."""
+
+    def start(self, seen, seeds, previous):
+        class Offset(Candidate):
+            def __init__(self):
+                self.base = previous.decode().detach()
+                self.variables = {"offset": torch.zeros(seeds, 1, 1, 1, 1)}
+
+            def decode(self):
+                return self.base + self.variables["offset"]
+
+        return Offset()
+
+
+def test_a_later_stage_starts_from_the_best_candidate(client, batch):
+    seen = client.share(batch, GRANTED)
+    first = attack(steps=20, seeds=2)
+    second = replace(first, stages=(*first.stages, Stage(Shift(), Adam(lr=1e-4), steps=3)))
+    assert second(seen).objective <= first(seen).objective + 1e-6
+    assert len(second(seen).trace[0]) == 23
+
+
+@dataclass(frozen=True)
+class Growing(Objective):
+    """Grows over the run, so that its own values would always choose the first iterate."""
+
+    varies: ClassVar[bool] = True
+
+    def __call__(self, candidate, observed, at):
+        return Euclidean()(candidate, observed, at) * (1 + 100 * at.step)
+
+
+def test_a_varying_objective_is_judged_by_a_fixed_measure(client, batch):
+    seen = client.share(batch, GRANTED)
+    varying = attack(steps=40, objective=Growing(), selection=Euclidean())(seen)
+    start = attack(steps=1)(seen)
+    assert varying.objective < 0.5 * start.objective
+
+
+@dataclass(frozen=True)
+class Late(GradientTransform):
+    log: ClassVar[list] = []
+
+    def __call__(self, gradient, at):
+        self.log.append(at.fraction)
+        return gradient
+
+
+def test_transforms_are_told_the_progress(client, batch):
+    Late.log.clear()
+    attack(steps=4, stage={"gradient": (Late(),)})(client.share(batch, GRANTED))
+    assert Late.log == [0, 0.25, 0.5, 0.75]
+
+
+def test_progress_is_reported(client, batch):
+    told = []
+    attack(steps=4, restarts=2)(client.share(batch, GRANTED), watch=lambda *news: told.append(news))
+    assert [done for done, _, _ in told] == list(range(1, 9))
+    assert {total for _, total, _ in told} == {8}
+
+
+def test_a_stage_ends_early_below_its_mark(client, batch):
+    found = attack(steps=50, stage={"stop_below": 1e9})(client.share(batch, GRANTED))
+    assert len(found.trace[0]) == 1
+
+
+def test_a_diverging_attack_is_an_error_that_names_the_step(client, batch):
+    diverging = replace(attack(), stages=(Stage(Pixels(box=False), Adam(), steps=5, gradient=(Noise(torch.inf),)),))
+    with pytest.raises(AttackFailed, match=r"test: the objective is no longer finite at step \d of 5. Try a smaller"):
+        diverging(client.share(batch, GRANTED))
+
+
+def test_a_diverging_restart_is_dropped_and_said(client, batch):
+    @dataclass(frozen=True)
+    class Sometimes(Pixels):
+        starts: ClassVar[list] = []
+
+        def start(self, seen, seeds, previous):
+            candidate = super().start(seen, seeds, previous)
+            self.starts.append(1)
+            if len(self.starts) == 1:
+                candidate.variables["pixels"].fill_(torch.nan)
+            return candidate
+
+    unlucky = attack(restarts=2)
+    unlucky = replace(unlucky, stages=(replace(unlucky.stages[0], parametrisation=Sometimes()),))
+    found = unlucky(client.share(batch, GRANTED))
+    assert torch.isfinite(found.inputs).all()
+    assert "A restart was dropped" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"restarts": 0}, "restarts must be at least 1"), ({"seeds": 0}, "seeds"), ({"steps": 0}, "stages.0.steps"), ({"stages": ()}, "stages")],
+)
+def test_refuses_counts_below_one(changes, message):
+    with pytest.raises(AttackFailed, match=message):
+        attack(**changes)
+
+
+def test_verified_where_the_guess_explains_the_update():
+    batch = make_batch(1, side=4, classes=5)
+    client = Client(linear_net(), normalisation=Normalisation())
+    seen = client.share(batch, GRANTED)
+    exact = attack(steps=60)
+    exact = replace(exact, stages=(Stage(Pixels(), LBFGS(line_search="strong-wolfe"), steps=60),))
+    assert exact(seen).verified
+    assert not short(INVERTING_GRADIENTS)(seen).verified
+
+
+def test_without_the_batch_size_pixels_refuse(client, batch):
+    from gradaudit.errors import MissingKnowledge
+
+    with pytest.raises(MissingKnowledge, match=r"dlg: Pixels\(.*\) needs BATCH_SIZE, but the adversary knows only nothing"):
+        DLG(client.share(batch, Knowledge.NOTHING))

@@ -1,0 +1,77 @@
+"""The page in a real browser: the pictures keep their pixels, and nothing runs over the edge of a phone."""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gradaudit.finding import Finding, Pictures, Run, Score, Scores
+from gradaudit.report import write
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs chromium, chromium-browser or google-chrome on PATH")
+
+SIDE, SCALE = 16, 8  # 16 pixels shown on 128
+
+
+def finding(folder, client, seed):
+    random = np.random.default_rng(seed)
+    paths = []
+    for kind in ("truth", "reconstruction", "control"):
+        pixels = random.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+        path = folder / f"{seed}-{kind}.png"
+        Image.fromarray(pixels).save(path)
+        paths.append((path.name,))
+    return Finding(
+        attack="an-attack-with-a-rather-long-name-in-one-word", case=client, client=client, seed=0, repeat=0,
+        scores=Scores(Score.of((30.0,)), rank=Score.of((1.0,))), control=Scores(Score.of((12.0,))), objective=1e-6,
+        seconds=3.0, verified=True, needs=("LABELS",), knowledge=("BATCH_SIZE", "LABELS"), client_value="Client" * 40,
+        attack_value="GradientMatching(name='x')" * 20, gallery=100, pictures=Pictures(*paths),
+        curves=(((0, 1.0), (100, 1e-6)),),
+    )  # fmt: skip
+
+
+def screenshot(page, folder, width, height):
+    target = folder / f"{width}.png"
+    command = [
+        BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--force-device-scale-factor=1",
+        "--force-color-profile=srgb", "--no-first-run", "--disable-background-networking", "--disable-dev-shm-usage",
+        f"--user-data-dir={folder / f'profile-{width}'}", f"--window-size={width},{height}", f"--screenshot={target}",
+        page.as_uri(),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return np.asarray(Image.open(target).convert("RGB"))
+
+
+def occurrences(screen, block):
+    """Upper left corners `(y, x)` at which `block` lies in `screen`, every pixel equal."""
+    colour = (screen == block[0, 0]).all(axis=2)
+    corner = colour[1:, 1:] & ~colour[:-1, 1:] & ~colour[1:, :-1]  # where a field of the first pixel's colour begins
+    candidates = np.argwhere(corner) + 1
+    height, width, _ = block.shape
+    return [(y, x) for y, x in candidates if np.array_equal(screen[y : y + height, x : x + width], block)]
+
+
+@pytest.fixture
+def page(tmp_path):
+    findings = [finding(tmp_path, "no defense", 1), finding(tmp_path, "gaussian-noise std=0.01", 2)]
+    return write(findings, Run("An audit", "seed: 0\n", "test pictures", planned=2), tmp_path)
+
+
+def test_pictures_appear_with_exactly_their_pixels(page, tmp_path):
+    screen = screenshot(page, tmp_path, 1280, 2400)
+    assert screen.shape == (2400, 1280, 3)
+    for name in ("1-truth", "1-reconstruction", "1-control", "2-truth", "2-reconstruction"):
+        pixels = np.asarray(Image.open(tmp_path / f"{name}.png"))
+        enlarged = pixels.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
+        assert len(occurrences(screen, enlarged)) == 1, name
+
+
+def test_nothing_runs_over_the_edge_of_a_phone(page, tmp_path):
+    screen = screenshot(page, tmp_path, 390, 5200)
+    assert screen.shape[1] == 390
+    assert (screen[:, -8:] == 255).all()
+    assert (screen[:, :8] == 255).all()
+    assert (screen[-4:] == 255).all()  # the whole page is in the picture

@@ -1,0 +1,126 @@
+"""The verdict's rule, the axes and the way numbers are written."""
+
+import math
+
+import pytest
+
+from gradaudit.finding import Finding, Score, Scores
+from gradaudit.metrics.interval import Interval
+from gradaudit.report import formatting, svg
+from gradaudit.report.cases import Leak
+from gradaudit.report.line_chart import Line, line_chart
+from gradaudit.report.strip_plot import axis_for, strip
+from gradaudit.report.verdict import Level, above_chance, judge
+
+
+def leak(gain, rank=1.0, key=0, attack="a", gallery=100):
+    scores = Scores(Score.of((10.0 + gain,)), rank=Score.of((rank,)) if rank else None)
+    finding = Finding(
+        attack=attack, case=f"{attack}{key}", client="c", seed=0, repeat=key, scores=scores,
+        control=Scores(Score.of((10.0,))), objective=0.0, seconds=1.0, verified=False, needs=(), knowledge=(),
+        attack_value=attack, client_value="c", gallery=gallery,
+    )  # fmt: skip
+    return Leak(finding, 0, key)
+
+
+@pytest.mark.parametrize(
+    ("gain", "rank", "recovered"), [(6.0, 1.0, True), (5.9, 1.0, False), (20.0, 2.0, False), (6.0, None, True)]
+)
+def test_recovered_needs_gain_and_identification(gain, rank, recovered):
+    assert leak(gain, rank).recovered is recovered
+
+
+@pytest.mark.parametrize(
+    ("gain", "rank", "gallery", "level"),
+    [
+        (8.0, 1.0, 100, Level.RECOGNISABLE),
+        (3.0, 5.0, 100, Level.TRACES),
+        (20.0, 2.0, 100, Level.TRACES),
+        (-2.0, 1.0, 100, Level.TRACES),  # identified, and chance hits one time in a hundred
+        (-2.0, 1.0, 20, Level.NOTHING),  # chance hits one time in twenty
+        (2.9, 5.0, 100, Level.NOTHING),
+        (-5.0, None, 0, Level.NOTHING),
+    ],
+)
+def test_the_levels_of_the_verdict(gain, rank, gallery, level):
+    verdict = judge("c", [leak(gain, rank, gallery=gallery)])
+    assert verdict.level is level
+    assert verdict.sentence.endswith(".")
+
+
+def test_the_worst_attack_counts_for_each_picture():
+    found = [leak(10, key=0), leak(-4, 50, key=0, attack="b"), leak(-9, 60, key=1), leak(8, key=1, attack="b")]
+    verdict = judge("c", found)
+    assert verdict.sentence == "2 of 2 pictures came back (mean 19.0 dB, 9.0 dB above the control)."
+    assert verdict.details[0].endswith("rank 1 of 100. Identified: 2 of 2.")
+
+
+def test_chance_is_a_binomial_tail():
+    hits = [leak(-5, 1.0 if key < 2 else 9.0, key=key, gallery=10) for key in range(4)]
+    assert not above_chance(2, hits)  # P(at least 2 of 4 at 0.1) = 0.0523
+    assert above_chance(3, hits)  # P(at least 3 of 4 at 0.1) = 0.0037
+    assert not above_chance(4, [leak(0, 1.0, key=key, gallery=1) for key in range(4)])
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        (formatting.decibels(26.06), "26.1 dB"),
+        (formatting.decibels(-0.04, signed=True), "+0.0 dB"),
+        (formatting.decibels(-3.25, signed=True), "−3.2 dB"),
+        (formatting.decibels(math.nan), "n/a"),
+        (formatting.above_control(-2.5), "2.5 dB below the control"),
+        (formatting.bounds(Interval(1.0, math.nan, math.nan, 1)), ""),
+        (formatting.bounds(Interval(1.0, -0.5, 2.5, 3)), "[−0.5, +2.5]"),
+        (formatting.rank(3.0, 100), "rank 3 of 100"),
+        (formatting.percent(0.25), "25 %"),
+        (formatting.scientific(4.13e-7), "4.13 × 10⁻⁷"),
+        (formatting.scientific(0.02), "0.02"),
+        (formatting.seconds(0.419), "0.42 s"),
+        (formatting.seconds(200.0), "3 min 20 s"),
+        (formatting.seconds(7500.0), "2 h 05 min"),
+        (formatting.share(1, 1, "picture"), "1 of 1 picture"),
+        (formatting.listed(["a", "b", "c"]), "a, b and c"),
+        (formatting.listed([]), ""),
+    ],
+)
+def test_numbers_are_written_in_one_way(written, text):
+    assert written == text
+
+
+def test_ticks_are_round():
+    assert svg.nice_ticks(-4.0, 21.0, 7) == (0.0, 5.0, 10.0, 15.0, 20.0)
+    assert svg.decades(1e-6, 1.0)[:2] == pytest.approx((1e-6, 1e-4))
+    assert svg.decades(0.02, 0.9) == pytest.approx((0.02, 0.05, 0.1, 0.2, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("values", "logarithmic"), [((1e-6, 1.0), True), ((0.5, 1.0), False), ((0.0, 1e3), False), ((math.nan,), False)]
+)
+def test_the_axis_is_logarithmic_where_the_range_asks_for_it(values, logarithmic):
+    axis = svg.Axis.around(values)
+    assert axis.logarithmic is logarithmic
+    assert all(0 <= axis.share(value) <= 1 for value in values if math.isfinite(value))
+
+
+def test_one_value_has_an_axis_too():
+    assert svg.Axis.around([3.0]).share(3.0) == pytest.approx(0.5)
+    assert svg.Axis.around([0.0]).ticks(5)
+
+
+def test_long_curves_are_thinned_but_keep_their_end():
+    points = tuple((step, 1.0 + step) for step in range(5001))
+    drawn = str(line_chart([Line("run", "", 0, points)], svg.Axis.around([1.0, 5001.0]), "objective"))
+    path = drawn.partition('points="')[2].partition('"')[0].split()
+    assert len(path) <= 242
+    assert path[-1].startswith("328.0,")
+
+
+def test_a_strip_has_one_dot_per_value_and_its_interval():
+    axis = axis_for([-2.0, 9.0], 6.0)
+    drawn = str(strip([-2.0, 9.0], [False, True], Interval(3.5, -66.4, 73.4, 2), axis, 6.0))
+    assert drawn.count("<circle") == 2
+    assert drawn.count("dot full") == 1
+    assert 'class="interval" x1="0.00%" x2="100.00%"' in drawn
+    alone = str(strip([9.0], [True], Interval(9.0, math.nan, math.nan, 1), axis, 6.0))
+    assert "interval" not in alone
