@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -81,9 +82,9 @@ def _entry(value: Any) -> Any:
 
 
 def _fact(value: Any) -> Any:
-    if value in LEVELS or (isinstance(value, str) and value in Knowledge.__members__ and value != "NOTHING"):
-        return value
     known = [*LEVELS, *(name for name in Knowledge.__members__ if name != "NOTHING")]
+    if value in known:
+        return value
     raise ValueError(f"unknown fact {value}{suggest(str(value), known)}")
 
 
@@ -131,6 +132,7 @@ def make_config(raw: Any, changes: Sequence[str] = (), label: str = "audit") -> 
     """The configuration from parsed YAML; `label` names it in errors."""
     if not isinstance(raw, dict):
         raise AuditError(f"{label}: must be a mapping with at least data, model and knowledge.")
+    raw = deepcopy(raw)
     for change in changes:
         path, equals, value = change.partition("=")
         if not equals or not path:

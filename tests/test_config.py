@@ -1,0 +1,157 @@
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gradaudit import Knowledge, Level
+from gradaudit.config import AuditConfig, make_config, parse_yaml, read_config
+from gradaudit.errors import AuditError
+
+MINIMAL = {"data": {"source": "photographs"}, "model": {"name": "lenet"}, "knowledge": ["priors", "LABELS"]}
+
+
+def test_defaults():
+    config = make_config(dict(MINIMAL))
+    assert config.training.kind == "fedsgd"
+    assert config.training.batch_norm == "eval"
+    assert config.defenses == ()
+    assert [entry.name for entry in config.attacks] == ["inverting-gradients"]
+    assert (config.repeats, config.seed, config.device) == (1, 0, "auto")
+    assert config.granted == Knowledge.BATCH_SIZE | Knowledge.LABELS
+
+
+@pytest.mark.parametrize(
+    ("name", "level"),
+    [
+        ("basic", Level.BASIC),
+        ("priors", Level.PRIORS),
+        ("data-distribution", Level.DATA_DISTRIBUTION),
+        ("training-details", Level.TRAINING_DETAILS),
+        ("batch-statistics", Level.BATCH_STATISTICS),
+        ("malicious-server", Level.MALICIOUS_SERVER),
+    ],
+)
+def test_levels_by_name(name, level):
+    assert make_config({**MINIMAL, "knowledge": [name]}).granted == level
+
+
+def test_each_level_holds_the_ones_below():
+    levels = [Level.BASIC, Level.PRIORS, Level.DATA_DISTRIBUTION, Level.TRAINING_DETAILS, Level.BATCH_STATISTICS]
+    for low, high in zip(levels, [*levels[1:], Level.MALICIOUS_SERVER], strict=True):
+        assert low & high == low
+
+
+def test_the_resolved_file_reads_back_to_itself():
+    config = make_config({**MINIMAL, "attacks": [{"name": "dlg", "set": {"stages.0.steps": 5}}], "defenses": [{"name": "clip", "norm": 1}]})
+    assert make_config(yaml.safe_load(config.as_yaml())) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "check"),
+    [
+        (["data.batch_size=4"], lambda c: c.data["batch_size"] == 4),
+        (["attacks.0.stages.0.steps=2000"], lambda c: c.attacks[0].set == {"stages.0.steps": 2000}),
+        (["attacks.0.stages.0.terms.0.weight=1e-3"], lambda c: c.attacks[0].set["stages.0.terms.0.weight"] == 1e-3),
+        (["attacks=[dlg, idlg]"], lambda c: [e.name for e in c.attacks] == ["dlg", "idlg"]),
+        (["seed=3", "repeats=2"], lambda c: (c.seed, c.repeats) == (3, 2)),
+        (["training.batch_norm=train"], lambda c: c.training.batch_norm == "train"),
+    ],
+)
+def test_set(changes, check):
+    assert check(make_config(yaml.safe_load(yaml.safe_dump(MINIMAL)), changes))
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"modell": {}}, r"modell: unknown key. Did you mean model\?"),
+        ({"data": None}, "data: "),
+        ({"model": {"name": "lenet", "wieghts": "x"}}, r"model.wieghts: unknown key. Did you mean weights\?"),
+        ({"model": {}}, "model: give either name or factory"),
+        ({"model": {"name": "lenet", "factory": "a:b"}}, "either name or factory"),
+        ({"model": {"name": "lenet", "num_classes": 1}}, "model.num_classes: should be greater than or equal to 2. Found 1"),
+        ({"training": {"kind": "fedsdg"}}, "training.kind: should be 'fedsgd' or 'fedavg'. Found 'fedsdg'"),
+        ({"training": {"kind": "fedavg"}}, "training: fedavg needs a learning_rate"),
+        ({"training": {"epochs": 2}}, "fedsgd is one step"),
+        ({"training": {"learning_rte": 2}}, r"learning_rte: unknown key. Did you mean learning_rate\?"),
+        ({"knowledge": ["LABEL"]}, r"unknown fact LABEL. Did you mean LABELS\?"),
+        ({"knowledge": ["NOTHING"]}, "unknown fact NOTHING"),
+        ({"knowledge": "priors"}, "knowledge"),
+        ({"attacks": [{"name": "dlg", "sett": {}}]}, r"sett: unknown key. Did you mean set\?"),
+        ({"repeats": 0}, "repeats: should be greater"),
+        ({"seed": -1}, "seed: should be greater"),
+        ({"seed": "a"}, "seed: should be a valid integer"),
+    ],
+)
+def test_refuses_in_one_line(raw, message):
+    with pytest.raises(AuditError, match=message) as caught:
+        make_config({**MINIMAL, **raw})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["data", "model", "knowledge"])
+def test_what_must_be_given(key):
+    with pytest.raises(AuditError, match=f"{key}: is missing"):
+        make_config({k: v for k, v in MINIMAL.items() if k != key})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("data.batch_size", "write it as key.sub=value"),
+        ("attacks.3.stages.0.steps=1", "no entry 3. The list has 1"),
+        ("defenses.0.std=1", "no entry 0. The list has 0"),
+        ("seed.deep=1", "no place below a plain value|seed"),
+    ],
+)
+def test_refuses_a_set_that_leads_nowhere(change, message):
+    raw = {**MINIMAL, "seed": 0, "defenses": []}
+    with pytest.raises(AuditError, match=message):
+        make_config(raw, [change])
+
+
+def test_yaml_errors_name_the_line(tmp_path):
+    path = tmp_path / "audit.yaml"
+    path.write_text("data: {source: photographs}\nmodel: {name: lenet\nknowledge: [priors]\n")
+    with pytest.raises(AuditError, match=r"audit.yaml, line [34]: "):
+        read_config(path)
+
+
+@pytest.mark.parametrize("content", [b"- a\n- b\n", b"", b"just text"])
+def test_a_file_that_is_no_mapping(tmp_path, content):
+    path = tmp_path / "audit.yaml"
+    path.write_bytes(content)
+    with pytest.raises(AuditError, match="must be a mapping"):
+        read_config(path)
+
+
+def test_missing_and_binary_files(tmp_path):
+    with pytest.raises(AuditError, match="cannot read the audit file: No such file"):
+        read_config(tmp_path / "none.yaml")
+    (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(AuditError, match="not a text file"):
+        read_config(tmp_path / "x.yaml")
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-3", 1e-3), ("2E5", 2e5), ("-1e+2", -100.0), ("1.5e-1", 0.15), ("3", 3), ("a", "a")])
+def test_numbers_read_as_people_mean_them(text, value):
+    assert parse_yaml(text, "x") == value
+    assert type(parse_yaml(text, "x")) is type(value)
+
+
+@given(st.text(max_size=60))
+def test_no_text_gives_a_traceback(text):
+    try:
+        config = make_config(parse_yaml(text, "x"))
+    except AuditError as error:
+        assert str(error)
+    else:
+        assert isinstance(config, AuditConfig)
+
+
+@given(st.dictionaries(st.sampled_from(list(AuditConfig.model_fields)), st.recursive(st.none() | st.integers() | st.text(max_size=5), lambda x: st.lists(x, max_size=2) | st.dictionaries(st.text(max_size=5), x, max_size=2))))
+def test_no_mapping_gives_a_traceback(raw):
+    try:
+        make_config({**MINIMAL, **raw})
+    except AuditError as error:
+        assert "\n" not in str(error)
