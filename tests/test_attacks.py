@@ -4,15 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import linear_net, make_batch, smooth_net
-from properties import (
-    assert_deterministic,
-    assert_model_untouched,
-    assert_refuses_missing_knowledge,
-    assert_repr_rebuilds,
-    short,
-)
 
+from conftest import linear_net, make_batch, smooth_net
 from gradaudit import Batch, Client, Knowledge, Level, Normalisation, metrics
 from gradaudit.attacks import ATTACKS, DLG, IDLG, INVERTING_GRADIENTS
 from gradaudit.datasets import SOURCES
@@ -21,6 +14,13 @@ from gradaudit.errors import AttackFailed
 from gradaudit.inversion import labels
 from gradaudit.inversion.optimisers import LBFGS
 from gradaudit.models import build
+from properties import (
+    assert_deterministic,
+    assert_model_untouched,
+    assert_refuses_missing_knowledge,
+    assert_repr_rebuilds,
+    short,
+)
 
 ALL = list(ATTACKS.values())
 NORMALISATION = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -33,6 +33,11 @@ def named(attack):
 @pytest.fixture(scope="module")
 def photographs():
     return SOURCES["photographs"](size=32, crops="whole").open()
+
+
+def without_priors(attack, **changes):
+    """Priors of natural pictures would only disturb on random pixels."""
+    return replace(attack, stages=tuple(replace(stage, terms=()) for stage in attack.stages), **changes)
 
 
 def lone(seed=0):
@@ -66,7 +71,7 @@ class TestProperties:
         weight, bias = seen.update.values
         row = int(bias.abs().argmax())
         torch.testing.assert_close((weight[row] / bias[row]).view_as(batch.inputs), batch.inputs, atol=1e-5, rtol=0)
-        found = short(attack, 500 if attack is INVERTING_GRADIENTS else 30)(seen)
+        found = without_priors(short(attack, 500 if attack is INVERTING_GRADIENTS else 20), restarts=3)(seen)
         assert metrics.psnr(found.inputs, batch.inputs) > 30
         assert torch.equal(found.labels, batch.labels)
 
@@ -81,34 +86,29 @@ def test_the_papers_parameters():
     assert all(len(attack.stages) == 1 for attack in ALL)
 
 
-def lenet_case(photographs, index, seed, **options):
+def lenet_gain(attack, seed, side=16, **options):
+    """DLG's own setting: its LeNet with weights from U(-0.5, 0.5), one picture, nothing but the batch size granted."""
+    source = SOURCES["photographs"](size=side, crops="whole").open()
     torch.manual_seed(seed)
-    batch = Batch(photographs.stack([index]), torch.tensor([index % 10]))
-    return batch, Client(build("lenet", num_classes=10, channels=3, size=32), **options)
+    batch = Batch(source.stack([seed]), torch.tensor([seed % 10]))
+    client = Client(build("lenet", num_classes=10, channels=3, size=side), **options)
+    found = attack(client.share(batch, Level.BASIC), seed=seed)
+    assert not found.labels_granted
+    control = source.mean_except([seed]).unsqueeze(0)
+    gain = float(metrics.psnr(found.inputs, batch.inputs) - metrics.psnr(control, batch.inputs))
+    return gain, torch.equal(found.labels, batch.labels)
 
 
 @pytest.mark.parametrize("attack", [DLG, IDLG], ids=named)
-def test_dlg_family_recovers_photographs_and_labels(photographs, attack):
-    """DLG's own setting: its LeNet with weights from U(-0.5, 0.5), one picture, L-BFGS, no label granted."""
-    gains, right = [], 0
-    for seed in range(5):
-        batch, client = lenet_case(photographs, seed, seed)
-        found = replace(short(attack, 120), restarts=2)(client.share(batch, Level.BASIC), seed=seed)
-        control = photographs.mean_except([seed]).unsqueeze(0)
-        gains.append(float(metrics.psnr(found.inputs, batch.inputs) - metrics.psnr(control, batch.inputs)))
-        right += int(torch.equal(found.labels, batch.labels))
-        assert not found.labels_granted
-    assert sorted(gains)[2] > 6, gains
-    assert right >= (5 if attack is IDLG else 3)
+def test_dlg_family_recovers_photographs_and_labels(attack):
+    """In most runs almost exactly; now and then L-BFGS ends in a bad minimum, as the literature says."""
+    gains, right = zip(*(lenet_gain(short(attack, 30), seed) for seed in range(4)), strict=True)
+    assert sorted(gains)[1] > 20, gains
+    assert sum(right) >= (4 if attack is IDLG else 3)
 
 
-def test_dlg_fails_under_noise(photographs):
-    gains = []
-    for seed in range(3):
-        batch, client = lenet_case(photographs, seed, seed, defenses=[GaussianNoise(0.1, relative=True)])
-        found = short(DLG, 60)(client.share(batch, Level.BASIC), seed=seed)
-        control = photographs.mean_except([seed]).unsqueeze(0)
-        gains.append(float(metrics.psnr(found.inputs, batch.inputs) - metrics.psnr(control, batch.inputs)))
+def test_dlg_fails_under_noise():
+    gains = [lenet_gain(short(DLG, 15), seed, defenses=[GaussianNoise(0.1, relative=True)])[0] for seed in range(2)]
     assert max(gains) < 3, gains
 
 
@@ -123,9 +123,10 @@ def test_dlg_returns_the_labels_it_optimised():
     assert right >= 7
 
 
-def inverting_case(photographs, seed, batch_size=1, **options):
+def inverting_case(photographs, seed, batch_size=1, named=None, **options):
     torch.manual_seed(seed)
     indices = torch.randperm(len(photographs))[:batch_size].tolist()
+    indices = [photographs.picture_names.index(named)] if named else indices
     batch = Batch(photographs.stack(indices), torch.tensor(indices) % 10)
     client = Client(build("fedavg-cnn", num_classes=10, channels=3, size=32), normalisation=NORMALISATION, **options)
     return batch, client, photographs.mean_except(indices).expand_as(batch.inputs)
@@ -133,7 +134,9 @@ def inverting_case(photographs, seed, batch_size=1, **options):
 
 def inverting(steps, weight=2e-2):
     stage = INVERTING_GRADIENTS.stages[0]
-    return replace(INVERTING_GRADIENTS, stages=(replace(stage, steps=steps, terms=(replace(stage.terms[0], weight=weight),)),))
+    return replace(
+        INVERTING_GRADIENTS, stages=(replace(stage, steps=steps, terms=(replace(stage.terms[0], weight=weight),)),)
+    )
 
 
 def gain(found, batch, control):
@@ -141,33 +144,35 @@ def gain(found, batch, control):
     return float((metrics.psnr(found.inputs[order], batch.inputs) - metrics.psnr(control, batch.inputs)).mean())
 
 
+def likeness(found, batch):
+    """Mean SSIM after the assignment: near zero for a guess without structure, whatever its brightness."""
+    return float(metrics.ssim(found.inputs[metrics.assign(found.inputs, batch.inputs)], batch.inputs).mean())
+
+
 def test_inverting_gradients_recovers_photographs(photographs):
     gains = []
     for seed in range(5):
         batch, client, control = inverting_case(photographs, seed)
-        found = inverting(150)(client.share(batch, Level.PRIORS | Knowledge.LABELS), seed=seed)
+        found = inverting(120)(client.share(batch, Level.PRIORS | Knowledge.LABELS), seed=seed)
         gains.append(gain(found, batch, control))
     assert min(gains) > 4, gains
     assert sum(gains) / 5 > 7, gains
 
 
-def test_inverting_gradients_fails_with_the_wrong_model(photographs):
-    """The update of one network, inverted through another: nothing can come back."""
-    gains = []
-    for seed in range(2):
-        batch, client, control = inverting_case(photographs, seed)
+@pytest.mark.parametrize("obstacle", ["wrong model", "strong noise"])
+def test_inverting_gradients_fails_where_it_must(photographs, obstacle):
+    """The update inverted through another network, or drowned in noise: no structure comes back."""
+    for seed, name in enumerate(("astronaut", "chelsea")):
+        batch, client, _ = inverting_case(photographs, seed, named=name)
         seen = client.share(batch, Level.PRIORS | Knowledge.LABELS)
-        other = build("fedavg-cnn", num_classes=10, channels=3, size=32)
-        gains.append(gain(inverting(100)(replace(seen, model=other), seed=seed), batch, control))
-    assert max(gains) < 2, gains
-
-
-def test_inverting_gradients_fails_under_strong_noise(photographs):
-    gains = []
-    for seed in range(2):
-        batch, client, control = inverting_case(photographs, seed, defenses=[GaussianNoise(0.3)])
-        gains.append(gain(inverting(100)(client.share(batch, Level.PRIORS | Knowledge.LABELS), seed=seed), batch, control))
-    assert max(gains) < 2, gains
+        open_ = likeness(inverting(100)(seen, seed=seed), batch)
+        if obstacle == "wrong model":
+            hindered = replace(seen, model=build("fedavg-cnn", num_classes=10, channels=3, size=32))
+        else:
+            hindered = replace(client, defenses=(GaussianNoise(0.3),)).share(batch, seen.knowledge)
+        found = likeness(inverting(100)(hindered, seed=seed), batch)
+        assert open_ > 0.35
+        assert found < open_ - 0.2
 
 
 def test_repeated_labels_blend_the_pictures(photographs):

@@ -2,9 +2,9 @@ from copy import deepcopy
 
 import pytest
 import torch
-from conftest import make_batch, smooth_net
 from torch import nn
 
+from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation
 from gradaudit.defenses import Clip, GaussianNoise
 from gradaudit.errors import AuditError

@@ -59,7 +59,9 @@ def imports(path):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = here[: len(here) - node.level + 1] + (node.module.split(".") if node.module else [])
             for alias in node.names:
-                target = [*base, alias.name] if not base or (SRC.joinpath(*base) / f"{alias.name}.py").exists() else base
+                target = (
+                    [*base, alias.name] if not base or (SRC.joinpath(*base) / f"{alias.name}.py").exists() else base
+                )
                 inside.append((tuple(target), alias.name))
         elif isinstance(node, ast.ImportFrom):
             outside.append(node.module.split(".")[0])

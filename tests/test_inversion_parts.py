@@ -4,7 +4,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from properties import assert_repr_rebuilds
 
 from gradaudit import Knowledge, Level
 from gradaudit.errors import AttackFailed
@@ -15,12 +14,22 @@ from gradaudit.inversion.objectives import L1, Cosine, Euclidean, LayerwiseCosin
 from gradaudit.inversion.optimisers import LBFGS, Adam
 from gradaudit.inversion.parametrisations import Pixels
 from gradaudit.inversion.priors import L2, TotalVariation
+from properties import assert_repr_rebuilds
 
 AT = Progress(0, 10)
 OBJECTIVES = (Euclidean(), L1(), Cosine(), LayerwiseCosine())
 PRIORS = (TotalVariation(), L2())
 TRANSFORMS = (Sign(), Noise(0.1), Clip(1.0))
-REST = (Pixels(), Pixels(box=False, init="grey"), KnownLabels(), JointLabels(), IDLG(), Adam(), LBFGS(), Term(L2(), 0.1))
+REST = (
+    Pixels(),
+    Pixels(box=False, init="grey"),
+    KnownLabels(),
+    JointLabels(),
+    IDLG(),
+    Adam(),
+    LBFGS(),
+    Term(L2(), 0.1),
+)
 
 
 def tensors(seed=0, dtype=torch.float64):
@@ -57,7 +66,10 @@ def test_cosine_is_blind_to_scale_and_finite_at_zero(objective):
 
 
 def test_objectives_by_hand():
-    candidate, observed = (torch.tensor([3.0, 4.0]), torch.tensor([0.0])), (torch.tensor([3.0, 0.0]), torch.tensor([2.0]))
+    candidate, observed = (
+        (torch.tensor([3.0, 4.0]), torch.tensor([0.0])),
+        (torch.tensor([3.0, 0.0]), torch.tensor([2.0])),
+    )
     assert Euclidean()(candidate, observed, AT).item() == 20
     assert L1()(candidate, observed, AT).item() == 6
     assert Cosine()(candidate, observed, AT).item() == pytest.approx(1 - 9 / (5 * math.sqrt(13)))

@@ -2,9 +2,9 @@ from copy import deepcopy
 
 import pytest
 import torch
-from conftest import make_batch, smooth_net
 from torch import nn
 
+from conftest import make_batch, smooth_net
 from gradaudit import FedAvg, FedSGD, LocalTraining
 from gradaudit.errors import AuditError
 from gradaudit.local_training import CrossEntropy
@@ -59,7 +59,9 @@ def test_one_fedavg_step_is_the_gradient_times_the_rate():
         torch.testing.assert_close(0.5 * g, d, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("training", [FedSGD(), FedSGD(batch_norm="train"), FedAvg(learning_rate=0.3, epochs=2, minibatch_size=1)])
+@pytest.mark.parametrize(
+    "training", [FedSGD(), FedSGD(batch_norm="train"), FedAvg(learning_rate=0.3, epochs=2, minibatch_size=1)]
+)
 def test_is_differentiable_in_the_inputs(training):
     model, batch = smooth_net().double(), make_batch(2)
     x = batch.inputs.double().requires_grad_()

@@ -5,15 +5,23 @@ from typing import ClassVar
 
 import pytest
 import torch
-from conftest import linear_net, make_batch
-from properties import short
 
+from conftest import linear_net, make_batch
 from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation
 from gradaudit.attacks import DLG, INVERTING_GRADIENTS
 from gradaudit.defenses import Clip as ClipDefense
 from gradaudit.defenses import TopK
 from gradaudit.errors import AttackFailed
-from gradaudit.inversion.attack import Candidate, GradientTransform, Objective, Parametrisation, Prior, Progress, Stage, Term
+from gradaudit.inversion.attack import (
+    Candidate,
+    GradientTransform,
+    Objective,
+    Parametrisation,
+    Prior,
+    Progress,
+    Stage,
+    Term,
+)
 from gradaudit.inversion.gradient_transforms import Noise
 from gradaudit.inversion.labels import KnownLabels
 from gradaudit.inversion.match import GradientMatching
@@ -22,6 +30,7 @@ from gradaudit.inversion.optimisers import LBFGS, Adam
 from gradaudit.inversion.parametrisations import Pixels
 from gradaudit.inversion.priors import L2, TotalVariation
 from gradaudit.inversion.step import Matching
+from properties import short
 
 GRANTED = Level.PRIORS | Knowledge.LABELS
 
@@ -261,7 +270,12 @@ def test_a_diverging_restart_is_dropped_and_said(client, batch):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"restarts": 0}, "restarts must be at least 1"), ({"seeds": 0}, "seeds"), ({"steps": 0}, "stages.0.steps"), ({"stages": ()}, "stages")],
+    [
+        ({"restarts": 0}, "restarts must be at least 1"),
+        ({"seeds": 0}, "seeds"),
+        ({"steps": 0}, "stages.0.steps"),
+        ({"stages": ()}, "stages"),
+    ],
 )
 def test_refuses_counts_below_one(changes, message):
     with pytest.raises(AttackFailed, match=message):
@@ -281,5 +295,7 @@ def test_verified_where_the_guess_explains_the_update():
 def test_without_the_batch_size_pixels_refuse(client, batch):
     from gradaudit.errors import MissingKnowledge
 
-    with pytest.raises(MissingKnowledge, match=r"dlg: Pixels\(.*\) needs BATCH_SIZE, but the adversary knows only nothing"):
+    with pytest.raises(
+        MissingKnowledge, match=r"dlg: Pixels\(.*\) needs BATCH_SIZE, but the adversary knows only nothing"
+    ):
         DLG(client.share(batch, Knowledge.NOTHING))

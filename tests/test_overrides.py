@@ -30,7 +30,11 @@ def test_takes_parts_by_their_constructors():
 @pytest.mark.parametrize(
     ("path", "new", "message"),
     [
-        ("stages.0.step", 3, r"attacks.0.stages.0.step: Stage has no field step. Did you mean steps\? Known: parametrisation"),
+        (
+            "stages.0.step",
+            3,
+            r"attacks.0.stages.0.step: Stage has no field step. Did you mean steps\? Known: parametrisation",
+        ),
         ("stages.1.steps", 3, "attacks.0.stages: no entry 1. It has 1, counted from 0"),
         ("stages.x", 3, "no entry x"),
         ("stages.0.steps", "many", "attacks.0.stages.0.steps: should be a valid integer. Found 'many'"),

@@ -22,7 +22,7 @@ _HOME = {
 }
 _ROOMS = ("attacks", "audit", "defenses", "inversion", "metrics")
 
-__all__ = [*_HOME, *_ROOMS]  # noqa: PLE0604
+__all__ = [*_HOME, *_ROOMS]
 
 
 def __getattr__(name: str) -> Any:

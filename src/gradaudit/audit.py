@@ -134,7 +134,11 @@ def audit(case: Case, watch: Watch | None = None) -> Audited:
     seed = case.seed + 1_000_003 * case.repeat
     seen = case.client.share(case.batch, case.knowledge, seed=seed)
     started = time.perf_counter()
-    guess = case.attack(seen, seed=seed, watch=watch)
+    try:
+        guess = case.attack(seen, seed=seed, watch=watch)
+    except (RuntimeError, ArithmeticError, ValueError, TypeError) as error:
+        cause = str(error).strip().splitlines() or [""]
+        raise AuditError(f"{case.attack_name}: stopped with {type(error).__name__}: {cause[0]}") from error
     seconds = time.perf_counter() - started
     matched = match(case.batch, guess)
     truth = case.batch.inputs.cpu()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from .errors import AuditError
 
@@ -36,7 +35,7 @@ Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser
 @app.command()
 def demo(
     out: Out = None,
-    seed: Annotated[int, typer.Option(help="Which photographs, which network, which start.")] = 0,
+    seed: Annotated[int, typer.Option(help="Which photographs, which network, which start.")] = 13,
     as_json: AsJson = False,
     open_page: Open = False,
 ) -> None:
@@ -54,7 +53,9 @@ def demo(
 
 @app.command()
 def audit(
-    config: Annotated[Path, typer.Argument(metavar="AUDIT.YAML", help="What to audit; docs/audit-file.md has every key.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="AUDIT.YAML", help="What to audit; docs/audit-file.md has every key.")
+    ],
     out: Out = None,
     changes: Annotated[
         list[str] | None,
@@ -119,7 +120,9 @@ class AuditInterrupted(Exception):  # noqa: N818
 
 
 def _summary(results: Results) -> None:
-    table = Table("client", "attack", "batch", "PSNR", "control", "gain", "identified", "labels", "seconds", box=None)
+    from .listings import plain_table, screen
+
+    table = plain_table(("client", "attack", "batch", "PSNR", "control", "gain", "identified", "labels", "seconds"))
     for finding in results.findings:
         rank = finding.scores.rank
         identified = f"{sum(r == 1 for r in rank.per_example)}/{len(rank.per_example)}" if rank else "n/a"
@@ -135,7 +138,7 @@ def _summary(results: Results) -> None:
             labels,
             f"{finding.seconds:.1f}",
         )
-    Console().print(table)
+    screen().print(table)
 
 
 def _percent(fraction: float | None) -> str:

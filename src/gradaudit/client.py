@@ -49,26 +49,33 @@ class Client:
         try:
             tensors, buffers = self.training.train(self.model, inputs, batch.labels)
         except (ValueError, RuntimeError, IndexError) as error:
-            raise AuditError(f"{self.model_name}: cannot train on a batch of shape {_shape(inputs)}: {error}") from error
+            raise AuditError(
+                f"{self.model_name}: cannot train on a batch of shape {_shape(inputs)}: {error}"
+            ) from error
         names = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
         update = Update(dict(zip(names, tensors, strict=True)), self.training.kind, buffers, len(batch))
         _check_finite(update)
         return update
 
-    def share(self, batch: Batch, knowledge: Knowledge, *, seed: int = 0) -> Observation:
+    def share(
+        self, batch: Batch, knowledge: Knowledge, *, seed: int = 0, public: Batch | Tensor | None = None
+    ) -> Observation:
         """Train, defend, and show the adversary what `knowledge` grants.
 
         Args:
             batch: The private examples, on the model's device.
             knowledge: The threat model.
             seed: Of the defenses' noise; the global random state is left alone.
+            public: Pictures like the client's that anyone may hold, `[N, C, H, W]` in [0, 1], or with their labels as
+                a `Batch`; the adversary sees them where `knowledge` holds PUBLIC_DATA.
 
         Raises:
-            AuditError: As `train`.
+            AuditError: As `train`, or the public pictures are unlike the private ones in shape or range.
         """
         update = self.defend(self.train(batch), seed=seed)[0]
         kept = replace(update, buffers=None, examples=len(batch) if Knowledge.BATCH_SIZE in knowledge else None)
         one_step = self.training.learning_rate is None
+        pictures, classes = _public(public, batch) if Knowledge.PUBLIC_DATA in knowledge else (None, None)
         return Observation(
             model=deepcopy(self.model),
             update=kept,
@@ -82,6 +89,8 @@ class Client:
             training=self.training if one_step or Knowledge.LOCAL_TRAINING in knowledge else None,
             defenses=self.defenses if Knowledge.DEFENSE in knowledge else None,
             batch_statistics=self._statistics(batch) if Knowledge.BATCH_STATISTICS in knowledge else None,
+            public_data=pictures,
+            public_labels=classes,
         )
 
     def defend(self, update: Update, *, seed: int = 0) -> tuple[Update, tuple[Defense, ...]]:
@@ -110,9 +119,8 @@ class Client:
 
     def _check(self, batch: Batch) -> None:
         if batch.inputs.ndim != 4 or len(batch.inputs) != len(batch.labels) or not len(batch):
-            raise AuditError(
-                f"batch: needs pictures [B, C, H, W] and labels [B]. Found {_shape(batch.inputs)} and {_shape(batch.labels)}."
-            )
+            found = f"{_shape(batch.inputs)} and {_shape(batch.labels)}"
+            raise AuditError(f"batch: needs pictures [B, C, H, W] and labels [B]. Found {found}.")
         if not torch.isfinite(batch.inputs).all() or batch.inputs.min() < 0 or batch.inputs.max() > 1:
             raise AuditError("batch: pictures must be finite and in [0, 1]. Divide 8-bit pixels by 255.")
         with torch.no_grad(), batch_norm_mode(self.model, "eval"):
@@ -132,9 +140,22 @@ class Client:
             )
 
 
+def _public(public: Batch | Tensor | None, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
+    if public is None:
+        return None, None
+    pictures, labels = (public.inputs, public.labels) if isinstance(public, Batch) else (public, None)
+    like = batch.inputs
+    if pictures.ndim != 4 or not len(pictures) or pictures.shape[1:] != like.shape[1:]:
+        raise AuditError(
+            f"public_data: needs pictures [N, {', '.join(map(str, like.shape[1:]))}]. Found {_shape(pictures)}."
+        )
+    if not torch.isfinite(pictures).all() or pictures.min() < 0 or pictures.max() > 1:
+        raise AuditError("public_data: pictures must be finite and in [0, 1]. Divide 8-bit pixels by 255.")
+    return pictures.to(like), None if labels is None else labels.to(batch.labels)
+
+
 def _shape(tensor: Tensor) -> list[int]:
     return list(tensor.shape)
-
 
 
 def _mean_and_variance(features: Tensor) -> tuple[Tensor, Tensor]:

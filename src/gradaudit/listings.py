@@ -20,12 +20,26 @@ def add_to(app: typer.Typer) -> None:
 
 def _printer(headings: Row, rows: Callable[[], Iterable[Row]]) -> Callable[[], None]:
     def command() -> None:
-        table = Table(*headings, box=None, pad_edge=False)
+        table = plain_table(headings)
         for row in rows():
             table.add_row(*row)
-        Console().print(table)
+        screen().print(table)
 
     return command
+
+
+def plain_table(headings: Row) -> Table:
+    """A table without rules whose first column is never cut."""
+    table = Table(box=None, pad_edge=False)
+    for number, heading in enumerate(headings):
+        table.add_column(heading, overflow="fold", no_wrap=number == 0)
+    return table
+
+
+def screen() -> Console:
+    """Standard output, wide where it is no terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
 
 
 def _attacks() -> Iterable[Row]:
@@ -39,8 +53,7 @@ def _attacks() -> Iterable[Row]:
 def _defenses() -> Iterable[Row]:
     from .defenses import DEFENSES
 
-    for name, cls in DEFENSES.items():
-        yield name, cls.paper, _parameters(cls), _doc(cls)
+    return ((name, cls.paper, _parameters(cls), _doc(cls)) for name, cls in DEFENSES.items())
 
 
 def _priors() -> Iterable[Row]:
@@ -82,8 +95,7 @@ def _doctor() -> Iterable[Row]:
     from .execution.serial import versions
     from .metrics import perceptual_network
 
-    for name, version in versions().items():
-        yield name, version
+    yield from versions().items()
     yield "threads", str(torch.get_num_threads())
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none: attacks run on the CPU"
     yield "GPU", gpu

@@ -32,7 +32,11 @@ def override(value: T, path: str, new: Any, names: Mapping[str, type], *, at: st
     here = f"{at}.{name}" if at else name
     if isinstance(value, tuple):
         index = _index(value, name, at)
-        entry = override(value[index], rest, new, names, at=here) if rest else _checked(type(value[index]), new, names, here)
+        entry = (
+            override(value[index], rest, new, names, at=here)
+            if rest
+            else _checked(type(value[index]), new, names, here)
+        )
         return (*value[:index], entry, *value[index + 1 :])  # type: ignore[return-value]
     known = [f.name for f in fields(value)] if is_dataclass(value) else []
     if name not in known:
@@ -80,9 +84,9 @@ def _checked(expected: Any, new: Any, names: Mapping[str, type], at: str) -> Any
         new = construct(new, names)
     new = _frozen(new)
     try:
-        return TypeAdapter(expected, config=None if is_dataclass(expected) else {"arbitrary_types_allowed": True}).validate_python(
-            new, strict=True
-        )
+        return TypeAdapter(
+            expected, config=None if is_dataclass(expected) else {"arbitrary_types_allowed": True}
+        ).validate_python(new, strict=True)
     except ValidationError as error:
         reason = error.errors()[0]["msg"].replace("Input should be", "should be")
         raise AuditError(f"{at}: {reason}. Found {new!r}.") from error

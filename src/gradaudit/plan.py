@@ -98,7 +98,9 @@ class Plan:
         return {
             "batch": Batch(pictures, labels.to(torch.int64)).to(device),
             "control": to_channels(control, self.channels),
-            "distractors": to_channels(source.distractors(indices, min(GALLERY, GALLERY_VALUES // math.prod(source.shape))), self.channels),
+            "distractors": to_channels(
+                source.distractors(indices, min(GALLERY, GALLERY_VALUES // math.prod(source.shape))), self.channels
+            ),
             "picture_names": tuple(source.picture_names[i] for i in indices) if source.picture_names else (),
             "notes": tuple(notes),
         }
@@ -117,7 +119,9 @@ def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
     defenses = tuple(_defense(entry, f"defenses.{i}") for i, entry in enumerate(config.defenses))
     channels = config.model.channels or source.shape[0]
     if channels not in (1, source.shape[0]) and source.shape[0] != 1:
-        raise AuditError(f"model.channels: cannot show pictures of {source.shape[0]} channels to {channels} input channels.")
+        raise AuditError(
+            f"model.channels: cannot show pictures of {source.shape[0]} channels to {channels} input channels."
+        )
     device = _device(config.device)
     shape = (channels, *source.shape[1:])
     model, classes = _model(config, source, shape, folder)
@@ -210,7 +214,9 @@ def _own_attack(name: str, folder: Path, at: str) -> Attack:
     except Exception as error:
         raise AuditError(f"{at}: {name} cannot be loaded: {type(error).__name__}: {error}") from error
     if not isinstance(attack, Attack):
-        raise AuditError(f"{at}: {name} is no attack: it needs name, needs, and a call that takes (seen, seed=, watch=).")
+        raise AuditError(
+            f"{at}: {name} is no attack: it needs name, needs, and a call that takes (seen, seed=, watch=)."
+        )
     return attack
 
 
@@ -263,13 +269,17 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise AuditError(f"device: {name} cannot be used here: {str(error).splitlines()[0]} Take auto or cpu.") from error
+        raise AuditError(
+            f"device: {name} cannot be used here: {str(error).splitlines()[0]} Take auto or cpu."
+        ) from error
     return device
 
 
 def _flat(value: Any, at: str = "") -> dict[str, Any]:
     if isinstance(value, Mapping) and value:
-        return {k: v for key, entry in value.items() for k, v in _flat(entry, f"{at}.{key}" if at else str(key)).items()}
+        return {
+            k: v for key, entry in value.items() for k, v in _flat(entry, f"{at}.{key}" if at else str(key)).items()
+        }
     if isinstance(value, list) and value:
         return {k: v for i, entry in enumerate(value) for k, v in _flat(entry, f"{at}.{i}").items()}
     return {at: value}

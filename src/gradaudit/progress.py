@@ -41,7 +41,9 @@ class TerminalListener:
         self.bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.bar.stop()
 
     def begin(self, case: Case, number: int, total: int) -> Watch:
@@ -64,6 +66,7 @@ class TerminalListener:
             self.bar.remove_task(self.task)
         line = (
             f"[{number}/{total}] {finding.attack} · {finding.client} · batch {finding.repeat + 1}: "
-            f"PSNR {finding.scores.psnr.mean:.1f} dB, {finding.psnr_gain:+.1f} dB over the control, {finding.seconds:.0f} s"
+            f"PSNR {finding.scores.psnr.mean:.1f} dB, {finding.psnr_gain:+.1f} dB over the control, "
+            f"{finding.seconds:.0f} s"
         )
         self.console.print(line, markup=False, highlight=False)

@@ -169,6 +169,8 @@ class Observation:
         defenses: The client's defenses, or `None`.
         batch_statistics: Name of a BatchNorm layer -> (mean, biased variance) of what enters it at the first local
             step, or `None`.
+        public_data: `[N, C, H, W]` pictures in [0, 1] like the client's, not the client's, or `None`.
+        public_labels: `[N]` integers, their classes, or `None` where the pictures come without.
     """
 
     model: nn.Module
@@ -183,6 +185,8 @@ class Observation:
     training: LocalTraining | None = None
     defenses: tuple[Defense, ...] | None = None
     batch_statistics: Mapping[str, tuple[Tensor, Tensor]] | None = None
+    public_data: Tensor | None = None
+    public_labels: Tensor | None = None
 
     @cached_property
     def classes(self) -> int:

@@ -1,9 +1,9 @@
 """Deep Leakage from Gradients (Zhu, Liu & Han, NeurIPS 2019): inputs and labels, until the gradients are equal."""
 
+from ..inversion.attack import Stage
 from ..inversion.labels import JointLabels
 from ..inversion.match import GradientMatching
 from ..inversion.objectives import Euclidean
-from ..inversion.attack import Stage
 from ..inversion.optimisers import LBFGS
 from ..inversion.parametrisations import Pixels
 

@@ -24,7 +24,7 @@ class Defense:
 
     def protect(self, tensors: Tensors) -> Tensors:
         """The tensors that leave the client, in the same order and shapes."""
-        ...  # each defense
+        # each defense
 
     def simulate(self, candidate: Tensors, observed: Tensors) -> Tensors:
         """What an adversary that knows this defense does to its own candidate update before it compares.

@@ -53,7 +53,8 @@ class Results:
         changed = difference(before.identity, json.loads(json.dumps(self.run.identity, default=str)))
         if changed:
             raise AuditError(
-                f"--out {self.folder}: holds results of another configuration: {changed}. Take another folder, or delete it."
+                f"--out {self.folder}: holds results of another configuration: {changed}. "
+                "Take another folder, or delete it."
             )
         return read_findings(self.folder, mend=True)
 

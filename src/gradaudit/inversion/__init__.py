@@ -5,9 +5,11 @@ from .attack import Stage, Term
 
 
 def part_names() -> dict[str, type]:
-    """Every constructor that an attack's `repr` may hold, by name: `eval(repr(attack), part_names()) == attack`."""
+    """Constructors by name: all that the `repr` of an attack may hold, so that it evaluates to the attack again."""
     rooms = (objectives, priors, parametrisations, gradient_transforms, labels)
-    parts = {name: getattr(room, name) for room in rooms for name in room.__all__ if not name.isupper() or name in _UPPER}
+    parts = {
+        name: getattr(room, name) for room in rooms for name in room.__all__ if not name.isupper() or name in _UPPER
+    }
     own = {cls.__name__: cls for cls in (match.GradientMatching, Stage, Term, optimisers.Adam, optimisers.LBFGS)}
     return {**parts, **own}
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from ..errors import AttackFailed, MissingKnowledge
@@ -101,15 +102,25 @@ class GradientTransform(Part):
 
 @dataclass
 class Labels:
-    """Labels during a run.
+    """Labels during a run, or what a label inference read; `L` is the batch size, or less where less was found.
 
     Args:
-        values: `[B]` integers, or `[S, B, K]` logits where they are optimised together with the inputs.
+        values: `[L]` integers, ascending where they were inferred, or `[S, B, K]` logits where they are optimised
+            together with the inputs.
         granted: They were handed to the adversary.
+        counts: `[K]` integers, examples per class; `None` where the method says only which classes are present.
+        soft: `[B, K]` probabilities, where the labels are not one-hot; an attack then matches with these.
+        confidence: In [0, 1], how well the method's own equations hold; it compares updates under one method, not
+            methods. `None` where the method has no such measure.
+        notes: Plain sentences about what was found and what was not.
     """
 
     values: Tensor
     granted: bool = False
+    counts: Tensor | None = None
+    soft: Tensor | None = None
+    confidence: float | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def trainable(self) -> bool:
@@ -117,7 +128,9 @@ class Labels:
         return self.values.is_floating_point()
 
     def of(self, seed: int) -> Tensor:
-        """What the loop differentiates: `[B]` integers or `[B, K]` logits."""
+        """What the loop differentiates: `[B]` integers or `[B, K]` logits; those of fixed soft labels stay as they are."""
+        if self.soft is not None:
+            return self.soft.clamp_min(torch.finfo(self.soft.dtype).tiny).log()
         return self.values[seed] if self.trainable else self.values
 
     @staticmethod
@@ -129,15 +142,33 @@ class Labels:
         """`[B]` integers."""
         return self.of(seed).argmax(-1) if self.trainable else self.values
 
+    def require(self, batch_size: int | None, part: Part) -> Labels:
+        """Itself; raises `AttackFailed` where an attack on `batch_size` examples would lack labels."""
+        found = self.values.shape[-2] if self.trainable else len(self.values)
+        if batch_size is not None and found != batch_size:
+            raise AttackFailed(
+                f"{part!r} found {found} of {batch_size} labels, and an attack needs all of them. Take a label "
+                "inference that counts (bias-counts, ilrg, llg), or grant LABELS."
+            )
+        return self
+
 
 class LabelInference(Part):
-    """`infer(seen, seeds) -> Labels`. `infers` is false for the part that is handed the labels."""
+    """Where labels come from: `read` says what it finds, `infer` what an attack may use.
+
+    A method implements `read`; one that reads nothing off the update implements `infer` alone. `infers` is false for
+    the part that is handed the labels.
+    """
 
     infers: ClassVar[bool] = True
 
+    def read(self, seen: Observation) -> Labels:
+        """What the update gives away, possibly fewer labels than examples; raises `AttackFailed` with the reason why not."""
+        raise AttackFailed(f"{self!r} reads nothing off the update: its labels are optimised with the pictures.")
+
     def infer(self, seen: Observation, seeds: int) -> Labels:
-        """Read the labels off the observation; raises `AttackFailed` where it cannot."""
-        ...
+        """The labels of the whole batch for `seeds` guesses; raises `AttackFailed` where `read` does or finds fewer."""
+        return self.read(seen).require(seen.batch_size, self)
 
 
 class Candidate:
