@@ -1,0 +1,67 @@
+"""The documentation cannot drift: generated pages are current, examples run, every command and name is there."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gradaudit.config import AuditConfig, make_config
+from gradaudit.plan import make_plan
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+
+
+@pytest.fixture(scope="module")
+def generated():
+    return runpy.run_path(str(ROOT / "docs/generate.py"))
+
+
+def test_the_reference_is_current(generated):
+    written = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
+    assert generated["reference"]() == written, "run `make docs`"
+
+
+def test_every_command_and_option_is_documented(generated):
+    """Words, not layout: how help is laid out is typer's affair."""
+
+    def words(text):
+        return set(re.findall(r"(?<![\w-])--?[a-z][\w-]*|^## gradaudit.*$", text, re.M))
+
+    written = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
+    assert words(generated["commands"]()) == words(written), "run `make docs`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_audit_files_are_valid(page):
+    for block in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
+        config = make_config(yaml.safe_load(block))
+        assert isinstance(config, AuditConfig)
+        assert len(make_plan(config, ROOT)) >= 1
+
+
+def test_the_library_example_of_the_readme_runs(capsys):
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    exec(compile(block, "README.md", "exec"), {})
+    assert "dB" in capsys.readouterr().out
+
+
+def test_every_key_of_the_audit_file_is_documented():
+    text = (ROOT / "docs/audit-file.md").read_text(encoding="utf-8")
+    for key in AuditConfig.model_fields:
+        assert f"`{key}" in text
+
+
+def test_the_readme_opens_with_the_picture_and_the_two_commands():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.index("docs/demo.png") < text.index("make demo") < text.index("make test") < 1500
+    assert (ROOT / "docs/demo.png").stat().st_size > 50_000

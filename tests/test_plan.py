@@ -1,0 +1,109 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gradaudit.config import make_config
+from gradaudit.demo import demo_configs
+from gradaudit.errors import AuditError
+from gradaudit.execution import difference
+from gradaudit.plan import draw, make_plan, to_channels
+
+CONFIG = {
+    "data": {"source": "photographs", "size": 16, "batch_size": 2},
+    "model": {"name": "mlp", "num_classes": 10},
+    "knowledge": ["priors", "LABELS"],
+}
+
+
+def plan(tmp_path, **changes):
+    return make_plan(make_config({**CONFIG, **changes}), tmp_path)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 20), st.integers(0, 2**31))
+def test_draws_without_replacement_and_other_batches(count, batch_size, repeat, seed):
+    batch_size = min(batch_size, count)
+    drawn = draw(count, batch_size, repeat, seed)
+    assert len(set(drawn)) == batch_size
+    assert set(drawn) <= set(range(count))
+    assert drawn == draw(count, batch_size, repeat, seed)
+    per_round = count // batch_size
+    earlier = [draw(count, batch_size, r, seed) for r in range(repeat - repeat % per_round, repeat)]
+    assert not any(set(drawn) & set(other) for other in earlier)
+
+
+def test_the_network_depends_on_the_seed_alone(tmp_path):
+    first, again, other = (plan(tmp_path, seed=seed).client.model.state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_the_control_and_the_gallery_leave_the_batch_out(tmp_path):
+    for case in plan(tmp_path, repeats=2).cases():
+        gallery = {picture.numpy().tobytes() for picture in case.distractors}
+        assert not any(picture.numpy().tobytes() in gallery for picture in case.batch.inputs)
+        torch.testing.assert_close(case.control, case.distractors.mean(0), atol=1e-5, rtol=0)
+
+
+def test_labels_of_a_source_without_any_are_indices(tmp_path):
+    (case,) = plan(tmp_path).cases()
+    indices = draw(len(plan(tmp_path).source), 2, 0, 0)
+    assert case.batch.labels.tolist() == [index % 10 for index in indices]
+    assert "index modulo 10" in case.notes[0]
+
+
+@pytest.mark.parametrize(("channels", "mean"), [(1, (0.5,)), (3, (0.485, 0.456, 0.406))])
+def test_channels_and_normalisation(tmp_path, channels, mean):
+    made = plan(tmp_path, model={"name": "mlp", "channels": channels})
+    (case,) = made.cases()
+    assert case.batch.inputs.shape == (2, channels, 16, 16)
+    assert made.client.normalisation.mean == mean
+
+
+def test_to_channels():
+    colour = torch.rand(2, 3, 4, 4)
+    assert to_channels(colour, 3) is colour
+    torch.testing.assert_close(to_channels(colour, 1)[:, 0], colour.mean(1))
+    assert to_channels(colour[:, :1], 3).shape == (2, 3, 4, 4)
+
+
+def test_two_channels_cannot_be_made(tmp_path):
+    with pytest.raises(AuditError, match="cannot show pictures of 3 channels to 2 input channels"):
+        plan(tmp_path, model={"name": "mlp", "channels": 2})
+
+
+def test_identity_names_what_changed(tmp_path):
+    before, now = (
+        plan(tmp_path, **changes).identity() for changes in ({}, {"seed": 3, "defenses": [{"name": "clip", "norm": 2}]})
+    )
+    assert difference(before, before) == ""
+    text = difference(before, now)
+    assert "seed was 0, is 3" in text
+    assert "defenses" in text
+
+
+def test_training_reaches_the_client(tmp_path):
+    training = {"kind": "fedavg", "epochs": 2, "minibatch_size": 1, "learning_rate": 0.1, "batch_norm": "train"}
+    made = plan(tmp_path, training=training).client.training
+    assert (made.epochs, made.minibatch_size, made.learning_rate, made.batch_norm) == (2, 1, 0.1, "train")
+
+
+def test_the_demo_is_the_same_audit_twice(tmp_path):
+    plain, defended = demo_configs(3)
+    assert plain.model_copy(update={"defenses": defended.defenses}) == defended
+    plans = [make_plan(config, tmp_path, number=i) for i, config in enumerate((plain, defended))]
+    first, second = (next(iter(p.cases())) for p in plans)
+    assert torch.equal(first.batch.inputs, second.batch.inputs)
+    assert first.key != second.key
+
+
+def test_real_data_and_trained_weights(tmp_path, shared_data):
+    made = plan(
+        tmp_path,
+        data={"source": "npz", "path": str(shared_data / "cifar10_test.npz"), "batch_size": 4},
+        model={"name": "resnet20", "weights": str(shared_data / "weights/cifar10_resnet20.npz")},
+    )
+    (case,) = made.cases()
+    logits = case.client.model.eval()(case.client.normalisation.apply(case.batch.inputs))
+    assert made.classes == 10
+    assert (logits.argmax(1) == case.batch.labels).float().mean() >= 0.5
