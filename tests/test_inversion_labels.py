@@ -1,8 +1,8 @@
 import pytest
 import torch
-from conftest import make_batch
 from torch import nn
 
+from conftest import make_batch
 from gradaudit import Client, Level
 from gradaudit.defenses import GaussianNoise
 from gradaudit.errors import AttackFailed

@@ -81,7 +81,6 @@ class Objective(Part):
 
     def __call__(self, candidate: Tensors, observed: Tensors, at: Progress) -> Tensor:
         """The distance."""
-        ...
 
 
 class Prior(Part):
@@ -89,7 +88,6 @@ class Prior(Part):
 
     def __call__(self, inputs: Tensor, at: Progress) -> Tensor:
         """The penalty."""
-        ...
 
 
 class GradientTransform(Part):
@@ -97,7 +95,6 @@ class GradientTransform(Part):
 
     def __call__(self, gradient: Tensor, at: Progress) -> Tensor:
         """The changed gradient, in the same shape `[S, B, ...]`."""
-        ...
 
 
 @dataclass
@@ -128,7 +125,7 @@ class Labels:
         return self.values.is_floating_point()
 
     def of(self, seed: int) -> Tensor:
-        """What the loop differentiates: `[B]` integers or `[B, K]` logits; those of fixed soft labels stay as they are."""
+        """What the loop differentiates: `[B]` integers or `[B, K]` logits, constant ones for given soft labels."""
         if self.soft is not None:
             return self.soft.clamp_min(torch.finfo(self.soft.dtype).tiny).log()
         return self.values[seed] if self.trainable else self.values
@@ -163,7 +160,7 @@ class LabelInference(Part):
     infers: ClassVar[bool] = True
 
     def read(self, seen: Observation) -> Labels:
-        """What the update gives away, possibly fewer labels than examples; raises `AttackFailed` with the reason why not."""
+        """What the update gives away, possibly fewer labels than examples; raises `AttackFailed` saying why nothing."""
         raise AttackFailed(f"{self!r} reads nothing off the update: its labels are optimised with the pictures.")
 
     def infer(self, seen: Observation, seeds: int) -> Labels:
@@ -178,7 +175,6 @@ class Candidate:
 
     def decode(self) -> Tensor:
         """`[S, B, C, H, W]`, normalised, with the graph to the variables."""
-        ...
 
     def project(self) -> None:
         """Put the variables back into their feasible set, in place; called without gradients after each step."""
@@ -189,7 +185,6 @@ class Parametrisation(Part):
 
     def start(self, seen: Observation, seeds: int, previous: Candidate | None) -> Candidate:
         """The first candidate of a stage; `previous` is the best one of the stage before."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -251,7 +246,8 @@ def refusal(name: str, who: str, needs: Knowledge, granted: Knowledge) -> Missin
     lacking = " and ".join((needs & ~granted).names)
     held = ", ".join(granted.names) or "nothing beyond the update"
     return MissingKnowledge(
-        f"{name}: {who} {lacking}, but the adversary knows only {held}. Add {lacking} to knowledge, or take another attack."
+        f"{name}: {who} {lacking}, but the adversary knows only {held}. Add {lacking} to knowledge, "
+        "or take another attack."
     )
 
 

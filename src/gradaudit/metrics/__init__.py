@@ -11,6 +11,7 @@ from .assignment import assign
 from .identification import identification_rank
 from .interval import Interval, mean_interval
 from .label_accuracy import label_accuracy
+from .label_counts import class_existence_accuracy, count_accuracy, count_error, instance_recall
 from .lpips import LPIPS_NEEDS, lpips, perceptual_network
 from .psnr import PSNR_CAP, psnr
 from .ssim import SSIM_NEEDS, ssim
@@ -23,7 +24,11 @@ __all__ = [
     "Interval",
     "Metric",
     "assign",
+    "class_existence_accuracy",
+    "count_accuracy",
+    "count_error",
     "identification_rank",
+    "instance_recall",
     "label_accuracy",
     "lpips",
     "mean_interval",
@@ -42,7 +47,7 @@ class Metric:
         unit: Of a value, empty where it has none.
         higher_is_better: A higher value means a better reconstruction, that is, a larger leak.
         meaning: One sentence.
-        paper: Where it was published (arXiv id or DOI).
+        paper: Where it was published (arXiv id, DOI or OpenReview id).
     """
 
     name: str
@@ -88,5 +93,33 @@ METRICS: dict[str, Metric] = {
         meaning="Fraction of the examples whose label came back right.",
         paper="arXiv:2001.02610",
     ),
+    "existence": Metric(
+        name="class existence accuracy",
+        unit="",
+        higher_is_better=True,
+        meaning="Fraction of all classes of which it is told rightly whether they are in the batch.",
+        paper="openreview:FIrQfNSOoTr",
+    ),
+    "counts": Metric(
+        name="count accuracy",
+        unit="",
+        higher_is_better=True,
+        meaning="Fraction of all classes whose number of examples in the batch is told rightly.",
+        paper="openreview:FIrQfNSOoTr",
+    ),
+    "recall": Metric(
+        name="instance recall",
+        unit="",
+        higher_is_better=True,
+        meaning="Fraction of the examples whose label is among the inferred ones, in whatever order.",
+        paper="openreview:FIrQfNSOoTr",
+    ),
+    "count_error": Metric(
+        name="count error",
+        unit="",
+        higher_is_better=False,
+        meaning="Half the absolute errors of the counts per class, as a share of the batch: 0 for exact counts.",
+        paper="arXiv:2405.00955",
+    ),
 }
-"""Every metric by its key in a finding."""
+"""Every metric by its key in a finding, or in what the label commands print."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from ...errors import AttackFailed
@@ -22,14 +23,18 @@ class IDLG(LabelInference):
 
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
 
-    def infer(self, seen: Observation, seeds: int) -> Labels:
+    def read(self, seen: Observation) -> Labels:
         """`[1]` integer. Raises `AttackFailed` for a larger batch, whose labels this rule cannot tell."""
         batch_size = require_batch_size(seen, self)
         if batch_size != 1:
             raise AttackFailed(
-                f"{self!r} reads the label of one example; this update is of {batch_size}. Grant LABELS, or set batch_size 1."
+                f"{self!r} reads the label of one example; this update is of {batch_size}. Grant LABELS, or set "
+                "batch_size 1."
             )
-        return Labels(label_of_one(head_gradient(seen)).view(1))
+        head = head_gradient(seen)
+        label = label_of_one(head).view(1)
+        counts = torch.zeros(len(head.weight), dtype=torch.long, device=label.device).index_fill(0, label, 1)
+        return Labels(label, counts=counts, confidence=sureness(head, int(label)))
 
 
 def label_of_one(head: Head) -> Tensor:
@@ -42,3 +47,12 @@ def label_of_one(head: Head) -> Tensor:
     rows = head.weight / head.weight.norm(dim=1, keepdim=True).clamp_min(1e-30)
     agreement = (rows @ rows.T).fill_diagonal_(0)
     return agreement.sum(1).argmin()
+
+
+def sureness(head: Head, label: int) -> float:
+    """In [0, 1]: 1 where every other row points away from the label's, as the gradient of one example has it."""
+    rows = head.weight if head.bias is None else head.bias.unsqueeze(1)
+    products = rows @ rows[label]
+    own = products[label]
+    against = (products <= 0).sum()
+    return float(against / (len(rows) - 1)) if len(rows) > 1 and own > 0 else 0.0

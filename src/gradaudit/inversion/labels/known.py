@@ -15,7 +15,7 @@ class KnownLabels(LabelInference):
     needs: ClassVar[Knowledge] = Knowledge.LABELS
     infers: ClassVar[bool] = False
 
-    def infer(self, seen: Observation, seeds: int) -> Labels:
+    def read(self, seen: Observation) -> Labels:
         """`[B]` integers."""
         if seen.labels is None:
             raise AttackFailed(f"{self!r} was handed no labels.")

@@ -1,0 +1,33 @@
+"""GradInversion's labels: rows of the last layer's gradient with the lowest entry (Yin et al., 2021)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ...types import Knowledge, Observation
+from ..attack import LabelInference, Labels, require_batch_size
+from .counting import present
+from .head import double_head
+from .probe import require_nonnegative_features
+
+
+@dataclass(frozen=True)
+class ColumnMinimum(LabelInference):
+    """The B classes with the lowest entry in their row, each once (Yin et al., arXiv:2104.07586, label restoration).
+
+    ŷ = argsort_k(min_j ∂L/∂W_kj)[:B]: where features are never negative, only an example of class k can pull an entry
+    of row k below zero. Repeated labels are beyond the rule: it knows sets.
+
+    Deviation: the paper takes B classes whatever their signs, and so fills up a batch with repeated labels with classes
+    that are not there; here a row without a negative entry is no label, and fewer labels come back.
+    """
+
+    needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
+
+    def read(self, seen: Observation) -> Labels:
+        """At most B classes. Raises `AttackFailed` where features can be negative."""
+        require_batch_size(seen, self)
+        lowest = double_head(seen).weight.min(1).values
+        require_nonnegative_features(seen)
+        return present(seen, lowest, lowest < -torch.finfo(torch.float32).tiny)

@@ -1,0 +1,65 @@
+"""iLRG: class embeddings from the last layer, then one linear system for the counts (Ma et al., 2023)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ...errors import AttackFailed
+from ...types import Knowledge, Observation
+from ..attack import LabelInference, Labels, require_batch_size
+from .counting import counted, round_to_total
+from .head import Head, find_head, mean_head
+from .probe import ask
+
+LARGEST = 1e10  # bound of a recovered feature, so that a bias gradient near zero gives no infinity
+
+
+@dataclass(frozen=True)
+class ClassEmbeddings(LabelInference):
+    """Counts from K + 1 linear equations, one per bias gradient and one for the batch size.
+
+    Ma et al., "Instance-wise batch label restoration via gradients in federated learning", ICLR 2023. Row over bias
+    gives a class's mean embedding ĥ_c = ∂W_c / ∂b_c, and this its probabilities q_c = softmax(W ĥ_c + b); then
+    Σ_c n_c = B and, for every j, Σ_c n_c q_c[j] - n_j = B ∂b_j, solved by the pseudo-inverse.
+
+    Solved over all classes with a bias gradient, not over those that a sign rule finds: those miss classes as soon as
+    the batch exceeds the classes.
+
+    Deviations: rounding goes through the nearest point whose entries are not negative and sum to B; the embedding is
+    bounded instead of divided by exponents, so that a bias gradient near zero gives no infinity.
+    """
+
+    needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
+
+    def read(self, seen: Observation) -> Labels:
+        """Counts that sum to B. Raises `AttackFailed` without a bias."""
+        size = require_batch_size(seen, self)
+        head = mean_head(seen)
+        ask(seen, "noise", 2)  # the equations hold only where the layer's output is the model's
+        counts, raw = solve_counts(seen, head, head.biases != 0, size)
+        return counted(seen, counts, raw)
+
+
+def solve_counts(seen: Observation, head: Head, among: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Whole and unrounded counts `[K]`, zero outside the classes `among` (`[K]` booleans)."""
+    layer = find_head(seen)[1]
+    classes = among.nonzero().view(-1)
+    if not len(classes):
+        raise AttackFailed("the bias gradient of the last layer is zero at every class that looks present.")
+    smallest = torch.finfo(torch.float64).tiny
+    divisor = torch.where(head.biases.abs() < smallest, smallest, head.biases)[classes].unsqueeze(1)
+    embeddings = (head.weight[classes] / divisor).clamp(-LARGEST, LARGEST)
+    bias = 0 if layer.bias is None else layer.bias.detach().double().cpu()
+    q = (embeddings @ layer.weight.detach().double().cpu().T + bias).softmax(1).T.contiguous()  # [K, classes]
+    q[classes, torch.arange(len(classes))] -= 1
+    system = torch.cat([torch.ones(1, len(classes), dtype=q.dtype), q])
+    right = torch.cat([torch.ones(1, dtype=q.dtype), head.biases]) * size
+    raw = torch.zeros(len(head.biases), dtype=q.dtype)
+    raw[classes] = (torch.linalg.pinv(system, rtol=1e-12) @ right).clamp(-size, 2 * size)
+    counts = torch.zeros(len(raw), dtype=torch.long)
+    counts[classes] = round_to_total(raw[classes].clamp(0, size), size)
+    return counts, raw
