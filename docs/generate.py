@@ -9,10 +9,10 @@ import typer
 
 from gradaudit.attacks import ATTACKS
 from gradaudit.cli import app
+from gradaudit.commands import add_to
 from gradaudit.defenses import DEFENSES
 from gradaudit.inversion.labels import LABELS
 from gradaudit.inversion.priors import PRIORS
-from gradaudit.listings import add_to
 from gradaudit.metrics import METRICS
 
 DOCS = Path(__file__).parent

@@ -21,25 +21,29 @@ ORDER = [
     {"client", "inversion"},
     {"attacks"},
     {"audit", "config"},
-    {"plan", "demo"},
-    {"execution"},
-    {"report", "progress", "listings"},
+    {"resolve", "demo"},
+    {"plan"},
+    {"label_audit", "execution"},
+    {"studies"},
+    {"report", "progress"},
+    {"commands"},
     {"cli"},
     {"__init__", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 # Within inversion/, in the same way.
 INNER = [
-    {"optimisers"},
+    {"optimisers", "vectors", "kinks", "checkpoint"},
     {"attack"},
     {"objectives", "priors", "parametrisations", "labels", "gradient_transforms"},
+    {"one_step"},
     {"step"},
     {"match"},
     {"__init__"},
 ]
 INNER_LEVEL = {room: level for level, rooms in enumerate(INNER) for room in rooms}
 BLIND = {"inversion", "attacks"}
-PRIVATE = {"client", "metrics", "datasets", "audit", "report", "plan", "execution", "finding"}
+PRIVATE = {"client", "metrics", "datasets", "audit", "report", "resolve", "plan", "execution", "finding"}
 PEERS = {"torchmetrics", "skimage", "lpips", "piq", "kornia"}
 
 

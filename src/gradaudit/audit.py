@@ -39,6 +39,7 @@ class Case:
         repeat: Which batch, from 0; attack and defense draw from `seed` and `repeat` together.
         picture_names: One per example, or empty.
         notes: Sentences that belong on the page.
+        public: Pictures, with labels where there are some, that the adversary is handed under PUBLIC_DATA.
     """
 
     key: str
@@ -53,6 +54,7 @@ class Case:
     repeat: int = 0
     picture_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    public: Batch | Tensor | None = None
 
 
 class Audited(NamedTuple):
@@ -132,7 +134,7 @@ def audit(case: Case, watch: Watch | None = None) -> Audited:
         AuditError: The client cannot train on the batch, the attack refuses or fails.
     """
     seed = case.seed + 1_000_003 * case.repeat
-    seen = case.client.share(case.batch, case.knowledge, seed=seed)
+    seen = case.client.share(case.batch, case.knowledge, seed=seed, public=case.public)
     started = time.perf_counter()
     try:
         guess = case.attack(seen, seed=seed, watch=watch)

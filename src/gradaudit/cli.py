@@ -120,7 +120,7 @@ class AuditInterrupted(Exception):  # noqa: N818
 
 
 def _summary(results: Results) -> None:
-    from .listings import plain_table, screen
+    from .commands.listings import plain_table, screen
 
     table = plain_table(("client", "attack", "batch", "PSNR", "control", "gain", "identified", "labels", "seconds"))
     for finding in results.findings:
@@ -152,9 +152,9 @@ def _open(path: Path, wanted: bool) -> None:
 
 def main() -> None:
     """Entry point of the `gradaudit` command."""
-    from . import listings
+    from . import commands
 
-    listings.add_to(app)
+    commands.add_to(app)
     try:
         app()
     except AuditError as error:

@@ -100,6 +100,7 @@ class AuditConfig(_Section):
     repeats: int = Field(default=1, ge=1)
     seed: int = Field(default=0, ge=0)
     device: str = "auto"
+    public_data: dict[str, Any] | None = None
 
     @property
     def granted(self) -> Knowledge:

@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
-from . import inversion, models
-from .attacks import ATTACKS
 from .audit import Case
 from .client import Client
-from .config import AttackEntry, AuditConfig, TrainingSection, explain
-from .datasets import SOURCES
+from .config import AuditConfig
 from .datasets.base import Source
-from .defenses import DEFENSES, Defense
 from .errors import AuditError
-from .inversion.attack import Attack, refusal
-from .inversion.match import GradientMatching
-from .local_training import LocalTraining
-from .overrides import override, suggest
-from .types import Batch, Knowledge, Normalisation
+from .inversion.attack import Attack
+from .resolve import (
+    check_knowledge,
+    make_attack,
+    make_defense,
+    make_device,
+    make_model,
+    make_normalisation,
+    make_training,
+    open_source,
+)
+from .types import Batch, Knowledge
 
 GALLERY = 999  # pictures that an example is to be told from,
 GALLERY_VALUES = 50_000_000  # or as many as hold this many pixels
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+PUBLIC = 2_000  # public pictures that an adversary gets at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,10 @@ class Plan:
         client: The victim, on its device.
         attacks: Name as given, and the value with its changed fields.
         number: Which plan of the run, from 0.
+        batch_size: Examples in one update.
+        channels: Of the pictures that the model takes.
+        classes: K.
+        public: Pictures, with labels where there are some, that the adversary is handed under PUBLIC_DATA.
     """
 
     config: AuditConfig
@@ -54,6 +59,7 @@ class Plan:
     channels: int
     classes: int
     number: int = 0
+    public: Batch | Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.attacks) * self.config.repeats
@@ -72,8 +78,14 @@ class Plan:
                     knowledge=self.config.granted,
                     seed=self.config.seed,
                     repeat=repeat,
+                    public=self.public,
                     **shared,
                 )
+
+    def batches(self) -> Iterator[Batch]:
+        """The private batches alone."""
+        for repeat in range(self.config.repeats):
+            yield self._private(draw(len(self.source), self.batch_size, repeat, self.config.seed))
 
     def identity(self) -> dict[str, Any]:
         """Everything that must be the same for a run to be continued, flat."""
@@ -84,23 +96,25 @@ class Plan:
         values = {f"attacks.{i} value": repr(attack) for i, (_, attack) in enumerate(self.attacks)}
         return {**flat, **values, "data sha256": self.source.fingerprint(), "model sha256": state.hexdigest()}
 
-    def _batch(self, indices: list[int]) -> dict[str, Any]:
+    def _private(self, indices: list[int]) -> Batch:
         source, device = self.source, next(self.client.model.parameters()).device
         labels = source.labels[indices] if source.labels is not None else torch.tensor(indices) % self.classes
+        return Batch(to_channels(source.stack(indices), self.channels), labels.to(torch.int64)).to(device)
+
+    def _batch(self, indices: list[int]) -> dict[str, Any]:
+        """What a case holds of its batch: the examples, the control, the gallery, names and notes."""
+        source, notes = self.source, []
         control = source.mean_except(indices)
-        pictures = to_channels(source.stack(indices), self.channels)
-        notes = []
+        gallery = source.distractors(indices, min(GALLERY, GALLERY_VALUES // math.prod(source.shape)))
         if source.labels is None:
             notes.append(f"The source has no labels: the label is the picture's index modulo {self.classes}.")
         if control is None:
             notes.append("No picture lies outside the batch: the control is mid grey.")
             control = torch.full(source.shape, 0.5)
         return {
-            "batch": Batch(pictures, labels.to(torch.int64)).to(device),
+            "batch": self._private(indices),
             "control": to_channels(control, self.channels),
-            "distractors": to_channels(
-                source.distractors(indices, min(GALLERY, GALLERY_VALUES // math.prod(source.shape))), self.channels
-            ),
+            "distractors": to_channels(gallery, self.channels),
             "picture_names": tuple(source.picture_names[i] for i in indices) if source.picture_names else (),
             "notes": tuple(notes),
         }
@@ -112,27 +126,28 @@ def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
     Raises:
         AuditError: A name, file, weight or option does not fit; an attack lacks knowledge; the batch is too large.
     """
-    source, batch_size = _source(config.data, folder)
-    attacks = tuple((entry.name, _attack(entry, folder, f"attacks.{i}")) for i, entry in enumerate(config.attacks))
+    source, batch_size = open_source(config.data, folder)
+    attacks = tuple((entry.name, make_attack(entry, folder, f"attacks.{i}")) for i, entry in enumerate(config.attacks))
     for name, attack in attacks:
-        _check_knowledge(name, attack, config.granted)
-    defenses = tuple(_defense(entry, f"defenses.{i}") for i, entry in enumerate(config.defenses))
+        check_knowledge(name, attack, config.granted)
+    defenses = tuple(make_defense(entry, f"defenses.{i}") for i, entry in enumerate(config.defenses))
     channels = config.model.channels or source.shape[0]
     if channels not in (1, source.shape[0]) and source.shape[0] != 1:
         raise AuditError(
             f"model.channels: cannot show pictures of {source.shape[0]} channels to {channels} input channels."
         )
-    device = _device(config.device)
+    device = make_device(config.device)
     shape = (channels, *source.shape[1:])
-    model, classes = _model(config, source, shape, folder)
+    model, classes = make_model(config, source, shape, folder)
     client = Client(
         model.to(device),
-        training=_training(config.training),
+        training=make_training(config.training),
         defenses=defenses,
-        normalisation=_normalisation(config, channels),
+        normalisation=make_normalisation(config, channels),
         model_name=config.model.name or str(config.model.factory),
     )
-    return Plan(config, source, client, attacks, batch_size, channels, classes, number)
+    public = _public(config, folder, channels, device)
+    return Plan(config, source, client, attacks, batch_size, channels, classes, number, public)
 
 
 def draw(count: int, batch_size: int, repeat: int, seed: int) -> list[int]:
@@ -150,129 +165,15 @@ def to_channels(pictures: Tensor, channels: int) -> Tensor:
     return grey.expand(*pictures.shape[:-3], channels, *pictures.shape[-2:]).clone()
 
 
-def part_names() -> dict[str, type]:
-    """Constructors by which an attack's value can be written: every public part."""
-    return inversion.part_names()
-
-
-def _source(section: Mapping[str, Any], folder: Path) -> tuple[Source, int]:
-    options = dict(section)
-    name, batch_size = options.pop("source", None), options.pop("batch_size", 1)
-    if name not in SOURCES:
-        raise AuditError(f"data.source: unknown source {name}{suggest(str(name), SOURCES)}")
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise AuditError(f"data.batch_size: must be a whole number of at least 1. Found {batch_size!r}.")
-    chosen = _options(SOURCES[name], options, "data", extra=("source", "batch_size"))
-    paths = {f.name: folder / value for f in fields(chosen) if isinstance(value := getattr(chosen, f.name), Path)}
-    source = replace(chosen, **paths).open()
-    if batch_size > len(source):
-        raise AuditError(f"data.batch_size: {batch_size} is more than the {len(source)} pictures of {source.name}.")
-    return source, batch_size
-
-
-def _options(cls: type[Any], options: Mapping[str, Any], at: str, extra: tuple[str, ...] = ()) -> Any:
-    """A frozen dataclass from the keys of a section."""
-    known = [f.name for f in fields(cls)]
-    for key in options:
-        if key not in known:
-            raise AuditError(f"{at}.{key}: unknown key{suggest(str(key), [*extra, *known])}")
-    try:
-        return TypeAdapter(cls).validate_python(dict(options))
-    except ValidationError as error:
-        raise AuditError(f"{at}.{explain(error, cls)}") from error
-
-
-def _defense(entry: Mapping[str, Any], at: str) -> Defense:
-    options = dict(entry)
-    name = options.pop("name", None)
-    if name not in DEFENSES:
-        raise AuditError(f"{at}.name: unknown defense {name}{suggest(str(name), DEFENSES)}")
-    return _options(DEFENSES[name], options, at, extra=("name",))
-
-
-def _attack(entry: AttackEntry, folder: Path, at: str) -> Attack:
-    attack = ATTACKS.get(entry.name) or _own_attack(entry.name, folder, at)
-    for path, new in entry.set.items():
-        attack = override(attack, path, new, part_names(), at=at)
-    return attack
-
-
-def _own_attack(name: str, folder: Path, at: str) -> Attack:
-    file, colon, attribute = name.rpartition(":")
-    if not colon or not file.endswith(".py"):
-        raise AuditError(f"{at}: unknown attack {name}{suggest(name, ATTACKS)} Your own: file.py:ATTACK.")
-    path = folder / file
-    if not path.is_file():
-        raise AuditError(f"{at}: no file {path} (paths are relative to the audit file).")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        attack = getattr(module, attribute)
-    except Exception as error:
-        raise AuditError(f"{at}: {name} cannot be loaded: {type(error).__name__}: {error}") from error
-    if not isinstance(attack, Attack):
-        raise AuditError(
-            f"{at}: {name} is no attack: it needs name, needs, and a call that takes (seen, seed=, watch=)."
-        )
-    return attack
-
-
-def _check_knowledge(name: str, attack: Attack, granted: Knowledge) -> None:
-    if isinstance(attack, GradientMatching):
-        attack.check(granted)
-    elif attack.needs & ~granted:
-        raise refusal(name, "needs", attack.needs, granted)
-
-
-def _model(config: AuditConfig, source: Source, shape: tuple[int, ...], folder: Path) -> tuple[nn.Module, int]:
-    section = config.model
-    known = len(source.class_names) or (0 if source.labels is None else int(source.labels.max()) + 1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        if section.name is not None:
-            model = models.build(
-                section.name,
-                num_classes=section.num_classes or known or 10,
-                channels=shape[0],
-                size=shape[1],
-                cifar_stem=section.cifar_stem,
-            )
-        else:
-            model = models.from_factory(str(section.factory), folder)
-    if section.weights is not None:
-        models.load_weights(model, folder / section.weights)
-    return model, models.input_check(model, shape, torch.device("cpu"))
-
-
-def _training(section: TrainingSection) -> LocalTraining:
-    options = section.model_dump()
-    del options["kind"]
-    return LocalTraining(**options)
-
-
-def _normalisation(config: AuditConfig, channels: int) -> Normalisation:
-    default = IMAGENET if channels == 3 else ((0.5,) * channels,) * 2
-    mean, std = config.model.mean or default[0], config.model.std or default[1]
-    for key, values in (("mean", mean), ("std", std)):
-        if len(values) != channels:
-            raise AuditError(f"model.{key}: needs one value per channel, {channels}. Found {len(values)}.")
-    return Normalisation(mean, std)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise AuditError(
-            f"device: {name} cannot be used here: {str(error).splitlines()[0]} Take auto or cpu."
-        ) from error
-    return device
+def _public(config: AuditConfig, folder: Path, channels: int, device: torch.device) -> Batch | Tensor | None:
+    """The pictures of `public_data`, with their labels where the source has some."""
+    if config.public_data is None:
+        return None
+    if Knowledge.PUBLIC_DATA not in config.granted:
+        raise AuditError("public_data: is given, but knowledge lacks PUBLIC_DATA. Add it, or leave public_data out.")
+    source = open_source(config.public_data, folder, at="public_data")[0]
+    pictures = to_channels(source.stack(range(min(len(source), PUBLIC))), channels).to(device)
+    return pictures if source.labels is None else Batch(pictures, source.labels[: len(pictures)].to(device))
 
 
 def _flat(value: Any, at: str = "") -> dict[str, Any]:

@@ -19,13 +19,15 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _printer(headings: Row, rows: Callable[[], Iterable[Row]]) -> Callable[[], None]:
-    def command() -> None:
-        table = plain_table(headings)
-        for row in rows():
-            table.add_row(*row)
-        screen().print(table)
+    return lambda: show(headings, rows())
 
-    return command
+
+def show(headings: Row, rows: Iterable[Row]) -> None:
+    """Print a table to standard output."""
+    table = plain_table(headings)
+    for row in rows:
+        table.add_row(*row)
+    screen().print(table)
 
 
 def plain_table(headings: Row) -> Table:
@@ -43,7 +45,7 @@ def screen() -> Console:
 
 
 def _attacks() -> Iterable[Row]:
-    from .attacks import ATTACKS
+    from ..attacks import ATTACKS
 
     for name, attack in ATTACKS.items():
         steps = " + ".join(str(stage.steps) for stage in getattr(attack, "stages", ()))
@@ -51,40 +53,47 @@ def _attacks() -> Iterable[Row]:
 
 
 def _defenses() -> Iterable[Row]:
-    from .defenses import DEFENSES
+    from ..defenses import DEFENSES
 
     return ((name, cls.paper, _parameters(cls), _doc(cls)) for name, cls in DEFENSES.items())
 
 
 def _priors() -> Iterable[Row]:
-    from .inversion.priors import PRIORS
+    from ..inversion.priors import PRIORS
 
     return ((name, cls.__name__, _parameters(cls), _doc(cls)) for name, cls in PRIORS.items())
 
 
-def _labels() -> Iterable[Row]:
-    from .inversion.labels import LABELS
+def label_rows() -> Iterable[Row]:
+    """Every part that brings labels."""
+    from ..inversion.labels import LABELS
 
     return ((name, cls.__name__, _facts(cls), _doc(cls)) for name, cls in LABELS.items())
 
 
 def _metrics() -> Iterable[Row]:
-    from .metrics import METRICS
+    from ..metrics import METRICS
 
     for name, metric in METRICS.items():
         yield name, metric.unit, "higher" if metric.higher_is_better else "lower", metric.paper, metric.meaning
 
 
 def _models() -> Iterable[Row]:
-    from .models import MODELS
+    from ..models import MODELS
 
     for name, builder in MODELS.items():
         yield name, _doc(builder)
     yield "…", "and every torchvision classifier by its torchvision name"
 
 
+def _studies() -> Iterable[Row]:
+    from ..studies import STUDIES
+
+    return ((name, study.paper, ", ".join(study.scales), study.title) for name, study in STUDIES.items())
+
+
 def _sources() -> Iterable[Row]:
-    from .datasets import SOURCES
+    from ..datasets import SOURCES
 
     return ((name, _parameters(cls), _doc(cls)) for name, cls in SOURCES.items())
 
@@ -92,8 +101,8 @@ def _sources() -> Iterable[Row]:
 def _doctor() -> Iterable[Row]:
     import torch
 
-    from .execution.serial import versions
-    from .metrics import perceptual_network
+    from ..execution.serial import versions
+    from ..metrics import perceptual_network
 
     yield from versions().items()
     yield "threads", str(torch.get_num_threads())
@@ -120,11 +129,11 @@ def _doc(value: Any) -> str:
 def _first_line(attack: Any) -> str:
     import importlib
 
-    from .attacks import ATTACKS
+    from ..attacks import ATTACKS
 
     for name, known in ATTACKS.items():
         if known is attack:
-            return _doc(importlib.import_module(f".attacks.{name.replace('-', '_')}", __package__))
+            return _doc(importlib.import_module(f"gradaudit.attacks.{name.replace('-', '_')}"))
     return ""
 
 
@@ -132,9 +141,9 @@ LISTINGS: dict[str, tuple[Row, Callable[[], Iterable[Row]], str]] = {
     "attacks": (("name", "paper", "needs", "steps", "what"), _attacks, "List the attacks, what they need and cost."),
     "defenses": (("name", "paper", "parameters", "what"), _defenses, "List the defenses and their parameters."),
     "priors": (("name", "part", "parameters", "what"), _priors, "List the priors that an attack may use."),
-    "labels": (("name", "part", "needs", "what"), _labels, "List the ways to labels."),
     "metrics": (("name", "unit", "better", "paper", "what"), _metrics, "List the metrics and their conventions."),
     "models": (("name", "what"), _models, "List the networks that have a name here."),
     "sources": (("name", "options", "what"), _sources, "List where pictures can come from."),
+    "studies": (("name", "paper", "scales", "what"), _studies, "List the studies: tables of papers, made again."),
     "doctor": (("what", "here"), _doctor, "Say versions and devices, and what cannot run here and why."),
 }

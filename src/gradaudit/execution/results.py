@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,7 @@ class Results:
 
     def append(self, finding: Finding) -> None:
         """Write one finding so that it survives whatever comes next."""
-        with (self.folder / RESULTS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(finding.to_json(), allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.folder / RESULTS, finding.to_json())
         self.findings.append(finding)
 
     def _resume(self) -> list[Finding]:
@@ -75,28 +72,45 @@ def read_findings(folder: Path, *, mend: bool = False) -> list[Finding]:
     Raises:
         AuditError: A line before the last is broken.
     """
-    path = folder / RESULTS
-    if not path.exists():
-        return []
-    raw = path.read_bytes()
-    lines = raw.split(b"\n")
-    findings: list[Finding] = []
+    return [Finding.from_json(record) for record in read_lines(folder / RESULTS, Finding.from_json, mend=mend)]
+
+
+def append_line(path: Path, record: Mapping[str, Any]) -> None:
+    """Write one record so that it survives whatever comes next."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(
+    path: Path, check: Callable[[Any], Any] = lambda record: record["values"], *, mend: bool = False
+) -> list[dict[str, Any]]:
+    """The whole records of a file of JSON lines; an incomplete last one is left out, and with `mend` cut off.
+
+    Args:
+        path: The file; a missing one holds nothing.
+        check: Raises `KeyError` or `TypeError` for a record that is not whole.
+        mend: Cut an incomplete last line off the file.
+
+    Raises:
+        AuditError: A line before the last is broken.
+    """
+    raw = path.read_bytes() if path.exists() else b""
+    records: list[dict[str, Any]] = []
     kept = 0
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        last = not any(rest.strip() for rest in lines[number:])
-        finding = _parse(line)
-        if finding is None or (last and not raw.endswith(b"\n")):
-            if last:
-                break
+    for number, line in enumerate(raw.splitlines(keepends=True), 1):
+        record = _parse(line, check) if line.endswith(b"\n") else None
+        if record is None and kept + len(line) < len(raw):
             raise AuditError(f"{path}, line {number}: is no finding. Restore it, or delete the folder and run again.")
-        findings.append(finding)
-        kept = sum(len(entry) + 1 for entry in lines[:number])
+        if record is None:
+            break
+        records.append(record)
+        kept += len(line)
     if mend and kept < len(raw):
         with path.open("r+b") as file:
             file.truncate(kept)
-    return findings
+    return records
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -113,11 +127,13 @@ def write_whole(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def _parse(line: bytes) -> Finding | None:
+def _parse(line: bytes, check: Callable[[Any], Any]) -> dict[str, Any] | None:
     try:
-        return Finding.from_json(json.loads(line))
+        record = json.loads(line)
+        check(record)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
+    return record
 
 
 def _short(value: Any) -> str:

@@ -19,6 +19,7 @@ from .factory import from_factory
 from .fedavg_cnn import fedavg_cnn
 from .lenet import lenet
 from .mlp import mlp
+from .vit_tiny import vit_tiny
 from .weights import load_weights
 
 Builder = Callable[[int, int, int], nn.Module]
@@ -31,6 +32,7 @@ MODELS: dict[str, Builder] = {
     "mlp": mlp,
     "resnet20": resnet20,
     "resnet32": resnet32,
+    "vit-tiny": vit_tiny,
 }
 """Name in the audit file -> builder; torchvision's names come on top (`build`)."""
 

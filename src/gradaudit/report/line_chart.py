@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from .svg import Axis, drawing, nice_ticks, tick_text
+from .svg import Axis, drawing, tick_text
 
 WIDTH, HEIGHT = 352, 212
+WIDE = 760
 LEFT, RIGHT, TOP, BOTTOM = 56, 24, 24, 38
 POINTS_PER_LINE = 240
 TONES = 4
@@ -33,19 +34,55 @@ class Line:
     points: tuple[tuple[float, float], ...]
 
 
-def line_chart(lines: Sequence[Line], axis: Axis, title: str) -> Markup:
-    """Lines over steps. Values that the axis does not hold are left out.
+@dataclass(frozen=True)
+class Frame:
+    """Where a chart's data lies and how its axes read.
+
+    Args:
+        width: Of the whole chart, in pixels.
+        right: Room right of the data, for the names at the lines' ends.
+        x: Horizontal axis.
+        y: Vertical axis.
+        across: Name of the horizontal axis.
+        up: Name of the vertical axis.
+    """
+
+    width: int
+    right: int
+    x: Axis
+    y: Axis
+    across: str
+    up: str
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Pixel position of a point."""
+        return LEFT + (self.width - LEFT - self.right) * self.x.share(x), self.height(y)
+
+    def height(self, y: float) -> float:
+        """Pixel height of a value."""
+        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * self.y.share(y)
+
+
+def line_chart(
+    lines: Sequence[Line], axis: Axis, title: str, *, up: str = "objective", across: str = "step", wide: bool = False
+) -> Markup:
+    """Lines over steps, or over another quantity. Values that the axis does not hold are left out.
 
     Args:
         lines: What to draw.
         axis: The vertical axis, shared by charts that are to be compared.
         title: What the chart shows, for those who do not see it.
+        up: Name of the vertical axis.
+        across: Name of the horizontal axis.
+        wide: A chart on its own, with room for names at the lines' ends and a horizontal axis around the data.
     """
     last = max((step for line in lines for step, _ in line.points), default=0) or 1
-    parts = [*_levels(axis), *_steps(last)]
+    across_axis = Axis.around([x for line in lines for x, _ in line.points]) if wide else Axis(0, last)
+    frame = Frame(WIDE if wide else WIDTH, 120 if wide else RIGHT, across_axis, axis, across, up)
+    parts = [*_levels(frame), *_steps(frame)]
     marks = []
     for line in lines:
-        points = [(_x(step, last), _y(value, axis)) for step, value in _thinned(line.points) if axis.holds(value)]
+        points = [frame.at(step, value) for step, value in _thinned(line.points) if axis.holds(value)]
         if not points:
             continue
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
@@ -56,37 +93,30 @@ def line_chart(lines: Sequence[Line], axis: Axis, title: str) -> Markup:
         if line.mark:
             marks.append((points[-1][1], line.mark, points[-1][0]))
     parts += _end_marks(marks)
-    size = Markup('width="{0}" height="{1}" viewBox="0 0 {0} {1}"').format(WIDTH, HEIGHT)
+    size = Markup('width="{0}" height="{1}" viewBox="0 0 {0} {1}"').format(frame.width, HEIGHT)
     return drawing(title, size, parts)
 
 
-def _x(step: float, last: float) -> float:
-    return LEFT + (WIDTH - LEFT - RIGHT) * step / last
-
-
-def _y(value: float, axis: Axis) -> float:
-    return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * axis.share(value)
-
-
-def _levels(axis: Axis) -> list[Markup]:
-    scale = ", logarithmic" if axis.logarithmic else ""
-    parts = [Markup('<text x="0" y="11">objective{}</text>').format(scale)]
-    for tick in axis.ticks(5):
-        y = f"{_y(tick, axis):.1f}"
-        parts.append(Markup('<line class="tick" x1="{}" x2="{}" y1="{y}" y2="{y}"/>').format(LEFT, WIDTH - RIGHT, y=y))
+def _levels(frame: Frame) -> list[Markup]:
+    scale = ", logarithmic" if frame.y.logarithmic else ""
+    parts = [Markup('<text x="0" y="11">{}{}</text>').format(frame.up, scale)]
+    end = frame.width - frame.right
+    for tick in frame.y.ticks(5):
+        y = f"{frame.height(tick):.1f}"
+        parts.append(Markup('<line class="tick" x1="{}" x2="{}" y1="{y}" y2="{y}"/>').format(LEFT, end, y=y))
         text = Markup('<text x="{}" y="{}" dy="4" text-anchor="end">{}</text>')
-        parts.append(text.format(LEFT - 7, y, tick_text(tick, axis)))
+        parts.append(text.format(LEFT - 7, y, tick_text(tick, frame.y)))
     return parts
 
 
-def _steps(last: float) -> list[Markup]:
-    floor = HEIGHT - BOTTOM
-    parts = [Markup('<line class="zero" x1="{}" x2="{}" y1="{y}" y2="{y}"/>').format(LEFT, WIDTH - RIGHT, y=floor)]
-    for tick in nice_ticks(0, last, 4):
+def _steps(frame: Frame) -> list[Markup]:
+    floor, end = HEIGHT - BOTTOM, frame.width - frame.right
+    parts = [Markup('<line class="zero" x1="{}" x2="{}" y1="{y}" y2="{y}"/>').format(LEFT, end, y=floor)]
+    for tick in frame.x.ticks(4):
         text = Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{:.0f}</text>')
-        parts.append(text.format(_x(tick, last), floor + 16, tick))
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(Markup('<text x="{:.1f}" y="{}" text-anchor="middle">step</text>').format(middle, HEIGHT - 5))
+        parts.append(text.format(frame.at(tick, frame.y.high)[0], floor + 16, tick))
+    text = Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>')
+    parts.append(text.format((LEFT + end) / 2, HEIGHT - 5, frame.across))
     return parts
 
 

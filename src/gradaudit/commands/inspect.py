@@ -1,0 +1,150 @@
+"""`gradaudit inspect`: what a captured update gives away without any attack."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import AuditError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..capture import Captured, Settings
+    from ..inspection import Inspection
+
+UPDATE = typer.Argument(metavar="UPDATE", help="The captured update: .safetensors, .pt, .pth or .npz.")
+MODEL = typer.Option("--model", metavar="MODEL", help="package.module:function, file.py:function, or a model's name.")
+WEIGHTS = typer.Option("--weights", help="File with the weights that the server sent.")
+KIND = typer.Option("--kind", metavar="KIND", help="gradient, weight-difference or weights; guessed by default.")
+RATE = typer.Option("--learning-rate", help="Of the client's local training.")
+STEPS = typer.Option("--local-steps", help="Of the client; read off BatchNorm's counters where they travel.")
+SHAPE = typer.Option("--input-shape", metavar="C,H,W", help="Of one example; some usual ones are tried by default.")
+CLASSES = typer.Option("--num-classes", help="For a model that is given by its name.")
+STEM = typer.Option("--cifar-stem", help="For torchvision's ResNets by name: the stem for pictures of 32 pixels.")
+MODE = typer.Option("--batch-norm", metavar="MODE", help="eval or train; guessed by default.")
+OUT = typer.Option("--out", metavar="DIR", help="Write the page DIR/inspection.html.")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("inspect")(inspect)
+
+
+def inspect(
+    update: Annotated[Path, UPDATE],
+    model: Annotated[str, MODEL],
+    weights: Annotated[Path | None, WEIGHTS] = None,
+    kind: Annotated[str | None, KIND] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Number of examples, if known.")] = None,
+    learning_rate: Annotated[float | None, RATE] = None,
+    local_steps: Annotated[int | None, STEPS] = None,
+    input_shape: Annotated[str | None, SHAPE] = None,
+    num_classes: Annotated[int | None, CLASSES] = None,
+    cifar_stem: Annotated[bool, STEM] = False,
+    batch_norm: Annotated[str | None, MODE] = None,
+    out: Annotated[Path | None, OUT] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")] = False,
+) -> None:
+    """Look at a captured update without attacking it: what travels, labels, local steps, exact layers, defenses.
+
+    Takes seconds. The page holds recovered examples; the screen and the JSON do not. Exit code 0: it was read, whatever
+    leaks. 2: an error, in one line.
+    """
+    from ..capture import Settings
+
+    settings = Settings(
+        kind=_kind(kind),
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        local_steps=local_steps,
+        input_shape=_shape(input_shape),
+        batch_norm=_mode(batch_norm),
+    )
+    captured, found = _look(update, model, weights, settings, num_classes, cifar_stem)
+    page = _page(out, found, captured)
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), allow_nan=False))
+        return
+    from ..report.inspection_screen import show
+
+    show(found)
+    if page is not None:
+        typer.echo(f"Page: {page.resolve()}")
+
+
+def _look(
+    update: Path, model: str, weights: Path | None, settings: Settings, classes: int | None, cifar_stem: bool
+) -> tuple[Captured, Inspection]:
+    from ..capture import capture, read_tensors
+    from ..inspection import inspect as look
+    from ..models import load_weights
+
+    raw = read_tensors(update)
+    network = _build(model, settings, classes, cifar_stem, raw)
+    if weights is not None:
+        load_weights(network, weights)
+    captured = capture(network, update, settings)
+    return captured, look(captured, model=model, weights=weights.name if weights else "")
+
+
+def _build(name: str, settings: Settings, classes: int | None, cifar_stem: bool, raw: dict | tuple) -> nn.Module:
+    """The model by its name or its factory; by name, for the first input shape at which the update fits."""
+    import torch
+
+    from ..capture import SHAPES, fits
+    from ..models import build, from_factory
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if ":" in name:
+            return from_factory(name, Path.cwd())
+        if classes is None:
+            raise AuditError("--num-classes: a model that is given by its name needs it.")
+        shapes = (settings.input_shape,) if settings.input_shape else SHAPES
+        for shape in shapes:
+            network = build(name, num_classes=classes, channels=shape[0], size=shape[-1], cifar_stem=cifar_stem)
+            if fits(network, raw):
+                break
+        else:
+            shape = shapes[0]
+            network = build(name, num_classes=classes, channels=shape[0], size=shape[-1], cifar_stem=cifar_stem)
+    return network
+
+
+def _page(out: Path | None, found: Inspection, captured: Captured) -> Path | None:
+    if out is None:
+        return None
+    from ..report.inspection import write
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AuditError(f"--out {out}: cannot be made: {error.strerror}.") from error
+    return write(found, captured.observation.input_shape, out)
+
+
+def _kind(text: str | None):  # noqa: ANN202 (importing the type would import torch)
+    from ..capture import FileKind
+
+    if text is not None and text not in list(FileKind):
+        raise AuditError(f"--kind: must be {', '.join(FileKind)}. Found {text}.")
+    return None if text is None else FileKind(text)
+
+
+def _mode(text: str | None):  # noqa: ANN202 (a literal)
+    if text not in (None, "eval", "train"):
+        raise AuditError(f"--batch-norm: must be eval or train. Found {text}.")
+    return text
+
+
+def _shape(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    parts = text.replace("x", ",").split(",")
+    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise AuditError(f"--input-shape: must be C,H,W in whole numbers, such as 3,32,32. Found {text}.")
+    return tuple(int(part) for part in parts)

@@ -1,0 +1,102 @@
+"""`gradaudit study`: a table of a paper, made again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from ..errors import AuditError
+from ..overrides import suggest
+from .listings import show
+
+if TYPE_CHECKING:
+    from ..studies import StudyResult, Table
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("study")(study)
+
+
+def study(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="`gradaudit studies` lists them.")],
+    scale: Annotated[str, typer.Option(help="How much of it: quick, default, or what the study names.")] = "default",
+    data: Annotated[
+        Path | None, typer.Option(help=".npz with images and labels; the built-in photographs by default.")
+    ] = None,
+    weights: Annotated[
+        list[str] | None, typer.Option("--weights", metavar="MODEL=FILE", help="Weights of a trained network.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for study.jsonl and study.html.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document to standard output, nothing else.")
+    ] = False,
+) -> None:
+    """Measure a table or figure of the literature again, with the published figures beside ours.
+
+    Every measurement is on disk before the next: the same command goes on where it stopped.
+    """
+    from ..report.study import write_study
+    from ..studies import STUDIES, Bench, read_study, run_study
+
+    if name not in STUDIES:
+        raise AuditError(f"study {name}: unknown study{suggest(name, STUDIES)}")
+    chosen, folder = STUDIES[name], out or Path("runs") / f"{name}-{scale}"
+    bench = Bench(data, dict(map(_weight, weights or [])))
+    with _Bar() as bar:
+        try:
+            run_study(chosen, scale, bench, folder, bar.tick)
+        finally:
+            if scale in chosen.cells and folder.is_dir():
+                result = read_study(chosen, scale, bench, folder)
+                page = write_study(result, folder)
+    if as_json:
+        typer.echo(json.dumps(result.to_json(), allow_nan=False))
+        return
+    for table in chosen.tables[:1]:
+        typer.echo(table.title)
+        show(("cell", *table.columns), (_row(result, table, cell.name) for cell in chosen.cells[scale]))
+    for cell, why in result.left_out.items():
+        typer.echo(f"left out: {cell}: {why}")
+    typer.echo(f"Page: {page.resolve()}")
+
+
+class _Bar:
+    """A progress bar on standard error where that is a terminal, one line per cell where it is not."""
+
+    def __init__(self) -> None:
+        from rich.progress import Progress
+
+        self.console = Console(stderr=True)
+        self.bar = Progress(console=self.console, disable=not self.console.is_terminal, transient=True)
+        self.task = self.bar.add_task("", total=None)
+        self.last = ""
+
+    def __enter__(self) -> _Bar:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def tick(self, done: int, total: int, cell: str) -> None:
+        self.bar.update(self.task, completed=done, total=total, description=cell)
+        if not self.console.is_terminal and cell != self.last:
+            self.console.print(f"[{done}/{total}] {cell}", markup=False, highlight=False)
+        self.last = cell
+
+
+def _weight(text: str) -> tuple[str, Path]:
+    model, equals, path = text.partition("=")
+    if not equals:
+        raise AuditError(f"--weights {text}: write it as MODEL=FILE, such as resnet20=weights.npz.")
+    return model, Path(path)
+
+
+def _row(result: StudyResult, table: Table, cell: str) -> tuple[str, ...]:
+    found = [result.interval(cell, column) for column in table.columns.values()]
+    return (cell, *(f"{value.mean:.{table.digits}f}" if value else "–" for value in found))

@@ -1,0 +1,80 @@
+"""An inspection as a page: one HTML file, no script, no network."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from PIL import Image
+from torch import Tensor
+
+from ..inspection import Inspection
+from . import _own
+from . import inspection_lines as lines
+from .pictures import SHOWN_SIZE, Picture
+
+PAGE = "inspection.html"
+PICTURES = 16
+
+
+@dataclass(frozen=True)
+class View:
+    """What the template places.
+
+    Args:
+        found: The inspection.
+        pictures: Examples that lie in the update, recovered.
+        left_out: How many more there are.
+    """
+
+    found: Inspection
+    pictures: tuple[Picture, ...]
+    left_out: int
+
+
+def render(found: Inspection, shape: tuple[int, ...]) -> str:
+    """The page as HTML, complete in itself.
+
+    Args:
+        found: What to show.
+        shape: `(C, H, W)` of one example.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    inputs = [
+        row for layer in found.layers if layer.takes_example and layer.in_memory is not None for row in layer.in_memory
+    ]
+    shown = tuple(picture(row.view(shape), f"Recovered example {n}") for n, row in enumerate(inputs[:PICTURES], 1))
+    view = View(found, shown if shape[0] in (1, 3) else (), max(0, len(inputs) - PICTURES))
+    return environment.from_string(_own(PAGE)).render(page=view, lines=lines, style=Markup(_own("page.css")))
+
+
+def write(found: Inspection, shape: tuple[int, ...], folder: Path) -> Path:
+    """Put the page into an existing folder as `inspection.html`, whole or not at all, and return its path."""
+    page = folder / PAGE
+    unfinished = folder / f".{PAGE}.{os.getpid()}"
+    try:
+        unfinished.write_text(render(found, shape), encoding="utf-8")
+        os.replace(unfinished, page)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return page
+
+
+def picture(values: Tensor, alt: str) -> Picture:
+    """`[C, H, W]` in any range, stretched to black and white: the normalisation is unknown."""
+    low, high = float(values.min()), float(values.max())
+    pixels = ((values - low) / max(high - low, 1e-12) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    image = Image.fromarray(np.ascontiguousarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    scale = max(1, SHOWN_SIZE // max(image.size))
+    data = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    return Picture(data, scale * image.width, scale * image.height, alt)

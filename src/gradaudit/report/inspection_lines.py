@@ -1,0 +1,191 @@
+"""What an inspection says, as lines of text: the one place that screen and page both take their words from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..inspection import Inspection, Reading, Sign
+from . import formatting, words
+
+HOLDS = {"gradient": "a gradient", "weight-difference": "a weight difference", "weights": "whole weights"}
+VERDICT = {2: "An example itself", 1: "Facts about the batch", 0: "Nothing"}
+SHOWN = 6  # names of tensors, and classes of one answer
+
+
+@dataclass(frozen=True)
+class Row:
+    """One label inference, one layer or one sign of a defense, as text.
+
+    Args:
+        name: What it is.
+        cells: The columns after the name.
+        strong: It speaks of a leak, or of a defense that was found.
+    """
+
+    name: str
+    cells: tuple[str, ...]
+    strong: bool = False
+
+
+def summary(found: Inspection) -> str:
+    """The file, the model, and how much of it travels."""
+    contents = found.contents
+    values = f"{contents.values:,}".replace(",", " ")
+    return f"{found.file} · {HOLDS[found.holds]} · {found.model} · {values} values"
+
+
+def headline(found: Inspection) -> str:
+    """The verdict in a few words."""
+    return f"{VERDICT[found.severity]} can be read off this update without an attack."
+
+
+def travels(found: Inspection) -> tuple[tuple[str, str], ...]:
+    """Name and text of what is in the update."""
+    contents = found.contents
+    entries = [
+        (
+            "tensors",
+            f"{len(contents.tensors)} of {contents.trainable}, {_percent(contents.share)} of the model's values",
+        ),
+    ]
+    if contents.unshared:
+        entries.append(("not shared", _names(contents.unshared)))
+    buffers = f"{len(contents.buffers)} of {contents.model_buffers}" if contents.buffers else "none"
+    entries.append(("buffers", buffers))
+    entries.append(
+        ("length", f"{formatting.scientific(contents.length)} (L2 norm), stored as {', '.join(contents.precision)}")
+    )
+    entries.append(
+        ("model's weights", found.weights or "its own, as it was built; give --weights for those that were sent")
+    )
+    if found.local_steps:
+        entries.append(("local steps", str(found.local_steps)))
+    if found.least_examples:
+        entries.append(("batch size", f"at least {found.least_examples}, by the rank of a gradient"))
+    return tuple(entries)
+
+
+def batch_norm(found: Inspection) -> tuple[str, ...]:
+    """Sentences on what BatchNorm's buffers give away."""
+    facts = found.batch_norm
+    if facts is None:
+        return ("The model has no BatchNorm layers.",)
+    if not facts.travelling:
+        return (f"The buffers of its {facts.layers} layers do not travel: no step counter, no batch statistics.",)
+    lines = [f"Buffers of {facts.travelling} of {facts.layers} layers travel."]
+    if facts.steps is not None:
+        lines.append(f"Local steps, by the counters: exactly {facts.steps}.")
+    elif facts.counted:
+        spread = f"{facts.counted[0]} to {facts.counted[-1]}"
+        lines.append(f"The step counters disagree, {spread}: noise was added to them, or layers were frozen.")
+    else:
+        lines.append("No step counter travels.")
+    momentum = f" (momentum {facts.momentum:g})" if facts.momentum is not None else ""
+    told = {
+        "exact": f"Mean and variance of the batch in {facts.channels} channels, exactly: one step{momentum}.",
+        "averaged": f"Mean and variance of the batch in {facts.channels} channels, averaged over the steps{momentum}.",
+        "unmoved": "The running statistics did not move: they say nothing about the batch.",
+        "absent": "No running statistics travel.",
+    }
+    return (*lines, told[facts.statistics])
+
+
+def label_lead(found: Inspection) -> str:
+    """What the label inferences worked with, and how well they agree."""
+    facts = found.labels
+    if facts is None or not facts.applying:
+        return "No label inference applies."
+    size = "an unknown batch size"
+    if facts.batch_size is not None:
+        size = f"batch size {facts.batch_size}{', read off the rank' if facts.batch_size_read else ''}"
+    agreed = f"{facts.agreeing} of {facts.applying} methods give the same answer"
+    return f"{facts.classes} classes, {size}; {agreed}, {_percent(facts.agreement)} of the labels in common."
+
+
+def label_rows(found: Inspection) -> tuple[Row, ...]:
+    """Method, what it says, confidence; those that say the consensus are strong."""
+    if found.labels is None:
+        return ()
+    rows = []
+    for reading in found.labels.readings:
+        if reading.applies:
+            same = set(reading.counts) == set(found.labels.consensus)
+            if reading.says == "counts":
+                same = {k: round(v) for k, v in reading.counts.items()} == dict(found.labels.consensus)
+            sure = "" if reading.confidence is None else formatting.percent(reading.confidence)
+            rows.append(Row(reading.method, (answer(reading), reading.says or "", sure), same))
+    return tuple(rows)
+
+
+def answer(reading: Reading) -> str:
+    """`2 ×2, 7, 8`: the classes with their counts."""
+    if not reading.counts:
+        return "no class"
+    most = 16
+    if reading.says == "soft labels":
+        named = [f"{label}: {amount:.2f}" for label, amount in reading.counts.items()]
+    else:
+        named = [f"{label} ×{round(amount)}" if amount > 1 else str(label) for label, amount in reading.counts.items()]
+    return ", ".join(named[:most]) + (f" and {len(named) - most} more" if len(named) > most else "")
+
+
+def label_refusals(found: Inspection) -> tuple[str, ...]:
+    """Methods that do not apply, by what they lack."""
+    if found.labels is None:
+        return ()
+    lacking: dict[str, list[str]] = {}
+    for reading in found.labels.readings:
+        if not reading.applies:
+            reason = f"needs {words.facts(reading.lacks)}" if reading.lacks else _reason(reading.why_not or "")
+            lacking.setdefault(reason, []).append(reading.method)
+    return tuple(f"{', '.join(methods)}: {reason}" for reason, methods in lacking.items())
+
+
+def layer_rows(found: Inspection) -> tuple[Row, ...]:
+    """Layer, shape, rank against its limit, and what can be inverted."""
+    rows = []
+    for layer in found.layers:
+        what = "the example itself" if layer.takes_example else "features"
+        if layer.recovered:
+            said = f"{formatting.count(layer.recovered, 'input')} lie in it as they are: {what}"
+            said = said.replace("1 input lie", "1 input lies").replace("as they are", "as it is", layer.recovered == 1)
+        elif not layer.bias:
+            said = "no bias travels, so not by row over bias"
+        elif not layer.per_example:
+            said = "runs on tokens: rank counts tokens"
+        else:
+            said = f"none exactly ({what})"
+        rank = f"{layer.rank} of {layer.limit}" + (", full" if layer.saturated else "")
+        rows.append(Row(layer.name, (f"{layer.shape[0]} × {layer.shape[1]}", rank, said), bool(layer.recovered)))
+    return tuple(rows)
+
+
+def sign_rows(found: Inspection) -> tuple[Row, ...]:
+    """Defense, verdict, confidence, evidence."""
+    return tuple(
+        Row(sign.defense, (_verdict(sign), _sure(sign), sign.evidence), bool(sign.found)) for sign in found.signs
+    )
+
+
+def _verdict(sign: Sign) -> str:
+    return {True: "yes", False: "no sign", None: "cannot be told"}[sign.found]
+
+
+def _sure(sign: Sign) -> str:
+    return "" if sign.found is None else formatting.percent(sign.confidence)
+
+
+def _reason(text: str) -> str:
+    """A refusal without the part's own `repr` in front."""
+    head, _, rest = text.partition(") ")
+    return (rest if rest and "(" in head and " " not in head.split("(")[0] else text).rstrip(".")
+
+
+def _names(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _percent(share: float) -> str:
+    """Whole percent, but never 100 % for less than all."""
+    return formatting.percent(share if share == 1 else min(share, 0.99))

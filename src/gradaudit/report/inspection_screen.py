@@ -1,0 +1,77 @@
+"""An inspection on one screen of the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from ..inspection import Inspection
+from . import inspection_lines as lines
+
+TONE = {2: "bold red", 1: "bold yellow", 0: "bold"}
+WIDTH = 110
+
+
+def show(found: Inspection, console: Console | None = None) -> None:
+    """Print it; without a console to standard output, at most 110 columns wide."""
+    console = console or Console(highlight=False)
+    if not console.is_terminal or console.width > WIDTH:
+        console = Console(highlight=False, width=WIDTH, file=console.file, force_terminal=console.is_terminal)
+    console.print(Text(lines.summary(found), style="dim"))
+    console.print(Text(lines.headline(found), style=TONE[found.severity]))
+    _bullets(console, found.leaks)
+    _section(console, "What travels")
+    console.print(Padding(_facts(lines.travels(found)), (0, 0, 0, 2)))
+    _section(console, "BatchNorm")
+    _plain(console, lines.batch_norm(found))
+    _section(console, "Labels")
+    _plain(console, (lines.label_lead(found),))
+    _table(console, ("method", "says", "what", "confidence"), lines.label_rows(found))
+    _plain(console, lines.label_refusals(found), style="dim")
+    _section(console, "Linear layers")
+    _table(console, ("layer", "shape", "rank", "inputs"), lines.layer_rows(found))
+    _section(console, "Signs of a defense" + (": none" if found.no_defense else ""))
+    _table(console, ("", "", "sure", "evidence"), lines.sign_rows(found))
+    _section(console, "What an attacker would still need")
+    _bullets(console, found.open)
+    if found.notes:
+        _section(console, "How it was read")
+        _plain(console, found.notes, style="dim")
+
+
+def _section(console: Console, title: str) -> None:
+    console.print()
+    console.print(Rule(Text(title, style="bold"), align="left", style="dim", characters="─"))
+
+
+def _plain(console: Console, texts: tuple[str, ...], style: str = "") -> None:
+    for text in texts:
+        console.print(Padding(Text(text, style=style), (0, 0, 0, 2)))
+
+
+def _bullets(console: Console, texts: tuple[str, ...]) -> None:
+    grid = Table.grid(padding=(0, 1))
+    for text in texts:
+        grid.add_row("•", Text(text))
+    console.print(Padding(grid, (0, 0, 0, 2)))
+
+
+def _facts(entries: tuple[tuple[str, str], ...]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for name, text in entries:
+        grid.add_row(Text(name, style="dim"), Text(text))
+    return grid
+
+
+def _table(console: Console, headings: tuple[str, ...], rows: tuple[lines.Row, ...]) -> None:
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim", show_header=any(headings))
+    for number, heading in enumerate(headings):
+        table.add_column(heading, no_wrap=number == 0, overflow="fold")
+    for row in rows:
+        table.add_row(Text(row.name, style="bold" if row.strong else ""), *map(Text, row.cells))
+    console.print(Padding(table, (0, 0, 0, 2)))

@@ -1,0 +1,157 @@
+"""From the names in an audit file to values: sources, models, attacks, defenses, devices."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import nn
+
+from . import models
+from .attacks import ATTACKS
+from .config import AttackEntry, AuditConfig, TrainingSection, explain
+from .datasets import SOURCES
+from .datasets.base import Source
+from .defenses import DEFENSES, Defense
+from .errors import AuditError
+from .inversion import part_names
+from .inversion.attack import Attack, refusal
+from .inversion.match import GradientMatching
+from .local_training import LocalTraining
+from .overrides import override, suggest
+from .types import Knowledge, Normalisation
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def open_source(section: Mapping[str, Any], folder: Path, at: str = "data") -> tuple[Source, int]:
+    """The source that a section names, and the batch size that it asks for (1 by default)."""
+    options = dict(section)
+    name, batch_size = options.pop("source", None), options.pop("batch_size", 1)
+    if name not in SOURCES:
+        raise AuditError(f"{at}.source: unknown source {name}{suggest(str(name), SOURCES)}")
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise AuditError(f"{at}.batch_size: must be a whole number of at least 1. Found {batch_size!r}.")
+    chosen = _options(SOURCES[name], options, at, extra=("source", "batch_size"))
+    paths = {f.name: folder / value for f in fields(chosen) if isinstance(value := getattr(chosen, f.name), Path)}
+    source = replace(chosen, **paths).open()
+    if batch_size > len(source):
+        raise AuditError(f"{at}.batch_size: {batch_size} is more than the {len(source)} pictures of {source.name}.")
+    return source, batch_size
+
+
+def _options(cls: type[Any], options: Mapping[str, Any], at: str, extra: tuple[str, ...] = ()) -> Any:
+    """A frozen dataclass from the keys of a section."""
+    known = [f.name for f in fields(cls)]
+    for key in options:
+        if key not in known:
+            raise AuditError(f"{at}.{key}: unknown key{suggest(str(key), [*extra, *known])}")
+    try:
+        return TypeAdapter(cls).validate_python(dict(options))
+    except ValidationError as error:
+        raise AuditError(f"{at}.{explain(error, cls)}") from error
+
+
+def make_defense(entry: Mapping[str, Any], at: str) -> Defense:
+    """The defense that an entry names."""
+    options = dict(entry)
+    name = options.pop("name", None)
+    if name not in DEFENSES:
+        raise AuditError(f"{at}.name: unknown defense {name}{suggest(str(name), DEFENSES)}")
+    return _options(DEFENSES[name], options, at, extra=("name",))
+
+
+def make_attack(entry: AttackEntry, folder: Path, at: str) -> Attack:
+    """The attack that an entry names, from the table or a file of the user's own, with its changed fields."""
+    attack = ATTACKS.get(entry.name) or _own_attack(entry.name, folder, at)
+    for path, new in entry.set.items():
+        attack = override(attack, path, new, part_names(), at=at)
+    return attack
+
+
+def _own_attack(name: str, folder: Path, at: str) -> Attack:
+    file, colon, attribute = name.rpartition(":")
+    if not colon or not file.endswith(".py"):
+        raise AuditError(f"{at}: unknown attack {name}{suggest(name, ATTACKS)} Your own: file.py:ATTACK.")
+    path = folder / file
+    if not path.is_file():
+        raise AuditError(f"{at}: no file {path} (paths are relative to the audit file).")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        attack = getattr(module, attribute)
+    except Exception as error:
+        raise AuditError(f"{at}: {name} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not isinstance(attack, Attack):
+        raise AuditError(
+            f"{at}: {name} is no attack: it needs name, needs, and a call that takes (seen, seed=, watch=)."
+        )
+    return attack
+
+
+def check_knowledge(name: str, attack: Attack, granted: Knowledge) -> None:
+    """Raise `MissingKnowledge` where `granted` is not enough for the attack."""
+    if isinstance(attack, GradientMatching):
+        attack.check(granted)
+    elif attack.needs & ~granted:
+        raise refusal(name, "needs", attack.needs, granted)
+
+
+def make_model(config: AuditConfig, source: Source, shape: tuple[int, ...], folder: Path) -> tuple[nn.Module, int]:
+    """The network with its weights, drawn from the seed or read from a file, and its number of classes."""
+    section = config.model
+    known = len(source.class_names) or (0 if source.labels is None else int(source.labels.max()) + 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        if section.name is not None:
+            model = models.build(
+                section.name,
+                num_classes=section.num_classes or known or 10,
+                channels=shape[0],
+                size=shape[1],
+                cifar_stem=section.cifar_stem,
+            )
+        else:
+            model = models.from_factory(str(section.factory), folder)
+    if section.weights is not None:
+        models.load_weights(model, folder / section.weights)
+    return model, models.input_check(model, shape, torch.device("cpu"))
+
+
+def make_training(section: TrainingSection) -> LocalTraining:
+    """The client's local training."""
+    options = section.model_dump()
+    del options["kind"]
+    return LocalTraining(**options)
+
+
+def make_normalisation(config: AuditConfig, channels: int) -> Normalisation:
+    """As given, or ImageNet's for colour and 0.5 otherwise."""
+    default = IMAGENET if channels == 3 else ((0.5,) * channels,) * 2
+    mean, std = config.model.mean or default[0], config.model.std or default[1]
+    for key, values in (("mean", mean), ("std", std)):
+        if len(values) != channels:
+            raise AuditError(f"model.{key}: needs one value per channel, {channels}. Found {len(values)}.")
+    return Normalisation(mean, std)
+
+
+def make_device(name: str) -> torch.device:
+    """`auto` takes a GPU where there is one; anything else must be usable here."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise AuditError(
+            f"device: {name} cannot be used here: {str(error).splitlines()[0]} Take auto or cpu."
+        ) from error
+    return device

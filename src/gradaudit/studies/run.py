@@ -1,0 +1,118 @@
+"""Running a study: cell by cell, one JSON line per measurement, resumable."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import AuditError
+from ..execution.results import append_line, read_lines
+from ..metrics import Interval, mean_interval
+from .base import Study, Values, identity
+from .bench import Bench
+
+RESULTS = "study.jsonl"
+Tick = Callable[[int, int, str], None]
+"""Told (measurements done, of how many, name of the cell)."""
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study measured so far.
+
+    Args:
+        study: The study.
+        scale: Which of its sizes.
+        values: Cell name -> column -> one value per measurement.
+        left_out: Cell name -> why it could not be measured.
+        planned: Measurements of the whole run.
+        done: Measurements made.
+    """
+
+    study: Study
+    scale: str
+    values: Mapping[str, Mapping[str, tuple[float, ...]]]
+    left_out: Mapping[str, str]
+    planned: int
+    done: int
+
+    def interval(self, cell: str, column: str) -> Interval | None:
+        """Mean with its 95 % interval, `None` where nothing was measured."""
+        found = self.values.get(cell, {}).get(column, ())
+        return mean_interval(found) if found else None
+
+    def reported(self, cell: str, column: str) -> float | None:
+        """The published figure."""
+        return self.study.reported.get(cell, {}).get(column)
+
+    def to_json(self) -> dict[str, Any]:
+        """Every cell with the mean, bounds, number and published figure of each column."""
+        cells = []
+        for cell in self.study.cells[self.scale]:
+            columns = {}
+            for column, values in self.values.get(cell.name, {}).items():
+                found = mean_interval(values)
+                bounds = [None if bound != bound else bound for bound in (found.low, found.high)]
+                columns[column] = {
+                    "mean": found.mean, "low": bounds[0], "high": bounds[1], "n": found.n,
+                    "reported": self.reported(cell.name, column),
+                }  # fmt: skip
+            cells.append(
+                {"cell": cell.name, "value": repr(cell), "columns": columns, "left_out": self.left_out.get(cell.name)}
+            )
+        return {
+            "study": self.study.name,
+            "scale": self.scale,
+            "done": self.done,
+            "planned": self.planned,
+            "cells": cells,
+        }
+
+
+def run_study(study: Study, scale: str, bench: Bench, folder: Path, tick: Tick) -> None:
+    """Make every measurement that `folder` does not hold yet, each on disk before the next.
+
+    Raises:
+        AuditError: The study has no such scale, or a measurement fails.
+    """
+    if scale not in study.cells:
+        raise AuditError(f"--scale {scale}: {study.name} has {', '.join(study.scales)}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    done = {(line["cell"], line["seed"]) for line in read_lines(folder / RESULTS, mend=True)}
+    tasks = [
+        (cell, seed) for cell in study.cells[scale] if not cell.missing(bench) for seed in range(study.repeats[scale])
+    ]
+    for number, (cell, seed) in enumerate(tasks):
+        tick(number, len(tasks), cell.name)
+        if (identity(cell), seed) in done:
+            continue
+        started = time.perf_counter()
+        values = cell.measure(bench, seed)
+        line = {"study": study.name, "cell": identity(cell), "name": cell.name, "seed": seed, "values": dict(values)}
+        append_line(folder / RESULTS, {**line, "seconds": time.perf_counter() - started})
+    tick(len(tasks), len(tasks), "")
+
+
+def read_study(study: Study, scale: str, bench: Bench, folder: Path) -> StudyResult:
+    """What `folder` holds of a study."""
+    lines = read_lines(folder / RESULTS)
+    values: dict[str, dict[str, list[float]]] = {}
+    left_out = {cell.name: why for cell in study.cells[scale] if (why := cell.missing(bench))}
+    count = 0
+    for cell in study.cells[scale]:
+        for line in lines:
+            if line["cell"] == identity(cell) and line["seed"] < study.repeats[scale]:
+                count += 1
+                _add(values.setdefault(cell.name, {}), line["values"])
+    planned = (len(study.cells[scale]) - len(left_out)) * study.repeats[scale]
+    frozen = {cell: {column: tuple(found) for column, found in columns.items()} for cell, columns in values.items()}
+    return StudyResult(study, scale, frozen, left_out, planned, count)
+
+
+def _add(columns: dict[str, list[float]], values: Values) -> None:
+    for column, value in values.items():
+        if value is not None:
+            columns.setdefault(column, []).append(value)
