@@ -85,5 +85,6 @@ def _chart(result: StudyResult, figure: Figure) -> Markup | None:
             lines.append(Line(curve.label, curve.label, tone, points))
     if not lines:
         return None
-    axis = Axis.around([value for line in lines for _, value in line.points])
+    values = [value for line in lines for _, value in line.points]
+    axis = Axis(0, 1) if 0 <= min(values) and max(values) <= 1 else Axis.around(values)
     return line_chart(lines, axis, figure.title, up=figure.up, across=figure.across, wide=True)
