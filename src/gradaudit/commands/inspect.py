@@ -79,6 +79,8 @@ def inspect(
 def _look(
     update: Path, model: str, weights: Path | None, settings: Settings, classes: int | None, cifar_stem: bool
 ) -> tuple[Captured, Inspection]:
+    import torch
+
     from ..capture import capture, read_tensors
     from ..inspection import inspect as look
     from ..models import load_weights
@@ -87,8 +89,13 @@ def _look(
     network = _build(model, settings, classes, cifar_stem, raw)
     if weights is not None:
         load_weights(network, weights)
-    captured = capture(network, update, settings)
-    return captured, look(captured, model=model, weights=weights.name if weights else "")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # many small passes: on a busy machine more threads wait for each other, 20 times as long
+    try:
+        captured = capture(network, update, settings)
+        return captured, look(captured, model=model, weights=weights.name if weights else "")
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _build(name: str, settings: Settings, classes: int | None, cifar_stem: bool, raw: dict | tuple) -> nn.Module:

@@ -8,6 +8,7 @@ from ..inspection import Inspection, Reading, Sign
 from . import formatting, words
 
 HOLDS = {"gradient": "a gradient", "weight-difference": "a weight difference", "weights": "whole weights"}
+OWN = "its own, as it was built; give --weights for those that were sent"
 VERDICT = {2: "An example itself", 1: "Facts about the batch", 0: "Nothing"}
 SHOWN = 6  # names of tensors, and classes of one answer
 
@@ -28,10 +29,10 @@ class Row:
 
 
 def summary(found: Inspection) -> str:
-    """The file, the model, and how much of it travels."""
+    """What the file holds, the model, and how many values travel."""
     contents = found.contents
     values = f"{contents.values:,}".replace(",", " ")
-    return f"{found.file} · {HOLDS[found.holds]} · {found.model} · {values} values"
+    return f"{HOLDS[found.holds].capitalize()} · {found.model} · {values} values"
 
 
 def headline(found: Inspection) -> str:
@@ -42,22 +43,15 @@ def headline(found: Inspection) -> str:
 def travels(found: Inspection) -> tuple[tuple[str, str], ...]:
     """Name and text of what is in the update."""
     contents = found.contents
-    entries = [
-        (
-            "tensors",
-            f"{len(contents.tensors)} of {contents.trainable}, {_percent(contents.share)} of the model's values",
-        ),
-    ]
+    share = f"{_percent(contents.share)} of the model's values"
+    entries = [("tensors", f"{len(contents.tensors)} of {contents.trainable}, {share}")]
     if contents.unshared:
         entries.append(("not shared", _names(contents.unshared)))
     buffers = f"{len(contents.buffers)} of {contents.model_buffers}" if contents.buffers else "none"
     entries.append(("buffers", buffers))
-    entries.append(
-        ("length", f"{formatting.scientific(contents.length)} (L2 norm), stored as {', '.join(contents.precision)}")
-    )
-    entries.append(
-        ("model's weights", found.weights or "its own, as it was built; give --weights for those that were sent")
-    )
+    stored = f"stored as {', '.join(contents.precision)}"
+    entries.append(("length", f"{formatting.scientific(contents.length)} (L2 norm), {stored}"))
+    entries.append(("model's weights", found.weights or OWN))
     if found.local_steps:
         entries.append(("local steps", str(found.local_steps)))
     if found.least_examples:
@@ -98,6 +92,8 @@ def label_lead(found: Inspection) -> str:
     size = "an unknown batch size"
     if facts.batch_size is not None:
         size = f"batch size {facts.batch_size}{', read off the rank' if facts.batch_size_read else ''}"
+    if facts.applying == 1:
+        return f"{facts.classes} classes, {size}; one method applies."
     agreed = f"{facts.agreeing} of {facts.applying} methods give the same answer"
     return f"{facts.classes} classes, {size}; {agreed}, {_percent(facts.agreement)} of the labels in common."
 
@@ -147,8 +143,8 @@ def layer_rows(found: Inspection) -> tuple[Row, ...]:
     for layer in found.layers:
         what = "the example itself" if layer.takes_example else "features"
         if layer.recovered:
-            said = f"{formatting.count(layer.recovered, 'input')} lie in it as they are: {what}"
-            said = said.replace("1 input lie", "1 input lies").replace("as they are", "as it is", layer.recovered == 1)
+            lie = "lies in it as it is" if layer.recovered == 1 else "lie in it as they are"
+            said = f"{formatting.count(layer.recovered, 'input')} {lie}: {what}"
         elif not layer.bias:
             said = "no bias travels, so not by row over bias"
         elif not layer.per_example:
@@ -176,9 +172,10 @@ def _sure(sign: Sign) -> str:
 
 
 def _reason(text: str) -> str:
-    """A refusal without the part's own `repr` in front."""
+    """The first sentence of a refusal, without the part's own `repr` in front."""
     head, _, rest = text.partition(") ")
-    return (rest if rest and "(" in head and " " not in head.split("(")[0] else text).rstrip(".")
+    said = rest if rest and "(" in head and " " not in head.split("(")[0] else text
+    return said.split(". ")[0].rstrip(".")
 
 
 def _names(names: tuple[str, ...]) -> str:

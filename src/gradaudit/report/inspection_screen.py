@@ -20,7 +20,7 @@ def show(found: Inspection, console: Console | None = None) -> None:
     console = console or Console(highlight=False)
     if not console.is_terminal or console.width > WIDTH:
         console = Console(highlight=False, width=WIDTH, file=console.file, force_terminal=console.is_terminal)
-    console.print(Text(lines.summary(found), style="dim"))
+    console.print(Text(f"{found.file} · {lines.summary(found)}", style="dim"))
     console.print(Text(lines.headline(found), style=TONE[found.severity]))
     _bullets(console, found.leaks)
     _section(console, "What travels")

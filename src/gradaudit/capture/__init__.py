@@ -1,0 +1,24 @@
+"""Updates captured from a real federation: files, names, kinds, and what BatchNorm's buffers tell."""
+
+from .files import read_tensors
+from .kinds import FileKind
+from .names import fit, fits, plain_name
+from .observe import SHAPES, Captured, Settings, capture, input_shape
+from .statistics import Movement, agreed_steps, batch_statistics, movements
+
+__all__ = [
+    "SHAPES",
+    "Captured",
+    "FileKind",
+    "Movement",
+    "Settings",
+    "agreed_steps",
+    "batch_statistics",
+    "capture",
+    "fit",
+    "fits",
+    "input_shape",
+    "movements",
+    "plain_name",
+    "read_tensors",
+]

@@ -1,0 +1,156 @@
+"""Is it a gradient, a weight difference or whole weights, and how it becomes an update with the sign of a gradient."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import AuditError
+from ..types import UpdateKind
+from .names import Parts
+from .statistics import COUNTER, VARIANCE
+
+NEAR = 0.5  # relative distance to the model's weights below which a file holds weights
+ALIKE = 1.35  # factor between lengths of tensors within which a file looks like other weights of the model
+
+
+class FileKind(enum.StrEnum):
+    """What the file holds."""
+
+    GRADIENT = "gradient"
+    WEIGHT_DIFFERENCE = "weight-difference"
+    WEIGHTS = "weights"
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """The file's tensors as an update.
+
+    Args:
+        holds: What the file holds.
+        why: How that was told.
+        tensors: Name -> tensor with the sign of a gradient, in the model's precision, on the CPU.
+        buffers: Name -> buffer after the local training.
+        notes: What was done to them, in plain sentences.
+    """
+
+    holds: FileKind
+    why: str
+    tensors: Mapping[str, Tensor]
+    buffers: Mapping[str, Tensor]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> UpdateKind:
+        """Of the update."""
+        return UpdateKind.GRADIENT if self.holds is FileKind.GRADIENT else UpdateKind.WEIGHT_DIFFERENCE
+
+
+def interpret(model: nn.Module, parts: Parts, asked: FileKind | None, learning_rate: float | None) -> Reading:
+    """Tell what the file holds, and turn it into an update.
+
+    Args:
+        model: With the weights before the local training.
+        parts: The file's tensors under the model's names.
+        asked: What the user says that it holds.
+        learning_rate: Where the user gave one, a file that holds no weights holds a difference of weights.
+
+    Raises:
+        AuditError: The file holds weights of the model, but not near its own, so that no difference means anything; or
+            a learning rate was given for a gradient.
+    """
+    before = {name: value.detach().cpu() for name, value in model.named_parameters()}
+    tensors = {name: value.to(before[name].dtype) for name, value in parts.parameters.items()}
+    holds, why = (asked, "as given") if asked else _guess(tensors, before, learning_rate)
+    if holds is FileKind.GRADIENT and learning_rate is not None:
+        raise AuditError("--learning-rate: a gradient has none; leave it out, or say --kind weight-difference.")
+    if holds is FileKind.WEIGHTS:
+        _require_near(tensors, before)
+        return Reading(holds, why, {name: before[name] - value for name, value in tensors.items()}, parts.buffers)
+    if holds is FileKind.GRADIENT:
+        return Reading(holds, why, tensors, parts.buffers)
+    return _difference(model, tensors, parts.buffers, why)
+
+
+def distance(found: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> float:
+    """‖found - before‖ / ‖before‖ over the tensors of `found`."""
+    apart = sum(float((value.double() - before[name].double()).square().sum()) for name, value in found.items())
+    length = sum(float(before[name].double().square().sum()) for name in found)
+    return (apart / length) ** 0.5 if length else float("inf")
+
+
+def _guess(
+    tensors: Mapping[str, Tensor], before: Mapping[str, Tensor], learning_rate: float | None
+) -> tuple[FileKind, str]:
+    apart = distance(tensors, before)
+    if apart < NEAR:
+        return FileKind.WEIGHTS, f"its values are near the model's own weights, {100 * apart:.2g} % apart"
+    if _alike(tensors, before):
+        raise AuditError(
+            "update: it looks like whole weights, but not near the model's own; give the weights that the server sent "
+            "with --weights, or say --kind gradient."
+        )
+    if learning_rate is not None:
+        return FileKind.WEIGHT_DIFFERENCE, "its values are unlike the model's weights, and a learning rate was given"
+    return FileKind.GRADIENT, "its values are unlike the model's weights; say --kind if it is a weight difference"
+
+
+def _alike(tensors: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> bool:
+    """Whether every matrix is as long as the model's own: other weights of the same making."""
+    ratios = [
+        float(value.double().norm() / before[name].double().norm().clamp_min(1e-300))
+        for name, value in tensors.items()
+        if value.ndim > 1
+    ]
+    return len(ratios) > 1 and all(1 / ALIKE < ratio < ALIKE for ratio in ratios)
+
+
+def _require_near(tensors: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> None:
+    apart = distance(tensors, before)
+    if apart >= 1:
+        raise AuditError(
+            f"update: whole weights need those from before the training, and the model's are {100 * apart:.0f} % away; "
+            "give the weights that the server sent with --weights."
+        )
+
+
+def _difference(model: nn.Module, tensors: Mapping[str, Tensor], buffers: Mapping[str, Tensor], why: str) -> Reading:
+    """A weight difference; where buffers travel as differences too, they tell its sign."""
+    changes = any(name.endswith(VARIANCE) and bool((value <= 0).any()) for name, value in buffers.items())
+    counters = [float(value) for name, value in buffers.items() if name.endswith(COUNTER)]
+    changes = changes or any(counter < 0 for counter in counters)
+    if not changes:
+        return Reading(FileKind.WEIGHT_DIFFERENCE, why, tensors, buffers)
+    sign = -1.0 if counters and counters[0] > 0 else 1.0  # counters only grow: after - before, as NVFlare sends it
+    old = dict(model.named_buffers())
+    after = {name: old[name].detach().cpu().double() - sign * value.double() for name, value in buffers.items()}
+    notes = ["The buffers travel as differences too."]
+    if sign < 0:
+        notes.append("The step counters grow, so the difference is after minus before; its sign was turned.")
+    return Reading(
+        FileKind.WEIGHT_DIFFERENCE, why, {name: sign * value for name, value in tensors.items()}, after, tuple(notes)
+    )
+
+
+def scale_invariance(model: nn.Module, tensors: Mapping[str, Tensor]) -> float | None:
+    """How far the filters' gradients are from perpendicular to the filters: 0 where BatchNorm trains, else about 0.7.
+
+    A layer that normalises with its batch undoes any scale of the filter before it, so <w_k, ∂L/∂w_k> = 0 (up to the
+    layer's ε). Returns the median over the filters of |cos(w_k, ∂w_k)| · √n for n values in a filter, over convolutions
+    with at least eight; `None` where there is none.
+    """
+    cosines = []
+    for name, layer in model.named_modules():
+        gradient = tensors.get(f"{name}.weight")
+        if not isinstance(layer, nn.modules.conv._ConvNd) or gradient is None or gradient[0].numel() < 8:
+            continue
+        g, w = gradient.flatten(1).double(), layer.weight.detach().cpu().flatten(1).double()
+        alive = g.norm(dim=1) > 0
+        cosine = nn.functional.cosine_similarity(g[alive], w[alive], dim=1, eps=1e-300)
+        cosines.append(cosine.abs() * w.shape[1] ** 0.5)
+    values = torch.cat(cosines) if cosines else torch.empty(0)
+    return float(values.median()) if len(values) else None

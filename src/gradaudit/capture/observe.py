@@ -1,0 +1,224 @@
+"""From a file to what an adversary sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..errors import AuditError
+from ..local_training import BatchNormMode, CrossEntropy, LocalTraining, batch_norm_mode
+from ..models import input_check
+from ..types import Knowledge, Normalisation, Observation, Update, UpdateKind
+from .files import read_tensors
+from .kinds import FileKind, Reading, interpret, scale_invariance
+from .names import Parts, fit, listed
+from .statistics import Movement, agreed_steps, batch_statistics, movements
+
+SHAPES = ((3, 32, 32), (1, 28, 28), (3, 224, 224))
+"""Input shapes that are tried where none is given."""
+PERPENDICULAR = 0.2  # of `scale_invariance`: below, BatchNorm was training
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is known of a captured update besides its file.
+
+    Args:
+        kind: What the file holds; `None` guesses.
+        batch_size: Examples behind the update.
+        learning_rate: Of the client's local training.
+        local_steps: Of the client's local training; `None` reads them off BatchNorm's counters, else takes 1.
+        input_shape: `(C, H, W)` of one example; `None` tries `SHAPES`.
+        batch_norm: `"eval"` or `"train"`; `None` guesses.
+
+    Raises:
+        AuditError: A value is out of range.
+    """
+
+    kind: FileKind | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    local_steps: int | None = None
+    input_shape: tuple[int, ...] | None = None
+    batch_norm: BatchNormMode | None = None
+
+    def __post_init__(self) -> None:
+        for option, value in (("batch-size", self.batch_size), ("local-steps", self.local_steps)):
+            if value is not None and value < 1:
+                raise AuditError(f"--{option}: must be at least 1. Found {value}.")
+        if self.learning_rate is not None and not self.learning_rate > 0:
+            raise AuditError(f"--learning-rate: must be positive. Found {self.learning_rate:g}.")
+        if self.local_steps is not None and self.learning_rate is None:
+            raise AuditError("--local-steps: needs --learning-rate, for what one step is.")
+
+
+@dataclass(frozen=True, eq=False)
+class Captured:
+    """An update as it was captured.
+
+    Args:
+        observation: What the adversary sees, for every attack and label inference.
+        file: Name of the file.
+        holds: What the file holds.
+        unshared: Trainable parameters that it does not hold.
+        frozen: Parameters that are not trained.
+        stored: Name -> precision in the file, such as `float16`.
+        movements: BatchNorm's buffers before and after, where they travel.
+        local_steps: Known or read off the counters, else `None`.
+        notes: What was guessed, and what was done to the tensors, in plain sentences.
+    """
+
+    observation: Observation
+    file: str
+    holds: FileKind
+    unshared: tuple[str, ...]
+    frozen: tuple[str, ...]
+    stored: Mapping[str, str]
+    movements: tuple[Movement, ...]
+    local_steps: int | None
+    notes: tuple[str, ...]
+
+
+def capture(model: nn.Module, path: Path, settings: Settings = Settings()) -> Captured:
+    """Read an update and put it beside the model that it was computed with.
+
+    Args:
+        model: With the weights that the server sent. Never changed.
+        path: `.safetensors`, `.pt`, `.pth` or `.npz`.
+        settings: What is known besides.
+
+    Raises:
+        AuditError: The file cannot be read or does not fit the model, or the model takes no picture of any shape tried.
+    """
+    model = deepcopy(model).cpu()
+    parts = fit(model, read_tensors(path), path.name)
+    reading = interpret(model, parts, settings.kind, settings.learning_rate)
+    shape = settings.input_shape or input_shape(model)
+    input_check(model, shape, "cpu")
+    moved = movements(model, reading.buffers)
+    steps = _local_steps(reading, settings, moved)
+    mode, mode_note = _batch_norm(model, reading, settings, moved)
+    statistics = _statistics(model, shape, settings.batch_size, mode, moved)
+    granted = _granted(settings, reading, statistics)
+    observation = Observation(
+        model=model,
+        update=Update(reading.tensors, reading.kind, reading.buffers or None, settings.batch_size),
+        input_shape=shape,
+        normalisation=Normalisation((0.0,) * shape[0], (1.0,) * shape[0]),
+        loss=CrossEntropy(),
+        batch_norm=mode,
+        knowledge=granted,
+        batch_size=settings.batch_size,
+        training=_training(settings, reading, steps, mode),
+        batch_statistics=statistics or None,
+    )
+    stored = {name: str(value.dtype).removeprefix("torch.") for name, value in parts.parameters.items()}
+    notes = (*_notes(reading, parts, settings, shape), *mode_note)
+    return Captured(observation, path.name, reading.holds, parts.unshared, parts.frozen, stored, moved, steps, notes)
+
+
+def input_shape(model: nn.Module) -> tuple[int, ...]:
+    """The first of `SHAPES` that the model takes; raises `AuditError` where it takes none."""
+    for shape in SHAPES:
+        try:
+            input_check(model, shape, "cpu")
+        except AuditError:
+            continue
+        return shape
+    tried = ", ".join("x".join(map(str, shape)) for shape in SHAPES)
+    raise AuditError(f"model: it takes no picture of {tried}; say --input-shape C,H,W.")
+
+
+def _local_steps(reading: Reading, settings: Settings, moved: tuple[Movement, ...]) -> int | None:
+    counted = agreed_steps(moved)
+    if settings.local_steps is not None:
+        return settings.local_steps
+    if counted:
+        return counted
+    return 1 if reading.kind is UpdateKind.GRADIENT else None
+
+
+def _training(settings: Settings, reading: Reading, steps: int | None, mode: BatchNormMode) -> LocalTraining | None:
+    if reading.kind is UpdateKind.GRADIENT:
+        return LocalTraining(batch_norm=mode)
+    if settings.learning_rate is None:
+        return None
+    return LocalTraining(epochs=steps or 1, learning_rate=settings.learning_rate, batch_norm=mode)
+
+
+def _batch_norm(
+    model: nn.Module, reading: Reading, settings: Settings, moved: tuple[Movement, ...]
+) -> tuple[BatchNormMode, tuple[str, ...]]:
+    """The mode of BatchNorm, and how it was told."""
+    if settings.batch_norm is not None:
+        return settings.batch_norm, ()
+    if not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        return "eval", ()
+    if any(entry.shift > 0 or entry.steps for entry in moved):
+        return "train", ("BatchNorm used the statistics of the private batch: its buffers moved.",)
+    cosine = scale_invariance(model, reading.tensors)
+    if cosine is not None and cosine < PERPENDICULAR:
+        why = "every filter's gradient is perpendicular to the filter"
+        return "train", (f"BatchNorm used the statistics of the private batch: {why}.",)
+    return "eval", ("BatchNorm is taken to have used its running statistics; say --batch-norm train if not.",)
+
+
+def _statistics(
+    model: nn.Module, shape: tuple[int, ...], size: int | None, mode: str, moved: tuple[Movement, ...]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Of the private batch, for every BatchNorm layer, where one step and a known size give them exactly."""
+    if size is None or mode != "train" or agreed_steps(moved) != 1:
+        return {}
+    positions: dict[str, int] = {}
+    handles = [
+        layer.register_forward_pre_hook(
+            lambda _, args, name=name: positions.__setitem__(name, size * args[0][0, 0].numel())
+        )
+        for name, layer in model.named_modules()
+        if isinstance(layer, _BatchNorm)
+    ]
+    try:
+        with torch.no_grad(), batch_norm_mode(model, "eval"):
+            model(torch.zeros(1, *shape))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return batch_statistics(moved, positions)
+
+
+def _granted(settings: Settings, reading: Reading, statistics: Mapping[str, tuple[Tensor, Tensor]]) -> Knowledge:
+    granted = Knowledge.NOTHING
+    if settings.batch_size is not None:
+        granted |= Knowledge.BATCH_SIZE
+    if settings.learning_rate is not None:
+        granted |= Knowledge.LOCAL_TRAINING
+    if statistics:
+        granted |= Knowledge.BATCH_STATISTICS
+    return granted
+
+
+def _notes(reading: Reading, parts: Parts, settings: Settings, shape: tuple[int, ...]) -> list[str]:
+    notes = [f"It was read as {_article(reading.holds)}: {reading.why}." if settings.kind is None else ""]
+    if parts.wrapped:
+        notes.append("Prefixes of wrappers were dropped from the names.")
+    if parts.positional:
+        notes.append("The file has no names; tensors were matched to parameters by their order.")
+    if parts.frozen:
+        notes.append(f"Not trained, so not part of the update: {listed(parts.frozen)}.")
+    if settings.input_shape is None:
+        notes.append(
+            f"Input shape {'x'.join(map(str, shape))} is the first that the model takes; --input-shape sets it."
+        )
+    if settings.learning_rate is not None and settings.local_steps is None and not parts.buffers:
+        notes.append("One local step is assumed; --local-steps sets it.")
+    return [note for note in (*notes, *reading.notes) if note]
+
+
+def _article(holds: FileKind) -> str:
+    return {"gradient": "a gradient", "weight-difference": "a weight difference", "weights": "whole weights"}[holds]

@@ -1,0 +1,137 @@
+"""What an update gives away without any attack, in seconds: pure functions from a captured update to a value."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..capture import Captured, agreed_steps
+from ..types import Observation, UpdateKind
+from . import words
+from .grids import HALVES, half_precision
+from .labels import label_facts
+from .layers import SINGLE, layer_facts
+from .signs import signs
+from .values import BatchNormFacts, Contents, Inspection, LabelFacts, LayerFacts, Reading, Sign
+
+__all__ = [
+    "BatchNormFacts",
+    "Contents",
+    "Inspection",
+    "LabelFacts",
+    "LayerFacts",
+    "Reading",
+    "Sign",
+    "inspect",
+]
+
+
+def inspect(captured: Captured, *, model: str = "", weights: str = "") -> Inspection:
+    """Look at an update without attacking it.
+
+    Args:
+        captured: The update beside its model.
+        model: What to call the model; its class by default.
+        weights: Where its weights came from.
+    """
+    seen = captured.observation
+    halves = half_precision(seen.update.tensors, captured.stored)
+    layers = layer_facts(seen, torch.finfo(HALVES[halves]).eps if halves else SINGLE, captured.local_steps == 1)
+    found = signs(seen, layers, captured.stored)
+    disturbed = any(sign.found for sign in found if sign.defense != "clipped")
+    if disturbed and not halves:  # equal rows are then made by the defense
+        layers = tuple(replace(layer, recovered=0, in_memory=None) for layer in layers)
+    least = max((layer.rank for layer in layers if layer.per_example), default=0) or None
+    estimate = None if disturbed else _batch_size(seen, layers, captured.local_steps)
+    size = seen.batch_size if seen.batch_size is not None else estimate
+    facts = Inspection(
+        file=captured.file,
+        model=model or type(seen.model).__name__,
+        weights=weights,
+        holds=captured.holds.value,
+        notes=(*captured.notes, *_doubts(seen, least if not disturbed and captured.local_steps == 1 else None)),
+        contents=_contents(captured),
+        batch_norm=_batch_norm(captured),
+        labels=label_facts(seen, size, seen.batch_size is None and size is not None),
+        layers=layers,
+        signs=found,
+        least_examples=None if disturbed or (captured.local_steps or 2) > 1 else least,
+        local_steps=captured.local_steps,
+        leaks=(),
+        open=(),
+        severity=0,
+    )
+    return words.told(facts, seen)
+
+
+def _batch_size(seen: Observation, layers: tuple[LayerFacts, ...], steps: int | None) -> int | None:
+    """The rank of a gradient of one step, where the layer's shape leaves room above it."""
+    if seen.update.kind is not UpdateKind.GRADIENT and steps != 1:
+        return None
+    if not all(layer.clear for layer in layers if layer.per_example):
+        return None
+    loose = [layer.rank for layer in layers if layer.per_example and layer.rank and not layer.saturated]
+    tight = [layer.rank for layer in layers if layer.per_example and layer.saturated]
+    if not loose or any(rank > max(loose) for rank in tight):
+        return None
+    return max(loose)
+
+
+def _doubts(seen: Observation, least: int | None) -> tuple[str, ...]:
+    """What does not fit together."""
+    notes = []
+    if least is not None and seen.batch_size is not None and least > seen.batch_size:
+        notes.append(f"A gradient of rank {least} needs {least} examples; the batch size given is {seen.batch_size}.")
+    bias = list(seen.update.tensors.values())[-1]
+    if seen.update.kind is UpdateKind.WEIGHT_DIFFERENCE and bias.shape == (seen.classes,):
+        down, up = -float(bias.min()), float(bias.max())
+        if float((bias < 0).float().mean()) > 0.7 and up > 2 * down:
+            notes.append("The last bias looks like after minus before; a difference is read as before minus after.")
+    return tuple(notes)
+
+
+def _contents(captured: Captured) -> Contents:
+    seen = captured.observation
+    trained = {name: value for name, value in seen.model.named_parameters() if value.requires_grad}
+    shared = seen.update.tensors
+    values = sum(value.numel() for value in shared.values())
+    precisions = list(captured.stored.values())
+    return Contents(
+        tensors={name: tuple(value.shape) for name, value in shared.items()},
+        trainable=len(trained),
+        share=values / sum(value.numel() for value in trained.values()),
+        values=values,
+        unshared=captured.unshared,
+        buffers={name: tuple(value.shape) for name, value in (seen.update.buffers or {}).items()},
+        model_buffers=len(list(seen.model.buffers())),
+        length=sum(float(value.double().square().sum()) for value in shared.values()) ** 0.5,
+        precision=tuple(sorted(set(precisions), key=precisions.count, reverse=True)),
+    )
+
+
+def _batch_norm(captured: Captured) -> BatchNormFacts | None:
+    seen, moved = captured.observation, captured.movements
+    layers = [module for module in seen.model.modules() if isinstance(module, _BatchNorm)]
+    if not layers:
+        return None
+    steps = agreed_steps(moved)
+    momenta = {entry.momentum for entry in moved}
+    shifted = [entry for entry in moved if entry.shift > 0]
+    if not any(entry.mean is not None for entry in moved):
+        statistics = "absent"
+    elif not shifted:
+        statistics = "unmoved"
+    else:
+        statistics = "exact" if steps == 1 else "averaged"
+    return BatchNormFacts(
+        layers=len(layers),
+        travelling=len(moved),
+        mode=seen.batch_norm,
+        steps=steps,
+        counted=tuple(sorted({entry.steps for entry in moved if entry.steps is not None})),
+        statistics=statistics,
+        channels=sum(len(entry.mean) for entry in shifted if entry.mean is not None),
+        momentum=momenta.pop() if len(momenta) == 1 else None,
+    )

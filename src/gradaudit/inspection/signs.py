@@ -1,0 +1,86 @@
+"""Signs that a defense leaves in an update: a round length, missing values, a grid, sums that ought to vanish.
+
+Each sign is evidence, not proof: an honest update rarely has it, and a defense with unlucky parameters may hide.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from ..types import Observation
+from .grids import quantised
+from .layers import resolution
+from .sums import noised
+from .values import LayerFacts, Sign
+from .zeros import pruned
+
+ROUND = ((9, 1e-4), (90, 1e-5))  # numbers of one, and of two digits, with the relative distance that still counts
+PILE = 8  # values at exactly the largest magnitude that speak for clamping
+
+
+def signs(seen: Observation, layers: Sequence[LayerFacts], stored: Mapping[str, str]) -> tuple[Sign, ...]:
+    """Clipped, pruned, quantised and noised, in this order.
+
+    Args:
+        seen: The observation.
+        layers: As `layer_facts` gives them.
+        stored: Name -> precision in the file.
+    """
+    tensors = seen.update.tensors
+    own = dict(seen.model.named_parameters())
+    rounding = {name: resolution(seen, own[name]) for name in tensors}
+    quantised_sign = quantised(tensors, rounding, stored)
+    pruned_sign = pruned(tensors, rounding, bool(quantised_sign.found))
+    disturbed = next((sign.defense for sign in (pruned_sign, quantised_sign) if sign.found), "")
+    noised_sign = noised(seen, layers, disturbed)
+    clipped_sign = clipped(tensors, bool(quantised_sign.found))
+    if (noised_sign.found or disturbed) and not clipped_sign.found:
+        evidence = f"The update is {disturbed or 'noised'}, which would change a length that it was clipped to."
+        clipped_sign = Sign("clipped", None, 0.0, evidence)
+    return clipped_sign, pruned_sign, quantised_sign, noised_sign
+
+
+def clipped(tensors: Mapping[str, Tensor], grid: bool = False) -> Sign:
+    """Clipped to a round L2 norm, over all tensors or for each of them, or every value clamped to one magnitude.
+
+    Args:
+        tensors: The update.
+        grid: The values lie on a grid, where many share the largest magnitude anyway.
+    """
+    lengths = [float(value.double().norm()) for value in tensors.values()]
+    length = math.hypot(*lengths)
+    largest = max(float(value.abs().max()) for value in tensors.values())
+    pile = sum(int((value.abs() == largest).sum()) for value in tensors.values())
+    if largest > 0 and pile >= PILE and not grid:
+        evidence = f"{pile} values have exactly the largest magnitude, {largest:.4g}: each value was clamped there."
+        return Sign("clipped", True, 0.99, evidence, largest)
+    equal = sum(abs(entry - max(lengths)) <= 1e-5 * max(lengths) for entry in lengths)
+    if equal >= 3 and length > 0:
+        evidence = f"{equal} tensors have the same length, {max(lengths):.6g}: each tensor was clipped to it."
+        return Sign("clipped", True, 0.99, evidence, max(lengths))
+    target, apart, chance = nearest_round(length)
+    if target is None:
+        evidence = f"Its length (L2 norm), {length:.6g}, is no round number; a bound that is not round would not show."
+        return Sign("clipped", False, 0.9, evidence)
+    evidence = f"Its length (L2 norm) is {target:g} to within {max(apart, 1e-7):.0e}; by chance 1 in {1 / chance:,.0f}."
+    return Sign("clipped", True, 1 - chance, evidence, target)
+
+
+def nearest_round(length: float) -> tuple[float | None, float, float]:
+    """A round number at `length`, their relative distance, and the chance of one so near; `None` where none is.
+
+    Round are numbers of one digit, to a relative 1e-4, and of two digits, to 1e-5.
+    """
+    if not length > 0:
+        return None, math.inf, 1.0
+    decade = 10.0 ** math.floor(math.log10(length))
+    for amount, near in ROUND:
+        unit = decade if amount == 9 else decade / 10
+        target = float(f"{round(length / unit) * unit:.12g}")
+        apart = abs(length - target) / length
+        if apart <= near:
+            return target, apart, min(1.0, amount * 2 * max(apart, 1e-6) / math.log(10))
+    return None, math.inf, 1.0
