@@ -86,5 +86,5 @@ def _chart(result: StudyResult, figure: Figure) -> Markup | None:
     if not lines:
         return None
     values = [value for line in lines for _, value in line.points]
-    axis = Axis(0, 1) if 0 <= min(values) and max(values) <= 1 else Axis.around(values)
+    axis = Axis(0, 1) if min(values) >= 0 and max(values) <= 1 else Axis.around(values)
     return line_chart(lines, axis, figure.title, up=figure.up, across=figure.across, wide=True)
