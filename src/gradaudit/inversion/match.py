@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import AttackFailed
-from ..types import Curve, Knowledge, Observation, Reconstruction
+from ..types import Curve, Knowledge, Observation, Reconstruction, Tensors
 from .attack import (
     Candidate,
     LabelInference,
@@ -24,7 +24,9 @@ from .attack import (
     Watch,
     require_knowledge,
 )
-from .step import BoundTerm, Matching
+from .one_step import assumed_step
+from .routes import BoundTerm, Step
+from .step import Matching
 
 VERIFIED = 1e-3  # relative distance of the recomputed update below which a guess explains the observed one
 POINTS = 200  # how often in a run the host looks at the device: trace, finiteness, progress
@@ -45,6 +47,9 @@ class GradientMatching:
         selection: Fixed measure by which iterates, seeds and restarts compare where the objective varies during the
             run; the objective at the end of the run by default.
         deviations: Where this differs from the paper or its code, in sentences.
+        step: Route to the gradient: `"exact"`, `"directional"` (cheaper, for one local step), or `"auto"`, directional
+            for as long as it agrees with the exact one. The result is scored by the exact objective in any case.
+        checkpoint: Keep only what enters the blocks of the model and compute the rest again: less memory, more time.
     """
 
     name: str
@@ -56,6 +61,8 @@ class GradientMatching:
     restarts: int = 1
     selection: Objective | None = None
     deviations: tuple[str, ...] = ()
+    step: Step = "exact"
+    checkpoint: bool = False
 
     def __post_init__(self) -> None:
         counts = {"seeds": self.seeds, "restarts": self.restarts, "stages": len(self.stages)}
@@ -101,7 +108,7 @@ class GradientMatching:
         self.check(seen.knowledge)
         with torch.random.fork_rng(devices=[seen.device] if seen.device.type == "cuda" else []):
             torch.manual_seed(seed)
-            return _run(self, replace(seen, model=deepcopy(seen.model)), watch)
+            return _run(self, replace(seen, model=deepcopy(seen.model).eval()), watch)
 
 
 class _Outcome(NamedTuple):
@@ -112,14 +119,13 @@ class _Outcome(NamedTuple):
 
 
 def _run(attack: GradientMatching, seen: Observation, watch: Watch | None) -> Reconstruction:
-    matching = Matching(seen, attack.objective.bind(seen))
+    one_step = assumed_step(seen, checkpoint=attack.checkpoint)  # before any part hooks the model
+    matching = Matching(seen, attack.objective.bind(seen), attack.step, one_step)
     outcomes: list[_Outcome] = []
     curves: list[Curve] = []
     failures: list[str] = []
-    granted = False
     for number in range(attack.restarts):
         labels = _labels(attack, seen)
-        granted = labels.granted
         restart = _Restart(attack, matching, labels, number, watch)
         try:
             outcomes.append(restart.run())
@@ -134,9 +140,9 @@ def _run(attack: GradientMatching, seen: Observation, watch: Watch | None) -> Re
         labels=best.labels,
         objective=best.score,
         verified=_verified(matching, best),
-        labels_granted=granted,
+        labels_granted=labels.granted,
         trace=tuple(curves),
-        notes=tuple(f"A restart was dropped: {failure}" for failure in failures),
+        notes=(*labels.notes, *matching.notes, *(f"A restart was dropped: {failure}" for failure in failures)),
     )
 
 
@@ -171,21 +177,21 @@ class _Restart:
             raise self._diverged(self.local)
         seed = int(scores.nan_to_num(nan=torch.inf).argmin())
         inputs = candidate.decode().detach()[seed]
-        labels = self.labels
-        return _Outcome(float(scores[seed]), inputs, labels.decide(seed), labels.of(seed).detach())
+        return _Outcome(float(scores[seed]), inputs, self.labels.decide(seed), self.labels.of(seed).detach())
 
     def stage(self, stage: Stage, previous: Candidate | None) -> tuple[Candidate, Tensor]:
         """Optimise from `previous`; returns the best candidate and its score per seed `[S]`."""
         attack, seen = self.attack, self.matching.seen
         candidate = stage.parametrisation.start(seen, attack.seeds, previous)
-        leaves = [*candidate.variables.values(), *([self.labels.values] if self.labels.trainable else [])]
-        for leaf in leaves:
-            leaf.requires_grad_()
-        optimiser, schedule = stage.optimiser.build(leaves, stage.steps)
+        trainable = [self.labels.values] if self.labels.trainable else []
+        leaves = [leaf.requires_grad_() for leaf in (*candidate.variables.values(), *trainable)]
+        optimiser, schedule = stage.optimiser.build(
+            leaves, stage.steps, lambda seed: _simulated(self.matching, candidate.decode()[seed], self.labels.of(seed))
+        )
         terms: list[BoundTerm] = [(term, term.prior.bind(seen)) for term in stage.terms]
         transforms = [part.bind(seen) for part in stage.gradient]
         best = _Best(leaves, attack.seeds)
-        every = max(1, stage.steps // POINTS)
+        every, self.began = max(1, stage.steps // POINTS), self.local
 
         for step in range(stage.steps):
             values: list[Tensor] = []
@@ -242,10 +248,11 @@ class _Restart:
         lowest = float(value.min())
         if not torch.isfinite(value).any():
             raise self._diverged(self.local)
+        flat = self.local > self.began + 1 and lowest > (1 - stage.stop_flat) * self.curve[-1][1]
         self.curve.append((self.local, lowest))
         if self.watch is not None:
             self.watch(self.done, self.per_run * self.attack.restarts, lowest)
-        return lowest < stage.stop_below
+        return lowest < stage.stop_below or (flat and stage.stop_flat > 0)
 
     def _diverged(self, step: int) -> AttackFailed:
         return AttackFailed(
@@ -276,10 +283,15 @@ class _Best:
             leaf.copy_(kept)
 
 
-def _verified(matching: Matching, best: _Outcome) -> bool:
+def _simulated(matching: Matching, inputs: Tensor, labels: Tensor) -> tuple[Tensors, Tensors]:
+    """The update of a guess, defended where the defense is known, and the observed one; graph as gradients are on."""
     observed = matching.seen.update.values
-    update = matching.simulate(best.inputs, best.target)
-    for defense in matching.seen.defenses or ():
-        update = defense.simulate(update, observed)
+    update = matching.simulate(inputs, labels, differentiable=torch.is_grad_enabled())
+    return reduce(lambda u, d: d.simulate(u, observed), matching.seen.defenses or (), update), observed
+
+
+@torch.no_grad()
+def _verified(matching: Matching, best: _Outcome) -> bool:
+    update, observed = _simulated(matching, best.inputs, best.target)
     gap = torch.stack([(u - o).norm() for u, o in zip(update, observed, strict=True)]).norm()
     return bool(gap <= VERIFIED * torch.stack([o.norm() for o in observed]).norm())

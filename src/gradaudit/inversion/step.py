@@ -1,19 +1,19 @@
-"""The gradient of the matching loss with respect to a candidate: the whole cost of an attack."""
+"""The gradient of the matching loss with respect to a candidate: the whole cost of an attack (`routes`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..local_training import LocalTraining
 from ..types import Observation, Tensors
-from .attack import Labels, Progress, Term
-
-BoundTerm = tuple[Term, Callable[[Tensor, Progress], Tensor]]
+from .attack import Labels, Progress
+from .one_step import OneStep, assumed_step, assumed_training
+from .routes import BoundTerm, Point, Routes, Step
+from .vectors import Combination, norm
 
 
 class Slope(NamedTuple):
@@ -30,23 +30,36 @@ class Slope(NamedTuple):
     labels: Tensor | None
 
 
-@dataclass(frozen=True, eq=False)
 class Matching:
     """One observation and one bound objective: the loss whose gradient the loop follows.
 
     Args:
         seen: With the run's private copy of the model.
         distance: The bound objective.
+        step: The route to the gradient. `"auto"` is directional for as long as it agrees with the exact one.
+        one_step: `assumed_step(seen)`, made before any part was bound, where parts may hook the model.
     """
 
-    seen: Observation
-    distance: Callable[[Tensors, Tensors, Progress], Tensor]
+    def __init__(
+        self,
+        seen: Observation,
+        distance: Callable[[Tensors, Tensors, Progress], Tensor],
+        step: Step = "exact",
+        one_step: OneStep | None = None,
+    ) -> None:
+        self.seen, self.distance = seen, distance
+        self.training = assumed_training(seen)
+        self.one_step = one_step or assumed_step(seen)
+        self.routes = Routes(step, self.one_step, partial(self.simulate, differentiable=True), self.pull)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about a change of route."""
+        return tuple(self.routes.notes)
 
     def simulate(self, inputs: Tensor, labels: Tensor, *, differentiable: bool = False) -> Tensors:
         """The update that the client would share, had it trained on `inputs` `[B, C, H, W]`, before any defense."""
-        seen = self.seen
-        training = seen.training or LocalTraining(seen.loss, batch_norm=seen.batch_norm)  # type: ignore[arg-type]
-        return training(seen.model, inputs, Labels.target(labels), differentiable=differentiable)
+        return self.training(self.seen.model, inputs, Labels.target(labels), differentiable=differentiable)
 
     def compare(self, update: Tensors, at: Progress) -> Tensor:
         """The objective between a simulated update, defended where the defense is known, and the observed one."""
@@ -60,24 +73,32 @@ class Matching:
         with torch.no_grad():
             return self.compare(self.simulate(inputs, labels), at)
 
-    def slope(self, inputs: Tensor, labels: Tensor, terms: list[BoundTerm], at: Progress) -> Slope:
-        """Objective and gradient by reverse over reverse.
+    def pull(self, update: Tensors, at: Progress) -> tuple[Combination, Tensors]:
+        """The objective D and v = ∂D/∂g at the simulated update g.
 
-        With g the simulated update and D the objective, v = ∂D/∂g is taken on the detached g, and one backward pass
-        through g weighted by v gives ∂D/∂x = (∂g/∂x)ᵀ v, for the candidate alone.
+        An objective may know v in closed form: a method `pull(candidate, observed, at) -> Combination`.
+
+        Args:
+            update: g, detached.
+            at: Passed to the objective.
+
+        Returns:
+            v as a combination of two lists of tensors: g and the second value. Where no closed form is known or a
+            defense comes between, v itself is that second value.
         """
-        x = inputs.detach().requires_grad_()
-        y = labels.detach().requires_grad_() if labels.is_floating_point() else labels
-        update = self.simulate(x, y, differentiable=True)
+        closed, observed = getattr(self.distance, "pull", None), self.seen.update.values
+        if closed is not None and not self.seen.defenses:
+            with torch.no_grad():
+                return closed(update, observed, at), observed
         leaves = tuple(tensor.detach().requires_grad_() for tensor in update)
-        objective = self.compare(leaves, at)
-        pull = torch.autograd.grad(objective, leaves, allow_unused=True)
-        pairs = [(g, v) for g, v in zip(update, pull, strict=True) if v is not None and g.requires_grad]
-        for term, prior in terms:
-            if term.acts(at):
-                penalty = term.weight * prior(x, at)
-                pairs.append((penalty, torch.ones_like(penalty)))
-        outputs, weights = zip(*pairs, strict=True)
-        wanted = (x, y) if y.requires_grad else (x,)
-        found = torch.autograd.grad(outputs, wanted, weights, allow_unused=True, materialize_grads=True)
-        return Slope(objective.detach(), found[0], found[1] if y.requires_grad else None)
+        with torch.enable_grad():
+            value = self.compare(leaves, at)
+        found = torch.autograd.grad(value, leaves, allow_unused=True, materialize_grads=True)
+        value = value.detach()
+        return Combination(value, torch.zeros_like(value), torch.ones_like(value), norm(found).square()), found
+
+    def slope(self, inputs: Tensor, labels: Tensor, terms: Sequence[BoundTerm], at: Progress) -> Slope:
+        """Objective, and gradient of the whole loss by the route of this matching."""
+        y = labels.detach().requires_grad_() if labels.is_floating_point() else labels
+        value, found = self.routes.slope(Point(inputs.detach().requires_grad_(), y, terms, at))
+        return Slope(value, found[0], found[1] if y.requires_grad else None)

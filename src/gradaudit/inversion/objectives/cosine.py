@@ -1,12 +1,15 @@
 """Cosine distance between updates, whole or layer by layer."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...types import Tensors
+from ...types import Observation, Tensors
 from ..attack import Objective, Progress
+from ..vectors import Combination, products
 
 
 @dataclass(frozen=True)
@@ -17,11 +20,40 @@ class Cosine(Objective):
     either side gives 1.
     """
 
+    def bind(self, seen: Observation) -> Callable[..., Any]:
+        """The same, which takes the length of the observed update once."""
+        return _BoundCosine(self)
+
     def __call__(self, candidate: Tensors, observed: Tensors, at: Progress) -> Tensor:
         pairs = list(zip(candidate, observed, strict=True))
-        dot = torch.stack([(c * o).sum() for c, o in pairs]).sum()
+        inner = torch.stack([(c * o).sum() for c, o in pairs]).sum()
         lengths = [_length(torch.stack([t.pow(2).sum() for t in side]).sum()) for side in zip(*pairs, strict=True)]
-        return 1 - dot / (lengths[0] * lengths[1])
+        return 1 - inner / (lengths[0] * lengths[1])
+
+    def pull(self, candidate: Tensors, observed: Tensors, at: Progress) -> Combination:
+        """The closed form of its gradient, see `Matching.pull`."""
+        return self.combination(candidate, observed, products(observed, observed)[1].sum())
+
+    def combination(self, candidate: Tensors, observed: Tensors, observed_squares: Tensor) -> Combination:
+        """As `pull`, with |observed|² given."""
+        inner, squares = (sums.sum() for sums in products(candidate, observed))
+        distance, on_candidate, on_observed, square = _slope(inner, squares, observed_squares)
+        return Combination(distance, on_candidate, on_observed, square)
+
+
+class _BoundCosine:
+    def __init__(self, objective: Cosine) -> None:
+        self.objective = objective
+        self.measured: Tensors = ()
+        self.squares = torch.empty(())
+
+    def __call__(self, candidate: Tensors, observed: Tensors, at: Progress) -> Tensor:
+        return self.objective(candidate, observed, at)
+
+    def pull(self, candidate: Tensors, observed: Tensors, at: Progress) -> Combination:
+        if len(self.measured) != len(observed) or any(a is not b for a, b in zip(self.measured, observed, strict=True)):
+            self.measured, self.squares = observed, products(observed, observed)[1].sum()
+        return self.objective.combination(candidate, observed, self.squares)
 
 
 @dataclass(frozen=True)
@@ -35,7 +67,28 @@ class LayerwiseCosine(Objective):
         ]
         return torch.stack(distances).mean()
 
+    def pull(self, candidate: Tensors, observed: Tensors, at: Progress) -> Combination:
+        """The closed form of its gradient, see `Matching.pull`."""
+        inner, squares = products(candidate, observed)
+        terms = _slope(inner, squares, products(observed, observed)[1])
+        count = len(candidate)
+        return Combination(terms[0].mean(), terms[1] / count, terms[2] / count, terms[3].sum() / count**2)
+
+
+def _slope(inner: Tensor, squares: Tensor, observed_squares: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """1 - cos, the two factors of v = -(o - c <c, o> / |c|²) / (|c| |o|), and |v|² = (1 - cos²) / |c|²."""
+    lengths = _length(squares) * _length(observed_squares)
+    cosine = inner / lengths
+    # Below the resolution of the cosine itself, |v|² is not known better than this.
+    sine_squared = (1 - cosine * cosine).clamp_min(torch.finfo(squares.dtype).eps)
+    squares = _positive(squares)
+    return 1 - cosine, cosine / squares, -1 / lengths, sine_squared / squares
+
+
+def _positive(squares: Tensor) -> Tensor:
+    return squares.clamp_min(torch.finfo(squares.dtype).tiny)
+
 
 def _length(squares: Tensor) -> Tensor:
     """Square root that stays positive, with a finite slope at zero."""
-    return squares.clamp_min(torch.finfo(squares.dtype).tiny).sqrt()
+    return _positive(squares).sqrt()

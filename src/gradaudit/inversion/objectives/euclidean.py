@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ...types import Tensors
 from ..attack import Objective, Progress
+from ..vectors import Combination, squared_gap
 
 
 @dataclass(frozen=True)
@@ -15,3 +16,9 @@ class Euclidean(Objective):
 
     def __call__(self, candidate: Tensors, observed: Tensors, at: Progress) -> Tensor:
         return torch.stack([(c - o).pow(2).sum() for c, o in zip(candidate, observed, strict=True)]).sum()
+
+    def pull(self, candidate: Tensors, observed: Tensors, at: Progress) -> Combination:
+        """The closed form of its gradient, 2 (c - o); see `Matching.pull`."""
+        value = squared_gap(candidate, observed)
+        two = torch.full_like(value, 2.0)
+        return Combination(value, two, -two, 4 * value)

@@ -1,0 +1,182 @@
+"""The two routes to the gradient of the matching loss with respect to a candidate.
+
+For D the objective, g = ∂L/∂θ the simulated gradient and v = ∂D/∂g:
+
+*exact*: reverse over reverse, ∂D/∂x = (∂g/∂x)ᵀ v, one backward pass through the backward pass.
+*directional*: ∂D/∂x = ∂/∂x of the derivative of L along v, which is (∂L/∂x at θ + εv - ∂L/∂x at θ) / ε. The second term
+comes with g; the first costs one more forward and backward pass, on the branches of the first (`kinks`).
+
+By counting convolutions, exact costs 7/3 of a forward and backward pass, directional 5/3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..types import Tensors
+from .attack import Progress, Term
+from .kinks import KinksDiffer
+from .one_step import TINY, OneStep
+from .vectors import Combination, own, reserve
+
+BoundTerm = tuple[Term, Callable[[Tensor, Progress], Tensor]]
+Step = Literal["exact", "directional", "auto"]
+
+CHECK = 100  # evaluations from one look of "auto" at the exact gradient to the next: 1-2 % of the cost
+OTHER_REACHES = (0.1, 10.0, 0.01)  # factors tried before "auto" gives up: the right one moves as the candidate does
+AGREE = 0.999  # smallest cosine of the two routes at which "auto" stays with the directional one
+
+
+class Point(NamedTuple):
+    """Where the gradient is taken: leaves, and the terms that act there."""
+
+    x: Tensor
+    y: Tensor
+    terms: Sequence[BoundTerm]
+    at: Progress
+
+    @property
+    def wanted(self) -> Tensors:
+        """What the gradient is taken for."""
+        return (self.x, self.y) if self.y.requires_grad else (self.x,)
+
+    def penalty(self) -> Tensor | None:
+        """The weighted priors; asked right after the forward pass, whose graph a prior's hook may have caught."""
+        acting = [term.weight * prior(self.x, self.at) for term, prior in self.terms if term.acts(self.at)]
+        return sum(acting[1:], acting[0]) if acting else None
+
+
+@dataclass(eq=False)
+class Routes:
+    """The routes on one network, and what a run learns about it.
+
+    Args:
+        step: Which to take; unrolled training takes the exact one.
+        one_step: The client's single step, or `None` where it took several.
+        simulate: `(x, y) -> g` with its graph, where it took several.
+        pull: `(g, at) -> (combination, its second list)`, see `Matching.pull`.
+    """
+
+    step: Step
+    one_step: OneStep | None
+    simulate: Callable[[Tensor, Tensor], Tensors]
+    pull: Callable[[Tensors, Progress], tuple[Combination, Tensors]]
+    notes: list[str] = field(default_factory=list)
+    directional: bool = field(init=False)
+    evaluations: int = 0
+    in_place: bool = True
+    plain_attention: bool = False
+    held: list[Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        self.directional = self.step != "exact" and self.one_step is not None
+
+    def slope(self, point: Point) -> tuple[Tensor, Tensors]:
+        """The objective, exact by either route, and the gradient of the whole loss for all that is wanted."""
+        if self.held is None:
+            self.held = reserve(self.one_step.parameters) if self.one_step is not None else []
+        return self._auto(point) if self.directional else self._exact(point)
+
+    def _auto(self, point: Point) -> tuple[Tensor, Tensors]:
+        """The directional route, looked at now and then."""
+        self.evaluations += 1
+        look = self.step == "auto" and self.evaluations % CHECK == 1
+        try:
+            value, found, extra = self._directional(point)
+        except KinksDiffer as difference:
+            if self.step != "auto":
+                raise
+            self._fall_back(point.at, str(difference))
+            return self._exact(point)
+        if look:
+            found = self._looked_at(found, point)
+        return value, tuple(f if e is None else f + e for f, e in zip(found, extra, strict=True))
+
+    def _looked_at(self, found: Tensors, point: Point) -> Tensors:
+        """The exact gradient; finds another distance for the second pass, or falls back, where `found` is not it."""
+        one, alone = self.one_step, point._replace(terms=())
+        assert one is not None
+        with one.silent():
+            exact = self._exact(alone)[1]
+            first = agreement = float(_cosine(found, exact))
+            usual = one.closer
+            for factor in OTHER_REACHES:
+                if agreement >= AGREE:
+                    break
+                one.closer = usual * factor
+                agreement = float(_cosine(self._directional(alone)[1], exact))
+        if not agreement >= AGREE:
+            self._fall_back(point.at, f"its cosine with the exact gradient was {first:.4f}.")
+        return exact
+
+    def _fall_back(self, at: Progress, why: str) -> None:
+        self.directional = False
+        self.notes.append(f"From step {at.step} of {at.steps} the gradient is exact, not directional: {why}")
+
+    def _directional(self, point: Point) -> tuple[Tensor, Tensors, tuple[Tensor | None, ...]]:
+        """Objective, ∂D/∂(x, y), and the slopes of the priors."""
+        one, wanted = self.one_step, point.wanted
+        assert one is not None
+        loss = one.recorded_loss(point.x, point.y)
+        penalty = point.penalty()
+        extra: tuple[Tensor | None, ...] = (None,) * len(wanted)
+        if penalty is not None:  # its graph may share the forward pass with the loss
+            extra = torch.autograd.grad(penalty, wanted, retain_graph=True, allow_unused=True)
+        gradients = torch.autograd.grad(loss, (*one.parameters, *wanted), allow_unused=True, materialize_grads=True)
+        count = len(one.parameters)
+        first = gradients[count:]
+        shifted = tuple(own(gradients[:count], beside=first))
+        del gradients, loss, penalty
+        pull, observed = self.pull(shifted, point.at)
+        with torch.no_grad():
+            stride = one.reach() / pull.squares.sqrt().clamp_min(TINY)
+            pull.shift(shifted, observed, one.parameters, stride)
+        second = one.slope_at(shifted, point.x, point.y, wanted)
+        return pull.value, tuple((b - a).div_(stride) for a, b in zip(first, second, strict=True)), extra
+
+    def _exact(self, point: Point) -> tuple[Tensor, Tensors]:
+        """Reverse over reverse; a network that refuses a shortcut is remembered, and taken the long way."""
+        while True:
+            try:
+                return self._reverse_over_reverse(point)
+            except RuntimeError as error:
+                if self.in_place and "modified by an inplace operation" in str(error):
+                    self.in_place = False
+                elif not self.plain_attention and "attention" in str(error) and "not implemented" in str(error):
+                    self.plain_attention = True
+                else:
+                    raise
+
+    def _reverse_over_reverse(self, point: Point) -> tuple[Tensor, Tensors]:
+        update = self._update_with_graph(point)
+        penalty = point.penalty()
+        v = [tensor.detach() for tensor in update]
+        v = own(v) if self.in_place else [tensor.clone() for tensor in v]
+        pull, observed = self.pull(tuple(v), point.at)
+        with torch.no_grad():
+            pull.combine(v, observed)
+        pairs = [(g, weight) for g, weight in zip(update, v, strict=True) if g.requires_grad]
+        if penalty is not None:
+            pairs.append((penalty, torch.ones_like(penalty)))
+        outputs, weights = zip(*pairs, strict=True)
+        found = torch.autograd.grad(outputs, point.wanted, weights, allow_unused=True, materialize_grads=True)
+        return pull.value, found
+
+    def _update_with_graph(self, point: Point) -> Tensors:
+        one = self.one_step
+        if one is None:
+            return self.simulate(point.x, point.y, differentiable=True)
+        loss = one.loss(point.x, point.y, plain_attention=self.plain_attention)
+        return torch.autograd.grad(loss, one.parameters, create_graph=True, allow_unused=True, materialize_grads=True)
+
+
+def _cosine(found: Tensors, exact: Tensors) -> Tensor:
+    """Of all wanted gradients together; 1 where both vanish."""
+    a, b = (torch.cat([tensor.flatten() for tensor in side]).double() for side in (found, exact))
+    lengths = a.norm() * b.norm()
+    return torch.where(lengths == 0, 1.0, a.dot(b) / lengths)

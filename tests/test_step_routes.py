@@ -1,0 +1,301 @@
+"""The two routes to the gradient agree, and neither leaves a trace on the model."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from conftest import make_batch, smooth_net
+from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation
+from gradaudit.attacks import DLG, INVERTING_GRADIENTS
+from gradaudit.defenses import Clip, TopK
+from gradaudit.inversion.attack import Prior, Progress, Term
+from gradaudit.inversion.objectives import L1, Cosine, Euclidean, LayerwiseCosine
+from gradaudit.inversion.priors import TotalVariation
+from gradaudit.inversion.step import Matching
+from gradaudit.models import build
+from properties import assert_deterministic, assert_model_untouched, short
+
+AT = Progress(0, 10)
+GRANTED = Level.PRIORS | Knowledge.LABELS
+OBJECTIVES = (Euclidean(), L1(), Cosine(), LayerwiseCosine())
+
+
+class Functional(nn.Module):
+    """Kinks called as functions and as methods, and a max-pool whose windows overlap."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.second = nn.Conv2d(8, 16, 3, padding=1)
+        self.linear = nn.Linear(16 * 8 * 8, 10)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.first(x)), 3, stride=2, padding=1)
+        x = torch.max_pool2d(self.second(x).relu(), 3, 2, 1)
+        return self.linear(F.leaky_relu(x, 0.1).flatten(1))
+
+
+def named(name, **options):
+    return lambda: build(name, num_classes=10, channels=3, size=32, **options)
+
+
+NETWORKS = {
+    "lenet": named("lenet"),
+    "convnet-64": named("convnet-64"),
+    "resnet18": named("resnet18"),
+    "functional": Functional,
+    "vit-tiny": named("vit-tiny"),
+}
+
+
+def matching(network, step, objective=None, dtype=torch.float32, batch=2, batch_norm="eval", near=None):
+    torch.manual_seed(0)
+    model = NETWORKS[network]().to(dtype)
+    private = Batch(torch.rand(batch, 3, 32, 32, dtype=dtype), torch.arange(batch))
+    seen = Client(model, FedSGD(batch_norm=batch_norm)).share(private, GRANTED)
+    noise = torch.randn(private.inputs.shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
+    x = noise if near is None else private.inputs + near * noise
+    objective = objective or Cosine()
+    return Matching(seen, objective.bind(seen), step), x, private.labels
+
+
+def slopes(*args, **options):
+    found = []
+    for step in ("exact", "directional"):
+        at, x, y = matching(args[0], step, *args[1:], **options)
+        found.append(at.slope(x, y, [], AT))
+    return found
+
+
+def cosine(a, b):
+    return F.cosine_similarity(a.flatten().double(), b.flatten().double(), 0).item()
+
+
+@pytest.mark.parametrize("network", ["lenet", "functional"])
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
+def test_the_routes_agree_in_float64(network, objective):
+    exact, directional = slopes(network, objective, dtype=torch.float64)
+    assert (exact.inputs - directional.inputs).norm() < 1e-6 * exact.inputs.norm()
+    torch.testing.assert_close(exact.objective, directional.objective)
+
+
+@pytest.mark.parametrize("network", ["resnet18", "vit-tiny"])
+def test_the_routes_agree_in_float64_on_deep_networks(network):
+    exact, directional = slopes(network, dtype=torch.float64, batch=1)
+    assert (exact.inputs - directional.inputs).norm() < 1e-6 * exact.inputs.norm()
+
+
+@pytest.mark.parametrize("near", [None, 0.05], ids=["far", "near"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_routes_agree_in_float32(network, near):
+    exact, directional = slopes(network, near=near, batch=1)
+    assert cosine(exact.inputs, directional.inputs) > 0.999
+    assert directional.inputs.norm().item() == pytest.approx(exact.inputs.norm().item(), rel=0.01)
+
+
+@pytest.mark.parametrize("near", [None, 0.05], ids=["far", "near"])
+def test_the_routes_agree_with_batch_statistics(near):
+    exact, directional = slopes("resnet18", near=near, batch=4, batch_norm="train")
+    assert cosine(exact.inputs, directional.inputs) > 0.999
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
+@pytest.mark.parametrize("step", ["exact", "directional"])
+def test_closed_forms_against_plain_autograd(objective, step):
+    """The gradient as it is written down: differentiate the objective of the differentiable update."""
+    at, x, y = matching("functional", step, objective, torch.float64)
+    leaf = x.clone().requires_grad_()
+    value = objective(at.simulate(leaf, y, differentiable=True), at.seen.update.values, AT)
+    found = at.slope(x, y, [], AT)
+    torch.testing.assert_close(found.objective, value.detach())
+    torch.testing.assert_close(found.inputs, torch.autograd.grad(value, leaf)[0], rtol=1e-5, atol=1e-7 * x.std().item())
+
+
+@pytest.mark.parametrize("defenses", [(TopK(0.3),), (Clip(0.1),)], ids=repr)
+def test_a_known_defense_and_trainable_labels(client, defenses):
+    private = make_batch(2)
+    victim = Client(client.model.double(), FedSGD(), defenses)
+    seen = victim.share(Batch(private.inputs.double(), private.labels), Level.BASIC | Knowledge.DEFENSE)
+    x, logits = torch.randn(2, 1, 8, 8, dtype=torch.float64), torch.randn(2, 10, dtype=torch.float64)
+    exact, directional = (
+        Matching(seen, Euclidean(), step).slope(x, logits, [], AT) for step in ("exact", "directional")
+    )
+    assert (exact.inputs - directional.inputs).norm() < 1e-6 * exact.inputs.norm()
+    assert (exact.labels - directional.labels).norm() < 1e-6 * exact.labels.norm()
+
+
+def test_priors_count_the_same_on_both_routes(client, batch):
+    seen = Client(client.model.double()).share(Batch(batch.inputs.double(), batch.labels), GRANTED)
+    x = torch.randn(2, 1, 8, 8, dtype=torch.float64)
+    terms = [(Term(TotalVariation(), 0.3), TotalVariation())]
+    exact, directional = (
+        Matching(seen, Cosine(), step).slope(x, batch.labels, terms, AT) for step in ("exact", "directional")
+    )
+    torch.testing.assert_close(exact.inputs, directional.inputs)
+
+
+def test_shared_gradient_buffers_are_not_overwritten_twice():
+    """The gradients of two added parameters are one tensor; a class token's is a view of the position's."""
+
+    class Added(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = (nn.Parameter(torch.randn(1, 3, 8, 8, dtype=torch.float64)) for _ in range(3))
+            self.linear = nn.Linear(192, 5, dtype=torch.float64)
+
+        def forward(self, x):
+            return self.linear(((x + self.a).tanh() + (self.b + self.c)).tanh().flatten(1))
+
+    private = Batch(torch.rand(1, 3, 8, 8, dtype=torch.float64), torch.tensor([1]))
+    seen = Client(Added()).share(private, GRANTED)
+    x = torch.randn(1, 3, 8, 8, dtype=torch.float64)
+    found = [
+        Matching(seen, Euclidean(), step).slope(x, private.labels, [], AT).inputs for step in ("exact", "directional")
+    ]
+    leaf = x.clone().requires_grad_()
+    update = Matching(seen, Euclidean()).simulate(leaf, private.labels, differentiable=True)
+    (truth,) = torch.autograd.grad(Euclidean()(update, seen.update.values, AT), leaf)
+    for slope in found:
+        assert (slope - truth).norm() < 1e-6 * truth.norm()
+
+
+class Breaking(nn.Module):
+    """Raises in the second pass of a step."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.norm, self.calls = nn.Linear(192, 10), nn.BatchNorm1d(10), -9
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls == 2:
+            raise ZeroDivisionError
+        return self.norm(self.linear(x.flatten(1))).relu()
+
+
+def test_an_exception_in_the_second_pass_leaves_the_model_untouched(batch):
+    private = Batch(torch.rand(2, 3, 8, 8), torch.arange(2))
+    seen = Client(Breaking(), FedSGD(batch_norm="train")).share(private, GRANTED)
+    seen.model.calls, seen.model.norm.training = 0, False
+    before = {name: (value, value.data_ptr(), value.clone()) for name, value in seen.model.state_dict().items()}
+    with pytest.raises(ZeroDivisionError):
+        Matching(seen, Cosine(), "directional").slope(torch.randn(2, 3, 8, 8), private.labels, [], AT)
+    for name, value in seen.model.state_dict().items():
+        assert value.data_ptr() == before[name][1]
+        assert torch.equal(value, before[name][2])
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in seen.model.parameters())
+    assert not seen.model.norm.training
+
+
+class Hidden(torch.autograd.Function):
+    """|x|, in a form that nobody can replay."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.abs()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * ctx.saved_tensors[0].sign()
+
+
+class Planted(nn.Module):
+    """Its units lie so close to a kink that the second pass crosses it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(192, 400), nn.Linear(400, 10)
+
+    def forward(self, x):
+        hidden = self.first(x.flatten(1))
+        return self.second(Hidden.apply(hidden - hidden.detach() * (1 - 1e-7)))
+
+
+def test_auto_falls_back_where_a_planted_kink_breaks_the_directional_route():
+    private = Batch(torch.rand(2, 3, 8, 8), torch.arange(2))
+    seen = Client(Planted()).share(private, GRANTED)
+    x = torch.randn(2, 3, 8, 8)
+    auto, exact = Matching(seen, Cosine(), "auto"), Matching(seen, Cosine(), "exact")
+    fast = Matching(seen, Cosine(), "directional").slope(x, private.labels, [], AT).inputs
+    found, truth = (route.slope(x, private.labels, [], AT).inputs for route in (auto, exact))
+    assert not cosine(fast, truth) > 0.999
+    torch.testing.assert_close(found, truth)
+    assert "From step 0 of 10 the gradient is exact" in auto.notes[0]
+    auto.slope(x, private.labels, [], AT)
+    assert len(auto.notes) == 1
+
+
+class Wandering(nn.Module):
+    """Calls another function in every other pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.calls = nn.Linear(192, 10), 0
+
+    def forward(self, x):
+        self.calls += 1
+        hidden = self.linear(x.flatten(1))
+        return hidden.relu() if self.calls % 2 else hidden.abs()
+
+
+def test_auto_falls_back_where_the_passes_differ():
+    private = Batch(torch.rand(2, 3, 8, 8), torch.arange(2))
+    seen = Client(Wandering()).share(private, GRANTED)
+    seen.model.calls = 0
+    found = replace(short(INVERTING_GRADIENTS), step="auto")(seen)
+    assert "the forward pass is not the same twice" in found.notes[0]
+
+
+def test_auto_stays_where_the_routes_agree(client, batch):
+    seen = client.share(batch, GRANTED)
+    found = replace(short(INVERTING_GRADIENTS, 210), step="auto")(seen)
+    assert found.notes == ()
+    truth = seen.normalisation.apply(found.inputs)
+    value = Matching(seen, Cosine()).value(truth, batch.labels, Progress(1, 1)).item()
+    assert found.objective == pytest.approx(value, abs=1e-6)
+
+
+def test_unrolled_training_takes_the_exact_route(client, batch):
+    victim = Client(client.model, FedAvg(learning_rate=0.1, epochs=2), normalisation=client.normalisation)
+    seen = victim.share(batch, ~Knowledge.NOTHING)
+    x = torch.randn(2, 1, 8, 8)
+    exact, auto = (Matching(seen, Cosine(), step).slope(x, batch.labels, [], AT) for step in ("exact", "auto"))
+    assert torch.equal(exact.inputs, auto.inputs)
+
+
+@pytest.mark.parametrize("attack", [DLG, INVERTING_GRADIENTS], ids=lambda a: a.name)
+@pytest.mark.parametrize("step", ["directional", "auto"])
+def test_equal_seeds_give_equal_results_and_the_model_stays(attack, step, client):
+    fast = replace(short(attack), step=step)
+    seen = client.share(make_batch(1), attack.needs)
+    assert_deterministic(fast, seen)
+    assert_model_untouched(fast, seen)
+
+
+@dataclass(frozen=True)
+class Activations(Prior):
+    """Remembers how often the model's forward pass came by."""
+
+    def bind(self, seen):
+        found = []
+        seen.model[1].register_forward_pre_hook(lambda _, args: found.append(args[0]))
+
+        def penalty(inputs, at):
+            assert len(found) == 1
+            return found.pop().pow(2).mean()
+
+        return penalty
+
+
+def test_hooks_of_priors_fire_in_the_first_pass_only():
+    seen = Client(smooth_net(), normalisation=Normalisation((0.5,), (0.25,))).share(make_batch(2), GRANTED)
+    stage = replace(INVERTING_GRADIENTS.stages[0], steps=102, terms=(Term(Activations(), 1.0),))
+    found = [
+        replace(INVERTING_GRADIENTS, step=step, stages=(stage,))(seen) for step in ("directional", "auto", "exact")
+    ]
+    for other in found[1:]:
+        assert (other.inputs - found[0].inputs).abs().mean() < 0.05
