@@ -83,7 +83,7 @@ def test_the_papers_parameters():
     assert DLG.stages[0].steps == IDLG.stages[0].steps == 300
     assert DLG.stages[0].optimiser == LBFGS(lr=1.0, inner=20, history=100)
     assert not DLG.stages[0].parametrisation.box
-    assert all(len(attack.stages) == 1 for attack in ALL)
+    assert all(len(attack.stages) == 1 for attack in (DLG, IDLG, INVERTING_GRADIENTS))
 
 
 def lenet_gain(attack, seed, side=16, **options):

@@ -19,7 +19,8 @@ ORDER = [
     {"finding", "local_training", "overrides", "metrics", "datasets", "models"},
     {"defenses"},
     {"client", "inversion"},
-    {"attacks"},
+    {"attacks", "capture"},
+    {"inspection"},
     {"audit", "config"},
     {"resolve", "demo"},
     {"plan"},
@@ -34,9 +35,11 @@ LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 # Within inversion/, in the same way.
 INNER = [
     {"optimisers", "vectors", "kinks", "checkpoint"},
+    {"levenberg_marquardt"},
     {"attack"},
     {"objectives", "priors", "parametrisations", "labels", "gradient_transforms"},
     {"one_step"},
+    {"routes"},
     {"step"},
     {"match"},
     {"__init__"},

@@ -10,14 +10,15 @@ from gradaudit.errors import AttackFailed
 from gradaudit.inversion.attack import Progress, Term
 from gradaudit.inversion.gradient_transforms import Clip, Noise, Sign
 from gradaudit.inversion.labels import IDLG, JointLabels, KnownLabels
-from gradaudit.inversion.objectives import L1, Cosine, Euclidean, LayerwiseCosine
+from gradaudit.inversion.levenberg_marquardt import LevenbergMarquardt
+from gradaudit.inversion.objectives import L1, Chord, Cosine, Euclidean, LayerwiseCosine
 from gradaudit.inversion.optimisers import LBFGS, Adam
-from gradaudit.inversion.parametrisations import Pixels
+from gradaudit.inversion.parametrisations import Coarse, Pixels
 from gradaudit.inversion.priors import L2, TotalVariation
 from properties import assert_repr_rebuilds
 
 AT = Progress(0, 10)
-OBJECTIVES = (Euclidean(), L1(), Cosine(), LayerwiseCosine())
+OBJECTIVES = (Euclidean(), L1(), Cosine(), LayerwiseCosine(), Chord())
 PRIORS = (TotalVariation(), L2())
 TRANSFORMS = (Sign(), Noise(0.1), Clip(1.0))
 REST = (
@@ -28,6 +29,8 @@ REST = (
     IDLG(),
     Adam(),
     LBFGS(),
+    LevenbergMarquardt(),
+    Coarse(4),
     Term(L2(), 0.1),
 )
 

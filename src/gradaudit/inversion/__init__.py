@@ -2,6 +2,7 @@
 
 from . import gradient_transforms, labels, match, objectives, optimisers, parametrisations, priors
 from .attack import Stage, Term
+from .levenberg_marquardt import LevenbergMarquardt
 
 
 def part_names() -> dict[str, type]:
@@ -10,7 +11,10 @@ def part_names() -> dict[str, type]:
     parts = {
         name: getattr(room, name) for room in rooms for name in room.__all__ if not name.isupper() or name in _UPPER
     }
-    own = {cls.__name__: cls for cls in (match.GradientMatching, Stage, Term, optimisers.Adam, optimisers.LBFGS)}
+    own = {
+        cls.__name__: cls
+        for cls in (match.GradientMatching, Stage, Term, optimisers.Adam, optimisers.LBFGS, LevenbergMarquardt)
+    }
     return {**parts, **own}
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import AttackFailed, MissingKnowledge
 from ..types import Knowledge, Observation, Reconstruction, Tensors
+from .levenberg_marquardt import LevenbergMarquardt
 from .optimisers import LBFGS, Adam
 
 Watch = Callable[[int, int, float], None]
@@ -214,19 +215,22 @@ class Stage:
 
     Args:
         parametrisation: What is optimised.
-        optimiser: Adam or L-BFGS, with its schedule.
+        optimiser: Adam, L-BFGS or Levenberg-Marquardt, with its schedule.
         steps: Calls of the optimiser (an L-BFGS step holds up to `LBFGS.inner` evaluations).
         terms: Priors with their weights.
         gradient: Transforms, in this order.
         stop_below: End the stage once the objective is below this value.
+        stop_flat: End the stage once the objective falls by less than this fraction from one look to the next (a look
+            is a step, or a 200th of the stage where that is longer); 0 never does.
     """
 
     parametrisation: Parametrisation
-    optimiser: Adam | LBFGS
+    optimiser: Adam | LBFGS | LevenbergMarquardt
     steps: int
     terms: tuple[Term, ...] = ()
     gradient: tuple[GradientTransform, ...] = ()
     stop_below: float = 0.0
+    stop_flat: float = 0.0
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
+
+from ..types import Tensors
+
+Updates = Callable[[int], tuple[Tensors, Tensors]]
+"""Of one seed: the simulated update, with the graph to the variables where gradients are on, and the observed one."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,9 @@ class Adam:
     warm_up: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
 
-    def build(self, variables: list[Tensor], steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    def build(
+        self, variables: list[Tensor], steps: int, updates: Updates | None = None
+    ) -> tuple[torch.optim.Optimizer, LambdaLR]:
         """A fresh optimiser over `variables`, and its schedule over `steps`."""
         optimiser = torch.optim.Adam(variables, lr=self.lr, betas=self.betas)
         return optimiser, LambdaLR(optimiser, lambda step: self.scale(step, steps))
@@ -63,7 +71,9 @@ class LBFGS:
     history: int = 100
     line_search: Literal["none", "strong-wolfe"] = "none"
 
-    def build(self, variables: list[Tensor], steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    def build(
+        self, variables: list[Tensor], steps: int, updates: Updates | None = None
+    ) -> tuple[torch.optim.Optimizer, LambdaLR]:
         """A fresh optimiser over `variables`, and a constant schedule."""
         optimiser = torch.optim.LBFGS(
             variables,

@@ -1,0 +1,275 @@
+"""How good, how soon: `python -m benchmarks.quality [--json] [--quick] [--network NAME] [--batch N] [--seeds N]`.
+
+Every attack and, where `breaching` is installed, its Inverting Gradients with its own settings, on the same
+photographs, network, labels and gradient. Seconds are those of the process on one thread; an evaluation is one gradient
+of the matching loss. The benchmark compares the iterates with the truth afterwards; no attack sees it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import statistics
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from io import StringIO
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import gradaudit as ga
+from gradaudit import metrics
+from gradaudit.attacks import ATTACKS
+from gradaudit.datasets import SOURCES
+from gradaudit.inversion.attack import GradientTransform, Progress
+from gradaudit.inversion.match import GradientMatching
+from gradaudit.plan import draw
+
+from .machine import described
+from .networks import CLASSES, NETWORKS, NORMALISATION
+
+LEVELS = (15, 20, 25, 30)  # dB
+BUDGET = 2_000  # evaluations, for attacks that would take more
+CASES = (("fedavg-cnn", 1), ("fedavg-cnn", 4), ("lenet", 1))
+OWN_LENGTH = "inverting-gradients-fast"
+PEER = "breaching inverting-gradients"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One gradient and what it was made of."""
+
+    private: ga.Batch
+    seen: ga.Observation
+    control: Tensor
+
+
+@dataclass(frozen=True)
+class Record(GradientTransform):
+    """Keeps (CPU seconds, candidates) of every evaluation; leaves the gradient as it is."""
+
+    kept: list[tuple[float, Tensor]] = field(default_factory=list, hash=False, compare=False)
+
+    def __call__(self, gradient: Tensor, at: Progress) -> Tensor:
+        """The same gradient."""
+        assert at.candidates is not None
+        self.kept.append((time.process_time(), at.candidates[0].clone()))
+        return gradient
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attack on one case.
+
+    Args:
+        curve: (CPU seconds, evaluations, mean PSNR in dB) of iterates.
+        psnr: Of what it returned.
+        gain: Over the mean-image control.
+        seconds: In all.
+        evaluations: In all.
+    """
+
+    curve: list[tuple[float, int, float]]
+    psnr: float
+    gain: float
+    seconds: float
+    evaluations: int
+
+    def first(self, level: float) -> tuple[float | None, int | None]:
+        """Seconds and evaluations to `level`, `None` where it is not reached; what is returned counts as well."""
+        end = (self.seconds, self.evaluations, self.psnr)
+        return next(((s, e) for s, e, psnr in [*self.curve, end] if psnr >= level), (None, None))
+
+
+def case(network: str, batch: int, seed: int, size: int = 32) -> Case:
+    """Photographs through an untrained network; labels granted."""
+    source = SOURCES["photographs"](size=size, crops="whole").open()
+    torch.manual_seed(seed)
+    model = NETWORKS[network](size)
+    indices = draw(len(source), batch, 0, seed)
+    private = ga.Batch(source.stack(indices), torch.tensor(indices) % CLASSES)
+    client = ga.Client(model, normalisation=NORMALISATION)
+    control = source.mean_except(indices).expand_as(private.inputs)
+    return Case(private, client.share(private, ga.Level.PRIORS | ga.Knowledge.LABELS), control)
+
+
+def within(attack: GradientMatching, budget: int) -> GradientMatching:
+    """The attack, with its stages cut in proportion where they would take more than `budget` evaluations."""
+    evaluations = sum(stage.steps * getattr(stage.optimiser, "inner", 1) for stage in attack.stages)
+    share = min(1.0, budget / evaluations)
+    return replace(attack, stages=tuple(replace(s, steps=max(1, round(s.steps * share))) for s in attack.stages))
+
+
+def run(attack: GradientMatching, on: Case, seed: int) -> Run:
+    """Run one of ours under observation."""
+    record = Record()
+    stages = tuple(replace(stage, gradient=(record, *stage.gradient)) for stage in attack.stages)
+    started = time.process_time()
+    found = replace(attack, stages=stages)(on.seen, seed=seed)
+    return _judge(on, record.kept, found.inputs, started, time.process_time())
+
+
+def run_breaching(on: Case, seed: int, budget: int) -> Run | None:
+    """Its loop as it is, with `budget` iterations; `None` where it is not installed."""
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):
+            warnings.simplefilter("ignore")
+            import breaching
+            from breaching.attacks.optimization_based_attack import OptimizationBasedAttacker
+
+            config = breaching.get_attack_config("invertinggradients")
+    except ImportError:
+        return None
+    logging.getLogger("breaching").setLevel(logging.ERROR)
+    config.optim.max_iterations = budget
+    model = deepcopy(on.seen.model).eval()
+    attacker = OptimizationBasedAttacker(model, nn.CrossEntropyLoss(), config)
+    attacker.data_shape = on.seen.input_shape
+    attacker.dm, attacker.ds = (
+        torch.tensor(values)[None, :, None, None] for values in (NORMALISATION.mean, NORMALISATION.std)
+    )
+    settings = {"num_data_points": len(on.private), "local_hyperparams": None}
+    shared = [{"gradients": list(on.seen.update.values), "buffers": None, "metadata": settings}]
+    kept: list[tuple[float, Tensor]] = []
+    attacker.objective.forward = _watched(attacker.objective.forward, kept)
+    torch.manual_seed(seed)
+    started = time.process_time()
+    found = attacker._run_trial([model], shared, on.private.labels, defaultdict(list), 0)
+    return _judge(on, kept, NORMALISATION.invert(found), started, time.process_time())
+
+
+def _watched(forward: Callable[..., Any], kept: list[tuple[float, Tensor]]) -> Callable[..., Any]:
+    def watched(model: nn.Module, gradients: Any, candidate: Tensor, labels: Tensor) -> Any:
+        kept.append((time.process_time(), candidate.detach().clone()))
+        return forward(model, gradients, candidate, labels)
+
+    return watched
+
+
+def _judge(on: Case, kept: list[tuple[float, Tensor]], found: Tensor, started: float, ended: float) -> Run:
+    every = max(1, len(kept) // 400)
+    curve = [
+        (seconds - started, 1 + number * every, _psnr(NORMALISATION.invert(guess), on))
+        for number, (seconds, guess) in enumerate(kept[::every])
+    ]
+    psnr = _psnr(found, on)
+    gain = psnr - float(metrics.psnr(on.control, on.private.inputs).mean())
+    return Run(curve, psnr, gain, ended - started, len(kept))
+
+
+def _psnr(guess: Tensor, on: Case) -> float:
+    guess = guess.nan_to_num(0.5)
+    order = metrics.assign(guess, on.private.inputs)
+    return float(metrics.psnr(guess[order], on.private.inputs).mean())
+
+
+def rows(
+    cases: Sequence[tuple[str, int]], names: Sequence[str], seeds: int, budget: int, size: int = 32
+) -> list[dict[str, Any]]:
+    """One row per case and attack; medians over the seeds."""
+    found = []
+    for network, batch in cases:
+        on = [case(network, batch, seed, size) for seed in range(seeds)]
+        peer = [run_breaching(each, seed, budget) for seed, each in enumerate(on)]
+        table = {PEER: peer if all(peer) else None}
+        for name in names:
+            attack = ATTACKS[name]
+            assert isinstance(attack, GradientMatching)
+            cut = attack if name == OWN_LENGTH else within(attack, budget)
+            table[name] = [run(cut, each, seed) for seed, each in enumerate(on)]
+        found += [
+            {"network": network, "batch": batch, "attack": name, **_row(runs, table[PEER])}
+            for name, runs in table.items()
+        ]
+    return found
+
+
+def _row(runs: list[Run] | None, peer: list[Run] | None) -> dict[str, Any]:
+    if runs is None:
+        return dict.fromkeys(("psnr", "gain", "lowest_gain", "seconds", "evaluations", "to", "seconds_to_peer"))
+    levels = {
+        level: {
+            "reached": sum(one.first(level)[0] is not None for one in runs),
+            "seconds": _median([one.first(level)[0] for one in runs]),
+            "evaluations": _median([one.first(level)[1] for one in runs]),
+        }
+        for level in LEVELS
+    }
+    ratios = None
+    if peer is not None:
+        ratios = [one.first(other.psnr)[0] for one, other in zip(runs, peer, strict=True)]
+        ratios = _median([None if s is None else s / other.seconds for s, other in zip(ratios, peer, strict=True)])
+    return {
+        "psnr": statistics.median(one.psnr for one in runs),
+        "gain": statistics.median(one.gain for one in runs),
+        "lowest_gain": min(one.gain for one in runs),
+        "seconds": statistics.median(one.seconds for one in runs),
+        "evaluations": statistics.median(one.evaluations for one in runs),
+        "to": levels,
+        "seconds_to_peer": ratios,
+    }
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    """The median, where `None` lies above everything."""
+    middle = sorted(float("inf") if value is None else value for value in values)[len(values) // 2]
+    return None if middle == float("inf") else middle
+
+
+def table(found: list[dict[str, Any]], seeds: int, budget: int) -> str:
+    """Markdown."""
+    heads = ["network", "batch", "attack", "PSNR", "gain", "lowest gain", "s", "evaluations"]
+    heads += [f"s (evaluations) to {level} dB" for level in LEVELS] + ["s to breaching's last PSNR / its s"]
+    lines = [
+        f"{described()}; {seeds} seeds, medians; at most {budget} evaluations, {OWN_LENGTH} at its own length.",
+        "",
+        "| " + " | ".join(heads) + " |",
+        "|" + "---|" * len(heads),
+    ]
+    for row in found:
+        cells = [row["network"], str(row["batch"]), row["attack"]]
+        if row["psnr"] is None:
+            lines.append("| " + " | ".join([*cells, "breaching is not installed", *["-"] * (len(heads) - 4)]) + " |")
+            continue
+        cells += [f"{row[key]:.1f}" for key in ("psnr", "gain", "lowest_gain", "seconds")]
+        cells.append(f"{row['evaluations']:.0f}")
+        for level in row["to"].values():
+            reached = level["seconds"] is not None
+            cells.append(
+                f"{level['seconds']:.1f} ({level['evaluations']:.0f})" if reached else f"{level['reached']} runs"
+            )
+        cells.append("-" if row["seconds_to_peer"] is None else f"{row['seconds_to_peer']:.3f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the table, or its rows as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="one seed, few evaluations, LeNet at 16 px")
+    parser.add_argument("--network", choices=NETWORKS)
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--attack", choices=ATTACKS, action="append", help="may be given several times; all by default")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--budget", type=int, default=BUDGET)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    cases, seeds, budget = CASES, options.seeds, options.budget
+    if options.network or options.batch:
+        cases = ((options.network or "fedavg-cnn", options.batch or 1),)
+    if options.quick:
+        cases, seeds, budget = (("lenet", 1),), 1, 200
+    found = rows(cases, options.attack or list(ATTACKS), seeds, budget, 16 if options.quick else 32)
+    print(json.dumps({"rows": found}) if options.json else table(found, seeds, budget))
+
+
+if __name__ == "__main__":
+    main()
