@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -152,6 +153,8 @@ def _open(path: Path, wanted: bool) -> None:
 
 def main() -> None:
     """Entry point of the `gradaudit` command."""
+    # Beside other work on the same cores, threads that spin while they wait make an attack 15 times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from . import commands
 
     commands.add_to(app)

@@ -27,7 +27,7 @@ ATTACK = GradientMatching(
         Stage(_FREE, LevenbergMarquardt(), steps=6, stop_below=1e-12),
     ),
     deviations=(
-        "starts from grey at a quarter and at half the resolution, where the paper starts from noise at full",
+        "goes from a quarter over half to full resolution, where the paper takes full resolution throughout",
         "200 signed steps of 0.2 with a cosine decay in each stage, where the paper takes 4 800 of 0.1",
         "less total variation at full resolution than the paper",
         "goes on with L-BFGS and, where the unknowns are few, Levenberg-Marquardt; on networks with kinks L-BFGS "

@@ -27,7 +27,7 @@ class Coarse(Parametrisation):
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
     factor: int = 2
     box: bool = True
-    init: Literal["normal", "uniform", "grey"] = "grey"
+    init: Literal["normal", "uniform", "grey"] = "normal"
 
     def __post_init__(self) -> None:
         if self.factor < 1:
