@@ -1,0 +1,63 @@
+"""Golden values: what came out when it was last checked by hand and by other means, so that a change is seen.
+
+Torch 2.8 and 2.15 give them alike on the CPU; the tolerances leave room for another BLAS, not for another formula.
+"""
+
+import pytest
+import torch
+from conftest import make_batch, smooth_net
+from properties import short
+
+from gradaudit import Client, FedAvg, FedSGD, Knowledge, Level, Normalisation, metrics
+from gradaudit.attacks import ATTACKS
+
+# Attack in five steps per stage -> mean pixel, and objective where it has not reached rounding.
+ATTACKED = {
+    "dlg": (0.48582, None),
+    "idlg": (0.48582, None),
+    "inverting-gradients": (0.51617, 0.042660),
+    "inverting-gradients-fast": (0.48582, None),
+}
+NORMS = {
+    FedSGD(): 5.72452,
+    FedSGD(batch_norm="train"): 5.67843,
+    FedAvg(learning_rate=0.1, epochs=2, minibatch_size=1): 1.25806,
+}
+
+
+def client(training):
+    torch.manual_seed(0)
+    return Client(smooth_net(), training, normalisation=Normalisation((0.5,), (0.25,)))
+
+
+def test_every_attack_has_its_value():
+    assert set(ATTACKED) == set(ATTACKS)
+
+
+@pytest.mark.parametrize("name", ATTACKED)
+def test_attacks(name):
+    facts = Level.BASIC | Knowledge.LABELS if name.startswith("inverting") else Level.BASIC
+    batch = make_batch(1)
+    found = short(ATTACKS[name], 5)(client(FedSGD()).share(batch, facts), seed=0)
+    pixel, objective = ATTACKED[name]
+    assert found.inputs.mean().item() == pytest.approx(pixel, abs=1e-3)
+    assert torch.equal(found.labels, batch.labels)
+    if objective is None:
+        assert found.objective < 1e-8
+    else:
+        assert found.objective == pytest.approx(objective, rel=0.01)
+
+
+@pytest.mark.parametrize("training", NORMS, ids=repr)
+def test_updates(training):
+    values = client(training).train(make_batch(2)).values
+    assert torch.stack([tensor.norm() for tensor in values]).norm().item() == pytest.approx(NORMS[training], rel=1e-4)
+
+
+def test_metrics():
+    generator = torch.Generator().manual_seed(0)
+    guess, truth = (torch.rand(2, 3, 16, 16, generator=generator) for _ in range(2))
+    assert metrics.psnr(guess, truth).tolist() == pytest.approx([7.8435, 7.9559], abs=1e-4)
+    assert metrics.ssim(guess, truth).tolist() == pytest.approx([0.1164, -0.0674], abs=1e-4)
+    assert metrics.assign(guess, truth).tolist() == [0, 1]
+    assert metrics.identification_rank(guess, truth, guess[:1]).tolist() == [2, 1]
