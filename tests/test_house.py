@@ -18,6 +18,7 @@ ORDER = [
     {"types"},
     {"finding", "local_training", "overrides", "metrics", "datasets", "models"},
     {"defenses"},
+    {"observation"},
     {"client", "inversion"},
     {"attacks", "capture"},
     {"inspection"},

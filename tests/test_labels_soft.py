@@ -11,7 +11,8 @@ from gradaudit.attacks import ATTACKS
 from gradaudit.inversion.labels import SoftLabels
 from gradaudit.inversion.labels.reading import read_labels
 from gradaudit.local_training import CrossEntropy, LocalTraining
-from gradaudit.types import Observation, Update
+from gradaudit.observation import Observation
+from gradaudit.types import Update
 from label_cases import NORMALISATION, observe, pictures, relu_net, with_head
 
 

@@ -5,11 +5,11 @@ Torch 2.8 and 2.15 give them alike on the CPU; the tolerances leave room for ano
 
 import pytest
 import torch
-from conftest import make_batch, smooth_net
-from properties import short
 
+from conftest import make_batch, smooth_net
 from gradaudit import Client, FedAvg, FedSGD, Knowledge, Level, Normalisation, metrics
 from gradaudit.attacks import ATTACKS
+from properties import short
 
 # Attack in five steps per stage -> mean pixel, and objective where it has not reached rounding.
 ATTACKED = {

@@ -16,7 +16,7 @@ _HOME = {
     "Level": "types",
     "LocalTraining": "local_training",
     "Normalisation": "types",
-    "Observation": "types",
+    "Observation": "observation",
     "Reconstruction": "types",
     "Update": "types",
 }

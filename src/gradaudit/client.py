@@ -13,7 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from .defenses import Defense
 from .errors import AuditError
 from .local_training import LocalTraining, batch_norm_mode
-from .types import Batch, Knowledge, Normalisation, Observation, Update
+from .observation import Observation
+from .types import Batch, Knowledge, Normalisation, Update
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,9 +14,10 @@ from .client import Client
 from .errors import AuditError
 from .inversion.labels import LABELS
 from .inversion.labels.reading import read_labels
+from .observation import Observation
 from .overrides import suggest
 from .plan import Plan
-from .types import Batch, Knowledge, Observation
+from .types import Batch, Knowledge
 
 METHODS = tuple(name for name in LABELS if name not in ("known", "joint"))
 """The methods that read labels off an update, without an attack."""

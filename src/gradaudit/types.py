@@ -9,15 +9,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from .defenses.base import Defense
-    from .local_training import LocalTraining
+from torch import Tensor
 
 Tensors = tuple[Tensor, ...]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -149,61 +143,6 @@ class Update:
     def values(self) -> Tensors:
         """The tensors without their names."""
         return tuple(self.tensors.values())
-
-
-@dataclass(frozen=True, eq=False)
-class Observation:
-    """Everything that the adversary sees. A fact outside its knowledge is `None`, so that no attack can read it.
-
-    Args:
-        model: The model before local training, as the server sent it: a copy that the attack may not change.
-        update: What the client shared, after its defenses.
-        input_shape: `(C, H, W)` of one example.
-        normalisation: What the client does to a picture before its model sees it.
-        loss: The training loss.
-        batch_norm: `"eval"` (public running statistics) or `"train"` (statistics of the client's own batch).
-        knowledge: What was granted.
-        batch_size: Number of examples, or `None`.
-        labels: `[B]`, or `None`.
-        training: The client's local training, or `None` (then the adversary assumes one FedSGD step).
-        defenses: The client's defenses, or `None`.
-        batch_statistics: Name of a BatchNorm layer -> (mean, biased variance) of what enters it at the first local
-            step, or `None`.
-        public_data: `[N, C, H, W]` pictures in [0, 1] like the client's, not the client's, or `None`.
-        public_labels: `[N]` integers, their classes, or `None` where the pictures come without.
-    """
-
-    model: nn.Module
-    update: Update
-    input_shape: tuple[int, ...]
-    normalisation: Normalisation
-    loss: Loss
-    batch_norm: str = "eval"
-    knowledge: Knowledge = Knowledge.NOTHING
-    batch_size: int | None = None
-    labels: Tensor | None = None
-    training: LocalTraining | None = None
-    defenses: tuple[Defense, ...] | None = None
-    batch_statistics: Mapping[str, tuple[Tensor, Tensor]] | None = None
-    public_data: Tensor | None = None
-    public_labels: Tensor | None = None
-
-    @cached_property
-    def classes(self) -> int:
-        """K, the width of the model's output."""
-        probe = torch.zeros(1, *self.input_shape, device=self.device)
-        modes = [(module, module.training) for module in self.model.modules()]
-        try:
-            with torch.no_grad():
-                return self.model.eval()(probe).shape[1]
-        finally:
-            for module, mode in modes:
-                module.training = mode
-
-    @property
-    def device(self) -> torch.device:
-        """Where the update lies."""
-        return self.update.values[0].device
 
 
 Curve = tuple[tuple[int, float], ...]

@@ -14,7 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..errors import AuditError
 from ..local_training import BatchNormMode, CrossEntropy, LocalTraining, batch_norm_mode
 from ..models import input_check
-from ..types import Knowledge, Normalisation, Observation, Update, UpdateKind
+from ..observation import Observation
+from ..types import Knowledge, Normalisation, Update, UpdateKind
 from .files import read_tensors
 from .kinds import FileKind, Reading, interpret, scale_invariance
 from .names import Parts, fit, listed

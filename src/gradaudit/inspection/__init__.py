@@ -8,7 +8,8 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..capture import Captured, agreed_steps
-from ..types import Observation, UpdateKind
+from ..observation import Observation
+from ..types import UpdateKind
 from . import words
 from .grids import HALVES, half_precision
 from .labels import label_facts

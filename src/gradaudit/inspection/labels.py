@@ -11,7 +11,8 @@ from torch import Tensor
 from ..inversion.attack import LabelInference
 from ..inversion.labels import LABELS
 from ..inversion.labels.reading import LabelReading, read_labels
-from ..types import Knowledge, Observation
+from ..observation import Observation
+from ..types import Knowledge
 from .values import LabelFacts, Reading
 
 LARGE = 3 * 64 * 64  # values of an example from which on the probing methods send fewer of them through the model

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..local_training import batch_norm_mode
-from ..types import Observation, UpdateKind
+from ..observation import Observation
+from ..types import UpdateKind
 from .values import LayerFacts
 
 EXACT = 512  # smaller side up to which singular values are computed on the whole matrix

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from ..types import Observation
+from ..observation import Observation
 from .grids import quantised
 from .layers import resolution
 from .sums import noised

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..errors import AttackFailed
 from ..inversion.labels.head import find_head
-from ..types import Observation
+from ..observation import Observation
 from .layers import resolution
 from .values import LayerFacts, Sign
 

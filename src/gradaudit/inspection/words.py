@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..types import Observation, UpdateKind
+from ..observation import Observation
+from ..types import UpdateKind
 from .values import Inspection
 
 AGREED = 0.9  # share of labels in common from which the methods are said to agree

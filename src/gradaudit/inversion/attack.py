@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from ..errors import AttackFailed, MissingKnowledge
-from ..types import Knowledge, Observation, Reconstruction, Tensors
+from ..observation import Observation
+from ..types import Knowledge, Reconstruction, Tensors
 from .levenberg_marquardt import LevenbergMarquardt
 from .optimisers import LBFGS, Adam
 

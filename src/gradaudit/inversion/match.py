@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..errors import AttackFailed
-from ..types import Curve, Knowledge, Observation, Reconstruction, Tensors
+from ..observation import Observation
+from ..types import Curve, Knowledge, Reconstruction, Tensors
 from .attack import (
     Candidate,
     LabelInference,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..local_training import InMode, LocalTraining
-from ..types import Observation
+from ..observation import Observation
 from .attack import Labels
 from .checkpoint import Around, blocks, checkpointed
 from .kinks import Kinks, Replayer

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..types import Observation, Tensors
+from ..observation import Observation
+from ..types import Tensors
 from .attack import Labels, Progress
 from .one_step import OneStep, assumed_step, assumed_training
 from .routes import BoundTerm, Point, Routes, Step

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ...types import Observation
+from ...observation import Observation
 from ..attack import LabelInference, Labels
 from .counting import present
 from .head import double_head

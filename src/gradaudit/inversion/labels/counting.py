@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...types import Observation
+from ...observation import Observation
 from ..attack import Labels
 
 

@@ -12,7 +12,8 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from ...errors import AttackFailed
-from ...types import Knowledge, Observation
+from ...observation import Observation
+from ...types import Knowledge
 from ..attack import LabelInference, Labels, require_batch_size
 from .counting import counted, round_to_total
 from .head import local_steps, mean_head

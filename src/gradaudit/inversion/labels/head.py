@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import AttackFailed
-from ...types import Observation, UpdateKind
+from ...observation import Observation
+from ...types import UpdateKind
 
 # A feature this far below zero, as a share of the largest one, is rounding.
 ROUNDING = 1e-6

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ...errors import AttackFailed
-from ...types import Knowledge, Observation
+from ...observation import Observation
+from ...types import Knowledge
 from ..attack import LabelInference, Labels, require_batch_size
 from .counting import counted, round_to_total
 from .head import double_head

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ...errors import AttackFailed
-from ...types import Knowledge, Observation
+from ...observation import Observation
+from ...types import Knowledge
 from ..attack import LabelInference, Labels, require_batch_size
 from .head import Head, head_gradient
 

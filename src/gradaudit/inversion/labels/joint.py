@@ -5,7 +5,8 @@ from typing import ClassVar
 
 import torch
 
-from ...types import Knowledge, Observation
+from ...observation import Observation
+from ...types import Knowledge
 from ..attack import LabelInference, Labels, require_batch_size
 
 

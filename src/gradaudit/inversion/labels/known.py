@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...errors import AttackFailed
-from ...types import Knowledge, Observation
+from ...observation import Observation
+from ...types import Knowledge
 from ..attack import LabelInference, Labels
 
 

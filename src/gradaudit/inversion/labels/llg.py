@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...types import Knowledge, Observation
+from ...observation import Observation
+from ...types import Knowledge
 from ..attack import LabelInference, Labels, require_batch_size
 from .counting import counted
 from .head import double_head, mean_head

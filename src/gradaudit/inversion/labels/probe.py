@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from ...errors import AttackFailed
 from ...local_training import batch_norm_mode
-from ...types import Observation, UpdateKind
+from ...observation import Observation
+from ...types import UpdateKind
 from .head import ROUNDING, find_head
 
 Inputs = Literal["auto", "noise", "public"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...errors import AttackFailed, MissingKnowledge
-from ...types import Observation
+from ...observation import Observation
 from ..attack import LabelInference, require_knowledge
 from . import LABELS
 

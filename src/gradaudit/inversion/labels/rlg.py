@@ -10,7 +10,7 @@ from scipy.optimize import linprog, nnls
 from torch import Tensor
 
 from ...errors import AttackFailed
-from ...types import Observation
+from ...observation import Observation
 from ..attack import LabelInference, Labels
 from .counting import present
 from .head import double_head

@@ -10,7 +10,8 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from ...errors import AttackFailed
-from ...types import Knowledge, Observation
+from ...observation import Observation
+from ...types import Knowledge
 from ..attack import LabelInference, Labels, require_batch_size
 from .counting import counted, round_to_total
 from .head import local_steps, mean_head

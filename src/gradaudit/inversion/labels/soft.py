@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ...errors import AttackFailed
-from ...types import Knowledge, Observation
+from ...observation import Observation
+from ...types import Knowledge
 from ..attack import LabelInference, Labels, require_batch_size
 from .head import Head, find_head, mean_head
 from .probe import ask

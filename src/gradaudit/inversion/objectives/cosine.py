@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...types import Observation, Tensors
+from ...observation import Observation
+from ...types import Tensors
 from ..attack import Objective, Progress
 from ..vectors import Combination, products
 

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from ...errors import AttackFailed
-from ...types import Knowledge, Observation
+from ...observation import Observation
+from ...types import Knowledge
 from ..attack import Candidate, Parametrisation
 from .pixels import Pixels
 

@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ...types import Knowledge, Observation
+from ...observation import Observation
+from ...types import Knowledge
 from ..attack import Candidate, Parametrisation, require_batch_size
 
 
