@@ -358,7 +358,7 @@ def test_yaml_errors_name_the_line(gradaudit, tmp_path):
 
 
 def test_ctrl_c_keeps_what_was_computed(audit_file, tmp_path):
-    path = audit_file(repeats=3, attacks=[{"name": "inverting-gradients", "set": {"stages.0.steps": 400}}])
+    path = audit_file(repeats=3, attacks=[{"name": "inverting-gradients", "set": {"stages.0.steps": 2500}}])
     command = [sys.executable, "-m", "gradaudit", "audit", str(path), "--out", "run", "--json"]
     process = subprocess.Popen(
         command,

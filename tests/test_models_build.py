@@ -7,6 +7,7 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
 from gradaudit.errors import AuditError
@@ -46,6 +47,10 @@ def test_forward_shape(name, channels):
 @pytest.mark.parametrize("size", [9, 28, 33, 64])
 @pytest.mark.parametrize("name", list(MODELS))
 def test_other_sizes(name, size):
+    if name == "vit-tiny" and size % 4:
+        with pytest.raises(AuditError, match="size must be a multiple of 4"):
+            make(name, 1, size)
+        return
     assert make(name, 1, size)(torch.rand(2, 1, size, size)).shape == (2, 7)
 
 
@@ -60,7 +65,8 @@ def test_weights_come_from_the_global_generator(name, channels):
 def test_double_backward(name):
     model = make(name).eval()
     pictures = torch.rand(1, 3, 32, 32, requires_grad=True)
-    loss = cross_entropy(model(pictures), torch.tensor([3]))
+    with sdpa_kernel(SDPBackend.MATH):  # torch's fused attention has no second derivative
+        loss = cross_entropy(model(pictures), torch.tensor([3]))
     gradient = torch.autograd.grad(loss, tuple(model.parameters()), create_graph=True)
     (second,) = torch.autograd.grad(sum(g.square().sum() for g in gradient), pictures)
     assert second.isfinite().all()
