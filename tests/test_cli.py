@@ -367,6 +367,7 @@ def test_ctrl_c_keeps_what_was_computed(audit_file, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job would ignore it
     )
     results = tmp_path / "run/results.jsonl"
     deadline = time.monotonic() + 90
