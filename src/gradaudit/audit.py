@@ -133,7 +133,7 @@ def audit(case: Case, watch: Watch | None = None) -> Audited:
     Raises:
         AuditError: The client cannot train on the batch, the attack refuses or fails.
     """
-    seed = case.seed + 1_000_003 * case.repeat
+    seed = batch_seed(case.seed, case.repeat)
     seen = case.client.share(case.batch, case.knowledge, seed=seed, public=case.public)
     started = time.perf_counter()
     try:
@@ -191,6 +191,11 @@ def _idle(case: Case, seed: int) -> tuple[str, ...]:
     if not case.client.defenses:
         return ()
     return tuple(map(describe, case.client.defend(case.client.train(case.batch), seed=seed)[1]))
+
+
+def batch_seed(seed: int, number: int) -> int:
+    """The seed of one batch of a run: far from that of any other batch, and of another run's."""
+    return seed + 1_000_003 * number
 
 
 def needs(attack: Attack, granted: Knowledge) -> Knowledge:

@@ -10,14 +10,13 @@ from typing import Any
 import torch
 
 from . import metrics
-from .client import Client
+from .audit import batch_seed
 from .errors import AuditError
 from .inversion.labels import LABELS
 from .inversion.labels.reading import read_labels
 from .observation import Observation
 from .overrides import suggest
 from .plan import Plan
-from .types import Batch, Knowledge
 
 METHODS = tuple(name for name in LABELS if name not in ("known", "joint"))
 """The methods that read labels off an update, without an attack."""
@@ -100,15 +99,10 @@ def audit_labels(plan: Plan, methods: Sequence[str]) -> list[MethodResult]:
     """
     readings: list[dict[str, dict[str, Any]]] = []
     for repeat, batch in enumerate(plan.batches()):
-        seen, seed = share(plan.client, batch, plan.config.granted, plan, repeat)
+        seed = batch_seed(plan.config.seed, repeat)
+        seen = plan.client.share(batch, plan.config.granted, seed=seed, public=plan.public)
         readings.append(score_methods(seen, batch.labels, methods, seed))
     return [_collect(name, [reading[name] for reading in readings]) for name in methods]
-
-
-def share(client: Client, batch: Batch, granted: Knowledge, plan: Plan, repeat: int) -> tuple[Observation, int]:
-    """The observation of one batch as `audit` would make it, and the seed it belongs to."""
-    seed = plan.config.seed + 1_000_003 * repeat
-    return client.share(batch, granted, seed=seed, public=plan.public), seed
 
 
 def _collect(name: str, readings: Sequence[Mapping[str, Any]]) -> MethodResult:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .audit import Case
+from .audit import Case, batch_seed
 from .client import Client
 from .config import AuditConfig
 from .datasets.base import Source
@@ -153,7 +153,7 @@ def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
 def draw(count: int, batch_size: int, repeat: int, seed: int) -> list[int]:
     """Indices of one batch, without replacement; repeats are disjoint until the source is used up."""
     round_, slot = divmod(repeat, count // batch_size)
-    generator = torch.Generator().manual_seed(seed + 1_000_003 * round_)
+    generator = torch.Generator().manual_seed(batch_seed(seed, round_))
     return torch.randperm(count, generator=generator)[slot * batch_size :][:batch_size].tolist()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AuditError
+from ..files import write_whole
 from ..finding import Finding, Run
 
 RUN, RESULTS = "run.json", "results.jsonl"
@@ -118,13 +119,6 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     shown = [f"{key} was {_short(before.get(key))}, is {_short(now.get(key))}" for key in keys[:4]]
     return "; ".join(shown) + (f"; and {len(keys) - 4} more" if len(keys) > 4 else "")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is never seen half."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _parse(line: bytes, check: Callable[[Any], Any]) -> dict[str, Any] | None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
-import jinja2
-from markupsafe import Markup
-
 from ..errors import AuditError
+from ..files import write_whole
 from ..finding import Finding, Run
 from .pictures import Album
+from .template import fill
 from .view import view
 
 __all__ = ["render", "write"]
@@ -31,11 +28,7 @@ def render(findings: Sequence[Finding], run: Run, folder: Path) -> str:
     Raises:
         AuditError: A picture is missing, lies outside the folder or is no PNG.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(_own("page.html"))
-    return template.render(page=view(findings, run, Album(Path(folder))), style=Markup(_own("page.css")))
+    return fill("page.html", page=view(findings, run, Album(Path(folder))))
 
 
 def write(findings: Sequence[Finding], run: Run, folder: Path) -> Path:
@@ -52,15 +45,4 @@ def write(findings: Sequence[Finding], run: Run, folder: Path) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
         raise AuditError(f"report: no folder at {folder} (give the folder of a finished or unfinished run).")
-    page = folder / PAGE
-    unfinished = folder / f".{PAGE}.{os.getpid()}"
-    try:
-        unfinished.write_text(render(findings, run, folder), encoding="utf-8")
-        os.replace(unfinished, page)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return page
-
-
-def _own(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return write_whole(folder / PAGE, render(findings, run, folder))

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
-from markupsafe import Markup
 from PIL import Image
 from torch import Tensor
 
+from ..files import write_whole
 from ..inspection import Inspection
-from . import _own
 from . import inspection_lines as lines
 from .pictures import SHOWN_SIZE, Picture
+from .template import fill
 
 PAGE = "inspection.html"
 PICTURES = 16
@@ -45,27 +43,17 @@ def render(found: Inspection, shape: tuple[int, ...]) -> str:
         found: What to show.
         shape: `(C, H, W)` of one example.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     inputs = [
         row for layer in found.layers if layer.takes_example and layer.in_memory is not None for row in layer.in_memory
     ]
     shown = tuple(picture(row.view(shape), f"Recovered example {n}") for n, row in enumerate(inputs[:PICTURES], 1))
     view = View(found, shown if shape[0] in (1, 3) else (), max(0, len(inputs) - PICTURES))
-    return environment.from_string(_own(PAGE)).render(page=view, lines=lines, style=Markup(_own("page.css")))
+    return fill(PAGE, page=view, lines=lines)
 
 
 def write(found: Inspection, shape: tuple[int, ...], folder: Path) -> Path:
     """Put the page into an existing folder as `inspection.html`, whole or not at all, and return its path."""
-    page = folder / PAGE
-    unfinished = folder / f".{PAGE}.{os.getpid()}"
-    try:
-        unfinished.write_text(render(found, shape), encoding="utf-8")
-        os.replace(unfinished, page)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return page
+    return write_whole(folder / PAGE, render(found, shape))
 
 
 def picture(values: Tensor, alt: str) -> Picture:

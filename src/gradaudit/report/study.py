@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
+from ..files import write_whole
 from ..studies import Figure, StudyResult, Table
 from . import formatting
 from .line_chart import Line, line_chart
 from .svg import Axis
+from .template import fill
 
 PAGE = "study.html"
 
@@ -38,22 +37,14 @@ class Entry:
 
 def write_study(result: StudyResult, folder: Path) -> Path:
     """Put the page into the study's folder, whole or not at all, and return its path."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    own = resources.files(__package__)
-    template = environment.from_string(own.joinpath(PAGE).read_text(encoding="utf-8"))
-    page = template.render(
+    page = fill(
+        PAGE,
         study=result.study,
         result=result,
         tables=[(table, list(_rows(result, table))) for table in result.study.tables],
         charts=[(figure, _chart(result, figure)) for figure in result.study.figures],
-        style=Markup(own.joinpath("page.css").read_text(encoding="utf-8")),
     )
-    unfinished = folder / f".{PAGE}.{os.getpid()}"
-    unfinished.write_text(page, encoding="utf-8")
-    os.replace(unfinished, folder / PAGE)
-    return folder / PAGE
+    return write_whole(folder / PAGE, page)
 
 
 def _rows(result: StudyResult, table: Table) -> Iterator[tuple[str, list[Entry]]]:

@@ -1,0 +1,19 @@
+"""Filling one of this room's templates, with the style that all pages share."""
+
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+
+def fill(name: str, **values: Any) -> str:
+    """The template `name` as HTML; every value is escaped, and `style` is the shared sheet."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(_own(name)).render(style=Markup(_own("page.css")), **values)
+
+
+def _own(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
