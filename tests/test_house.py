@@ -14,13 +14,15 @@ FILES = sorted(SRC.rglob("*.py"))
 
 # A room may import from the rooms of the lines above its own, and from itself.
 ORDER = [
-    {"errors", "files"},
+    {"errors", "files", "image_statistics"},
+    {"tables"},
     {"types"},
+    {"measures", "scores", "transcript"},
     {"finding", "local_training", "overrides", "metrics", "datasets", "models"},
-    {"defenses"},
+    {"defenses", "modalities"},
     {"observation"},
     {"client", "inversion"},
-    {"attacks", "capture"},
+    {"aggregation", "attacks", "capture"},
     {"inspection"},
     {"audit", "config"},
     {"resolve", "demo"},
@@ -38,16 +40,23 @@ INNER = [
     {"optimisers", "vectors", "kinks", "checkpoint"},
     {"levenberg_marquardt"},
     {"attack"},
-    {"objectives", "priors", "parametrisations", "labels", "gradient_transforms"},
+    {"refusal"},
+    {"objectives", "priors", "parametrisations", "labels", "gradient_transforms", "moves"},
     {"one_step"},
+    {"simulations"},
     {"routes"},
     {"step"},
+    {"together"},
+    {"guesses"},
+    {"recipe"},
+    {"loop"},
+    {"runs"},
     {"match"},
     {"__init__"},
 ]
 INNER_LEVEL = {room: level for level, rooms in enumerate(INNER) for room in rooms}
 BLIND = {"inversion", "attacks"}
-PRIVATE = {"client", "metrics", "datasets", "audit", "report", "resolve", "plan", "execution", "finding"}
+PRIVATE = {"client", "metrics", "modalities", "datasets", "audit", "report", "resolve", "plan", "execution", "finding"}
 PEERS = {"torchmetrics", "skimage", "lpips", "piq", "kornia"}
 
 

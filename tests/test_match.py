@@ -72,7 +72,7 @@ def test_the_slope_reaches_trainable_labels(client, batch):
     slope = matching.slope(x, logits, [], at)
     direction = torch.randn_like(logits)
     steps = [matching.value(x, logits + sign * 1e-6 * direction, at) for sign in (1, -1)]
-    assert (slope.labels * direction).sum().item() == pytest.approx(((steps[0] - steps[1]) / 2e-6).item(), rel=1e-4)
+    assert (slope.others[0] * direction).sum().item() == pytest.approx(((steps[0] - steps[1]) / 2e-6).item(), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_transforms_are_told_the_progress(client, batch):
 
 def test_progress_is_reported(client, batch):
     told = []
-    attack(steps=4, restarts=2)(client.share(batch, GRANTED), watch=lambda *news: told.append(news))
+    attack(steps=4, restarts=2, together=False)(client.share(batch, GRANTED), watch=lambda *news: told.append(news))
     assert [done for done, _, _ in told] == list(range(1, 9))
     assert {total for _, total, _ in told} == {8}
 

@@ -124,7 +124,7 @@ def test_a_known_defense_and_trainable_labels(client, defenses):
         Matching(seen, Euclidean(), step).slope(x, logits, [], AT) for step in ("exact", "directional")
     )
     assert (exact.inputs - directional.inputs).norm() < 1e-6 * exact.inputs.norm()
-    assert (exact.labels - directional.labels).norm() < 1e-6 * exact.labels.norm()
+    assert (exact.others[0] - directional.others[0]).norm() < 1e-6 * exact.others[0].norm()
 
 
 def test_priors_count_the_same_on_both_routes(client, batch):

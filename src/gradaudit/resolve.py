@@ -14,22 +14,26 @@ from torch import nn
 
 from . import models
 from .attacks import ATTACKS
-from .config import AttackEntry, AuditConfig, TrainingSection, explain
+from .config import AttackEntry, AuditConfig, ModelSection, TrainingSection, explain
 from .datasets import SOURCES
-from .datasets.base import Source
+from .datasets.base import AnySource, Source
+from .datasets.texts import TextSource
 from .defenses import DEFENSES, Defense
 from .errors import AuditError
 from .inversion import part_names
-from .inversion.attack import Attack, refusal
+from .inversion.attack import Attack
 from .inversion.match import GradientMatching
+from .inversion.refusal import refusal
 from .local_training import LocalTraining
+from .measures import MEASURES
+from .modalities import Handling, Pictures, Table, Text
 from .overrides import override, suggest
-from .types import Knowledge, Normalisation
+from .types import Knowledge, Modality, Normalisation
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def open_source(section: Mapping[str, Any], folder: Path, at: str = "data") -> tuple[Source, int]:
+def open_source(section: Mapping[str, Any], folder: Path, at: str = "data") -> tuple[AnySource, int]:
     """The source that a section names, and the batch size that it asks for (1 by default)."""
     options = dict(section)
     name, batch_size = options.pop("source", None), options.pop("batch_size", 1)
@@ -41,7 +45,8 @@ def open_source(section: Mapping[str, Any], folder: Path, at: str = "data") -> t
     paths = {f.name: folder / value for f in fields(chosen) if isinstance(value := getattr(chosen, f.name), Path)}
     source = replace(chosen, **paths).open()
     if batch_size > len(source):
-        raise AuditError(f"{at}.batch_size: {batch_size} is more than the {len(source)} pictures of {source.name}.")
+        noun = MEASURES[source.modality].noun
+        raise AuditError(f"{at}.batch_size: {batch_size} is more than the {len(source)} {noun}s of {source.name}.")
     return source, batch_size
 
 
@@ -105,25 +110,48 @@ def check_knowledge(name: str, attack: Attack, granted: Knowledge) -> None:
         raise refusal(name, "needs", attack.needs, granted)
 
 
-def make_model(config: AuditConfig, source: Source, shape: tuple[int, ...], folder: Path) -> tuple[nn.Module, int]:
+def make_handling(config: AuditConfig, source: AnySource) -> tuple[Handling, tuple[int, ...]]:
+    """How the source's examples are gathered and judged, and the shape in which the model takes one.
+
+    Raises:
+        AuditError: Channels that the pictures cannot be brought to, or a key of pictures beside text or rows.
+    """
+    section = config.model
+    if isinstance(source, Source):
+        channels = section.channels or source.shape[0]
+        if channels not in (1, source.shape[0]) and source.shape[0] != 1:
+            raise AuditError(
+                f"model.channels: cannot show pictures of {source.shape[0]} channels to {channels} input channels."
+            )
+        return Pictures(channels), (channels, *source.shape[1:])
+    for key in ("channels", "mean", "std", "cifar_stem"):
+        if getattr(section, key):
+            raise AuditError(f"model.{key}: is for pictures, but data holds {MEASURES[source.modality].noun}s.")
+    return Text(source.vocabulary) if isinstance(source, TextSource) else Table(source.layout), source.shape
+
+
+def make_model(config: AuditConfig, source: AnySource, shape: tuple[int, ...], folder: Path) -> tuple[nn.Module, int]:
     """The network with its weights, drawn from the seed or read from a file, and its number of classes."""
     section = config.model
-    known = len(source.class_names) or (0 if source.labels is None else int(source.labels.max()) + 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         if section.name is not None:
-            model = models.build(
-                section.name,
-                num_classes=section.num_classes or known or 10,
-                channels=shape[0],
-                size=shape[1],
-                cifar_stem=section.cifar_stem,
-            )
+            model = _build(section, source, shape)
         else:
             model = models.from_factory(str(section.factory), folder)
     if section.weights is not None:
         models.load_weights(model, folder / section.weights)
-    return model, models.input_check(model, shape, torch.device("cpu"))
+    return model, models.input_check(model, shape, torch.device("cpu"), source.modality)
+
+
+def _build(section: ModelSection, source: AnySource, shape: tuple[int, ...]) -> nn.Module:
+    known = len(source.class_names) or (0 if source.labels is None else int(source.labels.max()) + 1)
+    name, classes = str(section.name), section.num_classes or known or 10
+    if isinstance(source, TextSource):
+        return models.build_text(name, num_classes=classes, layout=source.vocabulary.layout, length=shape[0])
+    if source.modality is Modality.TABLE:
+        return models.build_table(name, num_classes=classes, features=shape[0])
+    return models.build(name, num_classes=classes, channels=shape[0], size=shape[1], cifar_stem=section.cifar_stem)
 
 
 def make_training(section: TrainingSection) -> LocalTraining:

@@ -7,18 +7,18 @@ lives only in what `bind`, `infer` and `start` return, so one attack can be run 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from ..errors import AttackFailed, MissingKnowledge
+from ..errors import AttackFailed
 from ..observation import Observation
 from ..types import Knowledge, Reconstruction, Tensors
 from .levenberg_marquardt import LevenbergMarquardt
-from .optimisers import LBFGS, Adam
+from .optimisers import LBFGS, Adam, RMSprop
 
 Watch = Callable[[int, int, float], None]
 """Called now and then with (steps done, steps of the whole attack, value of the objective)."""
@@ -50,11 +50,13 @@ class Progress(NamedTuple):
         step: From 0.
         steps: Of the stage.
         candidates: `[S, B, C, H, W]`, all seeds as they stand, detached: what group consistency compares with.
+        lr: Learning rate of this step, which Langevin noise scales with.
     """
 
     step: int
     steps: int
     candidates: Tensor | None = None
+    lr: float = 0.0
 
     @property
     def fraction(self) -> float:
@@ -64,9 +66,14 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """A building block; `needs` are the facts it must be told."""
+    """A building block; `needs` are the facts it must be told.
+
+    `independent` says that seeds, restarts and updates do not meet in it, that it draws no random numbers and that it
+    may be traced once for many of them (`together`).
+    """
 
     needs: ClassVar[Knowledge] = Knowledge.NOTHING
+    independent: ClassVar[bool] = False
 
     def bind(self, seen: Observation) -> Callable[..., Any]:
         """The function used during one run, on the run's private copy of the model. Stateless parts are their own."""
@@ -181,6 +188,50 @@ class Candidate:
     def project(self) -> None:
         """Put the variables back into their feasible set, in place; called without gradients after each step."""
 
+    def reported(self, seen: Observation) -> Tensor:
+        """What the attack finally says about the inputs, in the units of the data, `[S, B, ...]`."""
+        return seen.normalisation.invert(self.decode())
+
+
+class Simulated(Protocol):
+    """How a guess becomes an update, during one run.
+
+    Args:
+        rates: Name of each own variable -> its learning rate, as a factor of the optimiser's.
+    """
+
+    rates: Mapping[str, float]
+
+    def start(self, seeds: int) -> dict[str, Tensor]:
+        """Its own variables, `[S, ...]`, which the loop optimises with the candidate's; often none."""
+        ...
+
+    def project(self, variables: Mapping[str, Tensor]) -> None:
+        """Put them back into their feasible set, in place."""
+        ...
+
+    def __call__(self, inputs: Tensor, labels: Tensor, variables: Mapping[str, Tensor]) -> Tensors:
+        """The update, before any defense, with its graph where gradients are on.
+
+        Args:
+            inputs: Of one seed, as the candidate decodes.
+            labels: `[B]` integers or `[B, K]` probabilities.
+            variables: Its own, of that seed.
+        """
+        ...
+
+
+class Simulation(Part):
+    """What the adversary assumes of a client's local training; `bind` returns a `Simulated`."""
+
+
+class Move(Part):
+    """A step that no gradient takes: `bind(seen)` returns `(candidate, score, at) -> None`.
+
+    It is called after every step and projection, without gradients, and may change the candidate's variables in place.
+    `score() -> [S]` is the selection measure of the attack at the variables as they stand, without priors.
+    """
+
 
 class Parametrisation(Part):
     """`start(seen, seeds, previous) -> Candidate`: what is optimised, and how it becomes inputs."""
@@ -216,44 +267,29 @@ class Stage:
 
     Args:
         parametrisation: What is optimised.
-        optimiser: Adam, L-BFGS or Levenberg-Marquardt, with its schedule.
+        optimiser: Adam, L-BFGS, RMSprop or Levenberg-Marquardt, with its schedule.
         steps: Calls of the optimiser (an L-BFGS step holds up to `LBFGS.inner` evaluations).
         terms: Priors with their weights.
         gradient: Transforms, in this order.
+        moves: Steps that no gradient takes, after every step of the optimiser, in this order.
         stop_below: End the stage once the objective is below this value.
         stop_flat: End the stage once the objective falls by less than this fraction from one look to the next (a look
             is a step, or a 200th of the stage where that is longer); 0 never does.
     """
 
     parametrisation: Parametrisation
-    optimiser: Adam | LBFGS | LevenbergMarquardt
+    optimiser: Adam | LBFGS | RMSprop | LevenbergMarquardt
     steps: int
     terms: tuple[Term, ...] = ()
     gradient: tuple[GradientTransform, ...] = ()
+    moves: tuple[Move, ...] = ()
     stop_below: float = 0.0
     stop_flat: float = 0.0
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """All parts of the stage."""
-        return (self.parametrisation, *(term.prior for term in self.terms), *self.gradient)
-
-
-def require_knowledge(name: str, parts: tuple[Part, ...], granted: Knowledge) -> None:
-    """Raise `MissingKnowledge` naming the first part that needs a fact outside `granted`."""
-    for part in parts:
-        if part.needs & ~granted:
-            raise refusal(name, f"{part!r} needs", part.needs, granted)
-
-
-def refusal(name: str, who: str, needs: Knowledge, granted: Knowledge) -> MissingKnowledge:
-    """The error that says what is lacking, what is known, and what to do about it."""
-    lacking = " and ".join((needs & ~granted).names)
-    held = ", ".join(granted.names) or "nothing beyond the update"
-    return MissingKnowledge(
-        f"{name}: {who} {lacking}, but the adversary knows only {held}. Add {lacking} to knowledge, "
-        "or take another attack."
-    )
+        return (self.parametrisation, *(term.prior for term in self.terms), *self.gradient, *self.moves)
 
 
 def require_batch_size(seen: Observation, part: Part) -> int:

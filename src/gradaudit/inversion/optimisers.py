@@ -56,6 +56,28 @@ class Adam:
 
 
 @dataclass(frozen=True)
+class RMSprop:
+    """RMSprop (Hinton, 2012) at a constant rate; the defaults are GRNN's, whose variables are weights.
+
+    Args:
+        lr: Learning rate.
+        momentum: In [0, 1).
+        alpha: Decay of the mean square.
+    """
+
+    lr: float = 1e-4
+    momentum: float = 0.99
+    alpha: float = 0.99
+
+    def build(
+        self, variables: list[Tensor], steps: int, updates: Updates | None = None
+    ) -> tuple[torch.optim.Optimizer, LambdaLR]:
+        """A fresh optimiser over `variables`, and a constant schedule."""
+        optimiser = torch.optim.RMSprop(variables, lr=self.lr, momentum=self.momentum, alpha=self.alpha)
+        return optimiser, LambdaLR(optimiser, lambda step: 1.0)
+
+
+@dataclass(frozen=True)
 class LBFGS:
     """L-BFGS (Liu & Nocedal, 1989) with the defaults of torch, which are those of DLG's code.
 

@@ -11,7 +11,7 @@ By counting convolutions, exact costs 7/3 of a forward and backward pass, direct
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -39,11 +39,12 @@ class Point(NamedTuple):
     y: Tensor
     terms: Sequence[BoundTerm]
     at: Progress
+    own: Mapping[str, Tensor] = {}  # of the simulation
 
     @property
     def wanted(self) -> Tensors:
         """What the gradient is taken for."""
-        return (self.x, self.y) if self.y.requires_grad else (self.x,)
+        return (self.x, self.y, *self.own.values()) if self.y.requires_grad else (self.x, *self.own.values())
 
     def penalty(self) -> Tensor | None:
         """The weighted priors; asked right after the forward pass, whose graph a prior's hook may have caught."""
@@ -58,13 +59,13 @@ class Routes:
     Args:
         step: Which to take; unrolled training takes the exact one.
         one_step: The client's single step, or `None` where it took several.
-        simulate: `(x, y) -> g` with its graph, where it took several.
+        simulate: `point -> g` with its graph, where it took several.
         pull: `(g, at) -> (combination, its second list)`, see `Matching.pull`.
     """
 
     step: Step
     one_step: OneStep | None
-    simulate: Callable[[Tensor, Tensor], Tensors]
+    simulate: Callable[[Point], Tensors]
     pull: Callable[[Tensors, Progress], tuple[Combination, Tensors]]
     notes: list[str] = field(default_factory=list)
     directional: bool = field(init=False)
@@ -170,7 +171,7 @@ class Routes:
     def _update_with_graph(self, point: Point) -> Tensors:
         one = self.one_step
         if one is None:
-            return self.simulate(point.x, point.y, differentiable=True)
+            return self.simulate(point)
         loss = one.loss(point.x, point.y, plain_attention=self.plain_attention)
         return torch.autograd.grad(loss, one.parameters, create_graph=True, allow_unused=True, materialize_grads=True)
 

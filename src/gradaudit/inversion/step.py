@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -11,10 +11,12 @@ from torch import Tensor
 
 from ..observation import Observation
 from ..types import Tensors
-from .attack import Labels, Progress
+from .attack import Labels, Progress, Simulated
 from .one_step import OneStep, assumed_step, assumed_training
 from .routes import BoundTerm, Point, Routes, Step
 from .vectors import Combination, norm
+
+NONE: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class Slope(NamedTuple):
@@ -23,12 +25,12 @@ class Slope(NamedTuple):
     Args:
         objective: Scalar, without the priors, detached.
         inputs: `[B, C, H, W]`.
-        labels: `[B, K]` where labels are optimised, else `None`.
+        others: `[B, K]` where labels are optimised, and one for each variable of the simulation.
     """
 
     objective: Tensor
     inputs: Tensor
-    labels: Tensor | None
+    others: Tensors
 
 
 class Matching:
@@ -39,6 +41,7 @@ class Matching:
         distance: The bound objective.
         step: The route to the gradient. `"auto"` is directional for as long as it agrees with the exact one.
         one_step: `assumed_step(seen)`, made before any part was bound, where parts may hook the model.
+        simulated: How a guess becomes an update, where that is not the client's training as known.
     """
 
     def __init__(
@@ -47,20 +50,37 @@ class Matching:
         distance: Callable[[Tensors, Tensors, Progress], Tensor],
         step: Step = "exact",
         one_step: OneStep | None = None,
+        simulated: Simulated | None = None,
     ) -> None:
-        self.seen, self.distance = seen, distance
+        self.seen, self.distance, self.simulated = seen, distance, simulated
         self.training = assumed_training(seen)
-        self.one_step = one_step or assumed_step(seen)
-        self.routes = Routes(step, self.one_step, partial(self.simulate, differentiable=True), self.pull)
+        self.one_step = None if simulated else one_step or assumed_step(seen)
+        self.routes = Routes(
+            step, self.one_step, lambda at: self.simulate(at.x, at.y, at.own, differentiable=True), self.pull
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences about a change of route."""
         return tuple(self.routes.notes)
 
-    def simulate(self, inputs: Tensor, labels: Tensor, *, differentiable: bool = False) -> Tensors:
-        """The update that the client would share, had it trained on `inputs` `[B, C, H, W]`, before any defense."""
-        return self.training(self.seen.model, inputs, Labels.target(labels), differentiable=differentiable)
+    def simulate(
+        self, inputs: Tensor, labels: Tensor, own: Mapping[str, Tensor] = NONE, *, differentiable: bool = False
+    ) -> Tensors:
+        """The update that the client would share, had it trained on `inputs` `[B, C, H, W]`, before any defense.
+
+        Args:
+            inputs: The guess.
+            labels: `[B]` integers or `[B, K]` logits.
+            own: Variables of the simulation.
+            differentiable: Keep the graph.
+        """
+        target = Labels.target(labels)
+        if self.simulated is None:
+            return self.training(self.seen.model, inputs, target, differentiable=differentiable)
+        with torch.enable_grad():
+            update = self.simulated(inputs, target, own)
+        return update if differentiable else tuple(tensor.detach() for tensor in update)
 
     def compare(self, update: Tensors, at: Progress) -> Tensor:
         """The objective between a simulated update, defended where the defense is known, and the observed one."""
@@ -69,10 +89,10 @@ class Matching:
             update = defense.simulate(update, observed)
         return self.distance(update, observed, at)
 
-    def value(self, inputs: Tensor, labels: Tensor, at: Progress) -> Tensor:
+    def value(self, inputs: Tensor, labels: Tensor, at: Progress, own: Mapping[str, Tensor] = NONE) -> Tensor:
         """The objective alone, detached."""
         with torch.no_grad():
-            return self.compare(self.simulate(inputs, labels), at)
+            return self.compare(self.simulate(inputs, labels, own), at)
 
     def pull(self, update: Tensors, at: Progress) -> tuple[Combination, Tensors]:
         """The objective D and v = ∂D/∂g at the simulated update g.
@@ -98,8 +118,16 @@ class Matching:
         value = value.detach()
         return Combination(value, torch.zeros_like(value), torch.ones_like(value), norm(found).square()), found
 
-    def slope(self, inputs: Tensor, labels: Tensor, terms: Sequence[BoundTerm], at: Progress) -> Slope:
+    def slope(
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        terms: Sequence[BoundTerm],
+        at: Progress,
+        own: Mapping[str, Tensor] = NONE,
+    ) -> Slope:
         """Objective, and gradient of the whole loss by the route of this matching."""
         y = labels.detach().requires_grad_() if labels.is_floating_point() else labels
-        value, found = self.routes.slope(Point(inputs.detach().requires_grad_(), y, terms, at))
-        return Slope(value, found[0], found[1] if y.requires_grad else None)
+        leaves = {name: value.detach().requires_grad_() for name, value in own.items()}
+        value, found = self.routes.slope(Point(inputs.detach().requires_grad_(), y, terms, at, leaves))
+        return Slope(value, found[0], found[1:])

@@ -1,6 +1,7 @@
 """Bound the length of the gradient (TAG and LAMP clip the gradient of the embeddings to norm 1)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ class Clip(GradientTransform):
     Args:
         norm: Largest norm, positive.
     """
+
+    independent: ClassVar[bool] = True
 
     norm: float
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ...errors import AttackFailed, MissingKnowledge
 from ...observation import Observation
-from ..attack import LabelInference, require_knowledge
+from ..attack import LabelInference
+from ..refusal import require_knowledge
 from . import LABELS
 
 

@@ -1,6 +1,7 @@
 """Half the squared distance between the updates as unit vectors: 1 - cosine, with all its digits near the truth."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ class Chord(Objective):
     squares goes on to about 1e-13, which line searches and the choice of the best iterate need. A zero vector on
     either side gives ½.
     """
+
+    independent: ClassVar[bool] = True
 
     def __call__(self, candidate: Tensors, observed: Tensors, at: Progress) -> Tensor:
         shrunk = [_length(torch.stack([t.pow(2).sum() for t in side]).sum()) for side in (candidate, observed)]

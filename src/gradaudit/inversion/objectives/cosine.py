@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ class Cosine(Objective):
     Blind to a positive rescaling of the update, hence to an unknown learning rate and to clipping. A zero vector on
     either side gives 1.
     """
+
+    independent: ClassVar[bool] = True
 
     def bind(self, seen: Observation) -> Callable[..., Any]:
         """The same, which takes the length of the observed update once."""
@@ -60,6 +62,8 @@ class _BoundCosine:
 @dataclass(frozen=True)
 class LayerwiseCosine(Objective):
     """Mean over the tensors of 1 - cosine of each, in [0, 2]; every layer counts the same whatever its norm."""
+
+    independent: ClassVar[bool] = True
 
     def __call__(self, candidate: Tensors, observed: Tensors, at: Progress) -> Tensor:
         distances = [

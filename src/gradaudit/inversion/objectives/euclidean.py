@@ -1,6 +1,7 @@
 """Squared Euclidean distance between updates (DLG; Zhu et al., 2019, equation 4)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from ..vectors import Combination, squared_gap
 @dataclass(frozen=True)
 class Euclidean(Objective):
     """Σ over all tensors of ||candidate - observed||²; depends on the scale of the update."""
+
+    independent: ClassVar[bool] = True
 
     def __call__(self, candidate: Tensors, observed: Tensors, at: Progress) -> Tensor:
         return torch.stack([(c - o).pow(2).sum() for c, o in zip(candidate, observed, strict=True)]).sum()

@@ -25,6 +25,8 @@ class Coarse(Parametrisation):
         init: First guess, as `Pixels`, at the small size.
     """
 
+    independent: ClassVar[bool] = True
+
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
     factor: int = 2
     box: bool = True

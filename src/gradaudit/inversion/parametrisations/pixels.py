@@ -20,6 +20,8 @@ class Pixels(Parametrisation):
         init: First guess: N(0, 1), uniform over the box, or mid grey with noise of a tenth of N(0, 1).
     """
 
+    independent: ClassVar[bool] = True
+
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
     box: bool = True
     init: Literal["normal", "uniform", "grey"] = "normal"

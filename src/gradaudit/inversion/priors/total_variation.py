@@ -1,6 +1,7 @@
 """Total variation: natural pictures are piecewise smooth (Rudin et al., 1992; Geiping et al., 2020, section 3)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -13,6 +14,8 @@ class TotalVariation(Prior):
 
     Zero on a constant picture: no border is padded (a peer pads with zeros and reads 0.106 there).
     """
+
+    independent: ClassVar[bool] = True
 
     def __call__(self, inputs: Tensor, at: Progress) -> Tensor:
         vertical = (inputs[..., 1:, :] - inputs[..., :-1, :]).abs().mean()
