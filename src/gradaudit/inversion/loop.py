@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..errors import AttackFailed
 from ..types import Curve
-from .attack import Candidate, Progress, Stage, Watch
-from .guesses import Best, Guesses
+from .attack import Candidate, Stage, Watch
+from .guesses import Guesses
+from .keeper import Keeper
 from .recipe import Recipe
-from .routes import BoundTerm
+from .stage_run import StageRun
 
 POINTS = 200  # how often in a run the host looks at the device: trace, finiteness, progress
 
@@ -45,12 +46,14 @@ class Loop:
         attack: The value.
         guesses: What is optimised side by side.
         watch: Told (steps done, steps of the whole attack, objective).
+        keeper: Where the run is kept now and then, and goes on from.
     """
 
-    def __init__(self, attack: Recipe, guesses: Guesses, watch: Watch | None = None) -> None:
-        self.attack, self.guesses, self.watch = attack, guesses, watch
+    def __init__(
+        self, attack: Recipe, guesses: Guesses, watch: Watch | None = None, keeper: Keeper | None = None
+    ) -> None:
+        self.attack, self.guesses, self.watch, self.keeper = attack, guesses, watch, keeper
         self.seen = guesses.restarts[0].matching.seen
-        self.measured = guesses.restarts[0].selection is not None
         self.per_run = sum(stage.steps for stage in attack.stages)
         self.passes = attack.restarts if len(guesses.restarts) == 1 else 1
         self.done = guesses.restarts[0].number * self.per_run  # steps of the whole attack
@@ -64,10 +67,13 @@ class Loop:
 
     def run(self) -> list[Outcome | None]:
         """The best guess of every restart; `None` where the objective left the real numbers."""
+        state = self.keeper.load() if self.keeper else None
         candidate: Candidate | None = None
         scores = torch.empty(0)
-        for stage in self.attack.stages:
-            candidate, scores = self.stage(stage, candidate)
+        for number, stage in enumerate(self.attack.stages):
+            if state is None or number >= state["stage"]:
+                candidate, scores = self._stage(number, stage, candidate, state)
+                state = None
         assert candidate is not None
         guesses, found = self.guesses, []
         with torch.no_grad():
@@ -81,64 +87,34 @@ class Loop:
             found.append(Outcome(float(scores[best]), decoded[best], reported[best], guesses.decide(best), target, own))
         return found
 
-    def stage(self, stage: Stage, previous: Candidate | None) -> tuple[Candidate, Tensor]:
-        """Optimise from `previous`; returns the best candidate and its score per guess."""
-        guesses, seen = self.guesses, self.seen
-        candidate = guesses.start(stage.parametrisation.start(seen, len(guesses), previous), previous is None)
-        leaves = [leaf.requires_grad_() for leaf in (*candidate.variables.values(), *guesses.others)]
-        optimiser, schedule = stage.optimiser.build(
-            guesses.groups(stage, leaves), stage.steps, lambda guess: guesses.updates(guess, candidate.decode()[guess])
-        )
-        terms: list[BoundTerm] = [(term, term.prior.bind(seen)) for term in stage.terms]
-        transforms, moves = ([part.bind(seen) for part in parts] for parts in (stage.gradient, stage.moves))
-        best = Best(leaves, len(guesses))
-        every, self.began = max(1, stage.steps // POINTS), self.local
-
-        for step in range(stage.steps):
-            values: list[Tensor] = []
-            lr = optimiser.param_groups[0]["lr"]
-
-            def closure(step: int = step, values: list[Tensor] = values, lr: float = lr) -> Tensor:
-                decoded = candidate.decode()
-                at = Progress(step, stage.steps, decoded.detach(), lr)
-                value = self._slopes(decoded, candidate, terms, at)
-                for variable in candidate.variables.values():
-                    for transform in transforms:
-                        variable.grad = transform(variable.grad, at)
-                if not self.measured:
-                    best.offer(value)
-                values.append(value)
-                return value.sum()
-
-            if self.measured and step % every == 0:
-                best.offer(guesses.scores(candidate, END))
-            optimiser.step(closure)  # type: ignore[arg-type]
-            schedule.step()
-            self._settle(candidate, moves, Progress(step, stage.steps, lr=lr))
+    def _stage(
+        self, number: int, stage: Stage, previous: Candidate | None, state: dict[str, Any] | None
+    ) -> tuple[Candidate, Tensor]:
+        """Optimise from `previous`, or from where `state` was taken; the best candidate and its score per guess."""
+        running = StageRun(stage, self.guesses, self.seen, previous)
+        every, first = max(1, stage.steps // POINTS), 0
+        self.began = self.local
+        if state is not None:
+            running.load(state)
+            torch.set_rng_state(state["random"])
+            first, self.curves = state["step"], [[(int(x), y) for x, y in curve] for curve in state["curves"]]
+            self.began, self.done = state["began"], self.done + state["local"]
+            self.local = state["local"]
+        for step in range(first, stage.steps):
+            value = running.step(step, step % every == 0)
             self.done, self.local = self.done + 1, self.local + 1
-            if (step % every == 0 or step + 1 == stage.steps) and self._look(values[0], stage):
+            ends = (step % every == 0 or step + 1 == stage.steps) and self._look(value, stage)
+            if self.keeper and (ends or step + 1 == stage.steps or self.keeper.due):
+                self._keep(running, number, stage.steps if ends else step + 1)
+            if ends:
                 break
-        best.offer(guesses.scores(candidate, END))
-        best.restore()
-        return candidate, best.scores
+        return running.finish()
 
-    @torch.no_grad()
-    def _settle(self, candidate: Candidate, moves: list[Callable], at: Progress) -> None:
-        """What follows every step of the optimiser."""
-        candidate.project()
-        if self.guesses.simulated is not None and self.guesses.own:
-            self.guesses.simulated.project(self.guesses.own)
-        for move in moves:
-            move(candidate, lambda: self.guesses.scores(candidate, at), at)
-
-    def _slopes(self, decoded: Tensor, candidate: Candidate, terms: list[BoundTerm], at: Progress) -> Tensor:
-        """Write the gradient into every leaf; returns the objective per guess."""
-        found = self.guesses.slopes(decoded, terms, at)
-        variables = list(candidate.variables.values())
-        pulled = torch.autograd.grad(decoded, variables, found.inputs)
-        for leaf, gradient in zip((*variables, *self.guesses.others), (*pulled, *found.others), strict=True):
-            leaf.grad = gradient
-        return found.objective
+    def _keep(self, running: StageRun, stage: int, step: int) -> None:
+        assert self.keeper is not None
+        at = {"stage": stage, "step": step, "local": self.local, "began": self.began}
+        curves = [[list(point) for point in curve] for curve in self.curves]
+        self.keeper.save({**running.state(), **at, "curves": curves})
 
     def _look(self, value: Tensor, stage: Stage) -> bool:
         """Read the objective on the host; returns whether the stage may end early."""
@@ -152,9 +128,6 @@ class Loop:
         if self.watch is not None:
             self.watch(self.done, self.per_run * self.passes, min(lowest))
         return all(ends)
-
-
-END = Progress(1, 1)
 
 
 def diverged(name: str, step: int, steps: int) -> AttackFailed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..errors import AttackFailed
 from ..observation import Observation
@@ -20,13 +21,17 @@ class GradientMatching(Recipe):
     Its fields are those of `Recipe`.
     """
 
-    def __call__(self, seen: Observation, *, seed: int = 0, watch: Watch | None = None) -> Reconstruction:
+    def __call__(
+        self, seen: Observation, *, seed: int = 0, watch: Watch | None = None, keep: Path | None = None
+    ) -> Reconstruction:
         """Run the attack; neither the observation nor the global random state is changed.
 
         Args:
             seen: What the adversary sees.
             seed: Of every random choice; equal seeds give equal results on the CPU.
             watch: Told of the progress.
+            keep: Files `keep-N.pt` hold the run as it stood at most half a minute ago; a second call goes on from
+                there. They are removed at the end.
 
         Raises:
             MissingKnowledge: A part needs a fact that was not granted.
@@ -34,7 +39,7 @@ class GradientMatching(Recipe):
                 restart.
         """
         self.check(seen.knowledge)
-        return run(self, seen, seed, watch)
+        return run(self, seen, seed, watch, keep)
 
     def many(
         self, seen: Sequence[Observation], *, seeds: Sequence[int], watch: Watch | None = None

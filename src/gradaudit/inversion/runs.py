@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -15,6 +16,7 @@ from ..observation import Observation
 from ..types import Curve, Reconstruction
 from .attack import Labels, Simulated, Watch
 from .guesses import Guesses, Restart, simulated_and_observed
+from .keeper import Keeper
 from .loop import Loop, Outcome, diverged
 from .one_step import assumed_step
 from .recipe import Recipe
@@ -87,22 +89,27 @@ class Target:
         return bool(gap <= VERIFIED * torch.stack([o.norm() for o in observed]).norm())
 
 
-def run(attack: Recipe, seen: Observation, seed: int, watch: Watch | None) -> Reconstruction:
+def run(attack: Recipe, seen: Observation, seed: int, watch: Watch | None, keep: Path | None = None) -> Reconstruction:
     """One update; neither the observation nor the global random state is changed."""
-    if attack.restarts * attack.seeds > 1:
+    if not keep and attack.restarts * attack.seeds > 1:
         found = _in_one_pass(attack, [seen], [seed], watch)
         if found is not None:
             return found[0].reconstruction()
     with _forked(seen):
         torch.manual_seed(seed)
         target = Target(attack, seen)
-        for number in range(attack.restarts):
-            loop = Loop(attack, Guesses([target.restart(number)], attack.seeds, target.simulated, None), watch)
+        keepers = [Keeper.of(keep, attack, seen, seed, i) if keep else None for i in range(attack.restarts)]
+        for number, keeper in enumerate(keepers):
+            guesses = Guesses([target.restart(number)], attack.seeds, target.simulated, None)
+            loop = Loop(attack, guesses, watch, keeper)
             try:
                 target.add(loop.run()[0], loop.traces[0])
             except AttackFailed as failure:
                 target.add(None, loop.traces[0], str(failure))
-        return target.reconstruction()
+        found = target.reconstruction()
+        for keeper in filter(None, keepers):
+            keeper.forget()
+        return found
 
 
 def run_many(

@@ -1,0 +1,117 @@
+"""One stage in progress: its optimiser, its parts bound to what is seen, and the best guesses so far."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..observation import Observation
+from .attack import Candidate, Progress, Stage
+from .guesses import Best, Guesses
+from .routes import BoundTerm
+
+END = Progress(1, 1)
+
+
+class StageRun:
+    """A stage that starts from `previous`.
+
+    Args:
+        stage: The value.
+        guesses: What is optimised side by side.
+        seen: What its parts are bound to.
+        previous: The best candidate of the stage before.
+    """
+
+    def __init__(self, stage: Stage, guesses: Guesses, seen: Observation, previous: Candidate | None) -> None:
+        self.stage, self.guesses = stage, guesses
+        start = stage.parametrisation.start(seen, len(guesses), previous)
+        self.candidate = candidate = guesses.start(start, previous is None)
+        self.leaves = [leaf.requires_grad_() for leaf in (*candidate.variables.values(), *guesses.others)]
+        self.optimiser, self.schedule = stage.optimiser.build(
+            guesses.groups(stage, self.leaves),
+            stage.steps,
+            lambda guess: guesses.updates(guess, candidate.decode()[guess]),
+        )
+        self.terms: list[BoundTerm] = [(term, term.prior.bind(seen)) for term in stage.terms]
+        self.transforms, self.moves = ([part.bind(seen) for part in parts] for parts in (stage.gradient, stage.moves))
+        self.best = Best(self.leaves, len(guesses))
+        self.measured = guesses.restarts[0].selection is not None
+
+    def step(self, number: int, look: bool) -> Tensor:
+        """One step of the optimiser; returns the objective of every guess before it.
+
+        Args:
+            number: From 0.
+            look: Whether iterates are to be compared now, where that takes a measure of its own.
+        """
+        if self.measured and look:
+            self.best.offer(self.guesses.scores(self.candidate, END))
+        at = Progress(number, self.stage.steps, lr=self.optimiser.param_groups[0]["lr"])
+        values: list[Tensor] = []
+
+        def closure() -> Tensor:
+            values.append(self._slopes(at))
+            return values[-1].sum()
+
+        self.optimiser.step(closure)  # type: ignore[arg-type]
+        self.schedule.step()
+        self._settle(at)
+        return values[0]
+
+    def finish(self) -> tuple[Candidate, Tensor]:
+        """The best candidate, and its score per guess."""
+        self.best.offer(self.guesses.scores(self.candidate, END))
+        self.best.restore()
+        return self.candidate, self.best.scores
+
+    def _slopes(self, at: Progress) -> Tensor:
+        """Write the gradient into every leaf."""
+        decoded = self.candidate.decode()
+        at = at._replace(candidates=decoded.detach())
+        found = self.guesses.slopes(decoded, self.terms, at)
+        variables = list(self.candidate.variables.values())
+        pulled = torch.autograd.grad(decoded, variables, found.inputs)
+        for leaf, gradient in zip(self.leaves, (*pulled, *found.others), strict=True):
+            leaf.grad = gradient
+        for variable in variables:
+            for transform in self.transforms:
+                variable.grad = transform(variable.grad, at)
+        if not self.measured:
+            self.best.offer(found.objective)
+        return found.objective
+
+    @torch.no_grad()
+    def _settle(self, at: Progress) -> None:
+        """What follows every step of the optimiser."""
+        self.candidate.project()
+        if self.guesses.simulated is not None and self.guesses.own:
+            self.guesses.simulated.project(self.guesses.own)
+        for move in self.moves:
+            move(self.candidate, lambda: self.guesses.scores(self.candidate, at), at)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `load` needs to go on from here; what parts remember they find again."""
+        return {
+            "leaves": [leaf.detach() for leaf in self.leaves],
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": {"last_epoch": self.schedule.last_epoch, "_last_lr": self.schedule.get_last_lr()},
+            "kept": self.best.kept,
+            "scores": self.best.scores,
+        }
+
+    @torch.no_grad()
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        for leaf, value in zip(self.leaves, state["leaves"], strict=True):
+            leaf.copy_(value)
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.last_epoch, self.schedule._last_lr = (
+            state["schedule"]["last_epoch"],
+            state["schedule"]["_last_lr"],
+        )
+        for kept, value in zip(self.best.kept, state["kept"], strict=True):
+            kept.copy_(value)
+        self.best.scores = state["scores"].to(self.best.scores.device)
