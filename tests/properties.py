@@ -10,6 +10,8 @@ from gradaudit import Knowledge
 from gradaudit.errors import MissingKnowledge
 from gradaudit.inversion import part_names
 
+ON_TEXT = {"bag-of-words", "dager", "dlg-text", "lamp", "tag"}  # attacks tested in test_text_attacks and test_dager
+
 
 def short(attack, steps=3):
     """The attack, cut to a few steps."""

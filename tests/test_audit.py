@@ -134,7 +134,10 @@ def test_any_numbers_survive_json(values, objective):
     finding = audit.audit(CASE).finding if not FOUND else FOUND[0]
     FOUND[:] = [finding]
     changed = replace(
-        finding, objective=objective, scores=Scores(Score.of(tuple(values))), control=Scores(Score.of(tuple(values)))
+        finding,
+        objective=objective,
+        scores=Scores({"psnr": Score.of(tuple(values))}),
+        control=Scores({"psnr": Score.of(tuple(values))}),
     )
     record = json.loads(json.dumps(changed.to_json(), allow_nan=False))
     again = Finding.from_json(record)

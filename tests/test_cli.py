@@ -357,8 +357,11 @@ def test_yaml_errors_name_the_line(gradaudit, tmp_path):
     assert "missing.yaml: cannot read the audit file" in err
 
 
+APART = {"name": "inverting-gradients", "set": {"stages.0.steps": 2500, "together": False}}
+
+
 def test_ctrl_c_keeps_what_was_computed(audit_file, tmp_path):
-    path = audit_file(repeats=3, attacks=[{"name": "inverting-gradients", "set": {"stages.0.steps": 2500}}])
+    path = audit_file(repeats=3, attacks=[APART])
     command = [sys.executable, "-m", "gradaudit", "audit", str(path), "--out", "run", "--json"]
     process = subprocess.Popen(
         command,

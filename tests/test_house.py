@@ -37,11 +37,13 @@ ORDER = [
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 # Within inversion/, in the same way.
 INNER = [
-    {"optimisers", "vectors", "kinks", "checkpoint"},
+    {"optimisers", "vectors", "kinks", "checkpoint", "registration", "vision_transformer", "tokens", "gaps"},
+    {"layers", "rounds"},
+    {"spans"},
     {"levenberg_marquardt"},
     {"attack"},
     {"refusal"},
-    {"objectives", "priors", "parametrisations", "labels", "gradient_transforms", "moves"},
+    {"objectives", "priors", "parametrisations", "labels", "gradient_transforms", "moves", "pools"},
     {"one_step"},
     {"simulations"},
     {"routes"},
@@ -54,6 +56,7 @@ INNER = [
     {"loop"},
     {"runs"},
     {"match"},
+    {"ensemble"},
     {"__init__"},
 ]
 INNER_LEVEL = {room: level for level, rooms in enumerate(INNER) for room in rooms}

@@ -11,17 +11,20 @@ from gradaudit.inversion.attack import Progress, Term
 from gradaudit.inversion.gradient_transforms import Clip, Noise, Sign
 from gradaudit.inversion.labels import IDLG, JointLabels, KnownLabels
 from gradaudit.inversion.levenberg_marquardt import LevenbergMarquardt
-from gradaudit.inversion.objectives import L1, Chord, Cosine, Euclidean, LayerwiseCosine
-from gradaudit.inversion.optimisers import LBFGS, Adam
-from gradaudit.inversion.parametrisations import Coarse, Pixels
-from gradaudit.inversion.priors import L2, TotalVariation
+from gradaudit.inversion.objectives import L1, Chord, Cosine, Euclidean, LayerwiseCosine, SquaredPlusPlain
+from gradaudit.inversion.optimisers import LBFGS, Adam, RMSprop
+from gradaudit.inversion.parametrisations import Coarse, GRNNGenerator, Pixels, WithLogits
+from gradaudit.inversion.priors import L2, ChannelMeans, Edges, SquaredTotalVariation, TotalVariation
 from properties import assert_repr_rebuilds
 
 AT = Progress(0, 10)
-OBJECTIVES = (Euclidean(), L1(), Cosine(), LayerwiseCosine(), Chord())
-PRIORS = (TotalVariation(), L2())
+OBJECTIVES = (Euclidean(), L1(), Cosine(), LayerwiseCosine(), Chord(), SquaredPlusPlain())
+PRIORS = (TotalVariation(), L2(), SquaredTotalVariation())
 TRANSFORMS = (Sign(), Noise(0.1), Clip(1.0))
 REST = (
+    GRNNGenerator(),
+    WithLogits(Pixels()),
+    RMSprop(),
     Pixels(),
     Pixels(box=False, init="grey"),
     KnownLabels(),
@@ -31,6 +34,8 @@ REST = (
     LBFGS(),
     LevenbergMarquardt(),
     Coarse(4),
+    ChannelMeans(),
+    Edges("oracle"),
     Term(L2(), 0.1),
 )
 

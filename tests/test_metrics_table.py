@@ -1,15 +1,36 @@
 import dataclasses
 
 import pytest
+import torch
 
-from gradaudit import metrics
-from gradaudit.finding import Finding, Scores
+from gradaudit import Batch, Reconstruction, audit, metrics
+from gradaudit.finding import Finding
+from gradaudit.measures import MEASURES
+from gradaudit.tables import Column, TableLayout
+from gradaudit.types import Modality
+
+ONE_OF_EACH = {
+    Modality.PICTURES: Batch(torch.rand(2, 1, 16, 16), torch.tensor([0, 1])),
+    Modality.TEXT: Batch(torch.tensor([[1, 2, 3], [4, 5, 0]]), torch.tensor([0, 1]), Modality.TEXT),
+    Modality.TABLE: Batch(
+        torch.rand(2, 1), torch.tensor([0, 1]), Modality.TABLE, table=TableLayout((Column("age"),))
+    ),
+}  # fmt: skip
 
 
-def test_names_every_metric_of_a_finding():
-    scores = {field.name for field in dataclasses.fields(Scores)} - {"why_not"}
+@pytest.mark.parametrize("modality", Modality)
+def test_names_every_metric_of_a_finding(modality):
+    batch = ONE_OF_EACH[modality]
+    found = audit.score(batch, Reconstruction(batch.inputs, batch.labels, 0.0))
+    named = {key for key, metric in metrics.METRICS.items() if metric.modality is modality}
+    assert set(found.named) | set(found.why_not) == named
+    measure = MEASURES[modality]
+    assert {measure.metric, *measure.also, *measure.others} == named
+
+
+def test_names_every_metric_of_labels():
     counts = {"existence", "counts", "recall", "count_error"}  # of label inference alone, in no finding
-    assert set(metrics.METRICS) == scores | {"label_accuracy"} | counts
+    assert {key for key, metric in metrics.METRICS.items() if metric.modality is None} == {"label_accuracy"} | counts
     assert "label_accuracy" in {field.name for field in dataclasses.fields(Finding)}
 
 
@@ -26,6 +47,7 @@ def test_distances_and_ranks_fall_as_the_leak_grows():
         "lpips",
         "rank",
         "count_error",
+        "edit_distance",
     }
 
 

@@ -1,13 +1,18 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gradaudit import LocalTraining, SecureAggregation
+from gradaudit.audit import audit
 from gradaudit.config import make_config
 from gradaudit.demo import demo_configs
 from gradaudit.errors import AuditError
 from gradaudit.execution import difference
-from gradaudit.plan import draw, make_plan, to_channels
+from gradaudit.modalities import to_channels
+from gradaudit.plan import draw, make_plan
 
 CONFIG = {
     "data": {"source": "photographs", "size": 16, "batch_size": 2},
@@ -70,6 +75,60 @@ def test_to_channels():
 def test_two_channels_cannot_be_made(tmp_path):
     with pytest.raises(AuditError, match="cannot show pictures of 3 channels to 2 input channels"):
         plan(tmp_path, model={"name": "mlp", "channels": 2})
+
+
+FEDAVG = {
+    "kind": "fedavg",
+    "learning_rate": 0.01,
+    "epochs": 2,
+    "minibatch_size": 1,
+    "optimiser": "adam",
+    "betas": [0.8, 0.9],
+    "eps": 1e-6,
+    "weight_decay": 0.1,
+    "shuffle": True,
+    "drop_last": True,
+    "dropout": True,
+    "batch_norm": "train",
+    "share_buffers": True,
+    "shared": ["*.weight"],
+    "update": "gradient",
+}
+
+
+def test_every_key_of_local_training_arrives(tmp_path):
+    training = plan(tmp_path, training=FEDAVG).client.training
+    wanted = {k: tuple(value) if isinstance(value, list) else value for k, value in FEDAVG.items() if k != "kind"}
+    assert {key: getattr(training, key) for key in wanted} == wanted
+    assert all(value != getattr(LocalTraining(), key) for key, value in wanted.items())
+
+
+def test_several_clients_share_one_update(tmp_path):
+    data = {**CONFIG["data"], "batch_size": 1}
+    made = plan(tmp_path, data=data, clients=3, training={"kind": "fedavg", "learning_rate": 0.1}, repeats=2)
+    first, second = made.cases()
+    assert isinstance(made.client, SecureAggregation)
+    assert made.client.sizes == (1, 1, 1)
+    assert len(first.batch) == made.batch_size == 3
+    assert not torch.equal(first.batch.inputs, second.batch.inputs)
+    assert "mean over 3 clients with 1 example each" in " ".join(first.notes)
+    assert made.client.share(first.batch, first.knowledge).clients == (1, 1, 1)
+    attack = replace(first.attack, stages=tuple(replace(stage, steps=2) for stage in first.attack.stages))
+    finding = audit(replace(first, attack=attack)).finding
+    assert len(finding.scores.psnr.per_example) == 3
+    assert "sizes=(1, 1, 1)" in finding.client_value
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"clients": 1000}, "clients: 1000 need 2000 examples"),
+        ({"training": {"shared": ["nothing"]}}, "training.shared: nothing matches none of the trainable parameters"),
+    ],
+)
+def test_refuses_training_that_does_not_fit(tmp_path, changes, message):
+    with pytest.raises(AuditError, match=message):
+        plan(tmp_path, **changes)
 
 
 def test_identity_names_what_changed(tmp_path):

@@ -28,14 +28,11 @@ def finding(folder, case="a", gains=(14.0,), ranks=(1,), **changes):
     size = len(gains)
     kinds = ("truth", "reconstruction", "control")
     rows = [tuple(put(folder, f"{case}-{kind}-{i}", 3 * i + k) for i in range(size)) for k, kind in enumerate(kinds)]
-    control = Scores(Score.of((12.0,) * size))
-    scores = Scores(
-        Score.of(tuple(12.0 + gain for gain in gains)),
-        Score.of((0.5,) * size),
-        None,
-        Score.of(tuple(float(rank) for rank in ranks), higher_is_better=False) if ranks else None,
-        {"lpips": "weights missing"},
-    )
+    control = Scores({"psnr": Score.of((12.0,) * size)})
+    named = {"psnr": Score.of(tuple(12.0 + gain for gain in gains)), "ssim": Score.of((0.5,) * size)}
+    if ranks:
+        named["rank"] = Score.of(tuple(float(rank) for rank in ranks), higher_is_better=False)
+    scores = Scores(named, {"lpips": "weights missing"})
     values = {
         "attack": "dlg", "case": case, "client": "no defense", "seed": 0, "repeat": 0, "scores": scores,
         "control": control, "objective": 1e-7, "seconds": 1.5, "verified": True, "needs": ("BATCH_SIZE",),
@@ -94,7 +91,7 @@ def test_values_that_share_a_name_are_numbered(tmp_path):
 
 def test_missing_metrics_are_named_with_their_reason(tmp_path):
     case = finding(tmp_path, ranks=None)
-    bare = dataclasses.replace(case.scores, ssim=None, why_not={"lpips": "weights missing", "ssim": "below 11 pixels"})
+    bare = Scores({"psnr": case.scores.psnr}, {"lpips": "weights missing", "ssim": "below 11 pixels"})
     page = render([dataclasses.replace(case, scores=bare)], RUN, tmp_path)
     assert "LPIPS: weights missing" in page
     assert "SSIM: below 11 pixels" in page

@@ -14,10 +14,10 @@ from gradaudit.report.verdict import Level, above_chance, judge
 
 
 def leak(gain, rank=1.0, key=0, attack="a", gallery=100):
-    scores = Scores(Score.of((10.0 + gain,)), rank=Score.of((rank,)) if rank else None)
+    scores = Scores({"psnr": Score.of((10.0 + gain,)), **({"rank": Score.of((rank,))} if rank else {})})
     finding = Finding(
         attack=attack, case=f"{attack}{key}", client="c", seed=0, repeat=key, scores=scores,
-        control=Scores(Score.of((10.0,))), objective=0.0, seconds=1.0, verified=False, needs=(), knowledge=(),
+        control=Scores({"psnr": Score.of((10.0,))}), objective=0.0, seconds=1.0, verified=False, needs=(), knowledge=(),
         attack_value=attack, client_value="c", gallery=gallery,
     )  # fmt: skip
     return Leak(finding, 0, key)

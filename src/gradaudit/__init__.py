@@ -18,6 +18,7 @@ _HOME = {
     "Normalisation": "types",
     "Observation": "observation",
     "Reconstruction": "types",
+    "SecureAggregation": "aggregation",
     "Update": "types",
 }
 _ROOMS = ("attacks", "audit", "defenses", "inversion", "metrics")

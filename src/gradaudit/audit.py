@@ -6,20 +6,24 @@ The only room that holds both a `Batch` and a `Reconstruction`.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from . import metrics
 from .client import Client
 from .defenses import describe
-from .errors import AuditError
-from .finding import Finding, Score, Scores
+from .errors import AttackFailed, AuditError
+from .finding import Finding
 from .inversion.attack import Attack, Watch
 from .inversion.match import GradientMatching
-from .types import Batch, Knowledge, Reconstruction
+from .modalities import Handling, Matched, handling_of
+from .scores import Scores
+from .transcript import Transcript
+from .types import Batch, Knowledge, Modality, Reconstruction
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,13 +37,15 @@ class Case:
         client: The victim, on the device where the attack is to run.
         batch: Its private examples.
         knowledge: What the adversary is granted.
-        control: `[C, H, W]` in [0, 1], a guess made without the update.
-        distractors: `[N, C, H, W]`, other pictures of the source.
+        control: A guess made without the update, that expands to the batch's inputs: `[C, H, W]` in [0, 1] for
+            pictures, `[B, L]` ids for text, `[D]` for rows.
+        distractors: `[N, C, H, W]`, other pictures of the source; none for text and rows.
         seed: Of the run.
         repeat: Which batch, from 0; attack and defense draw from `seed` and `repeat` together.
         picture_names: One per example, or empty.
         notes: Sentences that belong on the page.
-        public: Pictures, with labels where there are some, that the adversary is handed under PUBLIC_DATA.
+        public: Examples, with labels where there are some, that the adversary is handed under PUBLIC_DATA.
+        handling: How its examples are matched, scored and written down; by their modality alone where it is `None`.
     """
 
     key: str
@@ -55,109 +61,117 @@ class Case:
     picture_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     public: Batch | Tensor | None = None
+    handling: Handling | None = None
 
 
 class Audited(NamedTuple):
-    """A finding, and its pictures `[B, C, H, W]` in [0, 1] in the order of the batch."""
+    """A finding, and its examples in the order of the batch: as tensors, and in words where they are no pictures."""
 
     finding: Finding
     truth: Tensor
     reconstruction: Tensor
     control: Tensor
-
-
-class Matched(NamedTuple):
-    """A reconstruction in the order of the batch.
-
-    Args:
-        pictures: `[B, C, H, W]`, on the CPU; outside [0, 1] or no number where the attack left them so.
-        order: `[B]`, for each private example the index of the reconstruction assigned to it.
-    """
-
-    pictures: Tensor
-    order: Tensor
+    transcript: Transcript | None = None
 
 
 def match(batch: Batch, guess: Reconstruction) -> Matched:
-    """Assign one reconstruction to every private example, at the least total squared error.
+    """Assign one reconstruction to every private example: of pictures, at the least total squared error.
 
     Raises:
-        AuditError: The attack returned another number of pictures, or another shape.
+        AuditError: The attack returned another number of examples, or another shape.
     """
-    if guess.inputs.shape != batch.inputs.shape:
-        found, wanted = list(guess.inputs.shape), list(batch.inputs.shape)
-        raise AuditError(f"the attack returned pictures of shape {found} for a batch of shape {wanted}.")
-    pictures = guess.inputs.detach().cpu()
-    order = metrics.assign(pictures, batch.inputs.cpu())
-    return Matched(pictures[order], order)
+    return handling_of(batch.modality).match(batch, guess)
 
 
 def score(batch: Batch, guess: Reconstruction, *, distractors: Tensor | None = None) -> Scores:
     """All metrics of a reconstruction against the private batch, after the assignment.
 
     Args:
-        batch: The truth, inputs `[B, C, H, W]` in [0, 1].
+        batch: The truth.
         guess: What an attack returned.
         distractors: `[N, C, H, W]` other pictures, for the identification rank.
 
     Raises:
         AuditError: As `match`.
     """
-    return score_pictures(batch.inputs.cpu(), match(batch, guess).pictures, distractors)
+    return handling_of(batch.modality).score(batch, match(batch, guess).inputs, distractors)
 
 
-def score_pictures(truth: Tensor, pictures: Tensor, distractors: Tensor | None = None) -> Scores:
-    """All metrics of `pictures` against `truth`, both `[B, C, H, W]` in [0, 1] and in the same order."""
-    network, reason = metrics.perceptual_network()
-    ranked = distractors is not None and len(distractors) > 0
-    found = {
-        "ssim": (metrics.ssim(pictures, truth), metrics.SSIM_NEEDS),
-        "lpips": (metrics.lpips(network, pictures, truth) if network else None, reason or metrics.LPIPS_NEEDS),
-        "rank": (
-            metrics.identification_rank(pictures, truth, distractors) if ranked else None,
-            "no other pictures to tell it from",
-        ),
-    }
-    scores = {
-        name: Score.of(_floats(values), higher_is_better=metrics.METRICS[name].higher_is_better)
-        for name, (values, _) in found.items()
-        if values is not None
-    }
-    why_not = {name: why for name, (values, why) in found.items() if values is None}
-    return Scores(psnr=Score.of(_floats(metrics.psnr(pictures, truth))), **scores, why_not=why_not)
-
-
-def audit(case: Case, watch: Watch | None = None) -> Audited:
+def audit(case: Case, watch: Watch | None = None, keep: Path | None = None) -> Audited:
     """Let the client share, the attack run, and the truth judge.
+
+    Args:
+        case: What is audited.
+        watch: Told of the attack's progress.
+        keep: Where a long attack is kept while it runs, and goes on from; see `GradientMatching`.
 
     Raises:
         AuditError: The client cannot train on the batch, the attack refuses or fails.
     """
-    seed = batch_seed(case.seed, case.repeat)
-    seen = case.client.share(case.batch, case.knowledge, seed=seed, public=case.public)
+    found = audit_together([case], watch, keep)[0]
+    if isinstance(found, AuditError):
+        raise found
+    return found
+
+
+def audit_together(
+    cases: Sequence[Case], watch: Watch | None = None, keep: Path | None = None
+) -> list[Audited | AuditError]:
+    """As `audit`, of several updates of one client under one attack, in one pass where that is possible.
+
+    Returns:
+        For each case its finding, or why there is none.
+
+    Raises:
+        AuditError: As `audit`, where no single case is to blame.
+    """
+    first = cases[0]
+    seeds = [batch_seed(case.seed, case.repeat) for case in cases]
+    seen = [
+        case.client.share(case.batch, case.knowledge, seed=seed, public=case.public)
+        for case, seed in zip(cases, seeds, strict=True)
+    ]
     started = time.perf_counter()
+    guesses: Sequence[Reconstruction | AttackFailed]
     try:
-        guess = case.attack(seen, seed=seed, watch=watch)
+        if isinstance(first.attack, GradientMatching) and len(cases) > 1:
+            guesses = first.attack.many(seen, seeds=seeds, watch=watch, keep=keep)
+        elif isinstance(first.attack, GradientMatching):
+            guesses = [first.attack(seen[0], seed=seeds[0], watch=watch, keep=keep)]
+        else:
+            guesses = [
+                case.attack(one, seed=seed, watch=watch) for case, one, seed in zip(cases, seen, seeds, strict=True)
+            ]
     except (RuntimeError, ArithmeticError, ValueError, TypeError) as error:
         cause = str(error).strip().splitlines() or [""]
-        raise AuditError(f"{case.attack_name}: stopped with {type(error).__name__}: {cause[0]}") from error
-    seconds = time.perf_counter() - started
-    matched = match(case.batch, guess)
+        raise AuditError(f"{first.attack_name}: stopped with {type(error).__name__}: {cause[0]}") from error
+    seconds = (time.perf_counter() - started) / len(cases)
+    return [
+        guess if isinstance(guess, AuditError) else _judged(case, guess, seed, seconds)
+        for case, guess, seed in zip(cases, guesses, seeds, strict=True)
+    ]
+
+
+def _judged(case: Case, guess: Reconstruction, seed: int, seconds: float) -> Audited:
+    """What a reconstruction is worth."""
+    handling = case.handling or handling_of(case.batch.modality)
+    matched = handling.match(case.batch, guess)
     truth = case.batch.inputs.cpu()
     control = case.control.expand_as(truth)
     finding = replace(
         _describe(case, guess, matched.order, seconds),
-        scores=score_pictures(truth, matched.pictures, case.distractors),
-        control=score_pictures(truth, control, case.distractors),
+        scores=handling.score(case.batch, matched.inputs, case.distractors),
+        control=handling.score(case.batch, control, case.distractors),
         no_op_defenses=_idle(case, seed),
     )
-    return Audited(finding, truth, matched.pictures, control)
+    transcript = handling.transcribe(case.batch, matched.inputs, control)
+    return Audited(finding, truth, matched.inputs, control, transcript)
 
 
 def _describe(case: Case, guess: Reconstruction, order: Tensor, seconds: float) -> Finding:
     """Everything about a case but its scores."""
     attack, labels = case.attack, None if guess.labels is None else guess.labels.cpu()
-    unscored = Scores(psnr=Score.of((0.0,)))
+    unscored = Scores({})
     return Finding(
         attack=case.attack_name,
         paper=getattr(attack, "paper", ""),
@@ -178,7 +192,8 @@ def _describe(case: Case, guess: Reconstruction, order: Tensor, seconds: float) 
         client_value=repr(case.client),
         labels=tuple(case.batch.labels.tolist()),
         guessed_labels=None if labels is None else tuple(labels[order].tolist()),
-        gallery=len(case.distractors) + 1,
+        gallery=len(case.distractors) + 1 if case.batch.modality is Modality.PICTURES else 0,
+        modality=case.batch.modality,
         picture_names=case.picture_names,
         curves=guess.trace,
         deviations=tuple(getattr(attack, "deviations", ())),
@@ -190,7 +205,7 @@ def _idle(case: Case, seed: int) -> tuple[str, ...]:
     """The defenses that did not change this update."""
     if not case.client.defenses:
         return ()
-    return tuple(map(describe, case.client.defend(case.client.train(case.batch), seed=seed)[1]))
+    return tuple(map(describe, case.client.protected(case.batch, seed=seed)[1]))
 
 
 def batch_seed(seed: int, number: int) -> int:
@@ -206,7 +221,3 @@ def needs(attack: Attack, granted: Knowledge) -> Knowledge:
 def client_name(client: Client) -> str:
     """The defenses in words."""
     return ", ".join(map(describe, client.defenses)) or "no defense"
-
-
-def _floats(values: Tensor) -> tuple[float, ...]:
-    return tuple(values.to(torch.float64).tolist())

@@ -28,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Out = Annotated[Path | None, typer.Option("--out", help="Folder for results.jsonl, report.html and images/.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder for results.jsonl, report.html and what came back.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output, nothing else.")]
 Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser at the end.")]
 
@@ -123,7 +123,8 @@ class AuditInterrupted(Exception):  # noqa: N818
 def _summary(results: Results) -> None:
     from .commands.listings import plain_table, screen
 
-    table = plain_table(("client", "attack", "batch", "PSNR", "control", "gain", "identified", "labels", "seconds"))
+    name = results.findings[0].measure.name if results.findings else "PSNR"
+    table = plain_table(("client", "attack", "batch", name, "control", "gain", "identified", "labels", "seconds"))
     for finding in results.findings:
         rank = finding.scores.rank
         identified = f"{sum(r == 1 for r in rank.per_example)}/{len(rank.per_example)}" if rank else "n/a"
@@ -132,9 +133,9 @@ def _summary(results: Results) -> None:
             finding.client,
             finding.attack,
             str(finding.repeat + 1),
-            f"{finding.scores.psnr.mean:.1f} dB",
-            f"{finding.control.psnr.mean:.1f} dB",
-            f"{finding.psnr_gain:+.1f} dB",
+            finding.measure.text(finding.measured.mean),
+            finding.measure.text(finding.measured_control.mean),
+            finding.measure.text(finding.mean_gain, signed=True),
             identified,
             labels,
             f"{finding.seconds:.1f}",

@@ -12,8 +12,11 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import AuditError
+from .local_training import LocalTraining
 from .overrides import suggest
 from .types import LEVELS, Knowledge
+
+_Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _Section(BaseModel):
@@ -24,7 +27,7 @@ class ModelSection(_Section):
     """`model:` which network the client trains.
 
     Args:
-        name: One of ours or any torchvision classifier; or else
+        name: One of ours for the data's modality, or any torchvision classifier; or else
         factory: `package.module:function` or `file.py:function`, called without arguments.
         num_classes: Outputs; the data's number of classes by default, 10 where it has none.
         cifar_stem: For torchvision's ResNets: a 3x3 first convolution and no max-pool.
@@ -59,14 +62,30 @@ class TrainingSection(_Section):
     minibatch_size: int | None = Field(default=None, ge=1)
     learning_rate: float | None = Field(default=None, gt=0)
     momentum: float = Field(default=0.0, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    nesterov: bool = False
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    betas: tuple[_Fraction, _Fraction] = (0.9, 0.999)
+    eps: float = Field(default=1e-8, gt=0)
+    shuffle: bool = False
+    drop_last: bool = False
+    dropout: bool = False
+    share_buffers: bool = False
+    shared: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
+    update: Literal["gradient", "weight-difference"] | None = None
 
     @model_validator(mode="after")
-    def _rate(self) -> TrainingSection:
-        several = (self.epochs, self.minibatch_size, self.momentum) != (1, None, 0.0)
-        if self.kind == "fedsgd" and (several or self.learning_rate is not None):
-            raise ValueError("fedsgd is one step on the whole batch; take kind: fedavg for local steps")
+    def _fits(self) -> TrainingSection:
+        given = self.model_dump(exclude={"kind", "batch_norm", "dropout", "share_buffers", "shared"})
+        steps = [key for key, value in given.items() if value != type(self).model_fields[key].default]
+        if self.kind == "fedsgd" and steps and (steps, self.update) != (["update"], "gradient"):
+            raise ValueError(f"fedsgd is one step on the whole batch, without {steps[0]}; take kind: fedavg")
         if self.kind == "fedavg" and self.learning_rate is None:
             raise ValueError("fedavg needs a learning_rate")
+        try:
+            LocalTraining(**self.model_dump(exclude={"kind"}))
+        except AuditError as error:
+            raise ValueError(str(error).removeprefix("training: ")) from error
         return self
 
 
@@ -97,6 +116,7 @@ class AuditConfig(_Section):
     training: TrainingSection = TrainingSection()
     defenses: tuple[dict[str, Any], ...] = ()
     attacks: tuple[Annotated[AttackEntry, BeforeValidator(_entry)], ...] = (AttackEntry(name="inverting-gradients"),)
+    clients: int = Field(default=1, ge=1)
     repeats: int = Field(default=1, ge=1)
     seed: int = Field(default=0, ge=0)
     device: str = "auto"

@@ -8,71 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .types import Curve
-
-
-@dataclass(frozen=True)
-class Score:
-    """One metric over the examples of a batch.
-
-    Args:
-        per_example: One value per private example, after the assignment.
-        worst_leak: The value of the example that leaked most (highest PSNR or SSIM, lowest LPIPS).
-    """
-
-    per_example: tuple[float, ...]
-    worst_leak: float
-
-    @property
-    def mean(self) -> float:
-        """Arithmetic mean over the examples."""
-        return sum(self.per_example) / len(self.per_example)
-
-    @classmethod
-    def of(cls, values: tuple[float, ...], *, higher_is_better: bool = True) -> Score:
-        """The score of `values`, at least one of them."""
-        return cls(tuple(values), max(values) if higher_is_better else min(values))
-
-    def to_json(self) -> dict[str, Any]:
-        """`{"mean", "worst_leak", "per_example"}`."""
-        return {"mean": self.mean, "worst_leak": self.worst_leak, "per_example": list(self.per_example)}
-
-
-@dataclass(frozen=True)
-class Scores:
-    """All metrics of one set of pictures against the private batch; `None` where a metric does not apply.
-
-    Args:
-        psnr: In dB, capped at 100.
-        ssim: In [-1, 1].
-        lpips: Distance, 0 for equal pictures.
-        rank: Identification rank of the true picture in the gallery, 1 = identified.
-        why_not: Name of a missing metric -> the reason.
-    """
-
-    psnr: Score
-    ssim: Score | None = None
-    lpips: Score | None = None
-    rank: Score | None = None
-    why_not: Mapping[str, str] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Every metric by its name, and the reasons of the missing ones."""
-        metrics = {name: getattr(self, name) for name in ("psnr", "ssim", "lpips", "rank")}
-        shown = {name: score.to_json() if score else None for name, score in metrics.items()}
-        return {**shown, "why_not": dict(self.why_not)}
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Scores:
-        """The inverse of `to_json`."""
-
-        def score(name: str) -> Score | None:
-            entry = record.get(name)
-            return Score(tuple(entry["per_example"]), entry["worst_leak"]) if entry else None
-
-        psnr = score("psnr")
-        assert psnr is not None
-        return cls(psnr, score("ssim"), score("lpips"), score("rank"), record.get("why_not", {}))
+from .measures import MEASURES, Measure
+from .scores import Score, Scores
+from .types import Curve, Modality
 
 
 @dataclass(frozen=True)
@@ -96,7 +34,7 @@ class Finding:
         seed: Of the run.
         repeat: Which batch, from 0.
         scores: Reconstruction against truth, after the assignment.
-        control: The control picture against truth, through the same assignment.
+        control: The control's guess against truth, through the same assignment.
         label_accuracy: Fraction of examples whose label came back right, `None` without a statement about labels.
         labels_granted: The labels were handed to the adversary.
         objective: The attack's own objective at its guess.
@@ -108,8 +46,10 @@ class Finding:
         client_value: `repr` of the client's model name, training, defenses and normalisation.
         labels: True labels, one per example.
         guessed_labels: Labels of the reconstruction, or `None`.
-        gallery: Number of pictures among which an example was to be identified.
+        gallery: Number of pictures among which an example was to be identified, 0 for text and rows.
+        modality: What an example is.
         pictures: Where the pictures lie.
+        transcript: Where the texts or rows lie, relative to the run's folder, empty for pictures.
         picture_names: What the examples are called in their source.
         curves: Objective over the run, `(step, objective)` points, one curve per restart.
         deviations: Where the attack differs from its paper.
@@ -138,7 +78,9 @@ class Finding:
     labels: tuple[int, ...] = ()
     guessed_labels: tuple[int, ...] | None = None
     gallery: int = 0
+    modality: Modality = Modality.PICTURES
     pictures: Pictures = Pictures()
+    transcript: str = ""
     picture_names: tuple[str, ...] = ()
     curves: tuple[Curve, ...] = ()
     deviations: tuple[str, ...] = ()
@@ -147,19 +89,41 @@ class Finding:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def measure(self) -> Measure:
+        """The metric by which its examples are judged."""
+        return MEASURES[self.modality]
+
+    @property
+    def measured(self) -> Score:
+        """The reconstruction's score by that metric."""
+        return self.scores[self.measure.metric]
+
+    @property
+    def measured_control(self) -> Score:
+        """The control's score by that metric."""
+        return self.control[self.measure.metric]
+
+    @property
     def gain(self) -> tuple[float, ...]:
-        """PSNR over the control, in dB, per example."""
-        return tuple(a - b for a, b in zip(self.scores.psnr.per_example, self.control.psnr.per_example, strict=True))
+        """Over the control by that metric, per example: in dB for pictures, as a share otherwise."""
+        pairs = zip(self.measured.per_example, self.measured_control.per_example, strict=True)
+        return tuple(a - b for a, b in pairs)
+
+    @property
+    def mean_gain(self) -> float:
+        """Mean of `gain`."""
+        return sum(self.gain) / len(self.gain)
 
     @property
     def psnr_gain(self) -> float:
-        """Mean PSNR gain over the control, in dB."""
-        return sum(self.gain) / len(self.gain)
+        """Mean PSNR gain over the control, in dB, of pictures."""
+        return self.mean_gain
 
     def to_json(self) -> dict[str, Any]:
         """One element of `findings`, ready for `json.dumps`; numbers that JSON lacks become `None`."""
         record = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        record |= {"scores": self.scores.to_json(), "control": self.control.to_json(), "psnr_gain": self.psnr_gain}
+        gain = "psnr_gain" if self.modality is Modality.PICTURES else f"{self.measure.metric}_gain"
+        record |= {"scores": self.scores.to_json(), "control": self.control.to_json(), gain: self.mean_gain}
         record["pictures"] = dataclasses.asdict(self.pictures)
         return _plain(record)
 
@@ -170,6 +134,7 @@ class Finding:
         known["scores"] = Scores.from_json(record["scores"])
         known["control"] = Scores.from_json(record["control"])
         known["pictures"] = Pictures(**{name: tuple(paths) for name, paths in record["pictures"].items()})
+        known["modality"] = Modality(record.get("modality", Modality.PICTURES))
         known["objective"] = math.nan if record["objective"] is None else record["objective"]
         return cls(**known)
 
@@ -181,7 +146,7 @@ class Run:
     Args:
         title: Heading of the page.
         configuration: The resolved audit file(s) as YAML.
-        source: Where the pictures come from, in words.
+        source: Where the examples come from, in words.
         attribution: Credit lines that the pictures' licences ask for.
         planned: Number of cases of the whole run; fewer findings mean an unfinished one.
         identity: Everything that must be equal for a run to be continued, as a flat mapping.

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from .defenses import Defense
+from .image_statistics import ImageStatistics
 from .local_training import LocalTraining
-from .types import Knowledge, Loss, Normalisation, Update
+from .tables import TableLayout
+from .types import Knowledge, Loss, Modality, Normalisation, TextLayout, Update
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,19 +23,27 @@ class Observation:
     Args:
         model: The model before local training, as the server sent it: a copy that the attack may not change.
         update: What the client shared, after its defenses.
-        input_shape: `(C, H, W)` of one example.
-        normalisation: What the client does to a picture before its model sees it.
+        input_shape: `(C, H, W)` of one picture, `(L,)` of a text or `(D,)` of an encoded row.
+        normalisation: What the client does to a picture before its model sees it; the identity for text and rows.
         loss: The training loss.
         batch_norm: `"eval"` (public running statistics) or `"train"` (statistics of the client's own batch).
         knowledge: What was granted.
         batch_size: Number of examples, or `None`.
+        clients: Examples of each client, where the update is the weighted sum of several clients' and the batch size is
+            granted, else `None`.
         labels: `[B]`, or `None`.
         training: The client's local training, or `None` (then the adversary assumes one FedSGD step).
         defenses: The client's defenses, or `None`.
         batch_statistics: Name of a BatchNorm layer -> (mean, biased variance) of what enters it at the first local
             step, or `None`.
-        public_data: `[N, C, H, W]` pictures in [0, 1] like the client's, not the client's, or `None`.
-        public_labels: `[N]` integers, their classes, or `None` where the pictures come without.
+        public_data: Examples like the client's, not the client's, or `None`: `[N, C, H, W]` pictures in [0, 1],
+            `[N, L']` padded token ids or `[N, D]` encoded rows.
+        public_labels: `[N]` integers, their classes, or `None` where they come without.
+        modality: What an example is.
+        lengths: Of texts: `[B]` tokens before padding, granted with the batch size, or `None`.
+        text: Of texts: what is public about the tokenizer, where it is known.
+        table: Of rows: the table's columns, where they are known; public.
+        image_statistics: Of pictures: their true channel means and edge maps, or `None`; an oracle.
     """
 
     model: nn.Module
@@ -50,11 +60,18 @@ class Observation:
     batch_statistics: Mapping[str, tuple[Tensor, Tensor]] | None = None
     public_data: Tensor | None = None
     public_labels: Tensor | None = None
+    clients: tuple[int, ...] | None = None
+    modality: Modality = Modality.PICTURES
+    lengths: Tensor | None = None
+    text: TextLayout | None = None
+    table: TableLayout | None = None
+    image_statistics: ImageStatistics | None = None
 
     @cached_property
     def classes(self) -> int:
         """K, the width of the model's output."""
-        probe = torch.zeros(1, *self.input_shape, device=self.device)
+        kind = torch.int64 if self.modality is Modality.TEXT else torch.float32
+        probe = torch.zeros(1, *self.input_shape, dtype=kind, device=self.device)
         modes = [(module, module.training) for module in self.model.modules()]
         try:
             with torch.no_grad():

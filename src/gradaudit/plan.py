@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .aggregation import SecureAggregation
 from .audit import Case, batch_seed
 from .client import Client
 from .config import AuditConfig
-from .datasets.base import Source
+from .datasets.base import AnySource
 from .errors import AuditError
 from .inversion.attack import Attack
+from .measures import MEASURES
+from .modalities import Handling, Pictures
 from .resolve import (
     check_knowledge,
     make_attack,
     make_defense,
     make_device,
+    make_handling,
     make_model,
     make_normalisation,
     make_training,
     open_source,
 )
-from .types import Batch, Knowledge
+from .types import Batch, Knowledge, Normalisation
 
-GALLERY = 999  # pictures that an example is to be told from,
-GALLERY_VALUES = 50_000_000  # or as many as hold this many pixels
-PUBLIC = 2_000  # public pictures that an adversary gets at most
+PUBLIC = 2_000  # public examples that an adversary gets at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,22 +43,22 @@ class Plan:
 
     Args:
         config: As given.
-        source: The pictures.
+        source: The examples.
         client: The victim, on its device.
         attacks: Name as given, and the value with its changed fields.
         number: Which plan of the run, from 0.
-        batch_size: Examples in one update.
-        channels: Of the pictures that the model takes.
+        batch_size: Examples in one update, of all clients together.
+        handling: How the source's examples are gathered and judged.
         classes: K.
-        public: Pictures, with labels where there are some, that the adversary is handed under PUBLIC_DATA.
+        public: Examples, with labels where there are some, that the adversary is handed under PUBLIC_DATA.
     """
 
     config: AuditConfig
-    source: Source
+    source: AnySource
     client: Client
     attacks: tuple[tuple[str, Attack], ...]
     batch_size: int
-    channels: int
+    handling: Handling
     classes: int
     number: int = 0
     public: Batch | Tensor | None = None
@@ -99,24 +101,28 @@ class Plan:
     def _private(self, indices: list[int]) -> Batch:
         source, device = self.source, next(self.client.model.parameters()).device
         labels = source.labels[indices] if source.labels is not None else torch.tensor(indices) % self.classes
-        return Batch(to_channels(source.stack(indices), self.channels), labels.to(torch.int64)).to(device)
+        return self.handling.gather(source, indices, labels.to(torch.int64)).to(device)
 
     def _batch(self, indices: list[int]) -> dict[str, Any]:
         """What a case holds of its batch: the examples, the control, the gallery, names and notes."""
         source, notes = self.source, []
-        control = source.mean_except(indices)
-        gallery = source.distractors(indices, min(GALLERY, GALLERY_VALUES // math.prod(source.shape)))
+        noun = MEASURES[source.modality].noun
         if source.labels is None:
-            notes.append(f"The source has no labels: the label is the picture's index modulo {self.classes}.")
-        if control is None:
-            notes.append("No picture lies outside the batch: the control is mid grey.")
-            control = torch.full(source.shape, 0.5)
+            notes.append(f"The source has no labels: the label is the {noun}'s index modulo {self.classes}.")
+        if self.config.clients > 1:
+            each = self.batch_size // self.config.clients
+            many = f"{self.config.clients} clients with {each} example{'s' if each > 1 else ''} each"
+            notes.append(f"The update is the mean over {many}.")
+        batch = self._private(indices)
+        control, remarks = self.handling.control(source, batch, indices)
+        names = getattr(source, "picture_names", ())
         return {
-            "batch": self._private(indices),
-            "control": to_channels(control, self.channels),
-            "distractors": to_channels(gallery, self.channels),
-            "picture_names": tuple(source.picture_names[i] for i in indices) if source.picture_names else (),
-            "notes": tuple(notes),
+            "batch": batch,
+            "control": control,
+            "distractors": self.handling.distractors(source, indices),
+            "picture_names": tuple(names[i] for i in indices) if names else (),
+            "notes": (*notes, *remarks),
+            "handling": self.handling,
         }
 
 
@@ -131,23 +137,22 @@ def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
     for name, attack in attacks:
         check_knowledge(name, attack, config.granted)
     defenses = tuple(make_defense(entry, f"defenses.{i}") for i, entry in enumerate(config.defenses))
-    channels = config.model.channels or source.shape[0]
-    if channels not in (1, source.shape[0]) and source.shape[0] != 1:
-        raise AuditError(
-            f"model.channels: cannot show pictures of {source.shape[0]} channels to {channels} input channels."
-        )
+    handling, shape = make_handling(config, source)
     device = make_device(config.device)
-    shape = (channels, *source.shape[1:])
     model, classes = make_model(config, source, shape, folder)
-    client = Client(
+    sizes = (batch_size,) * config.clients
+    if sum(sizes) > len(source):
+        raise AuditError(f"clients: {config.clients} need {sum(sizes)} examples. {source.name} has {len(source)}.")
+    client = (Client if config.clients == 1 else partial(SecureAggregation, sizes=sizes))(
         model.to(device),
         training=make_training(config.training),
         defenses=defenses,
-        normalisation=make_normalisation(config, channels),
+        normalisation=make_normalisation(config, shape[0]) if isinstance(handling, Pictures) else Normalisation(),
         model_name=config.model.name or str(config.model.factory),
     )
-    public = _public(config, folder, channels, device)
-    return Plan(config, source, client, attacks, batch_size, channels, classes, number, public)
+    client.training.shared_parameters(model)  # a pattern that matches nothing is said before anything runs
+    public = _public(config, folder, handling, device)
+    return Plan(config, source, client, attacks, sum(sizes), handling, classes, number, public)
 
 
 def draw(count: int, batch_size: int, repeat: int, seed: int) -> list[int]:
@@ -157,23 +162,20 @@ def draw(count: int, batch_size: int, repeat: int, seed: int) -> list[int]:
     return torch.randperm(count, generator=generator)[slot * batch_size :][:batch_size].tolist()
 
 
-def to_channels(pictures: Tensor, channels: int) -> Tensor:
-    """`[..., C, H, W]` -> `[..., channels, H, W]`: grey is repeated, colour is averaged."""
-    if pictures.shape[-3] == channels:
-        return pictures
-    grey = pictures.mean(-3, keepdim=True)
-    return grey.expand(*pictures.shape[:-3], channels, *pictures.shape[-2:]).clone()
-
-
-def _public(config: AuditConfig, folder: Path, channels: int, device: torch.device) -> Batch | Tensor | None:
-    """The pictures of `public_data`, with their labels where the source has some."""
+def _public(config: AuditConfig, folder: Path, handling: Handling, device: torch.device) -> Batch | Tensor | None:
+    """The examples of `public_data`, with their labels where the source has some."""
     if config.public_data is None:
         return None
     if Knowledge.PUBLIC_DATA not in config.granted:
         raise AuditError("public_data: is given, but knowledge lacks PUBLIC_DATA. Add it, or leave public_data out.")
     source = open_source(config.public_data, folder, at="public_data")[0]
-    pictures = to_channels(source.stack(range(min(len(source), PUBLIC))), channels).to(device)
-    return pictures if source.labels is None else Batch(pictures, source.labels[: len(pictures)].to(device))
+    if source.modality is not handling.modality:
+        raise AuditError(f"public_data: holds {source.modality}, but data holds {handling.modality}.")
+    source = handling.align(source)
+    indices = list(range(min(len(source), PUBLIC)))
+    labels = torch.zeros(len(indices)) if source.labels is None else source.labels[indices]
+    batch = handling.gather(source, indices, labels.to(torch.int64)).to(device)
+    return batch.inputs if source.labels is None else batch
 
 
 def _flat(value: Any, at: str = "") -> dict[str, Any]:

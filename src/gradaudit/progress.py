@@ -61,12 +61,19 @@ class TerminalListener:
         return watch
 
     def end(self, finding: Finding, number: int, total: int) -> None:
-        """One line with what came of the case."""
+        """One line with what came of the case, and one in red where the adversary knew what no real one knows."""
+        from .report import words
+
         if self.task is not None:
             self.bar.remove_task(self.task)
+            self.task = None  # further findings of the same pass follow
+        measure = finding.measure
         line = (
             f"[{number}/{total}] {finding.attack} · {finding.client} · batch {finding.repeat + 1}: "
-            f"PSNR {finding.scores.psnr.mean:.1f} dB, {finding.psnr_gain:+.1f} dB over the control, "
+            f"{measure.name} {measure.text(finding.measured.mean)}, "
+            f"{measure.text(finding.mean_gain, signed=True)} over the control, "
             f"{finding.seconds:.0f} s"
         )
         self.console.print(line, markup=False, highlight=False)
+        if warning := words.warning(finding.knowledge):
+            self.console.print(warning, style="bold red", markup=False, highlight=False)

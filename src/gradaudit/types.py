@@ -1,17 +1,19 @@
 """The values that flow through an audit: frozen data, no behaviour beyond reading themselves.
 
-Shapes: `B` examples, `C` channels, `H` x `W` pixels, `K` classes. Pictures are in [0, 1] everywhere outside
-`inversion/`, and normalised (`(x - mean) / std` per channel) inside it.
+Shapes: `B` examples, `C` channels, `H` x `W` pixels, `K` classes; `L` tokens of a text; `D` numbers of an encoded row.
+Pictures are in [0, 1] everywhere outside `inversion/`, and normalised (`(x - mean) / std` per channel) inside it.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from .tables import TableLayout
 
 Tensors = tuple[Tensor, ...]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -30,11 +32,16 @@ class Knowledge(enum.Flag):
     GENERATOR = enum.auto()
     EMBEDDING_GRADIENT = enum.auto()
     MODEL_CONTROL = enum.auto()
+    IMAGE_STATISTICS = enum.auto()
 
     @property
     def names(self) -> tuple[str, ...]:
         """The single flags held, in the order of their definition."""
         return tuple(flag.name or "" for flag in self)
+
+
+ORACLE = Knowledge.IMAGE_STATISTICS
+"""Facts that no real adversary has: for ablations only, in no level, and in red wherever knowledge is shown."""
 
 
 class Level:
@@ -70,9 +77,41 @@ class UpdateKind(enum.StrEnum):
     WEIGHT_DIFFERENCE = "weight-difference"
 
 
+class Modality(enum.StrEnum):
+    """What an example is."""
+
+    PICTURES = "pictures"
+    TEXT = "text"
+    TABLE = "table"
+
+
+@dataclass(frozen=True)
+class TextLayout:
+    """What is public about a tokenizer.
+
+    Args:
+        size: Number of tokens V; an id is in [0, V).
+        padding: The id that fills a shorter text up.
+        opening: Ids that every text begins with, such as BERT's `[CLS]`.
+        closing: Ids that every text ends with, before its padding, such as BERT's `[SEP]`.
+    """
+
+    size: int
+    padding: int = 0
+    opening: tuple[int, ...] = ()
+    closing: tuple[int, ...] = ()
+
+    @property
+    def special(self) -> tuple[int, ...]:
+        """Ids that say nothing of a text: padding, opening and closing."""
+        return tuple(dict.fromkeys((self.padding, *self.opening, *self.closing)))
+
+
 @dataclass(frozen=True)
 class Normalisation:
     """Per-channel `(x - mean) / std`, applied by the client before its model sees a picture; public.
+
+    Without arguments it is the identity, on inputs of any shape.
 
     Args:
         mean: One value per channel, in units of [0, 1] pixels.
@@ -84,10 +123,14 @@ class Normalisation:
 
     def apply(self, pictures: Tensor) -> Tensor:
         """`[..., C, H, W]` in [0, 1] -> normalised."""
+        if self == Normalisation():
+            return pictures
         return (pictures - self._of(self.mean, pictures)) / self._of(self.std, pictures)
 
     def invert(self, inputs: Tensor) -> Tensor:
         """`[..., C, H, W]` normalised -> pixels (outside [0, 1] where the input lay outside the box)."""
+        if self == Normalisation():
+            return inputs
         return inputs * self._of(self.std, inputs) + self._of(self.mean, inputs)
 
     def box(self, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,19 +148,28 @@ class Batch:
     """The client's private examples. Only the client and the audit may hold one.
 
     Args:
-        inputs: `[B, C, H, W]`, in [0, 1].
+        inputs: Pictures `[B, C, H, W]` in [0, 1]; token ids `[B, L]`, int64, padded; or encoded rows `[B, D]`, floats.
         labels: `[B]`, integers in [0, K).
+        modality: Which of the three.
+        lengths: Of texts: `[B]` tokens before padding, or `None` where there is no padding.
+        text: Of texts: what is public about the tokenizer, where one is known.
+        table: Of rows: the table's columns, where they are known.
     """
 
     inputs: Tensor
     labels: Tensor
+    modality: Modality = Modality.PICTURES
+    lengths: Tensor | None = None
+    text: TextLayout | None = None
+    table: TableLayout | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same examples on `device`."""
-        return Batch(self.inputs.to(device), self.labels.to(device))
+        lengths = None if self.lengths is None else self.lengths.to(device)
+        return replace(self, inputs=self.inputs.to(device), labels=self.labels.to(device), lengths=lengths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,13 +206,16 @@ class Reconstruction:
     """An attack's best guess, chosen by its own objective and nothing else.
 
     Args:
-        inputs: `[B, C, H, W]` pixels; in [0, 1] where the attack keeps to the box.
+        inputs: `[B, C, H, W]` pixels, in [0, 1] where the attack keeps to the box; `[B, L]` token ids, int64; or
+            `[B, D]` encoded rows.
         labels: `[B]` integers, or `None` where the attack makes no statement about labels.
         objective: Value of the attack's own selection measure at the guess.
         verified: The update recomputed from the guess equals the observed one (relative distance at most 1e-3).
         labels_granted: The labels were handed to the adversary, not inferred.
         trace: Objective over the run, one curve per restart.
         notes: Plain sentences about what happened on the way.
+        confidence: How sure the attack is of what it says, in [0, 1]: `[B, columns]`, one number per cell of a table, or
+            `None` where it has no measure of that.
     """
 
     inputs: Tensor
@@ -170,3 +225,4 @@ class Reconstruction:
     labels_granted: bool = False
     trace: tuple[Curve, ...] = ()
     notes: tuple[str, ...] = ()
+    confidence: Tensor | None = None

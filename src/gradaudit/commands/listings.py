@@ -75,15 +75,17 @@ def _metrics() -> Iterable[Row]:
     from ..metrics import METRICS
 
     for name, metric in METRICS.items():
-        yield name, metric.unit, "higher" if metric.higher_is_better else "lower", metric.paper, metric.meaning
+        better = "higher" if metric.higher_is_better else "lower"
+        yield name, metric.modality or "labels", metric.unit, better, metric.paper, metric.meaning
 
 
 def _models() -> Iterable[Row]:
-    from ..models import MODELS
+    from ..models import MODELS, TABLE_MODELS, TEXT_MODELS
 
-    for name, builder in MODELS.items():
-        yield name, _doc(builder)
-    yield "…", "and every torchvision classifier by its torchvision name"
+    for modality, table in (("pictures", MODELS), ("text", TEXT_MODELS), ("table", TABLE_MODELS)):
+        for name, builder in table.items():
+            yield name, modality, _doc(builder)
+    yield "…", "pictures", "and every torchvision classifier by its torchvision name"
 
 
 def _studies() -> Iterable[Row]:
@@ -141,9 +143,9 @@ LISTINGS: dict[str, tuple[Row, Callable[[], Iterable[Row]], str]] = {
     "attacks": (("name", "paper", "needs", "steps", "what"), _attacks, "List the attacks, what they need and cost."),
     "defenses": (("name", "paper", "parameters", "what"), _defenses, "List the defenses and their parameters."),
     "priors": (("name", "part", "parameters", "what"), _priors, "List the priors that an attack may use."),
-    "metrics": (("name", "unit", "better", "paper", "what"), _metrics, "List the metrics and their conventions."),
-    "models": (("name", "what"), _models, "List the networks that have a name here."),
-    "sources": (("name", "options", "what"), _sources, "List where pictures can come from."),
+    "metrics": (("name", "of", "unit", "better", "paper", "what"), _metrics, "List the metrics and their conventions."),
+    "models": (("name", "of", "what"), _models, "List the networks that have a name here."),
+    "sources": (("name", "options", "what"), _sources, "List where examples can come from."),
     "studies": (("name", "paper", "scales", "what"), _studies, "List the studies: tables of papers, made again."),
     "doctor": (("what", "here"), _doctor, "Say versions and devices, and what cannot run here and why."),
 }

@@ -29,8 +29,10 @@ def study(
         Path | None, typer.Option(help=".npz with images and labels; the built-in photographs by default.")
     ] = None,
     weights: Annotated[
-        list[str] | None, typer.Option("--weights", metavar="MODEL=FILE", help="Weights of a trained network.")
+        list[str] | None,
+        typer.Option("--weights", metavar="MODEL=FILE", help="Weights of a trained network; torchvision for its own."),
     ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
     out: Annotated[Path | None, typer.Option("--out", help="Folder for study.jsonl and study.html.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document to standard output, nothing else.")
@@ -40,13 +42,14 @@ def study(
 
     Every measurement is on disk before the next: the same command goes on where it stopped.
     """
-    from ..report.study import write_study
+    from ..resolve import make_device
+    from ..report.study import difference_in_words, write_study
     from ..studies import STUDIES, Bench, read_study, run_study
 
     if name not in STUDIES:
         raise AuditError(f"study {name}: unknown study{suggest(name, STUDIES)}")
     chosen, folder = STUDIES[name], out or Path("runs") / f"{name}-{scale}"
-    bench = Bench(data, dict(map(_weight, weights or [])))
+    bench = Bench(data, dict(map(_weight, weights or [])), make_device(device))
     with _Bar() as bar:
         try:
             run_study(chosen, scale, bench, folder, bar.tick)
@@ -60,6 +63,8 @@ def study(
     for table in chosen.tables[:1]:
         typer.echo(table.title)
         show(("cell", *table.columns), (_row(result, table, cell.name) for cell in chosen.cells[scale]))
+    for one in chosen.comparisons:
+        typer.echo(f"{one.claim} ({one.column}): {difference_in_words(result, one)}")
     for cell, why in result.left_out.items():
         typer.echo(f"left out: {cell}: {why}")
     typer.echo(f"Page: {page.resolve()}")

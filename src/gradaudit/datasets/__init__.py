@@ -1,4 +1,4 @@
-"""Where the private pictures of an audit come from: one file per source."""
+"""Where the private examples of an audit come from: one file per source."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from .base import Source, SourceOptions
 from .folder import Folder
 from .npz import Npz
 from .photographs import Photographs
+from .tables import Tables
+from .texts import Texts
 from .torchvision_sets import Cifar10, Cifar100, FashionMnist, Flowers102, ImageNet, Stl10
 
 SOURCES: dict[str, type[SourceOptions]] = {
@@ -18,6 +20,8 @@ SOURCES: dict[str, type[SourceOptions]] = {
     "stl10": Stl10,
     "flowers102": Flowers102,
     "imagenet": ImageNet,
+    "text": Texts,
+    "table": Tables,
 }
 """Name in the audit file (`data.source`) -> options, validated with pydantic and then opened."""
 
@@ -34,4 +38,6 @@ __all__ = [
     "Source",
     "SourceOptions",
     "Stl10",
+    "Tables",
+    "Texts",
 ]

@@ -1,4 +1,4 @@
-"""A source of private pictures."""
+"""A source of private examples, and of pictures in particular."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
+from ..types import Modality
 from ._pictures import PictureSequence, PixelArray, sum_of
 
 # A mean over more pictures than this, each read from its own file, would take minutes; 2 000 give it to within
@@ -18,6 +19,30 @@ from ._pictures import PictureSequence, PixelArray, sum_of
 LAZY_LIMIT = 20_000
 LAZY_SAMPLE = 2_000
 FINGERPRINTED = 1_000
+
+
+class AnySource(Protocol):
+    """Examples of any modality: what an audit asks of every source."""
+
+    modality: ClassVar[Modality]
+    name: str
+    description: str
+    labels: Tensor | None
+    class_names: tuple[str, ...]
+    attribution: str
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one example as the model takes it; of texts, the longest."""
+        ...
+
+    def fingerprint(self) -> str:
+        """SHA-256 that tells one source from another."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +59,7 @@ class Source:
         attribution: Credit lines that the licences ask for.
     """
 
+    modality: ClassVar[Modality] = Modality.PICTURES
     name: str
     description: str
     pictures: PictureSequence
@@ -116,6 +142,6 @@ def _spaced(length: int, most: int) -> range:
 class SourceOptions(Protocol):
     """Options of a source in the audit file: a frozen dataclass whose fields are the keys."""
 
-    def open(self) -> Source:
-        """Read the pictures; raises `AuditError` where that cannot be."""
+    def open(self) -> AnySource:
+        """Read the examples; raises `AuditError` where that cannot be."""
         ...

@@ -1,19 +1,45 @@
 """The parts of gradient inversion and the one loop that runs them. Blind: nothing here can see private data."""
 
-from . import gradient_transforms, labels, match, objectives, optimisers, parametrisations, priors
+from . import (
+    ensemble,
+    gradient_transforms,
+    labelled,
+    labels,
+    match,
+    moves,
+    mutual,
+    objectives,
+    optimisers,
+    parametrisations,
+    pools,
+    priors,
+    simulations,
+)
 from .attack import Stage, Term
 from .levenberg_marquardt import LevenbergMarquardt
 
 
 def part_names() -> dict[str, type]:
     """Constructors by name: all that the `repr` of an attack may hold, so that it evaluates to the attack again."""
-    rooms = (objectives, priors, parametrisations, gradient_transforms, labels)
+    rooms = (objectives, priors, parametrisations, gradient_transforms, labels, moves, pools, simulations)
     parts = {
         name: getattr(room, name) for room in rooms for name in room.__all__ if not name.isupper() or name in _UPPER
     }
     own = {
         cls.__name__: cls
-        for cls in (match.GradientMatching, Stage, Term, optimisers.Adam, optimisers.LBFGS, LevenbergMarquardt)
+        for cls in (
+            match.GradientMatching,
+            ensemble.Ensemble,
+            Stage,
+            Term,
+            optimisers.Adam,
+            optimisers.LBFGS,
+            LevenbergMarquardt,
+            optimisers.RMSprop,
+            labelled.LabelledMatching,
+            mutual.MutualInversion,
+            mutual.Distillation,
+        )
     }
     return {**parts, **own}
 

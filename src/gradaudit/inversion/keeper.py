@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ class Keeper:
         self.path, self.identity, self.last = path, identity, time.monotonic()
 
     @classmethod
-    def of(cls, path: Path, attack: object, seen: Observation, seed: int, number: int) -> Keeper:
-        """For one restart of one attack on one update."""
-        facts = hashlib.sha256(f"{attack!r} {seed} {number}".encode())
-        for tensor in seen.update.values:
+    def of(
+        cls, path: Path, attack: object, seen: Sequence[Observation], seeds: Sequence[int], number: int = 0
+    ) -> Keeper:
+        """For one restart of one attack on one update, or for all restarts on several."""
+        facts = hashlib.sha256(f"{attack!r} {list(seeds)} {number}".encode())
+        for tensor in (tensor for one in seen for tensor in one.update.values):
             facts.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return cls(path.with_name(f"{path.name}-{number}.pt"), facts.hexdigest())
 

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from ..errors import AttackFailed
 from ..observation import Observation
 from ..types import Reconstruction
 from .attack import Watch
 from .recipe import Recipe
-from .runs import run, run_many
+from .runs import run, run_many, shares
+from .together import pays
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,12 @@ class GradientMatching(Recipe):
         return run(self, seen, seed, watch, keep)
 
     def many(
-        self, seen: Sequence[Observation], *, seeds: Sequence[int], watch: Watch | None = None
+        self,
+        seen: Sequence[Observation],
+        *,
+        seeds: Sequence[int],
+        watch: Watch | None = None,
+        keep: Path | None = None,
     ) -> list[Reconstruction | AttackFailed]:
         """Run the attack on several updates, in one pass where that is faster and possible, else one after another.
 
@@ -50,6 +58,7 @@ class GradientMatching(Recipe):
             seen: What the adversary sees of each.
             seeds: One for each; the first guesses are those that each would draw alone.
             watch: Told of the progress of the whole.
+            keep: As of one update, where they share a pass.
 
         Returns:
             For each, what was found, or why nothing was.
@@ -59,4 +68,12 @@ class GradientMatching(Recipe):
         """
         for one in seen:
             self.check(one.knowledge)
-        return run_many(self, seen, seeds, watch)
+        return run_many(self, seen, seeds, watch, keep)
+
+    def gains(self, model: nn.Module) -> bool:
+        """Whether updates of such a model are to share a pass, where they can."""
+        return pays(model) if self.together is None else self.together
+
+    def shares(self, seen: Observation) -> bool:
+        """Whether updates like this one can share a pass."""
+        return shares(self, seen)

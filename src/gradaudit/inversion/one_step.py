@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -25,14 +26,15 @@ TINY = 1e-30  # shortest direction that is divided by
 
 
 def assumed_training(seen: Observation) -> LocalTraining:
-    """The client's training where it is known, else one FedSGD step."""
-    return seen.training or LocalTraining(seen.loss, batch_norm=seen.batch_norm)  # type: ignore[arg-type]
+    """The client's training where it is known, else one FedSGD step; what is shared is seen by everybody."""
+    training = seen.training or LocalTraining(seen.loss, batch_norm=seen.batch_norm)  # type: ignore[arg-type]
+    return replace(training, shared=tuple(seen.update.tensors))
 
 
 def assumed_step(seen: Observation, *, checkpoint: bool = False) -> OneStep | None:
     """The client's single step as the adversary knows or assumes it; `None` where it took several."""
     training = assumed_training(seen)
-    return OneStep(seen.model, training, checkpoint=checkpoint) if training.learning_rate is None else None
+    return OneStep(seen.model, training, checkpoint=checkpoint) if training.single_step else None
 
 
 class OneStep:
@@ -47,7 +49,8 @@ class OneStep:
 
     def __init__(self, model: nn.Module, training: LocalTraining, *, checkpoint: bool = False) -> None:
         self.model, self.training = model, training
-        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.named = training.shared_parameters(model)
+        self.parameters = list(self.named.values())
         self.kinks: Kinks | None = Kinks()
         self._blocks = blocks(model) if checkpoint else []
         self._mode = InMode(model, training.batch_norm)

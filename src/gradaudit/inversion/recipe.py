@@ -30,7 +30,8 @@ class Recipe:
         deviations: Where this differs from the paper or its code, in sentences.
         step: Route to the gradient: `"exact"`, `"directional"` (cheaper, for one local step), or `"auto"`, directional
             for as long as it agrees with the exact one. The result is scored by the exact objective in any case.
-        checkpoint: Keep only what enters the blocks of the model and compute the rest again: less memory, more time.
+        checkpoint: Keep only what enters the blocks of the model, or of several local steps each step, and compute the
+            rest again: less memory, more time.
         simulation: How a guess becomes an update; by default the client's training as far as it is known.
         together: Seeds, restarts and updates in one pass: where it was measured faster by default, wherever it is
             possible, or never.

@@ -39,7 +39,7 @@ class Target:
         one_step = assumed_step(self.seen, checkpoint=attack.checkpoint)  # before any part hooks the model
         self.simulated: Simulated | None = attack.simulation.bind(self.seen) if attack.simulation else None
         bound = attack.objective.bind(self.seen)
-        self.matching = Matching(self.seen, bound, attack.step, one_step, self.simulated)
+        self.matching = Matching(self.seen, bound, attack.step, one_step, self.simulated, attack.checkpoint)
         measured = attack.selection is not None or attack.objective.varies
         final = attack.selection or attack.objective
         self.selection = Matching(self.seen, final.bind(self.seen), simulated=self.simulated) if measured else None
@@ -91,14 +91,14 @@ class Target:
 
 def run(attack: Recipe, seen: Observation, seed: int, watch: Watch | None, keep: Path | None = None) -> Reconstruction:
     """One update; neither the observation nor the global random state is changed."""
-    if not keep and attack.restarts * attack.seeds > 1:
-        found = _in_one_pass(attack, [seen], [seed], watch)
+    if attack.restarts * attack.seeds > 1:
+        found = _in_one_pass(attack, [seen], [seed], watch, keep)
         if found is not None:
             return found[0].reconstruction()
     with _forked(seen):
         torch.manual_seed(seed)
         target = Target(attack, seen)
-        keepers = [Keeper.of(keep, attack, seen, seed, i) if keep else None for i in range(attack.restarts)]
+        keepers = [Keeper.of(keep, attack, [seen], [seed], i) if keep else None for i in range(attack.restarts)]
         for number, keeper in enumerate(keepers):
             guesses = Guesses([target.restart(number)], attack.seeds, target.simulated, None)
             loop = Loop(attack, guesses, watch, keeper)
@@ -113,10 +113,10 @@ def run(attack: Recipe, seen: Observation, seed: int, watch: Watch | None, keep:
 
 
 def run_many(
-    attack: Recipe, seen: Sequence[Observation], seeds: Sequence[int], watch: Watch | None
+    attack: Recipe, seen: Sequence[Observation], seeds: Sequence[int], watch: Watch | None, keep: Path | None = None
 ) -> list[Reconstruction | AttackFailed]:
     """Several updates, in one pass where that is faster and possible."""
-    found = _in_one_pass(attack, seen, seeds, watch) if len(seen) > 1 and _alike(seen) else None
+    found = _in_one_pass(attack, seen, seeds, watch, keep) if len(seen) > 1 and _alike(seen) else None
     if found is None:
         pairs = zip(seen, seeds, strict=True)
         return [_or_failure(partial(run, attack, one, seed, watch)) for one, seed in pairs]
@@ -125,7 +125,7 @@ def run_many(
 
 
 def _in_one_pass(
-    attack: Recipe, seen: Sequence[Observation], seeds: Sequence[int], watch: Watch | None
+    attack: Recipe, seen: Sequence[Observation], seeds: Sequence[int], watch: Watch | None, keep: Path | None
 ) -> list[Target] | None:
     """All restarts of all updates side by side, or `None` where that is impossible or slower."""
     if attack.together is False or not (attack.together or pays(seen[0].model)):
@@ -139,16 +139,24 @@ def _in_one_pass(
                 return None
             restarts += [targets[-1].restart(number, draw=True) for number in range(attack.restarts)]
         together = Together([restart.matching for restart in restarts for _ in range(attack.seeds)])
-        loop = Loop(attack, Guesses(restarts, attack.seeds, None, together), watch)
+        keeper = Keeper.of(keep, attack, seen, seeds) if keep else None
+        loop = Loop(attack, Guesses(restarts, attack.seeds, None, together), watch, keeper)
         try:
             outcomes = loop.run()
         except (RuntimeError, NotImplementedError) as refusal:
             if "vmap" in str(refusal) or "batching rule" in str(refusal):
                 return None  # an operation of this model that cannot be mapped
             raise
+    if keeper:
+        keeper.forget()
     for number, (outcome, curve) in enumerate(zip(outcomes, loop.traces, strict=True)):
         targets[number // attack.restarts].add(outcome, curve)
     return targets
+
+
+def shares(attack: Recipe, seen: Observation) -> bool:
+    """Whether updates like this one can share a pass."""
+    return not why_not(attack.parts[:-1], attack.stages, Target(attack, seen).matching)
 
 
 def _alike(seen: Sequence[Observation]) -> bool:

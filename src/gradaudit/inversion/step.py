@@ -42,6 +42,7 @@ class Matching:
         step: The route to the gradient. `"auto"` is directional for as long as it agrees with the exact one.
         one_step: `assumed_step(seen)`, made before any part was bound, where parts may hook the model.
         simulated: How a guess becomes an update, where that is not the client's training as known.
+        checkpoint: Compute local steps again in the backward pass, where there are several.
     """
 
     def __init__(
@@ -51,9 +52,10 @@ class Matching:
         step: Step = "exact",
         one_step: OneStep | None = None,
         simulated: Simulated | None = None,
+        checkpoint: bool = False,
     ) -> None:
         self.seen, self.distance, self.simulated = seen, distance, simulated
-        self.training = assumed_training(seen)
+        self.training, self.checkpoint = assumed_training(seen), checkpoint
         self.one_step = None if simulated else one_step or assumed_step(seen)
         self.routes = Routes(
             step, self.one_step, lambda at: self.simulate(at.x, at.y, at.own, differentiable=True), self.pull
@@ -77,7 +79,8 @@ class Matching:
         """
         target = Labels.target(labels)
         if self.simulated is None:
-            return self.training(self.seen.model, inputs, target, differentiable=differentiable)
+            again = differentiable and self.checkpoint
+            return self.training(self.seen.model, inputs, target, differentiable=differentiable, checkpoint=again)
         with torch.enable_grad():
             update = self.simulated(inputs, target, own)
         return update if differentiable else tuple(tensor.detach() for tensor in update)

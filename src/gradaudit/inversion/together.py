@@ -97,8 +97,8 @@ class Together:
 
     def _mapped(self, wanted: tuple[int, ...], terms: Sequence[BoundTerm], at: Progress) -> Callable:
         matching, model = self.matching, self.matching.seen.model
-        names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-        start = tuple(parameter.detach() for parameter in model.parameters() if parameter.requires_grad)
+        assert matching.one_step is not None
+        names, start = zip(*((name, value.detach()) for name, value in matching.one_step.named.items()), strict=True)
 
         def loss(parameters: tuple[Tensor, ...], x: Tensor, y: Tensor) -> Tensor:
             logits = functional_call(model, dict(zip(names, parameters, strict=True)), (x,))

@@ -28,6 +28,17 @@ def assign(reconstruction: Tensor, truth: Tensor) -> Tensor:
         AuditError: The shapes differ or are not four-dimensional, a side is not of floats, or the truth is not finite.
     """
     guess, true = clean_pair(reconstruction, truth)
-    costs = mean_squared_errors(guess, true).T  # row: example; column: reconstruction
+    return assign_at_cost(mean_squared_errors(guess, true).T)
+
+
+def assign_at_cost(costs: Tensor) -> Tensor:
+    """The one-to-one assignment of least total cost.
+
+    Args:
+        costs: `[B, B]` finite floats: row, a private example; column, a reconstruction.
+
+    Returns:
+        `[B]` int64: for each example the index of its reconstruction; a permutation of 0 ... B - 1.
+    """
     _, columns = linear_sum_assignment(costs.numpy())
     return torch.from_numpy(columns).to(torch.int64)

@@ -6,11 +6,12 @@ Weights are drawn from torch's global generator and nowhere else, so seed it bef
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from torch import nn
 
 from ..errors import AuditError
+from ..types import TextLayout
 from . import torchvision_models
 from .check import input_check
 from .cifar_resnet import resnet20, resnet32
@@ -19,8 +20,13 @@ from .factory import from_factory
 from .fedavg_cnn import fedavg_cnn
 from .lenet import lenet
 from .mlp import mlp
+from .tabular_mlp import tabular_mlp
+from .text import TEXT_MODELS, TextClassifier
+from .vit_april import vit_april
 from .vit_tiny import vit_tiny
 from .weights import load_weights
+
+MIN_LENGTH = 64  # places of the position embedding at least, so that short texts do not make it tiny
 
 Builder = Callable[[int, int, int], nn.Module]
 """`(num_classes, channels, size in pixels of the square side)` -> model."""
@@ -33,8 +39,12 @@ MODELS: dict[str, Builder] = {
     "resnet20": resnet20,
     "resnet32": resnet32,
     "vit-tiny": vit_tiny,
+    "vit-april": vit_april,
 }
 """Name in the audit file -> builder; torchvision's names come on top (`build`)."""
+
+TABLE_MODELS: dict[str, Callable[[int, int], nn.Module]] = {"tabular-mlp": tabular_mlp}
+"""Name in the audit file -> builder `(num_classes, features of an encoded row)`."""
 
 
 def build(name: str, *, num_classes: int, channels: int, size: int, cifar_stem: bool = False) -> nn.Module:
@@ -61,10 +71,58 @@ def build(name: str, *, num_classes: int, channels: int, size: int, cifar_stem: 
     if name not in MODELS:
         near = difflib.get_close_matches(name, [*MODELS, *torchvision_models.names()])
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        if name in (*TEXT_MODELS, *TABLE_MODELS):
+            raise AuditError(f"model: {name} takes no pictures. Known: {', '.join(MODELS)}.")
         raise AuditError(f"model: no model {name!r}.{hint} Known: {', '.join(MODELS)}, or any torchvision classifier.")
     if cifar_stem:
         raise AuditError(f"{name}: cifar_stem is for torchvision's resnet, resnext and wide_resnet models only.")
     return MODELS[name](num_classes, channels, size)
 
 
-__all__ = ["MODELS", "Builder", "build", "from_factory", "input_check", "load_weights"]
+def build_text(name: str, *, num_classes: int, layout: TextLayout, length: int) -> nn.Module:
+    """A model of text with fresh weights from torch's global generator.
+
+    Args:
+        name: One of `TEXT_MODELS`.
+        num_classes: K.
+        layout: Of the tokenizer, which sets the size of the embedding and the padding.
+        length: Tokens of the longest text.
+
+    Returns:
+        `[B, L]` ids, or `[B, L, d]` embeddings -> logits `[B, K]`; its embedding is `token_embedding`.
+
+    Raises:
+        AuditError: Another name.
+    """
+    _require_name(name, TEXT_MODELS, "text")
+    return TEXT_MODELS[name](num_classes, layout.size, length=max(length, MIN_LENGTH), pad_id=layout.padding)
+
+
+def build_table(name: str, *, num_classes: int, features: int) -> nn.Module:
+    """A model of encoded rows `[B, features]` with fresh weights from torch's global generator.
+
+    Raises:
+        AuditError: A name that is not in `TABLE_MODELS`.
+    """
+    _require_name(name, TABLE_MODELS, "rows of a table")
+    return TABLE_MODELS[name](num_classes, features)
+
+
+def _require_name(name: str, known: Iterable[str], examples: str) -> None:
+    if name not in known:
+        raise AuditError(f"model.name: {name} does not take {examples}. Known: {', '.join(known)}; or give a factory.")
+
+
+__all__ = [
+    "MODELS",
+    "TABLE_MODELS",
+    "TEXT_MODELS",
+    "Builder",
+    "TextClassifier",
+    "build",
+    "build_table",
+    "build_text",
+    "from_factory",
+    "input_check",
+    "load_weights",
+]

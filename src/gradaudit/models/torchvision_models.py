@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import AuditError
 from ._causes import in_one_line
@@ -48,6 +49,26 @@ def torchvision_model(name: str, num_classes: int, channels: int, size: int, *, 
     elif channels != 3:
         _change_first_convolution(model, name, channels)
     return model
+
+
+def pretrained_state(name: str) -> dict[str, Tensor]:
+    """The values of torchvision's default weights (ImageNet-1k), from its cache or the network.
+
+    Raises:
+        AuditError: There are none for this name, or they are not in the cache and cannot be fetched.
+    """
+    try:
+        weights = torchvision.models.get_model_weights(name).DEFAULT
+    except (ValueError, AttributeError) as error:
+        raise AuditError(f"weights: torchvision has no pretrained weights for {name}.") from error
+    try:
+        return dict(weights.get_state_dict(progress=False))
+    except (OSError, RuntimeError) as error:
+        folder = f"{torch.hub.get_dir()}/checkpoints"
+        raise AuditError(
+            f"weights: {weights.url} cannot be fetched ({in_one_line(error)}). Put {weights.url.rsplit('/', 1)[-1]} into "
+            f"{folder}, or give its path."
+        ) from error
 
 
 def _special_arguments(name: str, size: int) -> dict[str, Any]:

@@ -1,26 +1,25 @@
-"""Findings regrouped for the eye: by what the client did, by attack, and by private picture."""
+"""Findings regrouped for the eye: by what the client did, by attack, and by private example."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ..finding import Finding, Score
+from ..finding import Finding
+from ..measures import Measure
+from ..scores import Score
 from . import words
 from .pictures import Album
-
-RECOVERED_GAIN = 6.0  # dB: a quarter of the control's squared error
-TRACE_GAIN = 3.0  # dB: half of the control's squared error
 
 
 @dataclass(frozen=True)
 class Leak:
-    """One private picture in one finding.
+    """One private example in one finding.
 
     Args:
         finding: The case.
-        position: Of the picture in the private batch.
-        key: Equal for the same private picture of the same batch, whatever attacked it.
+        position: Of the example in the private batch.
+        key: Equal for the same private example of the same batch, whatever attacked it.
     """
 
     finding: Finding
@@ -28,18 +27,28 @@ class Leak:
     key: Hashable
 
     def of(self, score: Score | None) -> float | None:
-        """This picture's value of a metric."""
+        """This example's value of a metric."""
         return score.per_example[self.position] if score else None
 
     @property
-    def psnr(self) -> float:
-        """Of the reconstruction, in dB."""
-        return self.finding.scores.psnr.per_example[self.position]
+    def measure(self) -> Measure:
+        """What it is judged by."""
+        return self.finding.measure
+
+    @property
+    def value(self) -> float:
+        """Of the reconstruction, by the measure."""
+        return self.finding.measured.per_example[self.position]
 
     @property
     def gain(self) -> float:
-        """PSNR over the control, in dB."""
-        return self.psnr - self.finding.control.psnr.per_example[self.position]
+        """Over the control, by the measure."""
+        return self.gain_of(self.measure.metric) or 0.0
+
+    def gain_of(self, metric: str) -> float | None:
+        """Over the control by a metric, or `None` where it was not taken."""
+        mine, control = (self.of(scores.get(metric)) for scores in (self.finding.scores, self.finding.control))
+        return None if mine is None or control is None else mine - control
 
     @property
     def rank(self) -> float | None:
@@ -48,8 +57,9 @@ class Leak:
 
     @property
     def recovered(self) -> bool:
-        """At least 6 dB over the control and identified; where no rank was taken, the gain alone decides."""
-        return self.gain >= RECOVERED_GAIN and self.rank in (None, 1)
+        """As far over the control as the measure asks, and identified where a rank was taken."""
+        enough = self.gain >= self.measure.recovered_gain and self.value >= self.measure.recovered
+        return enough and self.rank in (None, 1)
 
 
 @dataclass(frozen=True)
@@ -100,18 +110,19 @@ def _labels(
 
 
 def leaks(findings: Iterable[Finding], album: Album) -> list[Leak]:
-    """Every private picture of every finding."""
+    """Every private example of every finding."""
     found = []
     for finding in findings:
         truth = finding.pictures.truth
-        for i in range(len(finding.scores.psnr.per_example)):
-            mark = album.digest(truth[i]) if i < len(truth) else ""
+        texts = album.transcript(finding.transcript).truth if finding.transcript else ()
+        for i in range(len(finding.measured.per_example)):
+            mark: Hashable = album.digest(truth[i]) if i < len(truth) else texts[i].values if i < len(texts) else ""
             found.append(Leak(finding, i, (finding.seed, finding.repeat, i, mark)))
     return found
 
 
 def worst_per_picture(found: Iterable[Leak]) -> list[Leak]:
-    """For each private picture the attack that got closest, worst leak first."""
+    """For each private example the attack that got closest, worst leak first."""
     worst: dict[Hashable, Leak] = {}
     for leak in found:
         if leak.key not in worst or severity(leak) > severity(worst[leak.key]):
@@ -120,5 +131,5 @@ def worst_per_picture(found: Iterable[Leak]) -> list[Leak]:
 
 
 def severity(leak: Leak) -> tuple[bool, float]:
-    """Sorts leaks: a recovered picture is worse than one that is not, then the gain decides."""
+    """Sorts leaks: a recovered example is worse than one that is not, then the gain decides."""
     return leak.recovered, leak.gain

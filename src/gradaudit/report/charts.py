@@ -11,7 +11,7 @@ from markupsafe import Markup
 from ..finding import Finding
 from ..metrics.interval import Interval, mean_interval
 from . import formatting, strip_plot
-from .cases import RECOVERED_GAIN, Group, Leak, group
+from .cases import Group, Leak, group
 from .line_chart import Line, line_chart
 from .svg import Axis
 
@@ -48,23 +48,26 @@ class Chart:
 
 
 def interval_of(findings: Sequence[Finding]) -> Interval:
-    """Mean gain in dB with its 95 % interval: over batches, or over the pictures of the only batch."""
+    """Mean gain with its 95 % interval: over batches, or over the examples of the only batch."""
     if len(findings) > 1:
-        return mean_interval([finding.psnr_gain for finding in findings])
+        return mean_interval([finding.mean_gain for finding in findings])
     return mean_interval(list(findings[0].gain))
 
 
 def strips(groups: Sequence[tuple[str, Group, Sequence[Leak]]]) -> StripPlot:
     """The strip plot of `(attack, group of one setting, its leaks)`, at least one of them."""
-    axis = strip_plot.axis_for([leak.gain for _, _, found in groups for leak in found], RECOVERED_GAIN)
+    measure = groups[0][1].findings[0].measure
+    scale, line = measure.factor, measure.factor * measure.recovered_gain
+    axis = strip_plot.axis_for([scale * leak.gain for _, _, found in groups for leak in found], line)
     rows = []
     for attack, members, found in groups:
         mean = interval_of(members.findings)
-        values, marked = [leak.gain for leak in found], [leak.recovered for leak in found]
-        drawn = strip_plot.strip(values, marked, mean, axis, RECOVERED_GAIN)
-        summary = formatting.decibels(mean.mean, signed=True)
-        rows.append(StripRow(members.label, attack, drawn, summary, formatting.bounds(mean)))
-    return StripPlot(tuple(rows), strip_plot.head(axis, RECOVERED_GAIN), strip_plot.foot(axis))
+        shown = Interval(scale * mean.mean, scale * mean.low, scale * mean.high, mean.n)
+        values, marked = [scale * leak.gain for leak in found], [leak.recovered for leak in found]
+        drawn = strip_plot.strip(values, marked, shown, axis, line, measure)
+        summary = formatting.measured(mean.mean, measure, signed=True)
+        rows.append(StripRow(members.label, attack, drawn, summary, formatting.bounds(mean, measure)))
+    return StripPlot(tuple(rows), strip_plot.head(axis, line, measure), strip_plot.foot(axis, measure))
 
 
 def objectives(findings: Sequence[Finding], attacks: dict[str, str], settings: dict[str, str]) -> tuple[Chart, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ..measures import PSNR, Measure
 from ..metrics.interval import Interval
 
 MISSING = "n/a"
@@ -26,16 +27,25 @@ def decibels(value: float | None, *, signed: bool = False) -> str:
     return text if text == MISSING else f"{text} dB"
 
 
-def above_control(gain: float) -> str:
-    """A gain in dB as words: `13.9 dB above the control`."""
-    return f"{decibels(abs(gain))} {'above' if gain >= 0 else 'below'} the control"
+def measured(value: float | None, measure: Measure, *, signed: bool = False) -> str:
+    """`26.1 dB` or `87 %`; a difference with its sign, percent as points."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return measure.text(value, signed=signed).replace("-", MINUS)
 
 
-def bounds(interval: Interval) -> str:
+def above_control(gain: float, measure: Measure = PSNR) -> str:
+    """A gain as words: `13.9 dB above the control`."""
+    size = measured(abs(gain), measure, signed=True).lstrip("+")
+    return f"{size} {'above' if gain >= 0 else 'below'} the control"
+
+
+def bounds(interval: Interval, measure: Measure = PSNR) -> str:
     """`[+12.1, +15.7]`, or nothing where one value gives no interval."""
     if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
         return ""
-    return f"[{number(interval.low, 1, signed=True)}, {number(interval.high, 1, signed=True)}]"
+    ends = (number(measure.factor * end, measure.digits, signed=True) for end in (interval.low, interval.high))
+    return f"[{', '.join(ends)}]"
 
 
 def rank(place: float | None, gallery: int) -> str:

@@ -83,14 +83,14 @@ def _truth(leak: Leak, album: Album) -> Figure:
 
 def _reconstruction(column: Group, leak: Leak, album: Album) -> Figure:
     finding, i = leak.finding, leak.position
-    lines = [formatting.decibels(leak.psnr), f"{formatting.decibels(leak.gain, signed=True)} over control"]
+    lines = [formatting.decibels(leak.value), f"{formatting.decibels(leak.gain, signed=True)} over control"]
     ssim = leak.of(finding.scores.ssim)
     if ssim is not None:
         lines.append(f"SSIM {formatting.number(ssim, 2)}")
     if leak.rank is not None:
         lines.append(formatting.rank(leak.rank, finding.gallery))
     if finding.guessed_labels and i < len(finding.guessed_labels):
-        lines.append(_label(leak, finding.guessed_labels[i]))
+        lines.append(guessed_label(leak, finding.guessed_labels[i]))
     if len({other.attack_value for other in column.findings}) > 1:
         lines.append(f"by {finding.attack}")
     alt = f"Reconstruction under {column.label}, {', '.join(lines[:2])}"
@@ -107,7 +107,8 @@ def _control(leak: Leak, album: Album) -> Figure:
     return Figure("control", "control", picture, tuple(lines))
 
 
-def _label(leak: Leak, guessed: int) -> str:
+def guessed_label(leak: Leak, guessed: int) -> str:
+    """What the attack says about the label of one example, and whether it is right."""
     finding, i = leak.finding, leak.position
     if finding.labels_granted:
         return f"label {guessed}, granted"

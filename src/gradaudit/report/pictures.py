@@ -1,16 +1,18 @@
-"""The run's PNG files, read once and embedded byte for byte."""
+"""The run's PNG files, read once and embedded byte for byte, and its transcripts."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import io
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import AuditError
+from ..transcript import Transcript
 
 SHOWN_SIZE = 128  # CSS pixels: large enough to judge by eye, small enough for a strip of four in half a page
 
@@ -33,7 +35,7 @@ class Picture:
 
 
 class Album:
-    """The pictures of one run.
+    """The pictures and the transcripts of one run.
 
     Args:
         folder: The run's folder, to which the paths are relative.
@@ -42,6 +44,7 @@ class Album:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files: dict[str, bytes] = {}
+        self._transcripts: dict[str, Transcript] = {}
 
     def digest(self, path: str) -> str:
         """Tells one picture from another by its file's content."""
@@ -58,6 +61,15 @@ class Album:
         scale = max(1, SHOWN_SIZE // max(width, height))
         data = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
         return Picture(data, scale * width, scale * height, alt)
+
+    def transcript(self, path: str) -> Transcript:
+        """The texts or rows at `path`. Raises `AuditError` where it is missing, lies elsewhere or is no transcript."""
+        if path not in self._transcripts:
+            try:
+                self._transcripts[path] = Transcript.from_json(json.loads(self._read(path)))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise AuditError(f"{path}: not a transcript (write it again by running the audit again).") from None
+        return self._transcripts[path]
 
     def _read(self, path: str) -> bytes:
         if path not in self._files:

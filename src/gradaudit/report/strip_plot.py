@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from ..measures import PSNR, Measure
 from ..metrics.interval import Interval
 from . import formatting
 from .svg import Axis, drawing, tick_text
@@ -24,15 +25,23 @@ def axis_for(values: Sequence[float], threshold: float) -> Axis:
     return Axis(min(low - 0.04 * span, -0.16 * span), max(high + 0.04 * span, threshold + 0.3 * span))
 
 
-def strip(values: Sequence[float], marked: Sequence[bool], mean: Interval, axis: Axis, threshold: float) -> Markup:
+def strip(
+    values: Sequence[float],
+    marked: Sequence[bool],
+    mean: Interval,
+    axis: Axis,
+    threshold: float,
+    measure: Measure = PSNR,
+) -> Markup:
     """One dot per value, filled where marked, and below them the mean with its interval.
 
     Args:
-        values: In dB.
+        values: As the measure shows them: in dB, or in points.
         marked: Whether a dot is filled, one per value.
         mean: NaN bounds leave the interval out.
         axis: Shared by all strips of a plot.
-        threshold: Where the dashed line stands, in dB.
+        threshold: Where the dashed line stands.
+        measure: What the values are gains of.
     """
     parts = [_rule("tick", tick, axis) for tick in _ticks(axis)]
     parts += [_rule("zero", 0.0, axis), _rule("threshold", threshold, axis)]
@@ -44,29 +53,32 @@ def strip(values: Sequence[float], marked: Sequence[bool], mean: Interval, axis:
     for value, offset, full in zip(values, _offsets(values, axis), marked, strict=True):
         dot = Markup('<circle class="{}" cx="{}" cy="{}" r="4"/>')
         parts.append(dot.format("dot full" if full else "dot", axis.percent(value), DOTS + offset))
-    title = f"{formatting.count(len(values), 'picture')}, mean gain {formatting.decibels(mean.mean, signed=True)}"
+    gain = formatting.measured(mean.mean / measure.factor, measure, signed=True)
+    title = f"{formatting.count(len(values), measure.noun)}, mean gain {gain}"
     return drawing(title, Markup('width="100%" height="{}"').format(HEIGHT), parts)
 
 
-def head(axis: Axis, threshold: float) -> Markup:
+def head(axis: Axis, threshold: float, measure: Measure = PSNR) -> Markup:
     """Names of the two lines, above the first strip."""
     text = Markup('<text x="{}" y="13" {}>{}</text>')
     parts = [
         text.format(axis.percent(0.0), Markup('text-anchor="end" dx="4"'), "control"),
-        text.format(axis.percent(threshold), Markup('dx="-4"'), "recovered"),
+        text.format(axis.percent(threshold), Markup('dx="-4"'), measure.line),
         Markup('<line class="zero" x1="{0}" x2="{0}" y1="18" y2="24"/>').format(axis.percent(0.0)),
         Markup('<line class="threshold" x1="{0}" x2="{0}" y1="18" y2="24"/>').format(axis.percent(threshold)),
     ]
-    return drawing("Lines: the control, and from where on pictures recover", _wide(24), parts)
+    meaning = "pictures recover" if measure is PSNR else "there is a trace"
+    return drawing(f"Lines: the control, and from where on {meaning}", _wide(24), parts)
 
 
-def foot(axis: Axis) -> Markup:
+def foot(axis: Axis, measure: Measure = PSNR) -> Markup:
     """The numbers below the last strip, and their unit."""
     text = Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>')
     ticks = [tick for tick in _ticks(axis) if 0.03 < axis.share(tick) < 0.97]
     parts = [text.format(axis.percent(tick), 14, _signed(tick, axis)) for tick in ticks]
-    parts.append(text.format("50%", 32, "gain over the control in dB"))
-    return drawing("Gain over the control in dB", _wide(38), parts)
+    unit = "dB" if measure is PSNR else f"points of {measure.name}"
+    parts.append(text.format("50%", 32, f"gain over the control in {unit}"))
+    return drawing(f"Gain over the control in {unit}", _wide(38), parts)
 
 
 def _wide(height: int) -> Markup:

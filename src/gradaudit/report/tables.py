@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ..finding import Finding, Run, Score
+from ..finding import Finding, Run
+from ..metrics import METRICS
 from . import formatting, words
 from .cases import Group
 from .charts import interval_of
@@ -14,21 +15,34 @@ from .charts import interval_of
 
 @dataclass(frozen=True)
 class KnowledgeRow:
-    """What one attack needed and was granted under one setting."""
+    """What one attack needed and was granted under one setting; apart from them the facts that no real adversary has."""
 
     attack: str
     paper: str
     setting: str
     needs: str
+    needs_oracle: str
     granted: str
+    granted_oracle: str
     labels: str
     verified: str
 
 
 @dataclass(frozen=True)
 class FindingTable:
-    """Every finding as text, and the reasons of what is missing."""
+    """Every finding as text, and the reasons of what is missing.
 
+    Args:
+        noun: What an example is, in the plural.
+        measure: Heading of the columns of the deciding metric, with its unit.
+        others: Headings of the columns of the other metrics.
+        rows: One cell per column.
+        footnotes: Reasons of what is missing.
+    """
+
+    noun: str
+    measure: str
+    others: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     footnotes: tuple[str, ...]
 
@@ -62,8 +76,10 @@ def knowledge_row(attack: str, members: Group) -> KnowledgeRow:
         attack,
         first.paper,
         members.label,
-        words.facts(first.needs),
-        words.facts(first.knowledge),
+        words.realistic(first.needs),
+        words.oracle(first.needs),
+        words.realistic(first.knowledge),
+        words.oracle(first.knowledge),
         _labels(findings),
         formatting.share(verified, len(findings), "update"),
     )
@@ -88,43 +104,53 @@ def finding_table(findings: Sequence[Finding], attacks: dict[str, str], settings
     """
     footnotes: list[str] = []
     rows = tuple(_row(finding, attacks[finding.case], settings[finding.case], footnotes) for finding in findings)
-    return FindingTable(rows, tuple(footnotes))
+    measure = findings[0].measure
+    others = tuple(_heading(metric) for metric in measure.others)
+    return FindingTable(measure.nouns, f"{measure.name} in {measure.unit}", others, rows, tuple(footnotes))
+
+
+def _heading(metric: str) -> str:
+    return "identified" if metric == "rank" else METRICS[metric].name
 
 
 def _row(finding: Finding, attack: str, setting: str, footnotes: list[str]) -> tuple[str, ...]:
-    scores = finding.scores
-    psnr = scores.psnr
-    interval = formatting.bounds(interval_of([finding]))
-    ranks = scores.rank.per_example if scores.rank else ()
-    identified = f"{sum(place == 1 for place in ranks)} of {len(ranks)}"
+    measure, score = finding.measure, finding.measured
+    interval = formatting.bounds(interval_of([finding]), measure)
+
+    def shown(value: float, *, signed: bool = False) -> str:
+        return formatting.number(measure.factor * value, measure.digits, signed=signed)
+
     return (
         setting,
         attack,
         str(finding.repeat + 1),
-        str(len(psnr.per_example)),
-        formatting.number(psnr.mean, 1),
-        formatting.number(statistics.median(psnr.per_example), 1),
-        formatting.number(psnr.worst_leak, 1),
-        formatting.number(finding.control.psnr.mean, 1),
-        f"{formatting.number(finding.psnr_gain, 1, signed=True)} {interval}".strip(),
-        _mean(finding, "ssim", scores.ssim, footnotes),
-        _mean(finding, "lpips", scores.lpips, footnotes),
-        identified if ranks else _absent(finding, "rank", footnotes),
+        str(len(score.per_example)),
+        shown(score.mean),
+        shown(statistics.median(score.per_example)),
+        shown(score.worst_leak),
+        shown(finding.measured_control.mean),
+        f"{shown(finding.mean_gain, signed=True)} {interval}".strip(),
+        *(_other(finding, metric, footnotes) for metric in measure.others),
         "granted" if finding.labels_granted else formatting.percent(finding.label_accuracy),
         formatting.scientific(finding.objective),
         formatting.seconds(finding.seconds),
     )
 
 
-def _mean(finding: Finding, name: str, score: Score | None, footnotes: list[str]) -> str:
-    return formatting.number(score.mean, 3) if score else _absent(finding, name, footnotes)
+def _other(finding: Finding, metric: str, footnotes: list[str]) -> str:
+    score = finding.scores.get(metric)
+    if score is None:
+        return _absent(finding, metric, footnotes)
+    if metric == "rank":
+        return f"{sum(place == 1 for place in score.per_example)} of {len(score.per_example)}"
+    return formatting.number(score.mean, 3)
 
 
 def _absent(finding: Finding, name: str, footnotes: list[str]) -> str:
     reason = finding.scores.why_not.get(name, "")
     if not reason:
         return formatting.MISSING
-    note = f"{'identified' if name == 'rank' else name.upper()}: {reason}"
+    note = f"{_heading(name)}: {reason}"
     if note not in footnotes:
         footnotes.append(note)
     return f"{formatting.MISSING} {str(footnotes.index(note) + 1).translate(formatting.SUPERSCRIPTS)}"
@@ -143,7 +169,7 @@ def configuration(
     """
     facts = {
         "gradaudit": run.version,
-        "pictures": run.source,
+        "examples": run.source,
         "credit": run.attribution,
         "seed": ", ".join(dict.fromkeys(str(finding.seed) for finding in findings)),
         "versions": ", ".join(_pairs(findings)),

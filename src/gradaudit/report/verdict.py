@@ -8,8 +8,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from . import formatting
-from .cases import RECOVERED_GAIN, TRACE_GAIN, Leak, worst_per_picture
+from ..measures import CELLS, PSNR, TOKENS
+from ..metrics import METRICS
+from ..types import Modality
+from . import formatting, words
+from .cases import Leak, worst_per_picture
 
 CHANCE = 0.01
 
@@ -28,11 +31,12 @@ class Verdict:
 
     Args:
         setting: Name of the configuration.
-        level: By the rule in `RULE`.
+        level: By the rule in `RULES`.
         headline: One or two words that open the sentence.
         sentence: The rest of it.
         details: Further lines, in smaller type.
         warnings: What the reader must know before believing the sentence.
+        oracle: A sentence on what the adversary was told that no real one has.
         severity: Sorts verdicts, worst highest: the level, then the share recovered, then the mean gain.
     """
 
@@ -43,49 +47,94 @@ class Verdict:
     severity: tuple[float, ...]
     details: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    oracle: str = ""
 
 
-RULE = (
-    f"A picture counts as recovered when it lies at least {RECOVERED_GAIN:.0f} dB closer to the truth than the control "
-    "does and the truth is the nearest of all pictures in the gallery. Traces: none is recovered, but one lies at "
-    f"least {TRACE_GAIN:.0f} dB closer than the control, or more are identified than chance allows (binomial, 1 %). "
-    "For each picture the attack that got closest counts. The control is the mean of the source's pictures outside "
-    "the batch: what a guess without the update scores."
+_CONTROL = (
+    "For each {noun} the attack that got closest counts. The control is {control}: what a guess without the update "
+    "scores."
 )
+_SHARE = (
+    "A {noun} counts as recovered when at least {least:.0f} % of its {parts} came back, and {gain:.0f} points more "
+    "than the control has. Traces: none is recovered, but {trace}. "
+)
+RULES = {
+    Modality.PICTURES: (
+        f"A picture counts as recovered when it lies at least {PSNR.recovered_gain:.0f} dB closer to the truth than "
+        "the control does and the truth is the nearest of all pictures in the gallery. Traces: none is recovered, but "
+        f"one lies at least {PSNR.trace_gain:.0f} dB closer than the control, or more are identified than chance "
+        "allows (binomial, 1 %). "
+    )
+    + _CONTROL.format(noun="picture", control="the mean of the source's pictures outside the batch"),
+    Modality.TEXT: _SHARE.format(
+        noun="text",
+        least=100 * TOKENS.recovered,
+        parts="tokens",
+        gain=100 * TOKENS.recovered_gain,
+        trace=(
+            f"one has {100 * TOKENS.trace_gain:.0f} points more of its tokens in place than the control has, or of its "
+            "words in any order (ROUGE-1)"
+        ),
+    )
+    + _CONTROL.format(
+        noun="text", control="at every place the token that stands there most often in the texts outside the batch"
+    ),
+    Modality.TABLE: _SHARE.format(
+        noun="row",
+        least=100 * CELLS.recovered,
+        parts="cells",
+        gain=100 * CELLS.recovered_gain,
+        trace=f"one has {100 * CELLS.trace_gain:.0f} points more of its cells right than the control has",
+    )
+    + "A category is right where it is the same, a number within 0.319 standard deviations of its column. "
+    + _CONTROL.format(
+        noun="row", control="the most frequent category and the mean number of each column outside the batch"
+    ),
+}
 NO_RANK = "Identification was not measured in every case; there the gain alone decides."
 
 
 def judge(setting: str, found: Sequence[Leak]) -> Verdict:
-    """The verdict on a client whose pictures leaked as `found`, worst case over attacks; `found` is not empty."""
+    """The verdict on a client whose examples leaked as `found`, worst case over attacks; `found` is not empty."""
     worst = worst_per_picture(found)
     recovered = [leak for leak in worst if leak.recovered]
     traces = _traces(worst, found)
     if recovered:
         level, headline, sentence = Level.RECOGNISABLE, "Recognisable:", _recognisable(recovered, len(worst))
     elif traces:
-        level, headline, sentence = Level.TRACES, "Traces:", f"no picture came back whole, but {traces}."
+        sentence = f"no {worst[0].measure.noun} came back whole, but {traces}."
+        level, headline = Level.TRACES, "Traces:"
     else:
         attacks = {leak.finding.attack_value for leak in found}
         source = "these attacks" if len(attacks) > 1 else "this attack"
         level, headline = Level.NOTHING, "Nothing recognisable"
         sentence = f"came back from {source}; that is no proof of privacy."
     severity = (level, len(recovered) / len(worst), sum(leak.gain for leak in worst) / len(worst))
-    return Verdict(setting, level, headline, sentence, severity, _details(worst, found), _warnings(found))
+    oracle = words.warning(found[0].finding.knowledge)
+    return Verdict(setting, level, headline, sentence, severity, _details(worst, found), _warnings(found), oracle)
 
 
-def _recognisable(recovered: Sequence[Leak], pictures: int) -> str:
-    psnr = sum(leak.psnr for leak in recovered) / len(recovered)
+def _recognisable(recovered: Sequence[Leak], examples: int) -> str:
+    measure = recovered[0].measure
+    value = sum(leak.value for leak in recovered) / len(recovered)
     gain = sum(leak.gain for leak in recovered) / len(recovered)
     mean = "mean " if len(recovered) > 1 else ""
-    values = f"{mean}{formatting.decibels(psnr)}, {formatting.above_control(gain)}"
-    return f"{formatting.share(len(recovered), pictures, 'picture')} came back ({values})."
+    values = f"{mean}{measure.prefix}{formatting.measured(value, measure)}, {formatting.above_control(gain, measure)}"
+    return f"{formatting.share(len(recovered), examples, measure.noun)} came back ({values})."
 
 
 def _traces(worst: Sequence[Leak], found: Sequence[Leak]) -> str:
     reasons = []
     best = max(leak.gain for leak in worst)
-    if best >= TRACE_GAIN:
-        reasons.append(f"the closest lies {formatting.above_control(best)}")
+    measure = worst[0].measure
+    if best >= measure.trace_gain:
+        reasons.append(f"the closest lies {formatting.above_control(best, measure)}")
+    for metric in measure.also:
+        gain = max((leak.gain_of(metric) or 0.0 for leak in found), default=0.0)
+        if gain >= measure.trace_gain:
+            reasons.append(
+                f"one {measure.noun}'s {METRICS[metric].name} lies {formatting.above_control(gain, measure)}"
+            )
     ranked = [leak for leak in found if leak.rank is not None]
     identified = _identified(ranked)
     if identified and above_chance(identified, ranked):
@@ -116,8 +165,9 @@ def above_chance(identified: int, ranked: Sequence[Leak]) -> bool:
 def _details(worst: Sequence[Leak], found: Sequence[Leak]) -> tuple[str, ...]:
     closest = worst[0]
     place = f", {formatting.rank(closest.rank, closest.finding.gallery)}" if closest.rank is not None else ""
-    gain = formatting.above_control(closest.gain)
-    details = [f"Closest picture: {formatting.decibels(closest.psnr)}, {gain}{place}."]
+    measure = closest.measure
+    gain = formatting.above_control(closest.gain, measure)
+    details = [f"Closest {measure.noun}: {measure.prefix}{formatting.measured(closest.value, measure)}, {gain}{place}."]
     if len(worst) > 1 and any(leak.rank is not None for leak in found):
         details[0] += f" Identified: {_identified(found)} of {len(worst)}."
     attacks = {leak.finding.attack_value: leak.finding for leak in found}

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..finding import Finding, Run
+from ..measures import PSNR
+from ..types import Modality
 from . import formatting, verdict, words
 from .cases import Group, attack_labels, group, leaks, setting_labels
 from .charts import Chart, StripPlot, objectives, strips
 from .grid import Grid, grid
 from .pictures import Album
+from .readings import Readings, readings
 from .tables import Configuration, FindingTable, KnowledgeRow, configuration, finding_table, knowledge_row
 from .verdict import Verdict
 
@@ -28,7 +31,9 @@ class View:
         verdicts: Worst configuration of the client first.
         assumptions: Sentences on what the adversary knew.
         rule: How the verdict is reached.
-        grid: The pictures.
+        noun: What an example is, in the plural.
+        grid: The pictures, where they are pictures.
+        readings: The texts or rows, where they are none.
         strips: Gains over the control.
         charts: Objectives over their runs.
         knowledge: What each attack needed and was granted.
@@ -45,7 +50,9 @@ class View:
     verdicts: tuple[Verdict, ...] = ()
     assumptions: tuple[str, ...] = ()
     rule: str = ""
+    noun: str = PSNR.nouns
     grid: Grid | None = None
+    readings: Readings | None = None
     strips: StripPlot | None = None
     charts: tuple[Chart, ...] = ()
     knowledge: tuple[KnowledgeRow, ...] = ()
@@ -55,12 +62,13 @@ class View:
 def view(findings: Sequence[Finding], run: Run, album: Album) -> View:
     """What the page says about `findings`. Raises `AuditError` where a picture is missing or no PNG."""
     attacks, settings = attack_labels(findings), setting_labels(findings)
+    noun = findings[0].measure.nouns if findings else PSNR.nouns
     frame = View(
         title=run.title,
         summary=_summary(findings, run),
         band=_band(len(findings), run.planned),
         configuration=configuration(findings, run, attacks, settings),
-        untested=words.untested({name for finding in findings for name in finding.knowledge}),
+        untested=words.untested({name for finding in findings for name in finding.knowledge}, noun),
     )
     return _filled(frame, findings, album, attacks, settings) if findings else frame
 
@@ -80,12 +88,15 @@ def _filled(
         for members in groups
         for attack in group(members.findings, lambda finding: attacks[finding.case])
     ]
+    pictures = ordered[0].modality is Modality.PICTURES
     return replace(
         frame,
         verdicts=tuple(judgement for judgement, _ in judged),
         assumptions=_assumptions(groups),
         rule=_rule(findings),
-        grid=grid(_columns(groups, attacks), album),
+        noun=ordered[0].measure.nouns,
+        grid=grid(_columns(groups, attacks), album) if pictures else None,
+        readings=None if pictures else readings(_columns(groups, attacks), album),
         strips=strips([(attack, members, leaks(members.findings, album)) for attack, members in pairs]),
         charts=objectives(ordered, attacks, settings),
         knowledge=tuple(knowledge_row(attack, members) for attack, members in pairs),
@@ -103,8 +114,8 @@ def _columns(groups: Sequence[Group], attacks: dict[str, str]) -> list[Group]:
 
 
 def _summary(findings: Sequence[Finding], run: Run) -> str:
-    batches = sorted({len(finding.scores.psnr.per_example) for finding in findings})
-    sizes = [formatting.count(size, "picture") for size in batches]
+    batches = sorted({(len(finding.measured.per_example), finding.measure.noun) for finding in findings})
+    sizes = [formatting.count(size, noun) for size, noun in batches]
     parts = [run.source, formatting.count(len(findings), "case"), f"batches of {formatting.listed(sizes)}"]
     return " · ".join(part for part in (parts if findings else parts[:2]) if part)
 
@@ -121,5 +132,6 @@ def _assumptions(groups: Sequence[Group]) -> tuple[str, ...]:
 
 
 def _rule(findings: Sequence[Finding]) -> str:
-    ranked = all(finding.scores.rank for finding in findings)
-    return verdict.RULE if ranked else f"{verdict.RULE} {verdict.NO_RANK}"
+    modality = findings[0].modality
+    ranked = modality is not Modality.PICTURES or all(finding.scores.rank for finding in findings)
+    return verdict.RULES[modality] if ranked else f"{verdict.RULES[modality]} {verdict.NO_RANK}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from .bench import Bench
@@ -39,11 +39,34 @@ class Table:
         title: What its numbers are.
         columns: Heading -> column of the measurements.
         digits: Decimals shown.
+        best: Whether the largest number is marked in each `"row"` (columns are methods) or each `"column"` (rows are).
+        smaller: Columns in which the smallest number is the best.
     """
 
     title: str
     columns: Mapping[str, str]
     digits: int = 2
+    best: Literal["row", "column"] = "row"
+    smaller: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A claim of the paper about two cells, tested on the same private batches.
+
+    Args:
+        claim: In words.
+        better: Name of the cell that should be ahead.
+        worse: Name of the other.
+        column: In which measurement.
+        smaller: Whether less is better.
+    """
+
+    claim: str
+    better: str
+    worse: str
+    column: str
+    smaller: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +108,7 @@ class Study:
         tables: What the page tabulates.
         figures: What the page draws.
         reported: Cell name -> column -> published figure.
+        comparisons: Claims about pairs of cells.
         caveats: Where our setting differs from the published one, in sentences.
     """
 
@@ -97,6 +121,7 @@ class Study:
     tables: tuple[Table, ...]
     figures: tuple[Figure, ...] = ()
     reported: Mapping[str, Values] = field(default_factory=dict)
+    comparisons: tuple[Comparison, ...] = ()
     caveats: tuple[str, ...] = ()
 
     @property

@@ -24,11 +24,15 @@ class Bench:
     Args:
         data: `.npz` with `images` and `labels`, or `None` for the built-in photographs (their labels are indices, and
             nothing can be trained on them).
-        weights: Network -> weights file of a trained one.
+        weights: Network -> weights file of a trained one, or `torchvision` for its pretrained ones.
+        device: Where networks and private batches lie.
     """
 
-    def __init__(self, data: Path | None = None, weights: dict[str, Path] | None = None) -> None:
-        self.data, self.weights = data, weights or {}
+    def __init__(
+        self, data: Path | None = None, weights: dict[str, Path] | None = None, device: torch.device | str = "cpu"
+    ) -> None:
+        self.data, self.weights, self.device = data, weights or {}, torch.device(device)
+        self.unfinished: Path | None = None  # where long attacks are kept while they run
 
     @cached_property
     def source(self) -> Source:
@@ -49,7 +53,7 @@ class Bench:
     @property
     def classes(self) -> int:
         """K."""
-        return int(self.labels.max()) + 1
+        return len(self.source.class_names) or int(self.labels.max()) + 1
 
     @property
     def normalisation(self) -> Normalisation:
@@ -58,13 +62,17 @@ class Bench:
 
     def batch(self, labels: Tensor, generator: torch.Generator) -> Batch:
         """Pictures outside the training set with these labels where the data has them, drawn with replacement."""
+        return Batch(self.source.stack(self.draw(labels, generator)), labels)
+
+    def draw(self, labels: Tensor, generator: torch.Generator) -> list[int]:
+        """The indices of such pictures."""
         private = torch.arange(self.trained_on, len(self.source))
         chosen = []
         for label in labels.tolist():
             fitting = private[self.labels[private] == label] if self.labelled else private
             fitting = fitting if len(fitting) else private
             chosen.append(int(fitting[torch.randint(len(fitting), (1,), generator=generator)]))
-        return Batch(self.source.stack(chosen), labels)
+        return chosen
 
     @cached_property
     def public(self) -> Batch:
@@ -82,7 +90,7 @@ class Bench:
 
     def network(self, name: str, *, trained: bool, seed: int) -> nn.Module:
         """A network with fresh weights from `seed`, or a trained one (the same for every seed)."""
-        return self._trained(name) if trained else self._fresh(name, seed)
+        return (self._trained(name) if trained else self._fresh(name, seed)).to(self.device)
 
     def can_train(self, name: str) -> bool:
         """Whether a trained network can be had."""
@@ -97,7 +105,9 @@ class Bench:
     @lru_cache(maxsize=8)  # noqa: B019  (a bench lives as long as its run)
     def _trained(self, name: str) -> nn.Module:
         model = self._fresh(name, 0)
-        if name in self.weights:
+        if str(self.weights.get(name)) == "torchvision":
+            model.load_state_dict(models.torchvision_models.pretrained_state(name))
+        elif name in self.weights:
             models.load_weights(model, self.weights[name])
         elif self.labelled:
             train(model, self.source.stack(range(self.trained_on)), self.labels[: self.trained_on], self.normalisation)

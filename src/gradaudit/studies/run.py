@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import AuditError
 from ..execution.results import append_line, read_lines
 from ..metrics import Interval, mean_interval
-from .base import Study, Values, identity
+from .base import Comparison, Study, Values, identity
 from .bench import Bench
 
 RESULTS = "study.jsonl"
@@ -28,6 +28,7 @@ class StudyResult:
         scale: Which of its sizes.
         values: Cell name -> column -> one value per measurement.
         left_out: Cell name -> why it could not be measured.
+        by_seed: Cell name -> seed -> column -> value.
         planned: Measurements of the whole run.
         done: Measurements made.
     """
@@ -36,6 +37,7 @@ class StudyResult:
     scale: str
     values: Mapping[str, Mapping[str, tuple[float, ...]]]
     left_out: Mapping[str, str]
+    by_seed: Mapping[str, Mapping[int, Values]]
     planned: int
     done: int
 
@@ -48,27 +50,39 @@ class StudyResult:
         """The published figure."""
         return self.study.reported.get(cell, {}).get(column)
 
+    def difference(self, comparison: Comparison) -> Interval | None:
+        """How far the cell that should be ahead is ahead, over the seeds that both have; positive confirms."""
+        better, worse = (self.by_seed.get(cell, {}) for cell in (comparison.better, comparison.worse))
+        sign = -1 if comparison.smaller else 1
+        pairs = [
+            (better[seed].get(comparison.column), worse[seed].get(comparison.column))
+            for seed in sorted(better.keys() & worse.keys())
+        ]
+        gaps = [sign * (ahead - behind) for ahead, behind in pairs if ahead is not None and behind is not None]
+        return mean_interval(gaps) if gaps else None
+
     def to_json(self) -> dict[str, Any]:
         """Every cell with the mean, bounds, number and published figure of each column."""
         cells = []
         for cell in self.study.cells[self.scale]:
             columns = {}
             for column, values in self.values.get(cell.name, {}).items():
-                found = mean_interval(values)
-                bounds = [None if bound != bound else bound for bound in (found.low, found.high)]
-                columns[column] = {
-                    "mean": found.mean, "low": bounds[0], "high": bounds[1], "n": found.n,
-                    "reported": self.reported(cell.name, column),
-                }  # fmt: skip
+                reported = self.reported(cell.name, column)
+                columns[column] = {**(_bounds(mean_interval(values)) or {}), "reported": reported}
             cells.append(
                 {"cell": cell.name, "value": repr(cell), "columns": columns, "left_out": self.left_out.get(cell.name)}
             )
+        comparisons = [
+            {"claim": one.claim, "column": one.column, "difference": _bounds(self.difference(one))}
+            for one in self.study.comparisons
+        ]
         return {
             "study": self.study.name,
             "scale": self.scale,
             "done": self.done,
             "planned": self.planned,
             "cells": cells,
+            "comparisons": comparisons,
         }
 
 
@@ -81,6 +95,7 @@ def run_study(study: Study, scale: str, bench: Bench, folder: Path, tick: Tick) 
     if scale not in study.cells:
         raise AuditError(f"--scale {scale}: {study.name} has {', '.join(study.scales)}.")
     folder.mkdir(parents=True, exist_ok=True)
+    bench.unfinished = folder / "unfinished"
     done = {(line["cell"], line["seed"]) for line in read_lines(folder / RESULTS, mend=True)}
     tasks = [
         (cell, seed) for cell in study.cells[scale] if not cell.missing(bench) for seed in range(study.repeats[scale])
@@ -101,18 +116,27 @@ def read_study(study: Study, scale: str, bench: Bench, folder: Path) -> StudyRes
     lines = read_lines(folder / RESULTS)
     values: dict[str, dict[str, list[float]]] = {}
     left_out = {cell.name: why for cell in study.cells[scale] if (why := cell.missing(bench))}
+    by_seed: dict[str, dict[int, Values]] = {}
     count = 0
     for cell in study.cells[scale]:
         for line in lines:
             if line["cell"] == identity(cell) and line["seed"] < study.repeats[scale]:
                 count += 1
                 _add(values.setdefault(cell.name, {}), line["values"])
+                by_seed.setdefault(cell.name, {})[line["seed"]] = line["values"]
     planned = (len(study.cells[scale]) - len(left_out)) * study.repeats[scale]
     frozen = {cell: {column: tuple(found) for column, found in columns.items()} for cell, columns in values.items()}
-    return StudyResult(study, scale, frozen, left_out, planned, count)
+    return StudyResult(study, scale, frozen, left_out, by_seed, planned, count)
 
 
 def _add(columns: dict[str, list[float]], values: Values) -> None:
     for column, value in values.items():
         if value is not None:
             columns.setdefault(column, []).append(value)
+
+
+def _bounds(found: Interval | None) -> dict[str, float | None] | None:
+    if found is None:
+        return None
+    low, high = (None if bound != bound else bound for bound in (found.low, found.high))
+    return {"mean": found.mean, "low": low, "high": high, "n": found.n}

@@ -114,4 +114,4 @@ def local_steps(seen: Observation) -> int:
         return training.epochs
     if seen.batch_size is None:
         raise AttackFailed("the number of local steps follows from the batch size. Grant BATCH_SIZE.")
-    return training.epochs * -(-seen.batch_size // training.minibatch_size)
+    return training.steps(seen.batch_size)

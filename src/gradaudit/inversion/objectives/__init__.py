@@ -3,6 +3,28 @@
 from .chord import Chord
 from .cosine import Cosine, LayerwiseCosine
 from .euclidean import Euclidean
+from .euclidean_l1 import EuclideanL1
+from .grnn import SquaredPlusPlain
+from .growing import Growing
 from .l1 import L1
+from .layerwise_euclidean import LayerwiseEuclidean
+from .mean_step import MeanStep
+from .per_round import PerRound
+from .position_embedding import PositionEmbedding
+from .weighted_cosine import WeightedCosine
 
-__all__ = ["L1", "Chord", "Cosine", "Euclidean", "LayerwiseCosine"]
+__all__ = [
+    "L1",
+    "Chord",
+    "Cosine",
+    "Euclidean",
+    "EuclideanL1",
+    "Growing",
+    "LayerwiseCosine",
+    "LayerwiseEuclidean",
+    "MeanStep",
+    "PerRound",
+    "PositionEmbedding",
+    "SquaredPlusPlain",
+    "WeightedCosine",
+]

@@ -1,6 +1,20 @@
 """What is optimised, and how it becomes inputs."""
 
 from .coarse import Coarse
+from .epoch_copies import EpochCopies
+from .grnn import GRNNGenerator
+from .labelled import LabelledCandidate, WithLogits
 from .pixels import Pixels
+from .table_rows import TableRows
+from .token_embeddings import TokenEmbeddings
 
-__all__ = ["Coarse", "Pixels"]
+__all__ = [
+    "Coarse",
+    "EpochCopies",
+    "GRNNGenerator",
+    "LabelledCandidate",
+    "Pixels",
+    "TableRows",
+    "TokenEmbeddings",
+    "WithLogits",
+]

@@ -4,5 +4,6 @@ from .as_gradient import AsGradient
 from .bezier import Bezier
 from .segment import Segment
 from .unrolled import Unrolled
+from .unrolled_copies import UnrolledCopies
 
-__all__ = ["AsGradient", "Bezier", "Segment", "Unrolled"]
+__all__ = ["AsGradient", "Bezier", "Segment", "Unrolled", "UnrolledCopies"]

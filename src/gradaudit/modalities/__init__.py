@@ -1,0 +1,44 @@
+"""What differs between pictures, text and rows of a table: one file each, and what the rest of the house asks them."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ..types import Batch, Modality
+from . import pictures, table, text
+from .base import Handling, Matched
+from .pictures import Pictures, score_pictures, to_channels
+from .table import Table
+from .text import Text
+
+_ROOMS = {Modality.PICTURES: pictures, Modality.TEXT: text, Modality.TABLE: table}
+_PLAIN: dict[Modality, Handling] = {Modality.PICTURES: Pictures(), Modality.TEXT: Text(), Modality.TABLE: Table()}
+
+
+def handling_of(modality: Modality) -> Handling:
+    """How examples of `modality` are handled where nothing is known of their source."""
+    return _PLAIN[modality]
+
+
+def check_inputs(batch: Batch, model: nn.Module, name: str) -> None:
+    """Raise `AuditError` where `model`, called `name`, cannot take the batch's inputs, saying what to mend."""
+    _ROOMS[batch.modality].check(batch, model, name)
+
+
+def check_public(public: Tensor, batch: Batch) -> None:
+    """Raise `AuditError` where public examples are unlike the private ones of `batch`."""
+    _ROOMS[batch.modality].check_public(public, batch)
+
+
+__all__ = [
+    "Handling",
+    "Matched",
+    "Pictures",
+    "Table",
+    "Text",
+    "check_inputs",
+    "check_public",
+    "handling_of",
+    "score_pictures",
+    "to_channels",
+]

@@ -1,0 +1,120 @@
+"""Pictures: `[B, C, H, W]` in [0, 1]."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from .. import metrics
+from ..datasets.base import Source
+from ..errors import AuditError
+from ..scores import Score, Scores
+from ..types import Batch, Modality, Reconstruction
+from .base import Matched, floats, require_batch, require_shape
+
+GALLERY = 999  # pictures that an example is to be told from,
+GALLERY_VALUES = 50_000_000  # or as many as hold this many pixels
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures as a model of so many channels takes them.
+
+    Args:
+        channels: Grey is repeated, colour averaged, where the source has another number; `None` leaves them.
+    """
+
+    modality: ClassVar[Modality] = Modality.PICTURES
+    channels: int | None = None
+
+    def gather(self, source: Source, indices: list[int], labels: Tensor) -> Batch:
+        """The pictures at `indices`."""
+        return Batch(self._shown(source.stack(indices)), labels)
+
+    def control(self, source: Source, batch: Batch, indices: list[int]) -> tuple[Tensor, tuple[str, ...]]:
+        """The pixelwise mean of all other pictures, `[C, H, W]`; mid grey where there are none."""
+        mean = source.mean_except(indices)
+        if mean is not None:
+            return self._shown(mean), ()
+        grey = torch.full(source.shape, 0.5)
+        return self._shown(grey), ("No picture lies outside the batch: the control is mid grey.",)
+
+    def distractors(self, source: Source, indices: list[int]) -> Tensor:
+        """Up to 999 other pictures, `[N, C, H, W]`."""
+        return self._shown(source.distractors(indices, min(GALLERY, GALLERY_VALUES // math.prod(source.shape))))
+
+    def align(self, source: Source) -> Source:
+        """Any pictures will do."""
+        return source
+
+    def match(self, batch: Batch, guess: Reconstruction) -> Matched:
+        """The assignment of least total squared error."""
+        require_shape(batch, guess, "pictures")
+        pictures = guess.inputs.detach().cpu()
+        order = metrics.assign(pictures, batch.inputs.cpu())
+        return Matched(pictures[order], order)
+
+    def score(self, batch: Batch, inputs: Tensor, distractors: Tensor | None = None) -> Scores:
+        """PSNR, SSIM, LPIPS and identification rank."""
+        return score_pictures(batch.inputs.cpu(), inputs, distractors)
+
+    def transcribe(
+        self, batch: Batch, reconstruction: Tensor, control: Tensor, confidence: Tensor | None = None
+    ) -> None:
+        """Pictures are shown, not written."""
+
+    def _shown(self, pictures: Tensor) -> Tensor:
+        return pictures if self.channels is None else to_channels(pictures, self.channels)
+
+
+def score_pictures(truth: Tensor, pictures: Tensor, distractors: Tensor | None = None) -> Scores:
+    """All metrics of `pictures` against `truth`, both `[B, C, H, W]` in [0, 1] and in the same order."""
+    network, reason = metrics.perceptual_network()
+    ranked = distractors is not None and len(distractors) > 0
+    found = {
+        "psnr": (metrics.psnr(pictures, truth), ""),
+        "ssim": (metrics.ssim(pictures, truth), metrics.SSIM_NEEDS),
+        "lpips": (metrics.lpips(network, pictures, truth) if network else None, reason or metrics.LPIPS_NEEDS),
+        "rank": (
+            metrics.identification_rank(pictures, truth, distractors) if ranked else None,
+            "no other pictures to tell it from",
+        ),
+    }
+    named = {
+        name: Score.of(floats(values), higher_is_better=metrics.METRICS[name].higher_is_better)
+        for name, (values, _) in found.items()
+        if values is not None
+    }
+    return Scores(named, {name: why for name, (values, why) in found.items() if values is None})
+
+
+def to_channels(pictures: Tensor, channels: int) -> Tensor:
+    """`[..., C, H, W]` -> `[..., channels, H, W]`: grey is repeated, colour is averaged."""
+    if pictures.shape[-3] == channels:
+        return pictures
+    grey = pictures.mean(-3, keepdim=True)
+    return grey.expand(*pictures.shape[:-3], channels, *pictures.shape[-2:]).clone()
+
+
+def check(batch: Batch, model: nn.Module, name: str) -> None:
+    """Raise `AuditError` where the batch is no `[B, C, H, W]` in [0, 1] with labels."""
+    require_batch(batch, 4, "pictures [B, C, H, W]")
+    _check_range(batch.inputs, "batch")
+
+
+def check_public(public: Tensor, batch: Batch) -> None:
+    """Raise `AuditError` where public pictures are unlike the private ones."""
+    like = batch.inputs
+    if public.ndim != 4 or not len(public) or public.shape[1:] != like.shape[1:]:
+        wanted = ", ".join(map(str, like.shape[1:]))
+        raise AuditError(f"public_data: needs pictures [N, {wanted}]. Found {list(public.shape)}.")
+    _check_range(public, "public_data")
+
+
+def _check_range(pictures: Tensor, at: str) -> None:
+    if not torch.isfinite(pictures).all() or pictures.min() < 0 or pictures.max() > 1:
+        raise AuditError(f"{at}: pictures must be finite and in [0, 1]. Divide 8-bit pixels by 255.")

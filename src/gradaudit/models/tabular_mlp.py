@@ -1,0 +1,20 @@
+"""The fully connected network of TabLeak."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def tabular_mlp(num_classes: int, features: int) -> nn.Module:
+    """Two hidden layers of 100 units with ReLU (Vero et al., 2023, arXiv:2210.01785, section 5).
+
+    Args:
+        num_classes: K.
+        features: D, numbers in an encoded row.
+
+    Returns:
+        `[B, D]` -> logits `[B, K]`.
+    """
+    return nn.Sequential(
+        nn.Linear(features, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(), nn.Linear(100, num_classes)
+    )

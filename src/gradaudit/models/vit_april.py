@@ -1,0 +1,49 @@
+"""A small vision transformer whose first attention stands alone, as APRIL's closed form needs it (Lu et al., 2022)."""
+
+from torch import Tensor, nn
+from torchvision.models import VisionTransformer
+
+from ..errors import AuditError
+
+PATCH, WIDTH, DEPTH, HEADS = 4, 192, 4, 3
+SPREAD = 3.0  # of the first projections, times their usual width
+
+
+class _FirstBlock(nn.Module):
+    """Attention, LayerNorm, MLP, one after the other: nothing goes around them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
+        # Usual weights attend almost evenly, and the gradients of all tokens almost coincide: condition numbers of 1e7
+        # on smooth pictures, too many for float32.
+        nn.init.xavier_uniform_(self.attention.in_proj_weight, gain=SPREAD)
+        self.norm = nn.LayerNorm(WIDTH, eps=1e-6)
+        self.mlp = nn.Sequential(nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(), nn.Linear(4 * WIDTH, WIDTH))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.mlp(self.norm(self.attention(tokens, tokens, tokens, need_weights=False)[0]))
+
+
+def vit_april(num_classes: int, channels: int, size: int) -> nn.Module:
+    """Patches of 4 x 4 pixels, width 192, 3 heads, depth 4, class token, learned position embedding.
+
+    The first block has no skips and no LayerNorm before its attention; the others are the usual ones. APRIL's closed
+    form also needs no more tokens than the width, which holds up to 52 pixels.
+
+    Args:
+        num_classes: K.
+        channels: Of the pictures.
+        size: Side in pixels, a multiple of 4.
+
+    Raises:
+        AuditError: `size` is no multiple of 4.
+    """
+    if size % PATCH:
+        raise AuditError(f"vit-april: size must be a multiple of {PATCH}, got {size}.")
+    model = VisionTransformer(size, PATCH, DEPTH, HEADS, WIDTH, 4 * WIDTH, num_classes=num_classes)
+    if channels != 3:
+        model.conv_proj = nn.Conv2d(channels, WIDTH, PATCH, PATCH)
+    model.encoder.layers[0] = _FirstBlock()
+    nn.init.trunc_normal_(model.heads.head.weight, std=0.02)
+    return model

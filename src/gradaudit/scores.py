@@ -1,0 +1,89 @@
+"""How well a reconstruction does, metric by metric, over the examples of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric over the examples of a batch.
+
+    Args:
+        per_example: One value per private example, after the assignment.
+        worst_leak: The value of the example that leaked most (highest PSNR or accuracy, lowest LPIPS).
+    """
+
+    per_example: tuple[float, ...]
+    worst_leak: float
+
+    @property
+    def mean(self) -> float:
+        """Arithmetic mean over the examples."""
+        return sum(self.per_example) / len(self.per_example)
+
+    @classmethod
+    def of(cls, values: tuple[float, ...], *, higher_is_better: bool = True) -> Score:
+        """The score of `values`, at least one of them."""
+        return cls(tuple(values), max(values) if higher_is_better else min(values))
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"mean", "worst_leak", "per_example"}`."""
+        return {"mean": self.mean, "worst_leak": self.worst_leak, "per_example": list(self.per_example)}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All metrics of one set of examples against the private batch, by their names in `metrics.METRICS`.
+
+    Args:
+        named: Metric -> its score.
+        why_not: Name of a missing metric -> the reason.
+    """
+
+    named: Mapping[str, Score]
+    why_not: Mapping[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, metric: str) -> Score:
+        return self.named[metric]
+
+    def get(self, metric: str) -> Score | None:
+        """The score of `metric`, or `None` where it does not apply."""
+        return self.named.get(metric)
+
+    @property
+    def psnr(self) -> Score:
+        """Of pictures, in dB, capped at 100."""
+        return self.named["psnr"]
+
+    @property
+    def ssim(self) -> Score | None:
+        """Of pictures, in [-1, 1]."""
+        return self.get("ssim")
+
+    @property
+    def lpips(self) -> Score | None:
+        """Of pictures: a distance, 0 for equal ones."""
+        return self.get("lpips")
+
+    @property
+    def rank(self) -> Score | None:
+        """Identification rank of the true picture in the gallery, 1 = identified."""
+        return self.get("rank")
+
+    def to_json(self) -> dict[str, Any]:
+        """Every metric by its name, `None` where it does not apply, and the reasons of the missing ones."""
+        missing = dict.fromkeys(self.why_not)
+        return {**missing, **{name: s.to_json() for name, s in self.named.items()}, "why_not": dict(self.why_not)}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Scores:
+        """The inverse of `to_json`."""
+        named = {
+            name: Score(tuple(entry["per_example"]), entry["worst_leak"])
+            for name, entry in record.items()
+            if name != "why_not" and entry
+        }
+        return cls(named, record.get("why_not", {}))

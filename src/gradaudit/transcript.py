@@ -1,0 +1,59 @@
+"""The texts or rows of a case in words: what the page shows beside one another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Line:
+    """One text or row in words.
+
+    Args:
+        pieces: Tokens as they are read (a leading blank begins a word), or cells.
+        differs: For each piece, whether it is not what stands there in the private example.
+        confidence: For each piece, how sure the attack is of it, in [0, 1], or empty.
+        values: Token ids, or the encoded row; `None` for what is no number.
+    """
+
+    pieces: tuple[str, ...]
+    differs: tuple[bool, ...] = ()
+    confidence: tuple[float, ...] = ()
+    values: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """The texts or rows of a case in words, one line per private example, in the same order.
+
+    Args:
+        columns: Names of a table's columns, empty for text.
+        truth: The private examples.
+        reconstruction: What came back of them.
+        control: What a guess without the update looks like.
+    """
+
+    columns: tuple[str, ...]
+    truth: tuple[Line, ...]
+    reconstruction: tuple[Line, ...]
+    control: tuple[Line, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Ready for `json.dumps`; numbers that JSON lacks become `None`."""
+        record = asdict(self)
+        for name in ("truth", "reconstruction", "control"):
+            for line in record[name]:
+                line["values"] = [value if math.isfinite(value) else None for value in line["values"]]
+        return record
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Transcript:
+        """The inverse of `to_json`; raises `KeyError` or `TypeError` where `record` is no whole transcript."""
+        lines = {
+            name: tuple(Line(**{key: tuple(value) for key, value in line.items()}) for line in record[name])
+            for name in ("truth", "reconstruction", "control")
+        }
+        return cls(tuple(record["columns"]), **lines)
