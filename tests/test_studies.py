@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from gradaudit.report.study import write_study
-from gradaudit.studies import STUDIES, Bench, Curve, Figure, Study, Table, read_study, run_study
+from gradaudit.attacks import ATTACKS
+from gradaudit.defenses import TopK
+from gradaudit.inversion import keeper
+from gradaudit.inversion.stage_run import StageRun
+from gradaudit.report.study import difference_in_words, write_study
+from gradaudit.studies import STUDIES, Bench, Comparison, Curve, Figure, Study, Table, read_study, run_study
+from gradaudit.studies.afgi_time import TimeCell
+from gradaudit.studies.attack_cell import AttackCell, offset
+from gradaudit.studies.hfgradinv import shorter
 from gradaudit.studies.label_inference import LabelCell
 from test_cli import gradaudit  # noqa: F401  (the fixture that runs the command)
 
@@ -147,3 +154,103 @@ def test_the_command(gradaudit, tmp_path, monkeypatch):  # noqa: F811
         code, _, err = gradaudit(*arguments)
         assert code == 2
         assert message in err
+
+
+# Studies of attacks.
+
+
+def test_claims_are_tested_in_pairs(tmp_path):
+    """By hand: squares 4 + s against 1 + s differ by 3 at every seed."""
+    claims = (
+        Comparison("larger", "size 2", "size 1", "square"),
+        Comparison("less", "size 2", "size 1", "square", True),
+    )
+    study = replace(TOY, comparisons=claims)
+    run_study(study, "default", Bench(), tmp_path, lambda *_: None)
+    result = read_study(study, "default", Bench(), tmp_path)
+    assert result.difference(claims[0]).mean == 3
+    assert result.difference(claims[0]).n == 3
+    assert "confirmed" in difference_in_words(result, claims[0])
+    assert "contradicted" in difference_in_words(result, claims[1])
+    assert result.to_json()["comparisons"][0]["difference"]["mean"] == 3
+    page = write_study(result, tmp_path).read_text()
+    assert "+3.00" in page
+
+
+SHORT = shorter(ATTACKS["inverting-gradients"], 3)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {},
+        {"labels": "pairs"},
+        {"labels": "uniform", "pick": "unsure"},
+        {"pick": "sure"},
+        {"defense": TopK(0.1)},
+    ],
+    ids=str,
+)
+def test_a_cell_of_an_attack(setting):
+    cell = AttackCell("one", SHORT, network="lenet", batch_size=2, **setting)
+    bench = Bench()
+    assert cell.missing(bench) is None
+    values, again = (cell.measure(bench, 1) for _ in range(2))
+    values.pop("seconds"), again.pop("seconds")
+    assert values == again
+    assert {"psnr", "gain", "ssim", "identified", "offset", "norm", "objective"} <= values.keys()
+
+
+def test_unsure_pictures_have_the_larger_gradient():
+    norms = {}
+    for pick in ("sure", "unsure"):
+        cell = AttackCell(pick, SHORT, network="lenet", batch_size=2, pick=pick)
+        norms[pick] = [cell.measure(Bench(), seed)["norm"] for seed in range(3)]
+    assert sum(norms["unsure"]) > sum(norms["sure"])
+
+
+def test_the_offset_by_hand():
+    picture = torch.zeros(1, 32, 32)
+    picture[:, 8:20, 8:20] = torch.rand(12, 12, generator=torch.Generator().manual_seed(0))
+    assert offset(picture, picture) == 0
+    assert offset(picture, picture.roll((3, 4), (1, 2))) == pytest.approx(5, abs=0.2)
+
+
+def test_a_long_attack_of_a_study_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(keeper, "SECONDS", 0.0)
+    cell = AttackCell("one", shorter(ATTACKS["inverting-gradients"], 20), network="lenet", batch_size=1)
+    whole, bench = cell.measure(Bench(), 0), Bench()
+    bench.unfinished = tmp_path
+    real, calls = StageRun.step, []
+
+    def step(self, number, look):
+        calls.append(number)
+        if len(calls) == 12:
+            raise KeyboardInterrupt
+        return real(self, number, look)
+
+    monkeypatch.setattr(StageRun, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        cell.measure(bench, 0)
+    again = cell.measure(bench, 0)
+    assert again["psnr"] == pytest.approx(whole["psnr"])
+    assert len(calls) < 22
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES if name != "label-inference"])
+def test_what_a_study_compares_is_what_it_measures(name):
+    study = STUDIES[name]
+    for scale, cells in study.cells.items():
+        names = [cell.name for cell in cells]
+        assert len(set(names)) == len(names), scale
+    known = {cell.name for cells in study.cells.values() for cell in cells}
+    assert {one.better for one in study.comparisons} | {one.worse for one in study.comparisons} <= known
+    assert study.reported.keys() <= known
+    assert study.repeats.keys() == study.cells.keys() or set(study.cells) <= set(study.repeats)
+
+
+def test_afgi_time_marks_only_what_is_reached():
+    cell = TimeCell("one", shorter(ATTACKS["inverting-gradients"], 8), network="lenet", batch_size=1)
+    values = cell.measure(Bench(), 0)
+    for name in [name for name in values if name.startswith("reached")]:
+        assert (values[name] == 1) == (name.replace("reached", "seconds to") in values)

@@ -42,8 +42,8 @@ def study(
 
     Every measurement is on disk before the next: the same command goes on where it stopped.
     """
+    from ..report.study import write_study
     from ..resolve import make_device
-    from ..report.study import difference_in_words, write_study
     from ..studies import STUDIES, Bench, read_study, run_study
 
     if name not in STUDIES:
@@ -60,13 +60,7 @@ def study(
     if as_json:
         typer.echo(json.dumps(result.to_json(), allow_nan=False))
         return
-    for table in chosen.tables[:1]:
-        typer.echo(table.title)
-        show(("cell", *table.columns), (_row(result, table, cell.name) for cell in chosen.cells[scale]))
-    for one in chosen.comparisons:
-        typer.echo(f"{one.claim} ({one.column}): {difference_in_words(result, one)}")
-    for cell, why in result.left_out.items():
-        typer.echo(f"left out: {cell}: {why}")
+    _print(result)
     typer.echo(f"Page: {page.resolve()}")
 
 
@@ -100,6 +94,20 @@ def _weight(text: str) -> tuple[str, Path]:
     if not equals:
         raise AuditError(f"--weights {text}: write it as MODEL=FILE, such as resnet20=weights.npz.")
     return model, Path(path)
+
+
+def _print(result: StudyResult) -> None:
+    """The first table, the claims, and what was left out."""
+    from ..report.study import difference_in_words
+
+    study = result.study
+    for table in study.tables[:1]:
+        typer.echo(table.title)
+        show(("cell", *table.columns), (_row(result, table, cell.name) for cell in study.cells[result.scale]))
+    for one in study.comparisons:
+        typer.echo(f"{one.claim} ({one.column}): {difference_in_words(result, one)}")
+    for cell, why in result.left_out.items():
+        typer.echo(f"left out: {cell}: {why}")
 
 
 def _row(result: StudyResult, table: Table, cell: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from .charts import interval_of
 
 @dataclass(frozen=True)
 class KnowledgeRow:
-    """What one attack needed and was granted under one setting; apart from them the facts that no real adversary has."""
+    """What one attack needed and was granted under one setting; apart, what no real adversary has."""
 
     attack: str
     paper: str

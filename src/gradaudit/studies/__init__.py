@@ -10,6 +10,9 @@ from . import (
     hfgradinv_table_2,
     label_inference,
     mgia,
+    sme_against_unrolling,
+    sok_table_1,
+    sok_table_2,
     trained_network,
 )
 from .base import Cell, Comparison, Curve, Figure, Study, Table
@@ -29,6 +32,9 @@ STUDIES: dict[str, Study] = {
         hfgradinv_figure_9,
         trained_network,
         afgi_time,
+        sok_table_1,
+        sok_table_2,
+        sme_against_unrolling,
     )
 }
 

@@ -1,0 +1,46 @@
+"""How far HFGradInv carries as batches grow (Ye et al., 2024, figure 7)."""
+
+from .attack_cell import SCORES, SMALLER, AttackCell
+from .base import Comparison, Curve, Figure, Study, Table
+from .hfgradinv import FOUR, PAPER, SETTING, STEPS, shorter
+
+SIZES = (1, 2, 4, 8)
+LARGER = (4, 8, 16, 32, 64)
+SHOWN = ("Inverting Gradients", "HFGradInv")
+
+
+def _name(attack: str, size: int) -> str:
+    return f"{attack}, B {size}"
+
+
+def _cells(scale: str) -> tuple[AttackCell, ...]:
+    if scale == "paper":
+        setting = {"network": "resnet34", "trained": True}
+        return tuple(AttackCell(_name(a, b), FOUR[a], batch_size=b, **setting) for a in SHOWN for b in LARGER)  # type: ignore[arg-type]
+    sizes = SIZES[:2] if scale == "quick" else SIZES
+    return tuple(AttackCell(_name(a, b), shorter(FOUR[a], STEPS[scale]), batch_size=b) for a in SHOWN for b in sizes)
+
+
+def _curves(column: str) -> tuple[Curve, ...]:
+    sizes = sorted({*SIZES, *LARGER})
+    return tuple(Curve(attack, column, tuple((size, _name(attack, size)) for size in sizes)) for attack in SHOWN)
+
+
+STUDY = Study(
+    name="hfgradinv-figure-7",
+    title="HFGradInv as batches grow",
+    paper=PAPER,
+    about="The same attacks on batches of one to eight pictures with distinct labels; up to 64 at the paper's size.",
+    cells={scale: _cells(scale) for scale in ("quick", "default", "paper")},
+    repeats={"quick": 2, "default": 3, "paper": 4},
+    tables=(Table("Pictures recovered", SCORES, best="column", smaller=SMALLER),),
+    figures=(
+        Figure("PSNR over the batch size", "batch size", "dB", _curves("psnr")),
+        Figure("Gain over the mean picture", "batch size", "dB", _curves("gain")),
+    ),
+    comparisons=tuple(
+        Comparison(f"HFGradInv above Inverting Gradients at B {size}", *(_name(a, size) for a in SHOWN[::-1]), "psnr")
+        for size in SIZES
+    ),
+    caveats=(SETTING, "The paper's curve is a picture without numbers in what we could read."),
+)

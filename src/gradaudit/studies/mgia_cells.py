@@ -1,0 +1,230 @@
+"""What MGIA's study measures: one example of one data set, by one attack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..attacks.grnn import ATTACK as GRNN
+from ..attacks.inverting_gradients import ATTACK as INVERTING_GRADIENTS
+from ..attacks.mgia import ALONE, NO_KD, SPLICING
+from ..attacks.mgia import ATTACK as MGIA
+from ..client import Client
+from ..datasets.described import Described, described, missing
+from ..inversion.labelled import Found, LabelledMatching, Look
+from ..inversion.labels import IDLG
+from ..inversion.match import GradientMatching
+from ..inversion.mutual import Distillation, MutualInversion
+from ..inversion.objectives import Cosine
+from ..local_training import DistilledCrossEntropy, FedSGD
+from ..metrics import psnr
+from ..metrics.mgia import published_psnr
+from ..models import build
+from ..models.fused_net import FusedNet, Splice
+from ..models.text_cnn import TextCNN
+from ..multimodal import MultiModalBatch, MultiModalClient, SplicedClient, spliced
+from ..observation import Observation
+from ..types import Level, Normalisation, Reconstruction
+from .base import Values
+from .bench import Bench
+
+Method = Literal[
+    "mgia", "mgia as published", "mgia cosine", "no-kd", "splicing", "dlg", "inverting-gradients", "grnn", "fused"
+]
+Effort = Literal["short", "paper"]
+LOOKS = (2, 5, 10, 20, 50)
+"""Steps of L-BFGS after which the picture is looked at."""
+PAIRS: dict[str, MutualInversion] = {
+    "mgia": MGIA,
+    "mgia as published": replace(MGIA, distillation=Distillation(formula="published")),
+    "mgia cosine": replace(MGIA, student=replace(ALONE, objective=Cosine())),
+}
+
+
+class Case(NamedTuple):
+    """One private example and what is public about its data."""
+
+    data: Described
+    batch: MultiModalBatch
+    rows: Tensor  # [1, L]
+
+
+@dataclass(frozen=True)
+class MgiaCell:
+    """One data set, one attack, one client.
+
+    Args:
+        data: Key of `datasets.described.DESCRIBED`.
+        method: The attack.
+        client: `distilled` trains the picture's network with `DistilledCrossEntropy`, as in MGIA's code; `plain` with
+            the cross entropy.
+        effort: `paper` gives Inverting Gradients its 4 800 steps and GRNN its 1 000; `short` a tenth and a fifth.
+    """
+
+    data: str
+    method: Method
+    client: Literal["distilled", "plain"] = "distilled"
+    effort: Effort = "short"
+
+    @property
+    def name(self) -> str:
+        """Such as `cifar100, mgia`."""
+        return f"{self.data}, {self.method}" + (", plain client" if self.client == "plain" else "")
+
+    def missing(self, bench: Bench) -> str | None:
+        """A file of the data set is not in the folder that was given."""
+        return missing(self.data, bench.data)
+
+    def measure(self, bench: Bench, seed: int) -> Values:
+        """One example: picture, sentence and label."""
+        return _measured(self, bench.data, seed)
+
+
+@dataclass(frozen=True)
+class LookCell:
+    """The picture of a cell's run after a number of steps.
+
+    Args:
+        of: The cell.
+        step: One of `LOOKS`.
+    """
+
+    of: MgiaCell
+    step: int
+
+    @property
+    def name(self) -> str:
+        """Such as `cifar100, mgia after 10 steps`."""
+        return f"{self.of.name} after {self.step} steps"
+
+    def missing(self, bench: Bench) -> str | None:
+        """As the cell."""
+        return self.of.missing(bench)
+
+    def measure(self, bench: Bench, seed: int) -> Values:
+        """The PSNR of the iterate."""
+        return {"apsnr": _measured(self.of, bench.data, seed).get(f"apsnr after {self.step}")}
+
+
+@lru_cache(maxsize=4096)
+def _measured(cell: MgiaCell, folder: Path | None, seed: int) -> Mapping[str, float | None]:
+    case = _case(cell.data, folder, seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if cell.method in ("splicing", "fused"):
+            return _one_network(cell, case, seed)
+        return _two_networks(cell, case, folder, seed)
+
+
+def _case(name: str, folder: Path | None, seed: int) -> Case:
+    data = described(name, folder)
+    index = int(torch.randperm(len(data.source), generator=torch.Generator().manual_seed(0))[seed % len(data.source)])
+    rows = data.vectors.rows(data.sentences[index]).unsqueeze(0)
+    batch = MultiModalBatch(data.source.stack([index]), data.vectors.encode(rows), data.labels[[index]])
+    return Case(data, batch, rows)
+
+
+def _two_networks(cell: MgiaCell, case: Case, folder: Path | None, seed: int) -> Mapping[str, float | None]:
+    data, (channels, size, _) = case.data, case.data.source.shape
+    text = Client(TextCNN(data.classes), normalisation=data.vectors.normalisation)
+    image = Client(
+        build("lenet", num_classes=data.classes, channels=channels, size=size),
+        FedSGD(DistilledCrossEntropy() if cell.client == "distilled" else None),
+    )
+    seen = MultiModalClient(text, image).share(case.batch, Level.BASIC, seed=seed)
+    looks, look = _looker(case.batch.pictures)
+    if cell.method in PAIRS:
+        taught = _alone((cell.data, "text", folder, seed), seen[0])
+        sentence, picture = PAIRS[cell.method].learn(seen, [taught.best], seed=seed, look=look)
+        return {**_scores(case, picture, sentence.inputs), **looks}
+    if cell.method in ("no-kd", "dlg"):  # the same two runs, and another label
+        taught = _alone((cell.data, "text", folder, seed), seen[0])
+        learnt = _alone((cell.data, cell.client, folder, seed), seen[1], case.batch.pictures)
+        logits = learnt.best.logits.argmax(-1) if cell.method == "dlg" else NO_KD.fuse(taught.best, learnt.best)
+        picture = Reconstruction(learnt.best.reported, logits, learnt.best.objective)
+        return {**_scores(case, picture, taught.best.reported), **learnt.looks}
+    attack, words = _single(cell), None
+    if isinstance(attack, GradientMatching):  # a sentence has no total variation
+        bare = replace(attack, stages=tuple(replace(stage, terms=()) for stage in attack.stages))
+        words = bare(seen[0], seed=seed).inputs
+    return _scores(case, attack(seen[1], seed=seed), words)
+
+
+def _one_network(cell: MgiaCell, case: Case, seed: int) -> Mapping[str, float | None]:
+    data, vectors = case.data, case.data.vectors
+    splice = Splice(data.source.shape, case.rows.shape[1], vectors.table.shape[1])
+    channels, size, _ = splice.shape
+    if cell.method == "fused":
+        model: nn.Module = FusedNet(data.classes, splice)
+    else:
+        model = build("lenet", num_classes=data.classes, channels=channels, size=size)
+    normalisation = spliced(Normalisation(), vectors.normalisation, splice)
+    loss = DistilledCrossEntropy() if cell.client == "distilled" else None
+    seen = SplicedClient(Client(model, FedSGD(loss), normalisation=normalisation), splice).share(
+        case.batch, Level.BASIC, seed=seed
+    )
+    looks, look = _looker(case.batch.pictures, splice)
+    found = _with_look(SPLICING, seen, seed, look)
+    pictures, text = splice.split(found.inputs)
+    return {**_scores(case, replace(found, inputs=pictures), text), **looks}
+
+
+class _Alone(NamedTuple):
+    best: Found
+    looks: dict[str, float]
+
+
+_RUNS: dict[tuple[str, str, Path | None, int], _Alone] = {}
+
+
+def _alone(key: tuple[str, str, Path | None, int], seen: Observation, truth: Tensor | None = None) -> _Alone:
+    """A phase without a teacher, which several attacks share; run once for each `key`."""
+    if key not in _RUNS:
+        looks, look = _looker(truth) if truth is not None else ({}, None)
+        _RUNS[key] = _Alone(ALONE.search(seen, seed=key[-1], look=look)[0], looks)
+    return _RUNS[key]
+
+
+def _single(cell: MgiaCell) -> LabelledMatching | GradientMatching:
+    if cell.method == "grnn":
+        return GRNN if cell.effort == "paper" else replace(GRNN, stages=(replace(GRNN.stages[0], steps=200),))
+    attack = replace(INVERTING_GRADIENTS, labels=IDLG())
+    stage = attack.stages[0]
+    steps = stage.steps if cell.effort == "paper" else stage.steps // 10
+    return replace(attack, stages=(replace(stage, steps=steps, terms=(replace(stage.terms[0], weight=1e-4),)),))
+
+
+def _with_look(attack: LabelledMatching, seen: Observation, seed: int, look: Look) -> Reconstruction:
+    best = min(attack.search(seen, seed=seed, look=look), key=lambda run: run.objective)
+    return Reconstruction(best.reported, best.logits.argmax(-1), best.objective)
+
+
+def _looker(truth: Tensor, splice: Splice | None = None) -> tuple[dict[str, float], Look]:
+    """A mapping that fills while the attack runs, and what fills it."""
+    found: dict[str, float] = {}
+
+    def look(step: int, inputs: Tensor) -> None:
+        if step in LOOKS:
+            pictures = splice.split(inputs)[0] if splice else inputs
+            value = psnr(pictures, truth).item()
+            found.update({f"apsnr after {later}": value for later in LOOKS if later >= step})
+
+    return found, look
+
+
+def _scores(case: Case, picture: Reconstruction, text: Tensor | None) -> dict[str, float | None]:
+    """Every column; those of the sentence are `None` where the attack makes none."""
+    right = None if text is None else (case.data.vectors.decode(text) == case.rows).double()
+    return {
+        "apsnr": psnr(picture.inputs, case.batch.pictures).item(),
+        "apsnr_published": published_psnr(picture.inputs, case.batch.pictures).item(),
+        "rr_sentence": None if right is None else float(right.min()),
+        "rr_token": None if right is None else float(right.mean()),
+        "ra": float(torch.equal(picture.labels, case.batch.labels)) if picture.labels is not None else None,
+    }
