@@ -11,6 +11,8 @@ from gradaudit.errors import MissingKnowledge
 from gradaudit.inversion import part_names
 
 ON_TEXT = {"bag-of-words", "dager", "dlg-text", "lamp", "tag"}  # attacks tested in test_text_attacks and test_dager
+ON_TRANSFORMERS = {"april", "april-patches", "gradvit"}  # tested in test_vision_transformers
+ON_TABLES = {"inverting-gradients-table", "tableak"}  # tested in test_tableak
 
 
 def short(attack, steps=3):

@@ -8,20 +8,78 @@ from hypothesis import strategies as st
 from gradaudit import Knowledge, Level
 from gradaudit.errors import AttackFailed
 from gradaudit.inversion.attack import Progress, Term
-from gradaudit.inversion.gradient_transforms import Clip, Noise, Sign
+from gradaudit.inversion.gradient_transforms import Clip, Langevin, Noise, QuantisedSign, Sign
 from gradaudit.inversion.labels import IDLG, JointLabels, KnownLabels
 from gradaudit.inversion.levenberg_marquardt import LevenbergMarquardt
-from gradaudit.inversion.objectives import L1, Chord, Cosine, Euclidean, LayerwiseCosine, SquaredPlusPlain
+from gradaudit.inversion.moves import LangevinStep
+from gradaudit.inversion.objectives import (
+    L1,
+    Chord,
+    Cosine,
+    Euclidean,
+    Growing,
+    LayerwiseCosine,
+    LayerwiseEuclidean,
+    MeanStep,
+    PerRound,
+    PositionEmbedding,
+    SquaredPlusPlain,
+    WeightedCosine,
+)
 from gradaudit.inversion.optimisers import LBFGS, Adam, RMSprop
-from gradaudit.inversion.parametrisations import Coarse, GRNNGenerator, Pixels, WithLogits
-from gradaudit.inversion.priors import L2, ChannelMeans, Edges, SquaredTotalVariation, TotalVariation
+from gradaudit.inversion.parametrisations import Coarse, EpochCopies, GRNNGenerator, Pixels, TableRows, WithLogits
+from gradaudit.inversion.pools import TableMedian
+from gradaudit.inversion.priors import (
+    L2,
+    BatchNormStatistics,
+    ChannelMeans,
+    Edges,
+    EpochOrder,
+    GroupConsistency,
+    PatchBorder,
+    SquaredTotalVariation,
+    TotalVariation,
+)
+from gradaudit.inversion.simulations import AsGradient, Bezier, Segment, Unrolled, UnrolledCopies
 from properties import assert_repr_rebuilds
 
 AT = Progress(0, 10)
-OBJECTIVES = (Euclidean(), L1(), Cosine(), LayerwiseCosine(), Chord(), SquaredPlusPlain())
-PRIORS = (TotalVariation(), L2(), SquaredTotalVariation())
-TRANSFORMS = (Sign(), Noise(0.1), Clip(1.0))
+OBJECTIVES = (
+    Euclidean(),
+    L1(),
+    Cosine(),
+    LayerwiseCosine(),
+    Chord(),
+    SquaredPlusPlain(),
+    LayerwiseEuclidean(),
+    LayerwiseEuclidean(2.0, squared=True),
+    Growing(dropout=0.0),
+    MeanStep(),
+    WeightedCosine(),
+    PerRound(WeightedCosine(last=2.0)),
+)
+PRIORS = (TotalVariation(), L2(), SquaredTotalVariation(), GroupConsistency(), PatchBorder(patch=2))
+TRANSFORMS = (Sign(), Noise(0.1), Langevin(), Clip(1.0), QuantisedSign())
 REST = (
+    TableMedian(),
+    TableRows(),
+    TableRows(softmax=False, bounds=False),
+    AsGradient("estimated"),
+    Bezier(),
+    EpochCopies(),
+    EpochOrder("max", "convolution", "l1"),
+    MeanStep(first=4.0, last=2.0),
+    Segment(rate=1.0),
+    Unrolled("random", "epoch"),
+    UnrolledCopies(checkpoint=True),
+    Growing(),
+    Growing(dropout=0.5, stepwise=False, blocks=(4, 3), timetable=(9, 2, 1), every=0.1),
+    BatchNormStatistics(),
+    BatchNormStatistics("client", multipliers=(1.3, 3.0)),
+    LangevinStep(),
+    PositionEmbedding(Cosine(), 0.5),
+    GroupConsistency(registered=True, every=200),
+    PatchBorder(),
     GRNNGenerator(),
     WithLogits(Pixels()),
     RMSprop(),
@@ -80,6 +138,8 @@ def test_objectives_by_hand():
     )
     assert Euclidean()(candidate, observed, AT).item() == 20
     assert L1()(candidate, observed, AT).item() == 6
+    assert LayerwiseEuclidean(0.5)(candidate, observed, AT).item() == pytest.approx(0.5 * (4 + 2))
+    assert LayerwiseEuclidean(0.5, squared=True)(candidate, observed, AT).item() == pytest.approx(0.5 * (16 + 4))
     assert Cosine()(candidate, observed, AT).item() == pytest.approx(1 - 9 / (5 * math.sqrt(13)))
     assert LayerwiseCosine()(candidate, observed, AT).item() == pytest.approx((1 - 3 / 5 + 1) / 2)
 

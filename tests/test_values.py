@@ -9,16 +9,23 @@ import torch
 from conftest import make_batch, smooth_net
 from gradaudit import Client, FedAvg, FedSGD, Knowledge, Level, Normalisation, metrics
 from gradaudit.attacks import ATTACKS
-from properties import ON_TEXT, short
+from properties import ON_TABLES, ON_TEXT, short
 
 # Attack in five steps per stage -> mean pixel, and objective where it has not reached rounding.
 ATTACKED = {
     "afgi": (0.51713, 0.048712),
+    "agic": (0.51374, 0.0374992),
+    "dlfa": (0.52693, 0.4762),
     "dlg": (0.48582, None),
+    "grnn": (0.47600, 23.0905),
+    "hfgradinv": (0.51222, 0.034267),
     "idlg": (0.48582, None),
     "inverting-gradients": (0.51617, 0.042660),
     "inverting-gradients-fast": (0.48582, None),
+    "nl-sme": (0.46992, 0.0207841),
+    "sme": (0.46992, 0.0209479),
 }
+LOCALLY = {"agic", "dlfa", "nl-sme", "sme"}  # on the update of two local steps
 NORMS = {
     FedSGD(): 5.72452,
     FedSGD(batch_norm="train"): 5.67843,
@@ -32,14 +39,16 @@ def client(training):
 
 
 def test_every_attack_has_its_value():
-    assert set(ATTACKED) | ON_TEXT == set(ATTACKS)
+    assert set(ATTACKED) | ON_TEXT | ON_TABLES == set(ATTACKS)
 
 
 @pytest.mark.parametrize("name", ATTACKED)
 def test_attacks(name):
-    facts = Level.BASIC | Knowledge.LABELS if name.startswith("inverting") else Level.BASIC
+    facts = Level.BASIC | Knowledge.LABELS if name.startswith(("inverting", "hfgradinv")) else Level.BASIC
+    facts = facts | ATTACKS[name].needs | Knowledge.LABELS if name in LOCALLY else facts
+    training = FedAvg(learning_rate=0.1, epochs=2) if name in LOCALLY else FedSGD()
     batch = make_batch(1)
-    found = short(ATTACKS[name], 5)(client(FedSGD()).share(batch, facts), seed=0)
+    found = short(ATTACKS[name], 5)(client(training).share(batch, facts), seed=0)
     pixel, objective = ATTACKED[name]
     assert found.inputs.mean().item() == pytest.approx(pixel, abs=1e-3)
     assert torch.equal(found.labels, batch.labels)

@@ -164,6 +164,7 @@ DESCRIBED: dict[str, tuple[str, Callable[[Path], Parts]]] = {
     "flowers": ("flowers_128.npz", _by_class(lambda _, name: FLOWERS[name], 32)),
     "flickr8k": ("flickr8k_captioned_128.npz", _captioned),
 }
-"""Name -> (file in the folder, or nothing; its reader). CIFAR-100's sentences are those of MGIA's code. Fashion-MNIST's,
-the flowers' and the photographs' were written for this package, one for each class. Flickr8k has captions, of which the
-first is taken, and no classes: labels of it and of the photographs are the picture's number modulo ten."""
+"""Name -> (file in the folder, or nothing; its reader). CIFAR-100's sentences are those of MGIA's code. Those of
+Fashion-MNIST, the flowers and the photographs were written for this package, one for each class or photograph. Flickr8k
+has captions, of which the first is taken, and no classes: labels of it and of the photographs are the picture's number
+modulo ten."""

@@ -14,8 +14,8 @@ from ..errors import AuditError
 class DistilledCrossEntropy:
     """`alpha CE(z, y) + (1 - alpha) / tau CE(z / tau, t)`, means over the batch; t is the teacher's answer.
 
-    MGIA (Liu et al., 2023, doi:10.1609/aaai.v37i13.26995) takes it for the picture's network; its code trains the client
-    with t = y, and so does this loss where it is given no teacher. Its gradient with respect to the logits z is
+    MGIA (Liu et al., 2023, doi:10.1609/aaai.v37i13.26995) takes it for the picture's network; its code trains the
+    client with t = y, and so does this loss where it is given no teacher. Its gradient with respect to the logits z is
     `alpha (softmax(z) - y) + (1 - alpha) / tau² (softmax(z / tau) - t)`, over the batch size.
 
     Args:

@@ -60,8 +60,8 @@ class Splice:
 class FusedNet(nn.Module):
     """An encoder for each modality and one linear head over both (the model that MGIA's abstract draws).
 
-    LeNet without its last layer (768 features of a 32 x 32 picture, weights from U(-0.5, 0.5)) beside TextCNN without its
-    own (768 features). It takes a spliced input `[B, C + planes, H, W]`, of which the padding reaches neither encoder.
+    LeNet without its last layer (768 features of a 32 x 32 picture, weights from U(-0.5, 0.5)) beside TextCNN without
+    its own (768 features). It takes a spliced input `[B, C + planes, H, W]`; the padding reaches neither encoder.
 
     Args:
         num_classes: K.

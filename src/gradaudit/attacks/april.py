@@ -1,0 +1,284 @@
+"""APRIL (Lu et al., CVPR 2022): one picture out of a vision transformer's gradient, in closed form."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import fold
+
+from ..errors import AttackFailed
+from ..inversion.attack import Labels, Watch
+from ..inversion.labels import IDLG
+from ..inversion.labels.head import local_steps
+from ..inversion.one_step import assumed_training
+from ..inversion.refusal import refusal
+from ..inversion.vision_transformer import first_projections, patch_embedding, position_embedding
+from ..local_training import LocalTraining
+from ..observation import Observation
+from ..types import Knowledge, Reconstruction, Tensors
+
+EXACT = 1e-3  # relative error of the adversary's own picture up to which the closed form holds on this model
+ROUNDING = 0.1  # relative error of the solution from rounding of the update, from which on a note says so
+VERIFIED = 1e-3  # relative distance of the recomputed update below which a guess explains the observed one
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """The tokens that entered the first attention, from the gradients of its projections and of the position embedding.
+
+    With z `[T, d]` the tokens, A = ∂L/∂E_pos = ∂L/∂z and G_* = ∂L/∂W_* `[d, d]`,
+
+        zᵀ A = Σ over *∈{Q, K, V} of G_*ᵀ W_*        (proposition 1 of the paper)
+
+    wherever all that reads z is the first attention. With A of rank T ≤ d this gives z by least squares; less the
+    position embedding and the class token it gives the patches, by the inverse of the patch embedding.
+
+    Most vision transformers are built otherwise: a LayerNorm stands before the attention and a residual connection goes
+    around it, and the identity then says nothing. The patch embedding is a linear layer too, and for it
+
+        Xᵀ A = (∂L/∂W_patch)ᵀ        (X: the pixels of every patch, `[T, C p²]`; A without the class token)
+
+    whatever follows, which `through="patches"` solves for X directly. Whether the identity holds is tried, not looked
+    up: the adversary trains its own copy of the model on a random picture and inverts that. Where this fails, the
+    attack refuses, with the reason.
+
+    Known are torchvision's, timm's and transformers' layouts (`vision_transformer`); tokens beside the patches come
+    first. One FedSGD step or one local step; the label is iDLG's where it is not granted. No random choice reaches the
+    result.
+
+    Args:
+        name: As in the literature.
+        paper: arXiv id.
+        through: Which linear layer's gradient is solved for what entered it.
+        deviations: Where this differs from the paper.
+    """
+
+    name: str = "april"
+    paper: str = "arXiv:2112.14087"
+    through: Literal["attention", "patches"] = "attention"
+    needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
+    deviations: tuple[str, ...] = (
+        "solves in double precision by least squares, where the paper takes the pseudo-inverse",
+        "tries its condition on the adversary's own copy of the model before it answers, which the paper does not",
+    )
+
+    def __call__(self, seen: Observation, *, seed: int = 0, watch: Watch | None = None) -> Reconstruction:
+        """Run the attack; neither the observation nor the global random state is changed.
+
+        Args:
+            seen: What the adversary sees.
+            seed: Of the adversary's own picture.
+            watch: Told once, at the end.
+
+        Raises:
+            MissingKnowledge: The batch size was not granted.
+            AttackFailed: More than one example or step, a model without the parts, or one on which the closed form does
+                not hold.
+        """
+        if Knowledge.BATCH_SIZE not in seen.knowledge:
+            raise refusal(self.name, "it needs", self.needs, seen.knowledge)
+        if seen.batch_size != 1:
+            raise AttackFailed(f"{self.name}: the closed form is for one example; this update is of {seen.batch_size}.")
+        if local_steps(seen) > 1:
+            raise AttackFailed(f"{self.name}: the closed form is for one local step; the client took more.")
+        transformer = (_Attention if self.through == "attention" else _Patches)(seen, self.name)
+        transformer.require_exact(seed)
+        update = {name: value.double().cpu() for name, value in seen.update.tensors.items()}
+        found = transformer.solve(update)
+        inputs, gap = found.inputs.to(seen.update.values[0]), found.gap
+        labels = _labels(seen)
+        if watch is not None:
+            watch(1, 1, gap)
+        return Reconstruction(
+            inputs=seen.normalisation.invert(inputs),
+            labels=labels.values if labels else None,
+            objective=gap,
+            verified=labels is not None and _explains(seen, inputs, labels.values),
+            labels_granted=seen.labels is not None,
+            trace=(((1, gap),),),
+            notes=(
+                *found.notes(seen),
+                *(labels.notes if labels else ("The label could not be read off this update.",)),
+            ),
+        )
+
+
+class _Solution(NamedTuple):
+    """A picture `[1, C, H, W]`, normalised, how far its equations are from holding, and how well they are posed."""
+
+    inputs: Tensor
+    gap: float
+    condition: float
+
+    def notes(self, seen: Observation) -> tuple[str, ...]:
+        """A sentence where rounding may show."""
+        if self.condition * torch.finfo(seen.update.values[0].dtype).eps < ROUNDING:
+            return ()
+        return (
+            f"The gradient of the position embedding has the condition number {self.condition:.0e}: rounding of the "
+            "update alone moves the pixels.",
+        )
+
+
+class _Trial(NamedTuple):
+    """The adversary's own picture `[1, C, H, W]`, and its update."""
+
+    inputs: Tensor
+    update: dict[str, Tensor]
+
+
+class _Patches:
+    """The adversary's copy of the model, in double precision on the CPU, solved for what enters its patch embedding."""
+
+    def __init__(self, seen: Observation, name: str) -> None:
+        self.seen, self.name = seen, name
+        self.model = deepcopy(seen.model).double().cpu().eval()
+        self.parameters = dict(self.model.named_parameters())
+        self.position = position_embedding(seen.update.tensors)
+        self.patches: nn.Conv2d = patch_embedding(self.model)
+        self.kernel = next(name for name, value in self.parameters.items() if value is self.patches.weight)
+        side, (_, height, width) = self.patches.kernel_size[0], seen.input_shape
+        self.count = (height // side) * (width // side)
+        if height % side or width % side or len(self.embedding) < self.count:
+            raise AttackFailed(f"{name}: the position embedding has fewer rows than the picture has patches.")
+        missing = [weight for weight in self.weights if weight not in seen.update.tensors]
+        if missing:
+            raise AttackFailed(f"{name}: the update holds no gradient of {missing[0]}.")
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Names of those whose gradients are read beside the position embedding's."""
+        return (self.kernel,)
+
+    @property
+    def embedding(self) -> Tensor:
+        """E_pos, `[T, d]`."""
+        return self.parameters[self.position].detach().flatten(0, -2)
+
+    def system(self, update: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Aᵀ `[d, T]` and the right side `[d, .]`."""
+        return update[self.position].flatten(0, -2)[-self.count :].T, update[self.kernel].flatten(1)
+
+    def pixels(self, solution: Tensor) -> Tensor:
+        """`[C p², T]` from what solves the system."""
+        return solution.T
+
+    def solve(self, update: dict[str, Tensor]) -> _Solution:
+        """By least squares; raises `AttackFailed` where nothing reaches the position embedding."""
+        matrix, right = self.system(update)
+        singular = torch.linalg.svdvals(matrix)
+        if not singular[0] > 0:
+            raise AttackFailed(f"{self.name}: the gradient of the position embedding is zero.")
+        found = torch.linalg.lstsq(matrix / singular[0], right / singular[0], driver="gelsd").solution
+        gap = (matrix @ found - right).norm() / right.norm().clamp_min(torch.finfo(right.dtype).tiny)
+        side, shape = self.patches.kernel_size[0], self.seen.input_shape[1:]
+        inputs = fold(self.pixels(found).unsqueeze(0), shape, side, stride=side)
+        return _Solution(inputs, float(gap), float(singular[0] / singular[-1]))
+
+    def require_exact(self, seed: int) -> None:
+        """Invert a random picture of one's own; raises `AttackFailed` with the reason where it does not come back."""
+        trial = self._try(seed)
+        found = self.solve(trial.update).inputs
+        if float((found - trial.inputs).norm() / trial.inputs.norm()) <= EXACT:
+            return
+        raise AttackFailed(
+            f"{self.name}: the closed form does not hold on this model, as the adversary's own picture shows: "
+            f"{self.reason(trial)}. Take an attack by gradient matching, which may compare the position embedding's "
+            "gradient too (PositionEmbedding)."
+        )
+
+    def _try(self, seed: int) -> _Trial:
+        generator = torch.Generator().manual_seed(seed)
+        inputs = torch.randn(1, *self.seen.input_shape, generator=generator, dtype=torch.float64)
+        update = _training(self.seen)(self.model, inputs, torch.zeros(1, dtype=torch.long))
+        named = zip((n for n, p in self.parameters.items() if p.requires_grad), update, strict=True)
+        return _Trial(inputs, dict(named))
+
+    def reason(self, trial: _Trial) -> str:
+        """Why the trial failed."""
+        width, count = self.system(trial.update)[0].shape
+        rank = int(torch.linalg.matrix_rank(self.system(trial.update)[0]))
+        if rank < count:
+            return f"the gradient of the position embedding has rank {rank}, below its {count} tokens of width {width}"
+        return "the position embedding is not added to the patches as they leave the patch embedding"
+
+
+class _Attention(_Patches):
+    """As `_Patches`, solved for what enters the first attention."""
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        return first_projections(self.model).names
+
+    def system(self, update: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Aᵀ `[d, T]` and bᵀ = Σ W_*ᵀ G_* `[d, d]`."""
+        reached, gradient = update[self.position].flatten(0, -2), torch.cat([update[name] for name in self.weights])
+        weight = torch.cat([self.parameters[name].detach() for name in self.weights])
+        if gradient.shape != weight.shape or reached.shape[1] != weight.shape[1]:
+            raise AttackFailed(f"{self.name}: position embedding and first attention are not of one width.")
+        return reached.T, weight.T @ gradient
+
+    def pixels(self, solution: Tensor) -> Tensor:
+        """Of the tokens `[T, d]`, less what was added to the patches, through the patch embedding's inverse."""
+        bias = 0 if self.patches.bias is None else self.patches.bias.detach()
+        embedded = (solution - self.embedding)[-self.count :] - bias
+        return torch.linalg.lstsq(self.patches.weight.detach().flatten(1), embedded.T, driver="gelsd").solution
+
+    def reason(self, trial: _Trial) -> str:
+        (matrix, right), entered = self.system(trial.update), self._entered(trial.inputs)
+        with torch.no_grad():
+            embedded = self.patches(trial.inputs).flatten(2)[0].T + self.embedding[-self.count :]
+        if not torch.allclose(entered[-self.count :], embedded, rtol=EXACT, atol=EXACT):
+            return (
+                "what enters the first attention is not the patches plus their position embedding (a LayerNorm, or "
+                "another layer, stands between them, as in most vision transformers)"
+            )
+        if (matrix @ entered - right).norm() > EXACT * right.norm():
+            return "something besides the first attention takes its input (a residual connection goes around it)"
+        pixels = self.patches.weight[0].numel()
+        if pixels > len(self.patches.weight):
+            return f"{pixels} pixels of a patch do not follow from an embedding of width {len(self.patches.weight)}"
+        return super().reason(trial)
+
+    @torch.no_grad()
+    def _entered(self, inputs: Tensor) -> Tensor:
+        """What the first attention takes, `[T, d]`."""
+        entered: list[Tensor] = []
+        hook = first_projections(self.model).module.register_forward_pre_hook(
+            lambda _, args, kwargs: entered.append(args[0] if args else kwargs["query"]), with_kwargs=True
+        )
+        try:
+            self.model(inputs)
+        finally:
+            hook.remove()
+        return entered[0].flatten(0, -2)
+
+
+def _training(seen: Observation) -> LocalTraining:
+    """One FedSGD step with the client's loss."""
+    training = assumed_training(seen)
+    return LocalTraining(training.loss, batch_norm=training.batch_norm)
+
+
+def _labels(seen: Observation) -> Labels | None:
+    if seen.labels is not None:
+        return Labels(seen.labels, granted=True)
+    seen = replace(seen, model=deepcopy(seen.model).float())  # which is asked for its classes with a float
+    try:
+        return IDLG().infer(seen, 1)
+    except AttackFailed:
+        return None
+
+
+@torch.no_grad()
+def _explains(seen: Observation, inputs: Tensor, labels: Tensor) -> bool:
+    update: Tensors = assumed_training(seen)(deepcopy(seen.model), inputs, labels)
+    gap = torch.stack([(u - o).norm() for u, o in zip(update, seen.update.values, strict=True)]).norm()
+    return bool(gap <= VERIFIED * torch.stack([o.norm() for o in seen.update.values]).norm())
+
+
+ATTACK = ClosedForm()

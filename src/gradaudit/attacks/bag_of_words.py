@@ -1,0 +1,95 @@
+"""The words of a batch from the gradient of the embedding table (Melis et al., S&P 2019, section 4.1): no search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..errors import AttackFailed
+from ..inversion.attack import Watch, require_batch_size
+from ..inversion.gaps import widest_gap
+from ..inversion.refusal import refusal
+from ..inversion.tokens import framed, padding_id, table_gradient, token_table
+from ..observation import Observation
+from ..types import Knowledge, Reconstruction
+
+
+@dataclass(frozen=True)
+class BagOfWords:
+    """Rows of the table with a gradient belong to tokens of the batch: exact, at any batch size, without an order.
+
+    Where a defense leaves no row at zero, the long rows are told from the short ones by the widest gap between their
+    lengths. A row's gradient is a sum over the places where the token stands, so the free positions that are left over
+    go to the tokens with the longest rows. Padding has no gradient, for nothing attends to it.
+
+    Args:
+        name: In the table of attacks.
+        paper: Where it is described.
+        clear: Smallest ratio of two neighbouring row lengths that counts as a gap.
+    """
+
+    name: str = "bag-of-words"
+    paper: str = "arXiv:1805.04049"
+    clear: float = 3.0
+    deviations: tuple[str, ...] = ("the tokens are laid out text by text, in an order of no meaning",)
+    needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE | Knowledge.EMBEDDING_GRADIENT
+
+    def __call__(self, seen: Observation, *, seed: int = 0, watch: Watch | None = None) -> Reconstruction:
+        """The tokens, in an order of no meaning.
+
+        Raises:
+            MissingKnowledge: The batch size or the gradient of the embedding table was not granted.
+            AttackFailed: The data is no text, the update lacks the table, or every row has a gradient of like length,
+                as where the table is also the output layer.
+        """
+        if self.needs & ~seen.knowledge:
+            raise refusal(self.name, "needs", self.needs, seen.knowledge)
+        table, gradient = token_table(seen), table_gradient(seen)
+        if gradient is None:
+            raise AttackFailed(f"{self.name}: the update holds no gradient of the embedding table.")
+        frame = framed(seen, require_batch_size(seen, self))  # type: ignore[arg-type]
+        lengths = gradient.double().norm(dim=1)
+        found, note = self._present(lengths, int(frame.ids.numel()))
+        framing = frame.ids[~frame.free].unique()
+        words = found[~torch.isin(found, framing)] if seen.lengths is not None else found
+        words = words[words != padding_id(seen)] if padding_id(seen) is not None else words
+        inputs = _filled(frame.ids, frame.free, words, padding_id(seen))
+        known = "" if seen.lengths is None else " beside those that frame every text"
+        notes = (f"{len(words)} different tokens of {len(table)} are in the batch{known}; order unknown.", note)
+        return Reconstruction(
+            inputs=inputs,
+            labels=seen.labels,
+            objective=0.0,
+            labels_granted=seen.labels is not None,
+            notes=tuple(filter(None, notes)),
+        )
+
+    def _present(self, lengths: Tensor, places: int) -> tuple[Tensor, str]:
+        """Tokens with a gradient, longest rows first, and a sentence where a gap had to tell them."""
+        order, nonzero = lengths.argsort(descending=True), int((lengths > 0).sum())
+        if not nonzero:
+            raise AttackFailed(f"{self.name}: the gradient of the embedding table is zero.")
+        if nonzero < len(lengths):
+            return order[:nonzero], ""
+        gap = widest_gap(lengths, most=min(places, len(lengths) - 1), descending=True)
+        if gap.ratio < self.clear:
+            raise AttackFailed(
+                f"{self.name}: every row of the embedding table has a gradient, and no gap tells long rows from short "
+                f"ones (at most a factor of {gap.ratio:.2f}): noise, or a table that is also the output layer."
+            )
+        return order[: gap.count], f"No row is zero; the {gap.count} longest were told by a gap of {gap.ratio:.1f}."
+
+
+def _filled(ids: Tensor, free: Tensor, words: Tensor, padding: int | None) -> Tensor:
+    """The free positions, row by row: every token once, then the first ones again; padding where there is none."""
+    inputs, places = ids.clone(), int(free.sum())
+    if not len(words):
+        words = torch.tensor([padding or 0], device=ids.device)
+    inputs[free] = words.repeat(-(-places // len(words)))[:places]
+    return inputs
+
+
+ATTACK = BagOfWords()

@@ -1,0 +1,33 @@
+"""Data Leakage in Federated Averaging (Dimitrov et al., TMLR 2022): every epoch unrolled on its own copies."""
+
+from ..inversion.attack import Stage, Term
+from ..inversion.labels import WeightCounts
+from ..inversion.match import GradientMatching
+from ..inversion.objectives import MeanStep
+from ..inversion.optimisers import Adam
+from ..inversion.parametrisations import EpochCopies
+from ..inversion.priors import EpochOrder, TotalVariation
+from ..inversion.simulations import UnrolledCopies
+
+ATTACK = GradientMatching(
+    name="dlfa",
+    paper="arXiv:2206.12395",
+    objective=MeanStep(decay=1.0, first=1.0, last=2.0),
+    labels=WeightCounts(),
+    simulation=UnrolledCopies(),
+    stages=(
+        Stage(
+            EpochCopies(),
+            Adam(lr=0.1),
+            steps=400,
+            terms=(Term(TotalVariation(), weight=1e-3), Term(EpochOrder(), weight=1.0)),
+        ),
+    ),
+    deviations=(
+        "the weights are ours where distances are means: over pixels for total variation and for the epochs, in units "
+        "of a mean gradient for the updates",
+        "pixels are kept to the box, where the authors penalise what leaves it",
+        "the learning rate is constant, where theirs falls by a fifth or less over the run",
+        "returns the iterate with the lowest distance of the updates",
+    ),
+)

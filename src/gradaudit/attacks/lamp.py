@@ -1,0 +1,35 @@
+"""LAMP (Balunović, Dimitrov, Jovanović & Vechev, NeurIPS 2022): continuous steps, and reorderings that read well."""
+
+from ..inversion.attack import Stage, Term
+from ..inversion.labels import KnownLabels
+from ..inversion.match import GradientMatching
+from ..inversion.moves import RandomStart, TokenEdits
+from ..inversion.objectives import LayerwiseCosine
+from ..inversion.optimisers import Adam
+from ..inversion.parametrisations import TokenEmbeddings
+from ..inversion.priors import EmbeddingLength
+
+_DECAY = tuple(k / 40 for k in range(1, 40))  # every 50 of 2 000 steps
+_EMBEDDINGS = TokenEmbeddings(length="start")
+
+ATTACK = GradientMatching(
+    name="lamp",
+    paper="arXiv:2202.08827",
+    objective=LayerwiseCosine(),
+    labels=KnownLabels(),
+    stages=(
+        Stage(_EMBEDDINGS, Adam(lr=0.01), steps=1, moves=(RandomStart(500, 500),)),
+        Stage(
+            _EMBEDDINGS,
+            Adam(lr=0.01, milestones=_DECAY, factor=0.89),
+            steps=2_000,
+            terms=(Term(EmbeddingLength(), weight=1.0),),
+            moves=(TokenEdits(tries=200, every=75, burn_in=0.1, weight=0.2),),
+        ),
+    ),
+    deviations=(
+        "the language model is an interpolated trigram model of the public texts, where the paper takes GPT-2",
+        "the embeddings' length is the mean over the model's own table, where the paper takes BERT's 1.4",
+        "returns the iterate with the lowest objective, where the authors' code returns the last",
+    ),
+)

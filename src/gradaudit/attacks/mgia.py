@@ -1,0 +1,36 @@
+"""Mutual Gradient Inversion Attack (Liu, Cai, Li, Zhang & Guo, AAAI 2023 student abstract), and its two variants."""
+
+from dataclasses import replace
+
+from ..inversion.attack import Stage
+from ..inversion.labelled import LabelledMatching
+from ..inversion.mutual import MutualInversion
+from ..inversion.objectives import Euclidean
+from ..inversion.optimisers import LBFGS
+from ..inversion.parametrisations import Pixels, WithLogits
+
+ALONE = LabelledMatching(
+    name="dlg",
+    paper="arXiv:1906.08935",
+    objective=Euclidean(),
+    stages=(Stage(WithLogits(Pixels(box=False)), LBFGS(lr=1.0), steps=100),),
+    deviations=("returns the iterate with the lowest gradient distance, where the authors' code returns the last",),
+)
+"""DLG in a hundred steps: each phase of MGIA, and what the paper compares with."""
+
+ATTACK = MutualInversion(
+    name="mgia",
+    paper="doi:10.1609/aaai.v37i13.26995",
+    teacher=ALONE,
+    student=ALONE,
+    deviations=(
+        "simulates the client's loss with the client's own formula, where the authors' code softens the teacher's "
+        "labels twice (Distillation(formula='published') does so too)",
+        *ALONE.deviations,
+    ),
+)
+
+NO_KD = replace(ATTACK, name="mgia-no-kd", distillation=None, deviations=ALONE.deviations)
+
+SPLICING = replace(ALONE, name="mgia-splicing", paper=ATTACK.paper)
+"""For one network that takes picture and text as the planes of one picture (`SplicedClient`)."""

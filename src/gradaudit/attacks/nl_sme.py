@@ -1,0 +1,19 @@
+"""NL-SME (2025): SME on a curve instead of a segment."""
+
+from dataclasses import replace
+
+from ..inversion.simulations import Bezier
+from . import sme
+
+ATTACK = replace(
+    sme.ATTACK,
+    name="nl-sme",
+    paper="non-linear surrogate model extension, 2025",
+    simulation=Bezier(alpha=0.5, rate=1e-3, control_rate=1e-2),
+    deviations=(
+        *sme.ATTACK.deviations,
+        "published without code; the curve is a quadratic Bézier curve whose control point is optimised from the "
+        "middle of the segment, at our rate, without a pull back to it",
+        "the learnable rescaling of the observed direction is left out: it would change what the attack is judged by",
+    ),
+)

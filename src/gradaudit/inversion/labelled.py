@@ -1,0 +1,230 @@
+"""Guesses that carry their labels: a generator that makes both, or pixels and logits that a second attack asks for.
+
+`GradientMatching` optimises labels beside the candidate and says only which were largest. Here they belong to the
+candidate, and the run returns their logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..errors import AttackFailed
+from ..observation import Observation
+from ..types import Curve, Knowledge, Reconstruction
+from .attack import Objective, Part, Progress, Stage, Watch
+from .parametrisations.labelled import LabelledCandidate
+from .refusal import require_knowledge
+from .step import Matching
+
+POINTS = 200  # how often in a run the host looks at the device
+VERIFIED = 1e-3  # relative distance of the recomputed update below which a guess explains the observed one
+Look = Callable[[int, Tensor], None]
+"""Called before every step with (steps done, inputs `[B, ...]` in the units of the data, detached)."""
+
+
+class Found(NamedTuple):
+    """What one run found.
+
+    Args:
+        inputs: `[B, ...]` as the model takes them.
+        reported: `[B, ...]` in the units of the data.
+        logits: `[B, K]`.
+        objective: Of that guess, the lowest of the run.
+        trace: Objective over the run.
+    """
+
+    inputs: Tensor
+    reported: Tensor
+    logits: Tensor
+    objective: float
+    trace: Curve
+
+
+@dataclass(frozen=True)
+class LabelledMatching:
+    """An attack by gradient matching whose candidate carries its labels; one stage, one guess at a time.
+
+    Args:
+        name: As in the literature.
+        paper: arXiv id or DOI.
+        objective: How updates are compared.
+        stages: One, whose parametrisation starts a `LabelledCandidate`.
+        restarts: Independent runs; the lowest objective wins.
+        deviations: Where this differs from the paper or its code, in sentences.
+
+    Raises:
+        AttackFailed: Not exactly one stage, or a number below 1.
+    """
+
+    name: str
+    paper: str
+    objective: Objective
+    stages: tuple[Stage, ...]
+    restarts: int = 1
+    deviations: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.stages) != 1:
+            raise AttackFailed(f"{self.name}: takes one stage. Found {len(self.stages)}.")
+        for field, count in (("restarts", self.restarts), ("stages.0.steps", self.stages[0].steps)):
+            if count < 1:
+                raise AttackFailed(f"{self.name}: {field} must be at least 1. Found {count}.")
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Every part."""
+        return (self.objective, *self.stages[0].parts)
+
+    @property
+    def needs(self) -> Knowledge:
+        """Union over the parts."""
+        return reduce(or_, (part.needs for part in self.parts), Knowledge.NOTHING)
+
+    def __call__(self, seen: Observation, *, seed: int = 0, watch: Watch | None = None) -> Reconstruction:
+        """Run the attack; neither the observation nor the global random state is changed.
+
+        Args:
+            seen: What the adversary sees. Labels are the candidate's own even where LABELS is granted.
+            seed: Of every random choice.
+            watch: Told of the progress.
+
+        Raises:
+            MissingKnowledge: A part needs a fact that was not granted.
+            AttackFailed: The objective left the real numbers in every restart.
+        """
+        runs = self.search(seen, seed=seed, watch=watch)
+        best = min(runs, key=lambda run: run.objective)
+        return Reconstruction(
+            inputs=best.reported,
+            labels=best.logits.argmax(-1),
+            objective=best.objective,
+            verified=explains(seen, best),
+            trace=tuple(run.trace for run in runs),
+            notes=dropped(self, runs),
+        )
+
+    def search(
+        self, seen: Observation, *, seed: int = 0, watch: Watch | None = None, look: Look | None = None
+    ) -> list[Found]:
+        """All restarts that kept to real numbers, with their logits; as calling it, and `look` sees every step."""
+        require_knowledge(self.name, self.parts, seen.knowledge)
+        runs: list[Found] = []
+        with torch.random.fork_rng(devices=[seen.device] if seen.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            copy = replace(seen, model=deepcopy(seen.model).eval())
+            matching = Matching(copy, self.objective.bind(copy))
+            for number in range(self.restarts):
+                found = _Run(self, matching, number, watch, look).run()
+                if found is not None:
+                    runs.append(found)
+        if not runs:
+            raise AttackFailed(
+                f"{self.name}: the objective is no longer finite in any restart. Try more restarts or another seed."
+            )
+        return runs
+
+
+def dropped(attack: LabelledMatching, runs: list[Found]) -> tuple[str, ...]:
+    """A sentence where restarts left the real numbers."""
+    lost = attack.restarts - len(runs)
+    return (f"{lost} of {attack.restarts} restarts left the real numbers.",) if lost else ()
+
+
+@torch.no_grad()
+def explains(seen: Observation, found: Found) -> bool:
+    """Whether the update recomputed from a guess lies within 1e-3 (relative) of the observed one."""
+    copy = replace(seen, model=deepcopy(seen.model).eval())
+    matching = Matching(copy, lambda update, observed, at: _gap(update, observed))
+    observed = torch.stack([tensor.norm() for tensor in seen.update.values]).norm()
+    return bool(matching.value(found.inputs, found.logits, Progress(1, 1)) <= VERIFIED * observed)
+
+
+def _gap(update: tuple[Tensor, ...], observed: tuple[Tensor, ...]) -> Tensor:
+    return torch.stack([(u - o).norm() for u, o in zip(update, observed, strict=True)]).norm()
+
+
+class _Run:
+    """One restart: the variables, their best values so far, and the trace."""
+
+    def __init__(
+        self, attack: LabelledMatching, matching: Matching, number: int, watch: Watch | None, look: Look | None
+    ) -> None:
+        self.matching, self.stage, self.watch, self.look = matching, attack.stages[0], watch, look
+        self.done, self.total = number * self.stage.steps, attack.restarts * self.stage.steps
+        seen = matching.seen
+        candidate = self.stage.parametrisation.start(seen, 1, None)
+        if not isinstance(candidate, LabelledCandidate):
+            raise AttackFailed(
+                f"{attack.name}: needs a parametrisation whose candidate carries its labels, such as "
+                f"WithLogits({self.stage.parametrisation!r})."
+            )
+        self.candidate = candidate
+        self.leaves = [leaf.requires_grad_() for leaf in candidate.variables.values()]
+        self.terms = [(term, term.prior.bind(seen)) for term in self.stage.terms]
+        self.transforms = [part.bind(seen) for part in self.stage.gradient]
+        self.kept = [leaf.detach().clone() for leaf in self.leaves]
+        self.lowest = torch.full((), torch.inf, device=self.leaves[0].device)
+        self.curve: list[tuple[int, float]] = []
+
+    def run(self) -> Found | None:
+        """The best guess of the run, `None` where there was no real number."""
+        stage, every = self.stage, max(1, self.stage.steps // POINTS)
+        optimiser, schedule = stage.optimiser.build(self.leaves, stage.steps)
+        for step in range(stage.steps):
+            if self.look is not None:
+                with torch.no_grad():
+                    self.look(step, self.candidate.reported(self.matching.seen)[0])
+            values: list[Tensor] = []
+            at = Progress(step, stage.steps, lr=optimiser.param_groups[0]["lr"])
+            optimiser.step(lambda at=at, values=values: self.slope(at, values))
+            schedule.step()
+            with torch.no_grad():
+                self.candidate.project()
+            if step % every == 0 or step + 1 == stage.steps:
+                value = float(values[0])
+                self.curve.append((step, value))
+                if self.watch is not None:
+                    self.watch(self.done + step + 1, self.total, value)
+                if not value < torch.inf or value < stage.stop_below:
+                    break
+        return self.found()
+
+    def slope(self, at: Progress, values: list[Tensor]) -> Tensor:
+        """The objective; writes the gradient of the whole loss into every leaf."""
+        inputs, logits = self.candidate.decode(), self.candidate.logits()
+        slope = self.matching.slope(inputs[0], logits[0], self.terms, at._replace(candidates=inputs.detach()))
+        self.offer(slope.objective)
+        pulled = torch.autograd.grad((inputs, logits), self.leaves, (slope.inputs[None], slope.others[0][None]))
+        for leaf, gradient in zip(self.leaves, pulled, strict=True):
+            leaf.grad = reduce(lambda found, transform: transform(found, at), self.transforms, gradient)
+        values.append(slope.objective)
+        return slope.objective
+
+    @torch.no_grad()
+    def offer(self, value: Tensor) -> None:
+        """Keep the leaves where they score lower than before."""
+        better = value < self.lowest
+        self.lowest = torch.where(better, value, self.lowest)
+        for kept, leaf in zip(self.kept, self.leaves, strict=True):
+            torch.where(better, leaf, kept, out=kept)
+
+    @torch.no_grad()
+    def found(self) -> Found | None:
+        """The best guess."""
+        inputs, logits = self.candidate.decode(), self.candidate.logits()
+        self.offer(self.matching.value(inputs[0], logits[0], Progress(1, 1)))
+        if not torch.isfinite(self.lowest):
+            return None
+        for kept, leaf in zip(self.kept, self.leaves, strict=True):
+            leaf.copy_(kept)
+        inputs, reported = self.candidate.decode()[0], self.candidate.reported(self.matching.seen)[0]
+        logits = self.candidate.logits()[0]
+        return Found(inputs.clone(), reported.clone(), logits.clone(), float(self.lowest), tuple(self.curve))

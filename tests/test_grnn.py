@@ -1,0 +1,169 @@
+"""GRNN: the generator, the distance, and what it recovers."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from conftest import linear_net, make_batch, smooth_net
+from gradaudit import Batch, Client, Level, Normalisation, metrics
+from gradaudit.attacks.dlg import ATTACK as DLG
+from gradaudit.attacks.grnn import ATTACK
+from gradaudit.attacks.mgia import ALONE
+from gradaudit.datasets import SOURCES
+from gradaudit.defenses import GaussianNoise
+from gradaudit.errors import AttackFailed
+from gradaudit.inversion.attack import Progress, Stage
+from gradaudit.inversion.objectives import Euclidean, SquaredPlusPlain
+from gradaudit.inversion.optimisers import RMSprop
+from gradaudit.inversion.parametrisations import GRNNGenerator, Pixels, WithLogits
+from gradaudit.inversion.priors import SquaredTotalVariation
+from gradaudit.models import build
+from properties import (
+    assert_deterministic,
+    assert_model_untouched,
+    assert_refuses_missing_knowledge,
+    assert_repr_rebuilds,
+    short,
+)
+
+AT = Progress(0, 10)
+
+
+def test_the_papers_parameters():
+    stage = ATTACK.stages[0]
+    assert (stage.steps, stage.optimiser) == (1000, RMSprop(lr=1e-4, momentum=0.99))
+    assert (stage.terms[0].prior, stage.terms[0].weight) == (SquaredTotalVariation(), 1e-3)
+    assert (stage.parametrisation.noise, stage.parametrisation.width) == (128, 32)
+
+
+def test_the_wasserstein_term_is_the_euclidean_distance():
+    generator = torch.Generator().manual_seed(0)
+    candidate, observed = (
+        tuple(torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((4, 3), (3,)))
+        for _ in range(2)
+    )
+    flat = torch.cat([(c - o).flatten() for c, o in zip(candidate, observed, strict=True)])
+    term = SquaredPlusPlain()(candidate, observed, AT) - Euclidean()(candidate, observed, AT)
+    assert term.item() == pytest.approx(flat.norm().item())
+
+
+def test_its_slope_is_zero_at_the_truth():
+    leaves = tuple(torch.ones(3, requires_grad=True) for _ in range(2))
+    values = tuple(leaf.detach() for leaf in leaves)
+    found = torch.autograd.grad(SquaredPlusPlain()(leaves, values, AT), leaves)
+    assert all(bool((slope == 0).all()) for slope in found)
+    pulled = SquaredPlusPlain().pull(values, values, AT)
+    assert (pulled.value.item(), pulled.squares.item()) == (0, 0)
+    assert torch.isfinite(pulled.on_candidate)
+
+
+def test_squared_total_variation_by_hand():
+    picture = torch.tensor([[0.0, 1.0], [3.0, 3.0]]).view(1, 1, 2, 2)
+    # dx²: 1, 0 -> mean 0.5; dy²: 9, 4 -> mean 6.5
+    assert SquaredTotalVariation()(picture, AT).item() == 14
+
+
+@pytest.mark.parametrize("side", [8, 12, 28, 32])
+def test_the_generator_fits_the_picture(side):
+    seen = Client(smooth_net(size=side)).share(make_batch(2, side=side), Level.BASIC)
+    candidate = GRNNGenerator().start(seen, 3, None)
+    pictures, logits = candidate.decode(), candidate.logits()
+    assert pictures.shape == (3, 2, 1, side, side)
+    assert logits.shape == (3, 2, 10)
+    assert pictures.min() >= 0
+    assert pictures.max() <= 1
+    assert not torch.equal(pictures[0], pictures[1])
+    weights = candidate.variables["image.0.weight"]
+    assert weights.shape[:2] == (3, 128)
+
+
+def test_the_generator_has_the_published_sizes():
+    seen = Client(build("lenet", num_classes=10, channels=3, size=32)).share(make_batch(1, 3, 32), Level.BASIC)
+    candidate = GRNNGenerator().start(seen, 1, None)
+    shapes = [tuple(value.shape[1:]) for name, value in candidate.variables.items() if value.ndim == 5]
+    # 128@4 -> 64@8 -> 32@16 -> 3@32, each convolution with twice the channels for the gate
+    assert shapes == [(128, 256, 4, 4), (128, 128, 3, 3), (64, 64, 3, 3), (6, 32, 3, 3)]
+
+
+class TestProperties:
+    def test_repr_rebuilds(self):
+        assert_repr_rebuilds(ATTACK)
+
+    def test_deterministic(self, client):
+        assert_deterministic(short(ATTACK), client.share(make_batch(1), ATTACK.needs))
+
+    def test_model_untouched(self, client):
+        assert_model_untouched(short(ATTACK), client.share(make_batch(1), ATTACK.needs))
+
+    def test_refuses_missing_knowledge(self, client):
+        assert_refuses_missing_knowledge(short(ATTACK), lambda facts: client.share(make_batch(1), facts))
+
+    def test_takes_one_stage(self):
+        with pytest.raises(AttackFailed, match="takes one stage"):
+            replace(ATTACK, stages=())
+        with pytest.raises(AttackFailed, match="restarts must be at least 1"):
+            replace(ATTACK, restarts=0)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_recovers_a_closed_form_client(seed):
+    """One linear layer with a bias, as for every attack in tests/test_attacks.py."""
+    torch.manual_seed(seed)
+    batch = make_batch(1, side=4, classes=5, seed=seed)
+    found = replace(ATTACK, stages=(replace(ATTACK.stages[0], steps=400, terms=()),))(
+        Client(linear_net()).share(batch, ATTACK.needs)
+    )
+    assert metrics.psnr(found.inputs, batch.inputs) > 30
+    assert torch.equal(found.labels, batch.labels)
+
+
+def case(seed, batch_size, side=16, steps=100, **options):
+    """DLG's LeNet, photographs, nothing but the batch size granted."""
+    source = SOURCES["photographs"](size=side, crops="whole").open()
+    torch.manual_seed(seed)
+    indices = torch.randperm(len(source))[:batch_size].tolist()
+    batch = Batch(source.stack(indices), torch.randperm(10)[:batch_size])
+    client = Client(build("lenet", num_classes=10, channels=3, size=side), **options)
+    found = short(ATTACK, steps)(client.share(batch, Level.BASIC), seed=seed)
+    assert not found.labels_granted
+    order = metrics.assign(found.inputs, batch.inputs)
+    control = source.mean_except(indices).expand_as(batch.inputs)
+    gain = float((metrics.psnr(found.inputs[order], batch.inputs) - metrics.psnr(control, batch.inputs)).mean())
+    return gain, sorted(found.labels.tolist()) == sorted(batch.labels.tolist()), found
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_recovers_photographs_and_labels(batch_size):
+    gains, right, _ = zip(*(case(seed, batch_size) for seed in range(3)), strict=True)
+    assert sum(gains) / 3 > (3 if batch_size == 1 else 1), gains
+    assert all(right)
+
+
+def test_fails_under_noise():
+    gains = [case(seed, 1, defenses=[GaussianNoise(1.0, relative=True)])[0] for seed in range(2)]
+    assert max(gains) < 0, gains
+
+
+def test_pictures_are_normalised_as_the_client_does():
+    normalisation = Normalisation((0.5,), (0.25,))
+    seen = Client(smooth_net(), normalisation=normalisation).share(make_batch(1), Level.BASIC)
+    candidate = GRNNGenerator().start(seen, 1, None)
+    assert candidate.decode().min() < 0
+    assert 0 <= candidate.reported(seen).min() <= candidate.reported(seen).max() <= 1
+
+
+def test_pixels_with_logits_are_dlg(client):
+    seen = client.share(make_batch(1), Level.BASIC)
+    one, other = short(DLG, 10)(seen, seed=3), short(ALONE, 10)(seen, seed=3)
+    assert torch.equal(one.labels, other.labels)
+    assert other.objective < 1e-6
+    assert metrics.psnr(other.inputs, make_batch(1).inputs) > 40
+    assert other.verified
+
+
+def test_a_stage_needs_a_candidate_with_labels(client):
+    attack = replace(ATTACK, stages=(Stage(Pixels(), RMSprop(), steps=1),))
+    with pytest.raises(AttackFailed, match="carries its labels"):
+        attack(client.share(make_batch(1), Level.BASIC))
+    assert WithLogits(Pixels()).needs == Pixels().needs

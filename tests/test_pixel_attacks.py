@@ -1,0 +1,90 @@
+"""Every attack on pictures works under every protocol: what the client does is the simulation's business alone."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gradaudit import Knowledge, Level
+from gradaudit.attacks import ATTACKS
+from gradaudit.errors import AttackFailed
+from gradaudit.inversion import simulations
+from gradaudit.inversion.match import GradientMatching
+from gradaudit.inversion.optimisers import LBFGS
+from gradaudit.inversion.parametrisations import Coarse, EpochCopies, Pixels
+from gradaudit.types import UpdateKind
+from properties import ON_TRANSFORMERS
+from test_protocols import PROTOCOLS, private, victim
+
+LABELS = Level.BASIC | Knowledge.LABELS
+STRANGERS = {
+    "knows the training": LABELS | Knowledge.LOCAL_TRAINING,
+    "knows nothing of it": LABELS,
+}
+TRIED = (
+    "fedsgd, batch norm trains",
+    "fedsgd, partial",
+    "fedavg",
+    "momentum",
+    "adam",
+    "batch norm trains",
+    "shuffled",
+    "partial",
+    "gradient, partial",
+)
+CLIENTS = {"one client": None, "two clients": (2, 1)}
+SECOND_MODEL = (simulations.Segment, simulations.Bezier)
+
+
+def of_pictures(attack):
+    return isinstance(attack, GradientMatching) and isinstance(
+        attack.stages[0].parametrisation, (Coarse, EpochCopies, Pixels)
+    )
+
+
+def brief(attack):
+    """Two steps of one guess, and of two where guesses are to agree."""
+
+    def stage(one):
+        optimiser = replace(one.optimiser, inner=2) if isinstance(one.optimiser, LBFGS) else one.optimiser
+        return replace(one, steps=2, optimiser=optimiser)
+
+    return replace(attack, stages=tuple(map(stage, attack.stages)), seeds=min(2, attack.seeds), restarts=1)
+
+
+PIXELS = {
+    name: brief(attack) for name, attack in ATTACKS.items() if of_pictures(attack) and name not in ON_TRANSFORMERS
+}
+
+
+@pytest.mark.parametrize("granted", STRANGERS.values(), ids=STRANGERS)
+@pytest.mark.parametrize("sizes", CLIENTS.values(), ids=CLIENTS)
+@pytest.mark.parametrize("protocol", TRIED)
+def test_runs_without_a_line_of_its_own(protocol, sizes, granted):
+    client, batch = victim(PROTOCOLS[protocol], sizes), private(3)
+    seen = client.share(batch, granted, seed=1)
+    tried = 0
+    for name, attack in PIXELS.items():
+        if attack.needs_given(granted) & ~granted:
+            continue
+        if isinstance(attack.simulation, SECOND_MODEL) and seen.update.kind is UpdateKind.GRADIENT:
+            with pytest.raises(AttackFailed, match="weight difference"):
+                attack(seen)
+            continue
+        found = attack(seen, seed=1)
+        assert found.inputs.shape == batch.inputs.shape, name
+        assert torch.isfinite(found.inputs).all(), name
+        assert torch.equal(found.labels, batch.labels), name
+        tried += 1
+    assert tried >= 7
+
+
+@pytest.mark.parametrize(
+    "simulation", [simulations.Unrolled("random"), simulations.Unrolled(minibatches="one")], ids=repr
+)
+def test_an_order_or_a_size_that_is_not_known(simulation):
+    seen = victim(PROTOCOLS["shuffled"]).share(private(3), STRANGERS["knows the training"])
+    for attack in PIXELS.values():
+        if attack.simulation is None:
+            found = replace(attack, simulation=simulation)(seen)
+            assert torch.isfinite(found.inputs).all()
