@@ -11,6 +11,7 @@ from conftest import make_batch, smooth_net
 from gradaudit import Client, FedAvg, FedSGD, Knowledge, Level, SecureAggregation
 from gradaudit.errors import AttackFailed, AuditError
 from gradaudit.inversion.attack import Progress
+from gradaudit.inversion.labels.head import displacement, local_steps
 from gradaudit.inversion.layers import layer_numbers
 from gradaudit.inversion.objectives import Cosine, Euclidean, MeanStep, PerRound, WeightedCosine
 from gradaudit.inversion.parametrisations import EpochCopies, Pixels
@@ -203,3 +204,36 @@ def test_parts_refuse_what_they_cannot_know():
     ):
         with pytest.raises(AuditError, match="local training"):
             bind(hidden)
+
+
+COUNTED = {
+    "sgd": {"epochs": 3, "minibatch_size": 2},
+    "momentum": {"epochs": 3, "momentum": 0.9},
+    "nesterov": {"epochs": 3, "momentum": 0.9, "nesterov": True},
+    "as a gradient": {"epochs": 3, "minibatch_size": 2, "update": "gradient"},
+    "momentum as a gradient": {"epochs": 3, "momentum": 0.9, "update": "gradient"},
+}
+
+
+@pytest.mark.parametrize("sizes", [None, (2, 2)], ids=["one client", "two clients"])
+@pytest.mark.parametrize("details", COUNTED.values(), ids=COUNTED)
+def test_the_mean_gradient_that_labels_are_counted_from(details, sizes):
+    """With tiny steps every gradient is the first one."""
+    facts = Level.BASIC | Knowledge.LOCAL_TRAINING
+    several = share(FedAvg(learning_rate=1e-7, **details), facts=facts, sizes=sizes)
+    found, wanted = several.update.tensors["4.bias"] / displacement(several), share(FedSGD()).update.tensors["4.bias"]
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-8)
+
+
+def test_steps_of_clients_of_different_sizes():
+    training = FedAvg(learning_rate=0.1, epochs=2, minibatch_size=2)
+    facts = Level.BASIC | Knowledge.LOCAL_TRAINING
+    assert displacement(share(training, facts=facts, sizes=(3, 1))) == pytest.approx(0.1 * (3 / 4 * 4 + 1 / 4 * 2))
+    assert local_steps(share(training, facts=facts, sizes=(3, 1))) == 4
+    assert local_steps(share(replace(training, minibatch_size=3, drop_last=True), facts=facts)) == 2
+
+
+def test_adam_hides_the_size_of_the_gradient():
+    facts = Level.BASIC | Knowledge.LOCAL_TRAINING
+    with pytest.raises(AttackFailed, match="Adam"):
+        displacement(share(FedAvg(learning_rate=0.01, optimiser="adam"), facts=facts))

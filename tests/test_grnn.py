@@ -111,14 +111,14 @@ def test_recovers_a_closed_form_client(seed):
     """One linear layer with a bias, as for every attack in tests/test_attacks.py."""
     torch.manual_seed(seed)
     batch = make_batch(1, side=4, classes=5, seed=seed)
-    found = replace(ATTACK, stages=(replace(ATTACK.stages[0], steps=400, terms=()),))(
+    found = replace(ATTACK, stages=(replace(ATTACK.stages[0], steps=600, terms=()),))(
         Client(linear_net()).share(batch, ATTACK.needs)
     )
     assert metrics.psnr(found.inputs, batch.inputs) > 30
     assert torch.equal(found.labels, batch.labels)
 
 
-def case(seed, batch_size, side=16, steps=100, **options):
+def case(seed, batch_size, side=16, steps=150, **options):
     """DLG's LeNet, photographs, nothing but the batch size granted."""
     source = SOURCES["photographs"](size=side, crops="whole").open()
     torch.manual_seed(seed)

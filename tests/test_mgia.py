@@ -48,7 +48,7 @@ def two_networks(seed, loss=None):
     return MultiModalClient(text, image)
 
 
-def brief(attack, steps=30):
+def brief(attack, steps=40):
     return replace(attack, teacher=short(attack.teacher, steps), student=short(attack.student, steps))
 
 
@@ -240,10 +240,11 @@ def test_word_vectors():
 def test_word_vectors_know_company_and_keep_apart_what_has_the_same():
     lines = [f"the {animal} eats {food}" for animal in ("cat", "dog") for food in ("fish", "meat", "bread")] * 5
     lines += ["stocks fell sharply in london today"] * 5
-    vectors = learn_word_vectors(["a cat"], lines, width=8)
-    cat, dog, stocks = (vectors.table[vectors.number[word]] for word in ("cat", "dog", "stocks"))
-    assert nn.functional.cosine_similarity(cat, dog, dim=0) > nn.functional.cosine_similarity(cat, stocks, dim=0) + 0.2
-    assert not torch.allclose(cat, dog, atol=0.1)
+    vectors = learn_word_vectors(["bread"], lines, width=8)
+    fish, meat, today = (vectors.table[vectors.number[word]] for word in ("fish", "meat", "today"))
+    near, far = (nn.functional.cosine_similarity(fish, other, dim=0) for other in (meat, today))
+    assert near > far + 0.5
+    assert not torch.allclose(fish, meat, atol=0.1)
 
 
 def test_the_published_psnr_is_inflated():

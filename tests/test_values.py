@@ -9,7 +9,7 @@ import torch
 from conftest import make_batch, smooth_net
 from gradaudit import Client, FedAvg, FedSGD, Knowledge, Level, Normalisation, metrics
 from gradaudit.attacks import ATTACKS
-from properties import ON_TABLES, ON_TEXT, short
+from properties import ON_TABLES, ON_TEXT, ON_TRANSFORMERS, short
 
 # Attack in five steps per stage -> mean pixel, and objective where it has not reached rounding.
 ATTACKED = {
@@ -17,6 +17,7 @@ ATTACKED = {
     "agic": (0.51374, 0.0374992),
     "dlfa": (0.52693, 0.4762),
     "dlg": (0.48582, None),
+    "gradinversion": (0.50954, 0.0028338),
     "grnn": (0.47600, 23.0905),
     "hfgradinv": (0.51222, 0.034267),
     "idlg": (0.48582, None),
@@ -39,7 +40,7 @@ def client(training):
 
 
 def test_every_attack_has_its_value():
-    assert set(ATTACKED) | ON_TEXT | ON_TABLES == set(ATTACKS)
+    assert set(ATTACKED) | ON_TEXT | ON_TABLES | ON_TRANSFORMERS == set(ATTACKS)
 
 
 @pytest.mark.parametrize("name", ATTACKED)

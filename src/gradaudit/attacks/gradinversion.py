@@ -41,7 +41,8 @@ ATTACK = GradientMatching(
         "BatchNorm statistics are the model's public running ones at a weight of 1e-3; the paper lets the client send "
         "those of its batch, at 0.1: stages.0.terms.2.prior.source=client and stages.0.terms.2.weight=0.1. At 0.1 the "
         "running ones drown the gradients of a small batch",
-        "seeds are laid over their mean by cross-correlation and TV-L1 flow, where the paper takes RANSAC-Flow",
+        "seeds are laid over their mean by cross-correlation and TV-L1 flow, where the paper takes RANSAC-Flow; where "
+        "the network tells positions apart, as behind a flattened layer, the plain mean alone did better",
         "the seeds are pulled to their mean from 1/20 and to the registered mean from 1/4 of the steps, renewed every "
         "200 steps; the paper's times are not known",
         "Langevin noise of 0.2 of the learning rate goes beside Adam's step; breaching adds 0.01 of the rate to the "

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import AttackFailed
+from ...local_training import AggregatedTraining, LocalTraining
 from ...observation import Observation
 from ...types import UpdateKind
 
@@ -89,29 +90,46 @@ def double_head(seen: Observation) -> Head:
 
 
 def displacement(seen: Observation) -> float:
-    """What a weight difference is, in units of the mean gradient: learning rate · steps; 1 for a gradient.
+    """What an update is, in units of the mean gradient: for a weight difference learning rate · steps, for a gradient 1.
 
-    Momentum m makes T equal gradients g count Σ_t (1 - mᵗ) / (1 - m) · g instead of T · g.
+    Momentum m makes T equal gradients g count Σ_t (1 - mᵗ) / (1 - m) · g instead of T · g, Nesterov's form one power of
+    m more. Of several clients it is the mean, weighted by their examples.
+
+    Raises:
+        AttackFailed: The local training is not known where it is needed, or is Adam's, which shares no multiple of a
+            gradient.
     """
-    if seen.update.kind is UpdateKind.GRADIENT:
-        return 1.0
-    rate = seen.training.learning_rate if seen.training is not None else None
-    if rate is None:
+    training = seen.training
+    rate = None if training is None else training.learning_rate
+    if training is None or rate is None:
+        if seen.update.kind is UpdateKind.GRADIENT:
+            return 1.0
         raise AttackFailed(
             "the size of the gradient is needed, and a weight difference hides it behind learning rate and steps. "
             "Grant LOCAL_TRAINING."
         )
-    momentum = seen.training.momentum if seen.training is not None else 0.0
-    return rate * sum((1 - momentum**step) / (1 - momentum) for step in range(1, local_steps(seen) + 1))
+    if training.optimiser == "adam":
+        raise AttackFailed("the client trains with Adam, whose steps do not have the size of a gradient.")
+    momentum, ahead = training.momentum, int(training.nesterov)
+    clients = training.sizes if isinstance(training, AggregatedTraining) else (_examples(seen),)
+    total = 0.0
+    for examples in clients:
+        steps = LocalTraining.steps(training, examples)
+        grown = sum((1 - momentum ** (step + ahead)) / (1 - momentum) for step in range(1, steps + 1))
+        total += examples / sum(clients) * grown / (steps if seen.update.kind is UpdateKind.GRADIENT else 1)
+    return total if seen.update.kind is UpdateKind.GRADIENT else rate * total
 
 
 def local_steps(seen: Observation) -> int:
-    """Local steps behind the update; 1 where the adversary knows nothing of the local training."""
+    """Local steps behind the update, of several clients the most; 1 where the adversary knows nothing of them."""
     training = seen.training
     if training is None or training.learning_rate is None:
         return 1
-    if training.minibatch_size is None:
-        return training.epochs
-    if seen.batch_size is None:
+    return training.steps(_examples(seen))
+
+
+def _examples(seen: Observation) -> int:
+    """The batch size, where the number of steps depends on it."""
+    if seen.batch_size is None and seen.training is not None and seen.training.minibatch_size is not None:
         raise AttackFailed("the number of local steps follows from the batch size. Grant BATCH_SIZE.")
-    return training.steps(seen.batch_size)
+    return seen.batch_size or 1
