@@ -20,6 +20,7 @@ from gradaudit import metrics
 from gradaudit.attacks import dlg_text, lamp, tag
 from gradaudit.datasets.texts import Texts, TextSource
 from gradaudit.inversion.match import GradientMatching
+from gradaudit.inversion.objectives import LayerwiseCosine
 from gradaudit.models import TEXT_MODELS
 from gradaudit.types import Batch, Modality, Reconstruction
 
@@ -38,6 +39,7 @@ def attacks(steps: int) -> dict[str, GradientMatching]:
     for attack in (dlg_text.ATTACK, tag.ATTACK):
         alike = replace(attack.stages[0], parametrisation=stage.parametrisation, optimiser=stage.optimiser)
         found[f"{attack.name}, LAMP's start and rate"] = replace(attack, stages=(alike,))
+    found["lamp, biases of keys counted"] = replace(lamp.ATTACK, objective=LayerwiseCosine())
     found["lamp without reordering"] = replace(lamp.ATTACK, stages=(lamp.ATTACK.stages[0], replace(stage, moves=())))
     return {name: shortened(attack, steps) for name, attack in found.items()}
 
@@ -73,7 +75,7 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--sentences", type=int, default=12)
+    parser.add_argument("--sentences", type=int, default=10)
     parser.add_argument("--steps", type=int, default=600, help="of the last stage, in place of 2 500 and 2 000")
     parser.add_argument("--spread", type=float, default=0.05, help="of the network's weights")
     options = parser.parse_args()

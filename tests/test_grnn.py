@@ -106,11 +106,9 @@ class TestProperties:
             replace(ATTACK, restarts=0)
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_recovers_a_closed_form_client(seed):
+def test_recovers_a_closed_form_client():
     """One linear layer with a bias, as for every attack in tests/test_attacks.py."""
-    torch.manual_seed(seed)
-    batch = make_batch(1, side=4, classes=5, seed=seed)
+    batch = make_batch(1, side=4, classes=5)
     found = replace(ATTACK, stages=(replace(ATTACK.stages[0], steps=600, terms=()),))(
         Client(linear_net()).share(batch, ATTACK.needs)
     )
@@ -141,8 +139,8 @@ def test_recovers_photographs_and_labels(batch_size):
 
 
 def test_fails_under_noise():
-    gains = [case(seed, 1, defenses=[GaussianNoise(1.0, relative=True)])[0] for seed in range(2)]
-    assert max(gains) < 0, gains
+    gain, _, _ = case(0, 1, defenses=[GaussianNoise(1.0, relative=True)])
+    assert gain < 0
 
 
 def test_pictures_are_normalised_as_the_client_does():

@@ -11,12 +11,13 @@ from gradaudit.inversion.attack import Progress, Term
 from gradaudit.inversion.gradient_transforms import Clip, Langevin, Noise, QuantisedSign, Sign
 from gradaudit.inversion.labels import IDLG, JointLabels, KnownLabels
 from gradaudit.inversion.levenberg_marquardt import LevenbergMarquardt
-from gradaudit.inversion.moves import LangevinStep
+from gradaudit.inversion.moves import LangevinStep, RandomStart, TokenEdits, Trigram
 from gradaudit.inversion.objectives import (
     L1,
     Chord,
     Cosine,
     Euclidean,
+    EuclideanL1,
     Growing,
     LayerwiseCosine,
     LayerwiseEuclidean,
@@ -27,13 +28,22 @@ from gradaudit.inversion.objectives import (
     WeightedCosine,
 )
 from gradaudit.inversion.optimisers import LBFGS, Adam, RMSprop
-from gradaudit.inversion.parametrisations import Coarse, EpochCopies, GRNNGenerator, Pixels, TableRows, WithLogits
+from gradaudit.inversion.parametrisations import (
+    Coarse,
+    EpochCopies,
+    GRNNGenerator,
+    Pixels,
+    TableRows,
+    TokenEmbeddings,
+    WithLogits,
+)
 from gradaudit.inversion.pools import TableMedian
 from gradaudit.inversion.priors import (
     L2,
     BatchNormStatistics,
     ChannelMeans,
     Edges,
+    EmbeddingLength,
     EpochOrder,
     GroupConsistency,
     PatchBorder,
@@ -49,6 +59,8 @@ OBJECTIVES = (
     L1(),
     Cosine(),
     LayerwiseCosine(),
+    LayerwiseCosine(floor=1e-7),
+    EuclideanL1(alpha=0.5),
     Chord(),
     SquaredPlusPlain(),
     LayerwiseEuclidean(),
@@ -77,6 +89,12 @@ REST = (
     BatchNormStatistics(),
     BatchNormStatistics("client", multipliers=(1.3, 3.0)),
     LangevinStep(),
+    RandomStart(20, 10),
+    TokenEdits(edits=("swap",), weight=0.0),
+    Trigram(),
+    TokenEmbeddings(),
+    TokenEmbeddings("tokens", "always"),
+    EmbeddingLength(),
     PositionEmbedding(Cosine(), 0.5),
     GroupConsistency(registered=True, every=200),
     PatchBorder(),
@@ -129,6 +147,26 @@ def test_cosine_is_blind_to_scale_and_finite_at_zero(objective):
     value = objective(zero, tensors(), AT)
     assert value.item() == pytest.approx(1)
     assert all(torch.isfinite(g).all() for g in torch.autograd.grad(value, zero))
+
+
+def test_layerwise_cosine_leaves_out_what_is_rounding():
+    """A tensor of 1e-9 of the largest has a direction, and it says nothing."""
+    candidate, observed = (
+        (torch.tensor([3.0, 4.0]), torch.tensor([1e-9])),
+        (torch.tensor([3.0, 0.0]), torch.tensor([-1e-9])),
+    )
+    assert LayerwiseCosine()(candidate, observed, AT).item() == pytest.approx((1 - 3 / 5 + 2) / 2)
+    heard = LayerwiseCosine(floor=1e-7)
+    assert heard(candidate, observed, AT).item() == pytest.approx(1 - 3 / 5)
+    pull = heard.pull(candidate, observed, AT)
+    leaves = tuple(t.clone().requires_grad_() for t in candidate)
+    expected = torch.autograd.grad(heard(leaves, observed, AT), leaves)
+    found = [t.clone() for t in candidate]
+    pull.combine(found, observed)
+    assert pull.value.item() == pytest.approx(1 - 3 / 5)
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs)
+    assert pull.squares.item() == pytest.approx(sum(float(t.pow(2).sum()) for t in expected))
 
 
 def test_objectives_by_hand():

@@ -164,7 +164,8 @@ def _judged(case: Case, guess: Reconstruction, seed: int, seconds: float) -> Aud
         control=handling.score(case.batch, control, case.distractors),
         no_op_defenses=_idle(case, seed),
     )
-    transcript = handling.transcribe(case.batch, matched.inputs, control)
+    sure = None if guess.confidence is None else guess.confidence.cpu()[matched.order]
+    transcript = handling.transcribe(case.batch, matched.inputs, control, sure)
     return Audited(finding, truth, matched.inputs, control, transcript)
 
 

@@ -70,7 +70,7 @@ class Observation:
     @cached_property
     def classes(self) -> int:
         """K, the width of the model's output."""
-        kind = torch.int64 if self.modality is Modality.TEXT else torch.float32
+        kind = torch.int64 if self.modality is Modality.TEXT else self.update.values[0].dtype
         probe = torch.zeros(1, *self.input_shape, dtype=kind, device=self.device)
         modes = [(module, module.training) for module in self.model.modules()]
         try:

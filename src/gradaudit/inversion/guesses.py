@@ -104,14 +104,19 @@ class Guesses:
         """Objective and gradients of every guess, each with a leading axis."""
         if self.together is not None:
             labels = self.logits if self.logits is not None else torch.stack([self.labels(i) for i in range(len(self))])
-            return self.together.slope(decoded.detach(), labels.detach(), terms, at)
+            return self._wanted(self.together.slope(decoded.detach(), labels.detach(), terms, at))
         found = [
             self._of(i).matching.slope(guess, self.labels(i), terms, at, self.variables(i))
             for i, guess in enumerate(decoded.unbind())
         ]
         others = tuple(torch.stack(of_all) for of_all in zip(*(one.others for one in found), strict=True))
         inputs, objective = torch.stack([one.inputs for one in found]), torch.stack([one.objective for one in found])
-        return Slope(objective, inputs, others)
+        return self._wanted(Slope(objective, inputs, others))
+
+    def _wanted(self, found: Slope) -> Slope:
+        """Without the slope of soft labels that are given, not optimised."""
+        given = self.logits is None and self.labels(0).is_floating_point()
+        return found._replace(others=found.others[1:]) if given else found
 
     @torch.no_grad()
     def scores(self, candidate: Candidate, at: Progress) -> Tensor:

@@ -90,7 +90,7 @@ def double_head(seen: Observation) -> Head:
 
 
 def displacement(seen: Observation) -> float:
-    """What an update is, in units of the mean gradient: for a weight difference learning rate · steps, for a gradient 1.
+    """What an update is in units of the mean gradient: for a weight difference learning rate · steps, for a gradient 1.
 
     Momentum m makes T equal gradients g count Σ_t (1 - mᵗ) / (1 - m) · g instead of T · g, Nesterov's form one power of
     m more. Of several clients it is the mean, weighted by their examples.

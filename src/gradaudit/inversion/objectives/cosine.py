@@ -61,23 +61,39 @@ class _BoundCosine:
 
 @dataclass(frozen=True)
 class LayerwiseCosine(Objective):
-    """Mean over the tensors of 1 - cosine of each, in [0, 2]; every layer counts the same whatever its norm."""
+    """Mean over the tensors of 1 - cosine of each, in [0, 2]; every layer counts the same whatever its norm.
+
+    Args:
+        floor: Tensors whose observed norm is at most this share of the largest do not count. Of attention, the biases
+            of the keys have a gradient of zero but for rounding (1e-10 of the largest), and rounding has a direction.
+    """
 
     independent: ClassVar[bool] = True
+    floor: float = 0.0
 
     def __call__(self, candidate: Tensors, observed: Tensors, at: Progress) -> Tensor:
         distances = [
             1 - (c * o).sum() / (_length(c.pow(2).sum()) * _length(o.pow(2).sum()))
             for c, o in zip(candidate, observed, strict=True)
         ]
-        return torch.stack(distances).mean()
+        shares = self._shares(torch.stack([o.detach().pow(2).sum() for o in observed]))
+        return (torch.stack(distances) * shares).sum()
 
     def pull(self, candidate: Tensors, observed: Tensors, at: Progress) -> Combination:
         """The closed form of its gradient, see `Matching.pull`."""
         inner, squares = products(candidate, observed)
-        terms = _slope(inner, squares, products(observed, observed)[1])
-        count = len(candidate)
-        return Combination(terms[0].mean(), terms[1] / count, terms[2] / count, terms[3].sum() / count**2)
+        observed_squares = products(observed, observed)[1]
+        terms = _slope(inner, squares, observed_squares)
+        shares = self._shares(observed_squares)
+        on_observed = terms[2] * shares.clamp_min(torch.finfo(shares.dtype).tiny)  # never 0
+        return Combination((terms[0] * shares).sum(), terms[1] * shares, on_observed, (terms[3] * shares**2).sum())
+
+    def _shares(self, observed_squares: Tensor) -> Tensor:
+        """Weights of the tensors, which sum to 1."""
+        if not self.floor:
+            return torch.full_like(observed_squares, 1 / len(observed_squares))
+        counts = (observed_squares > self.floor**2 * observed_squares.max()).to(observed_squares)
+        return counts / counts.sum().clamp_min(1)
 
 
 def _slope(inner: Tensor, squares: Tensor, observed_squares: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
