@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from gradaudit.errors import AuditError
-from gradaudit.models import load_weights
+from gradaudit.models import build, load_weights
+from gradaudit.models.torchvision_models import pretrained_state
 
 
 def network(seed, width=4):
@@ -135,3 +136,20 @@ def test_damaged_files(tmp_path, suffix, content):
     with pytest.raises(AuditError, match=rf"weights: .*w.{suffix}") as caught:
         load_weights(network(1), path)
     assert "\n" not in str(caught.value)
+
+
+def test_pretrained_weights_that_cannot_be_fetched_say_where_to_put_them(monkeypatch):
+    def offline(*_, **__):
+        raise OSError("<urlopen error no network>")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
+    with pytest.raises(AuditError, match=r"cannot be fetched .* Put resnet34-.*\.pth into .*checkpoints"):
+        pretrained_state("resnet34")
+    with pytest.raises(AuditError, match="no pretrained weights"):
+        pretrained_state("lenet")
+
+
+def test_pretrained_weights_from_the_cache_are_loaded(monkeypatch):
+    state = build("resnet18", num_classes=1000, channels=3, size=32).state_dict()
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: state)
+    assert pretrained_state("resnet18").keys() == state.keys()

@@ -214,8 +214,8 @@ class Reconstruction:
         labels_granted: The labels were handed to the adversary, not inferred.
         trace: Objective over the run, one curve per restart.
         notes: Plain sentences about what happened on the way.
-        confidence: How sure the attack is of what it says, in [0, 1]: `[B, columns]`, one number per cell of a table, or
-            `None` where it has no measure of that.
+        confidence: How sure the attack is of what it says, in [0, 1]: `[B, columns]`, one number per cell of a table,
+            or `None` where it has no measure of that.
     """
 
     inputs: Tensor

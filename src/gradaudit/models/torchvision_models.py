@@ -66,8 +66,8 @@ def pretrained_state(name: str) -> dict[str, Tensor]:
     except (OSError, RuntimeError) as error:
         folder = f"{torch.hub.get_dir()}/checkpoints"
         raise AuditError(
-            f"weights: {weights.url} cannot be fetched ({in_one_line(error)}). Put {weights.url.rsplit('/', 1)[-1]} into "
-            f"{folder}, or give its path."
+            f"weights: {weights.url} cannot be fetched ({in_one_line(error)}). "
+            f"Put {weights.url.rsplit('/', 1)[-1]} into {folder}, or give its path."
         ) from error
 
 
