@@ -70,7 +70,8 @@ class Observation:
     @cached_property
     def classes(self) -> int:
         """K, the width of the model's output."""
-        kind = torch.int64 if self.modality is Modality.TEXT else self.update.values[0].dtype
+        of_model = next((p.dtype for p in self.model.parameters()), torch.float32)
+        kind = torch.int64 if self.modality is Modality.TEXT else of_model
         probe = torch.zeros(1, *self.input_shape, dtype=kind, device=self.device)
         modes = [(module, module.training) for module in self.model.modules()]
         try:
