@@ -1,7 +1,6 @@
 """The parts of attacks on several local steps: copies per epoch, weighted objectives, several rounds as one."""
 
 import math
-from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -170,7 +169,7 @@ def test_rounds_join_into_one_gradient():
     batch = private()
     parts = rounds(batch, training=FedSGD())
     seen = joined(parts)
-    assert replace(seen, model=deepcopy(seen.model).float()).classes == 10
+    assert seen.classes == 10
     assert seen.training is None
     assert Knowledge.LOCAL_TRAINING not in seen.knowledge
     found = AsGradient().bind(seen)(batch.inputs, batch.labels, {})
