@@ -1,6 +1,6 @@
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gradaudit import Knowledge, Level
@@ -183,6 +183,7 @@ def test_no_text_gives_a_traceback(text):
         ),
     )
 )
+@example({"model": {"\n": None}})
 def test_no_mapping_gives_a_traceback(raw):
     problem = ""
     try:

@@ -179,7 +179,7 @@ def parse_yaml(text: str, label: str) -> Any:
 def explain(error: ValidationError, model: type[Any]) -> str:
     """The first problem of a validation, in one line with its path and, for an unknown key, the keys that exist."""
     problem = error.errors()[0]
-    path = ".".join(str(entry) for entry in problem["loc"])
+    path = ".".join(_shown(entry) for entry in problem["loc"])
     known = _fields(model, problem["loc"][:-1])
     name = str(problem["loc"][-1]) if problem["loc"] else ""
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
@@ -189,6 +189,12 @@ def explain(error: ValidationError, model: type[Any]) -> str:
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be").rstrip(".")
     found = f". Found {problem['input']!r}." if problem["type"] != "value_error" else "."
     return f"{path or 'file'}: {message}{found}"
+
+
+def _shown(entry: int | str) -> str:
+    """A key as it is, or quoted where it would break the line."""
+    text = str(entry)
+    return text if text.isprintable() else repr(text)
 
 
 def _fields(model: Any, path: tuple[int | str, ...]) -> list[str]:
