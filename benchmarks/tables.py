@@ -68,6 +68,7 @@ def measure(source: TableSource, epochs: int, seed: int, size: int, members: int
         row[f"{attack.name} s"] = time.process_time() - started
         cells, order = right(batch, found)
         row[attack.name] = float(cells.double().mean())
+    row["gain"] = row["tableak"] - row["inverting-gradients-table"]
     assert found.confidence is not None
     return {**row, **told(cells, found.confidence[order], source)}
 
@@ -109,7 +110,7 @@ def printed(measured: list[dict[str, float | str]]) -> None:
     for row in measured:
         groups[str(row["table"]), str(row["epochs"])].append(row)
     halves = [name for name in measured[0] if str(name).endswith("sure") or str(name).endswith("surer")]
-    for names in (COLUMNS, tuple(halves), tuple(f"{name} s" for name in COLUMNS[1:])):
+    for names in ((*COLUMNS, "gain"), tuple(halves), tuple(f"{name} s" for name in COLUMNS[1:])):
         print(f"\n| table | epochs | {' | '.join(names)} |\n|---|---|{'---|' * len(names)}")
         for (table, epochs), found in groups.items():
             seconds = names[0].endswith(" s")
