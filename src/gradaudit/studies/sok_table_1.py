@@ -61,7 +61,7 @@ STUDY = Study(
     ),
     caveats=(
         *CAVEATS,
-        "Whether the paper's adversary simulates the τ updates is not said; that its attack fails from four on says "
-        "that it does not, and ours does not. Simulated, the updates give away as much as one: see sok-table-2.",
+        "Whether the paper's adversary simulates the τ updates is not said. That its attack fails from four on suggests "
+        "that it does not, and ours does not.",
     ),
 )
