@@ -61,7 +61,7 @@ STUDY = Study(
     ),
     caveats=(
         *CAVEATS,
-        "Whether the paper's adversary simulates the τ updates is not said. That its attack fails from four on suggests "
-        "that it does not, and ours does not.",
+        "Whether the paper's adversary simulates the τ updates is not said. That its attack fails from four on "
+        "suggests that it does not, and ours does not.",
     ),
 )
