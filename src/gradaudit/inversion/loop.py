@@ -77,7 +77,7 @@ class Loop:
         assert candidate is not None
         guesses, found = self.guesses, []
         with torch.no_grad():
-            decoded, reported = candidate.decode(), candidate.reported(self.seen)
+            decoded, reported = candidate.decode().detach(), candidate.reported(self.seen).detach()
         for group, of_group in enumerate(scores.split(guesses.seeds)):
             if not torch.isfinite(of_group).any():
                 found.append(None)
