@@ -30,11 +30,14 @@ from gradaudit.attacks import ATTACKS
 from gradaudit.datasets import SOURCES
 from gradaudit.inversion.attack import GradientTransform, Progress
 from gradaudit.inversion.match import GradientMatching
+from gradaudit.inversion.refusal import modality_of
 from gradaudit.plan import draw
+from gradaudit.types import Modality
 
 from .machine import described
 from .networks import CLASSES, NETWORKS, NORMALISATION
 
+PICTURES = [name for name, attack in ATTACKS.items() if modality_of(attack) is Modality.PICTURES]
 LEVELS = (15, 20, 25, 30)  # dB
 BUDGET = 2_000  # evaluations, for attacks that would take more
 CASES = (("fedavg-cnn", 1), ("fedavg-cnn", 4), ("lenet", 1))
@@ -257,7 +260,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one seed, few evaluations, LeNet at 16 px")
     parser.add_argument("--network", choices=NETWORKS)
     parser.add_argument("--batch", type=int)
-    parser.add_argument("--attack", choices=ATTACKS, action="append", help="may be given several times; all by default")
+    parser.add_argument(
+        "--attack", choices=ATTACKS, action="append", help="may be given several times; all on pictures by default"
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--budget", type=int, default=BUDGET)
     options = parser.parse_args()
@@ -267,7 +272,7 @@ def main() -> None:
         cases = ((options.network or "fedavg-cnn", options.batch or 1),)
     if options.quick:
         cases, seeds, budget = (("lenet", 1),), 1, 200
-    found = rows(cases, options.attack or list(ATTACKS), seeds, budget, 16 if options.quick else 32)
+    found = rows(cases, options.attack or PICTURES, seeds, budget, 16 if options.quick else 32)
     print(json.dumps({"rows": found}) if options.json else table(found, seeds, budget))
 
 

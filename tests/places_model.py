@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gradaudit import Knowledge, Reconstruction
-from gradaudit.inversion.refusal import refusal
+from gradaudit.inversion.refusal import require_fit
 
 
 class Places(nn.Module):
@@ -40,8 +40,7 @@ class Reader:
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE | Knowledge.LABELS | Knowledge.EMBEDDING_GRADIENT
 
     def __call__(self, seen, *, seed=0, watch=None):
-        if self.needs & ~seen.knowledge:
-            raise refusal(self.name, "needs", self.needs, seen.knowledge)
+        require_fit(self, seen.knowledge, seen.modality)
         model, update, length = seen.model, seen.update.tensors, seen.input_shape[0]
         slope = update["head.bias"] @ model.head.weight  # dL / d mean
         inner = model.token_embedding.weight @ slope / length  # [V]

@@ -140,7 +140,7 @@ def test_knowledge_and_data():
 
     with pytest.raises(MissingKnowledge, match="dager: needs BATCH_SIZE"):
         ATTACK(share(random_texts(1, WORDS), decoder(), Knowledge.NOTHING))
-    with pytest.raises(AttackFailed, match="on text"):
+    with pytest.raises(AttackFailed, match="dager: is made for text, but the client trains on pictures"):
         ATTACK(Client(linear_net()).share(make_batch(1, side=4, classes=5), FACTS))
 
 

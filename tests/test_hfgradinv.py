@@ -14,6 +14,7 @@ from gradaudit.inversion.gradient_transforms import QuantisedSign
 from gradaudit.inversion.labels import MinimumVariation
 from gradaudit.inversion.objectives import Growing
 from gradaudit.inversion.priors import BatchNormStatistics, TotalVariation
+from gradaudit.inversion.refusal import needs_given
 from gradaudit.overrides import override
 from properties import short
 
@@ -75,7 +76,7 @@ def test_the_papers_parameters():
     assert rates == pytest.approx([0.1, 0.1, 0.033, 0.01089, 0.0035937])
     assert stage.parametrisation.box
     assert HFGRADINV.needs == Knowledge.BATCH_SIZE | Knowledge.PUBLIC_DATA
-    assert HFGRADINV.needs_given(Knowledge.LABELS) == Knowledge.BATCH_SIZE
+    assert needs_given(HFGRADINV, Knowledge.LABELS) == Knowledge.BATCH_SIZE
     assert isinstance(HFGRADINV.labels, MinimumVariation)
     assert HFGRADINV.deviations
 

@@ -12,6 +12,7 @@ from gradaudit.inversion import simulations
 from gradaudit.inversion.match import GradientMatching
 from gradaudit.inversion.optimisers import LBFGS
 from gradaudit.inversion.parametrisations import Coarse, EpochCopies, Pixels
+from gradaudit.inversion.refusal import needs_given
 from gradaudit.types import UpdateKind
 from properties import ON_TRANSFORMERS
 from test_protocols import PROTOCOLS, private, victim
@@ -65,7 +66,7 @@ def test_runs_without_a_line_of_its_own(protocol, sizes, granted):
     seen = client.share(batch, granted, seed=1)
     tried = 0
     for name, attack in PIXELS.items():
-        if attack.needs_given(granted) & ~granted:
+        if needs_given(attack, granted) & ~granted:
             continue
         if isinstance(attack.simulation, SECOND_MODEL) and seen.update.kind is UpdateKind.GRADIENT:
             with pytest.raises(AttackFailed, match="weight difference"):

@@ -41,7 +41,7 @@ class TestProperties:
 
     def test_refuses_pictures(self, attack):
         seen = Client(linear_net()).share(make_batch(1, side=4, classes=5), Knowledge.BATCH_SIZE | Knowledge.LABELS)
-        with pytest.raises(AttackFailed, match="on text"):
+        with pytest.raises(AttackFailed, match="is made for text, but the client trains on pictures"):
             short(attack, 2)(replace(seen, knowledge=GRANTED))
 
     def test_model_untouched(self, attack):

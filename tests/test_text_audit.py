@@ -25,7 +25,7 @@ TABLE = {
     "data": {"source": "table", "batch_size": 3},
     "model": {"name": "tabular-mlp"},
     "knowledge": ["basic", "LABELS"],
-    "attacks": [{"name": "inverting-gradients", "set": STEPS}],
+    "attacks": [{"name": "inverting-gradients-table", "set": STEPS}],
 }
 
 
@@ -136,6 +136,10 @@ def test_a_damaged_transcript_is_named(text_run, tmp_path):
         (["data.tokeniser=x"], "data.tokeniser: unknown key.*tokenizer"),
         (["data.path=gone.tsv"], "text: cannot read .*gone.tsv"),
         (["knowledge=[basic, LABELS]"], "needs EMBEDDING_GRADIENT, but the adversary knows only BATCH_SIZE, LABELS"),
+        (["attacks=[dlg]"], r"dlg: Pixels\(.*\) is made for pictures, but the client trains on text\."),
+        (["attacks=[tableak]"], r"tableak: TableRows\(.*\) is made for table, but the client trains on text"),
+        (["attacks=[april]"], "april: is made for pictures"),
+        (["attacks=[mgia]"], "attacks.0: mgia takes two updates of the same examples.*`gradaudit study mgia`"),
         (["public_data={source: table}", "knowledge.0=data-distribution"], "holds table, but data holds text"),
     ],
 )  # fmt: skip

@@ -10,15 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradaudit import Knowledge
+from gradaudit.attacks import LAMP
 from gradaudit.errors import AttackFailed
-from gradaudit.inversion.attack import Progress
+from gradaudit.inversion.attack import Progress, Term
 from gradaudit.inversion.gaps import widest_gap
 from gradaudit.inversion.moves import RandomStart, TokenEdits, Trigram
 from gradaudit.inversion.moves.token_edits import EDITS, reordered
 from gradaudit.inversion.moves.trigram import NGrams
 from gradaudit.inversion.objectives import EuclideanL1
 from gradaudit.inversion.parametrisations import Pixels, TokenEmbeddings
-from gradaudit.inversion.priors import EmbeddingLength
+from gradaudit.inversion.priors import EmbeddingLength, TotalVariation
 from gradaudit.inversion.tokens import mean_length, possible_tokens
 from text_cases import ENCODED, VOCABULARY, public_texts, random_texts, share, texts
 
@@ -101,6 +102,12 @@ def test_a_guess_of_tokens_and_a_later_stage(seen):
     table = seen.model.token_embedding.weight
     torch.testing.assert_close(first.decode(), table[first.reported(seen)])
     assert torch.equal(TokenEmbeddings().start(seen, 2, first).decode(), first.decode())
+
+
+def test_a_part_of_another_modality_is_refused_before_the_search(seen):
+    attack = replace(LAMP, stages=(replace(LAMP.stages[0], terms=(Term(TotalVariation(), 0.1),)), LAMP.stages[1]))
+    with pytest.raises(AttackFailed, match=r"lamp: TotalVariation\(\) is made for pictures"):
+        attack(seen)
 
 
 def test_pictures_are_refused(client):

@@ -20,6 +20,7 @@ from .errors import AttackFailed, AuditError
 from .finding import Finding
 from .inversion.attack import Attack, Watch
 from .inversion.match import GradientMatching
+from .inversion.refusal import needs_given
 from .modalities import Handling, Matched, handling_of
 from .scores import Scores
 from .transcript import Transcript
@@ -187,7 +188,7 @@ def _describe(case: Case, guess: Reconstruction, order: Tensor, seconds: float) 
         objective=guess.objective,
         seconds=seconds,
         verified=guess.verified,
-        needs=needs(attack, case.knowledge).names,
+        needs=needs_given(attack, case.knowledge).names,
         knowledge=case.knowledge.names,
         attack_value=repr(attack),
         client_value=repr(case.client),
@@ -212,11 +213,6 @@ def _idle(case: Case, seed: int) -> tuple[str, ...]:
 def batch_seed(seed: int, number: int) -> int:
     """The seed of one batch of a run: far from that of any other batch, and of another run's."""
     return seed + 1_000_003 * number
-
-
-def needs(attack: Attack, granted: Knowledge) -> Knowledge:
-    """The facts that `attack` uses under `granted`."""
-    return attack.needs_given(granted) if isinstance(attack, GradientMatching) else attack.needs
 
 
 def client_name(client: Client) -> str:

@@ -19,10 +19,10 @@ from .config import AuditConfig
 from .datasets.base import AnySource
 from .errors import AuditError
 from .inversion.attack import Attack
+from .inversion.refusal import require_fit
 from .measures import MEASURES
 from .modalities import Handling, Pictures
 from .resolve import (
-    check_knowledge,
     make_attack,
     make_defense,
     make_device,
@@ -135,7 +135,7 @@ def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
     source, batch_size = open_source(config.data, folder)
     attacks = tuple((entry.name, make_attack(entry, folder, f"attacks.{i}")) for i, entry in enumerate(config.attacks))
     for name, attack in attacks:
-        check_knowledge(name, attack, config.granted)
+        require_fit(attack, config.granted, source.modality, name=name)
     defenses = tuple(make_defense(entry, f"defenses.{i}") for i, entry in enumerate(config.defenses))
     handling, shape = make_handling(config, source)
     device = make_device(config.device)

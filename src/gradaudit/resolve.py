@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from . import models
-from .attacks import ATTACKS
+from .attacks import ATTACKS, MULTI_MODAL
 from .config import AttackEntry, AuditConfig, ModelSection, TrainingSection, explain
 from .datasets import SOURCES
 from .datasets.base import AnySource, Source
@@ -22,13 +22,11 @@ from .defenses import DEFENSES, Defense
 from .errors import AuditError
 from .inversion import part_names
 from .inversion.attack import Attack
-from .inversion.match import GradientMatching
-from .inversion.refusal import refusal
 from .local_training import LocalTraining
 from .measures import MEASURES
 from .modalities import Handling, Pictures, Table, Text
 from .overrides import override, suggest
-from .types import Knowledge, Modality, Normalisation
+from .types import Modality, Normalisation
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -80,6 +78,11 @@ def make_attack(entry: AttackEntry, folder: Path, at: str) -> Attack:
 
 
 def _own_attack(name: str, folder: Path, at: str) -> Attack:
+    if name in MULTI_MODAL:
+        raise AuditError(
+            f"{at}: {name} takes two updates of the same examples, and an audit shares one. Run `gradaudit study "
+            "mgia`, or call it from Python (docs/multimodal.md)."
+        )
     file, colon, attribute = name.rpartition(":")
     if not colon or not file.endswith(".py"):
         raise AuditError(f"{at}: unknown attack {name}{suggest(name, ATTACKS)} Your own: file.py:ATTACK.")
@@ -100,14 +103,6 @@ def _own_attack(name: str, folder: Path, at: str) -> Attack:
             f"{at}: {name} is no attack: it needs name, needs, and a call that takes (seen, seed=, watch=)."
         )
     return attack
-
-
-def check_knowledge(name: str, attack: Attack, granted: Knowledge) -> None:
-    """Raise `MissingKnowledge` where `granted` is not enough for the attack."""
-    if isinstance(attack, GradientMatching):
-        attack.check(granted)
-    elif attack.needs & ~granted:
-        raise refusal(name, "needs", attack.needs, granted)
 
 
 def make_handling(config: AuditConfig, source: AnySource) -> tuple[Handling, tuple[int, ...]]:

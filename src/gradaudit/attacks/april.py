@@ -15,11 +15,11 @@ from ..inversion.attack import Labels, Watch
 from ..inversion.labels import IDLG
 from ..inversion.labels.head import local_steps
 from ..inversion.one_step import assumed_training
-from ..inversion.refusal import refusal
+from ..inversion.refusal import require_fit
 from ..inversion.vision_transformer import first_projections, patch_embedding, position_embedding
 from ..local_training import LocalTraining
 from ..observation import Observation
-from ..types import Knowledge, Reconstruction, Tensors
+from ..types import Knowledge, Modality, Reconstruction, Tensors
 
 EXACT = 1e-3  # relative error of the adversary's own picture up to which the closed form holds on this model
 ROUNDING = 0.1  # relative error of the solution from rounding of the update, from which on a note says so
@@ -61,6 +61,7 @@ class ClosedForm:
     paper: str = "arXiv:2112.14087"
     through: Literal["attention", "patches"] = "attention"
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
+    modality: ClassVar[Modality] = Modality.PICTURES
     deviations: tuple[str, ...] = (
         "solves in double precision by least squares, where the paper takes the pseudo-inverse",
         "tries its condition on the adversary's own copy of the model before it answers, which the paper does not",
@@ -79,8 +80,7 @@ class ClosedForm:
             AttackFailed: More than one example or step, a model without the parts, or one on which the closed form does
                 not hold.
         """
-        if Knowledge.BATCH_SIZE not in seen.knowledge:
-            raise refusal(self.name, "it needs", self.needs, seen.knowledge)
+        require_fit(self, seen.knowledge, seen.modality)
         if seen.batch_size != 1:
             raise AttackFailed(f"{self.name}: the closed form is for one example; this update is of {seen.batch_size}.")
         if local_steps(seen) > 1:

@@ -11,10 +11,10 @@ from torch import Tensor
 from ..errors import AttackFailed
 from ..inversion.attack import Watch, require_batch_size
 from ..inversion.gaps import widest_gap
-from ..inversion.refusal import refusal
+from ..inversion.refusal import require_fit
 from ..inversion.tokens import framed, padding_id, table_gradient, token_table
 from ..observation import Observation
-from ..types import Knowledge, Reconstruction
+from ..types import Knowledge, Modality, Reconstruction
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class BagOfWords:
     clear: float = 3.0
     deviations: tuple[str, ...] = ("the tokens are laid out text by text, in an order of no meaning",)
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE | Knowledge.EMBEDDING_GRADIENT
+    modality: ClassVar[Modality] = Modality.TEXT
 
     def __call__(self, seen: Observation, *, seed: int = 0, watch: Watch | None = None) -> Reconstruction:
         """The tokens, in an order of no meaning.
@@ -45,8 +46,7 @@ class BagOfWords:
             AttackFailed: The data is no text, the update lacks the table, or every row has a gradient of like length,
                 as where the table is also the output layer.
         """
-        if self.needs & ~seen.knowledge:
-            raise refusal(self.name, "needs", self.needs, seen.knowledge)
+        require_fit(self, seen.knowledge, seen.modality)
         table, gradient = token_table(seen), table_gradient(seen)
         if gradient is None:
             raise AttackFailed(f"{self.name}: the update holds no gradient of the embedding table.")

@@ -12,11 +12,11 @@ from torch import Tensor
 from ..errors import AttackFailed
 from ..inversion.attack import Watch, require_batch_size
 from ..inversion.gaps import Split, widest_gap
-from ..inversion.refusal import refusal
+from ..inversion.refusal import require_fit
 from ..inversion.spans import Projection, Span, attention_projections, entering, full_rank, is_causal
 from ..inversion.tokens import padding_id, token_table
 from ..observation import Observation
-from ..types import Knowledge, Reconstruction
+from ..types import Knowledge, Modality, Reconstruction
 
 CHUNK = 4096  # texts that are passed through the model at once
 DECOYS = 64  # random wrong continuations that show how far a wrong one lies
@@ -50,6 +50,7 @@ class Dager:
         "decoders only: of an encoder the paper tries all combinations of tokens, up to a budget",
     )
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
+    modality: ClassVar[Modality] = Modality.TEXT
 
     def __call__(self, seen: Observation, *, seed: int = 0, watch: Watch | None = None) -> Reconstruction:
         """The texts, in an order of no meaning.
@@ -59,8 +60,7 @@ class Dager:
             AttackFailed: The data is no text; fewer than two attention layers are shared; the model is no decoder; the
                 batch holds as many tokens as the model is wide, or more; or nothing lies clearly inside the spans.
         """
-        if self.needs & ~seen.knowledge:
-            raise refusal(self.name, "needs", self.needs, seen.knowledge)
+        require_fit(self, seen.knowledge, seen.modality)
         seen = replace(seen, model=deepcopy(seen.model).eval())
         size, length = require_batch_size(seen, self), seen.input_shape[0]  # type: ignore[arg-type]
         layers = self._layers(seen)

@@ -45,11 +45,17 @@ def screen() -> Console:
 
 
 def _attacks() -> Iterable[Row]:
-    from ..attacks import ATTACKS
+    from ..attacks import ATTACKS, MULTI_MODAL
+    from ..inversion.refusal import modality_of
 
     for name, attack in ATTACKS.items():
         steps = " + ".join(str(stage.steps) for stage in getattr(attack, "stages", ()))
-        yield name, str(getattr(attack, "paper", "")), _facts(attack), f"{steps or 'closed form'}", _first_line(attack)
+        made_for = str(modality_of(attack) or "any")
+        paper = str(getattr(attack, "paper", ""))
+        yield name, made_for, paper, _facts(attack), steps or "closed form", _first_line(attack)
+    for name, pair in MULTI_MODAL.items():
+        steps = " + ".join(str(phase.stages[0].steps) for phase in (pair.teacher, pair.student))
+        yield name, "two at once", pair.paper, _facts(pair), steps, f"{_doc(pair)} `gradaudit study mgia` runs it."
 
 
 def _defenses() -> Iterable[Row]:
@@ -140,7 +146,11 @@ def _first_line(attack: Any) -> str:
 
 
 LISTINGS: dict[str, tuple[Row, Callable[[], Iterable[Row]], str]] = {
-    "attacks": (("name", "paper", "needs", "steps", "what"), _attacks, "List the attacks, what they need and cost."),
+    "attacks": (
+        ("name", "of", "paper", "needs", "steps", "what"),
+        _attacks,
+        "List the attacks, their needs and steps.",
+    ),
     "defenses": (("name", "paper", "parameters", "what"), _defenses, "List the defenses and their parameters."),
     "priors": (("name", "part", "parameters", "what"), _priors, "List the priors that an attack may use."),
     "metrics": (("name", "of", "unit", "better", "paper", "what"), _metrics, "List the metrics and their conventions."),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import AttackFailed
 from ..observation import Observation
-from ..types import Knowledge, Reconstruction, Tensors
+from ..types import Knowledge, Modality, Reconstruction, Tensors
 from .levenberg_marquardt import LevenbergMarquardt
 from .optimisers import LBFGS, Adam, RMSprop
 
@@ -66,13 +66,14 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """A building block; `needs` are the facts it must be told.
+    """A building block; `needs` are the facts it must be told, `modality` the only kind of data it is made for.
 
     `independent` says that seeds, restarts and updates do not meet in it, that it draws no random numbers and that it
     may be traced once for many of them (`together`).
     """
 
     needs: ClassVar[Knowledge] = Knowledge.NOTHING
+    modality: ClassVar[Modality | None] = None
     independent: ClassVar[bool] = False
 
     def bind(self, seen: Observation) -> Callable[..., Any]:

@@ -14,6 +14,7 @@ from .attack import Part, Progress, Stage, Watch
 from .guesses import simulated_and_observed
 from .match import GradientMatching
 from .pools import Pool, Pooled
+from .refusal import require_fit
 from .runs import VERIFIED, Target
 
 END = Progress(1, 1)
@@ -58,6 +59,10 @@ class Ensemble:
         """Every part."""
         return (*self.attack.parts, self.pool)
 
+    def used(self, granted: Knowledge) -> tuple[Part, ...]:
+        """The parts that are used once `granted` is known."""
+        return (*self.attack.used(granted), self.pool)
+
     @property
     def needs(self) -> Knowledge:
         """Union over the parts."""
@@ -75,6 +80,7 @@ class Ensemble:
             MissingKnowledge: A part needs a fact that was not granted.
             AttackFailed: A part cannot work on this observation, or no member found anything.
         """
+        require_fit(self, seen.knowledge, seen.modality)
         pool = self.pool.bind(seen)
         found = self.attack.many([seen] * self.members, seeds=self._seeds(seed), watch=watch)
         members = sorted((one for one in found if isinstance(one, Reconstruction)), key=lambda one: one.objective)
@@ -94,6 +100,7 @@ class Ensemble:
             notes=(
                 f"Pooled from {len(members)} runs, whose objectives reach from {best.objective:.3g} to "
                 f"{last.objective:.3g}; that of the pooled guess is {objective:.3g}.",
+                *dict.fromkeys(note for member in members for note in member.notes),
                 *dict.fromkeys(f"A run was dropped: {failure}" for failure in failures),
             ),
             confidence=pooled.confidence,

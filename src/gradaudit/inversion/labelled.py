@@ -21,7 +21,7 @@ from ..observation import Observation
 from ..types import Curve, Knowledge, Reconstruction
 from .attack import Objective, Part, Progress, Stage, Watch
 from .parametrisations.labelled import LabelledCandidate
-from .refusal import require_knowledge
+from .refusal import require_fit
 from .step import Matching
 
 POINTS = 200  # how often in a run the host looks at the device
@@ -83,6 +83,10 @@ class LabelledMatching:
         """Every part."""
         return (self.objective, *self.stages[0].parts)
 
+    def used(self, granted: Knowledge) -> tuple[Part, ...]:
+        """The same: no fact makes a part idle."""
+        return self.parts
+
     @property
     def needs(self) -> Knowledge:
         """Union over the parts."""
@@ -115,7 +119,7 @@ class LabelledMatching:
         self, seen: Observation, *, seed: int = 0, watch: Watch | None = None, look: Look | None = None
     ) -> list[Found]:
         """All restarts that kept to real numbers, with their logits; as calling it, and `look` sees every step."""
-        require_knowledge(self.name, self.parts, seen.knowledge)
+        require_fit(self, seen.knowledge, seen.modality)
         runs: list[Found] = []
         with torch.random.fork_rng(devices=[seen.device] if seen.device.type == "cuda" else []):
             torch.manual_seed(seed)

@@ -13,6 +13,7 @@ from ..observation import Observation
 from ..types import Reconstruction
 from .attack import Watch
 from .recipe import Recipe
+from .refusal import require_fit
 from .runs import run, run_many, shares
 from .together import pays
 
@@ -41,7 +42,7 @@ class GradientMatching(Recipe):
             AttackFailed: A part cannot work on this observation, or the objective left the real numbers in every
                 restart.
         """
-        self.check(seen.knowledge)
+        require_fit(self, seen.knowledge, seen.modality)
         return run(self, seen, seed, watch, keep)
 
     def many(
@@ -65,9 +66,10 @@ class GradientMatching(Recipe):
 
         Raises:
             MissingKnowledge: A part needs a fact that was not granted.
+            AttackFailed: A part is made for another kind of data.
         """
         for one in seen:
-            self.check(one.knowledge)
+            require_fit(self, one.knowledge, one.modality)
         return run_many(self, seen, seeds, watch, keep)
 
     def gains(self, model: nn.Module) -> bool:

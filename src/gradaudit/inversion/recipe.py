@@ -9,7 +9,6 @@ from operator import or_
 from ..errors import AttackFailed
 from ..types import Knowledge
 from .attack import LabelInference, Objective, Part, Simulation, Stage
-from .refusal import require_knowledge
 from .routes import Step
 
 
@@ -69,13 +68,6 @@ class Recipe:
         """Union over the parts."""
         return reduce(or_, (part.needs for part in self.parts), Knowledge.NOTHING)
 
-    def needs_given(self, granted: Knowledge) -> Knowledge:
-        """What it needs once `granted` is known: a part that infers labels is left out where LABELS is granted."""
-        return reduce(or_, (part.needs for part in self._used(granted)), Knowledge.NOTHING)
-
-    def check(self, granted: Knowledge) -> None:
-        """Raise `MissingKnowledge` where `granted` is not enough."""
-        require_knowledge(self.name, self._used(granted), granted)
-
-    def _used(self, granted: Knowledge) -> tuple[Part, ...]:
+    def used(self, granted: Knowledge) -> tuple[Part, ...]:
+        """The parts that are used once `granted` is known: one that infers labels is left out where LABELS is."""
         return self.parts[:-1] if self.labels.infers and Knowledge.LABELS in granted else self.parts

@@ -120,7 +120,8 @@ def run_many(
     if found is None:
         pairs = zip(seen, seeds, strict=True)
         return [_or_failure(partial(run, attack, one, seed, watch)) for one, seed in pairs]
-    note = (f"Ran in one pass with {len(seen) - 1} other updates of the same model.",)
+    others = len({id(one) for one in seen}) - 1
+    note = (f"Ran in one pass with {others} other updates of the same model.",) if others else ()
     return [_or_failure(partial(target.reconstruction, note)) for target in found]
 
 

@@ -108,6 +108,8 @@ def run_study(study: Study, scale: str, bench: Bench, folder: Path, tick: Tick) 
         values = cell.measure(bench, seed)
         line = {"study": study.name, "cell": identity(cell), "name": cell.name, "seed": seed, "values": dict(values)}
         append_line(folder / RESULTS, {**line, "seconds": time.perf_counter() - started})
+    if bench.unfinished.is_dir() and not any(bench.unfinished.iterdir()):
+        bench.unfinished.rmdir()
     tick(len(tasks), len(tasks), "")
 
 

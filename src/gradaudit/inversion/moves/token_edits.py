@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from ...errors import AttackFailed
 from ...observation import Observation
-from ...types import Knowledge
+from ...types import Knowledge, Modality
 from ..attack import Candidate, Move, Progress
 from ..parametrisations.token_embeddings import TokenCandidate
 from .trigram import Trigram
@@ -36,6 +36,7 @@ class TokenEdits(Move):
         edits: Which reorderings are drawn, all equally often.
     """
 
+    modality: ClassVar[Modality] = Modality.TEXT
     tries: int = 200
     every: int = 75
     burn_in: float = 0.1

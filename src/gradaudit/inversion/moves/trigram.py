@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...errors import AttackFailed
 from ...observation import Observation
-from ...types import Knowledge
+from ...types import Knowledge, Modality
 from ..attack import Part
 from ..tokens import padding_id, token_table
 
@@ -26,6 +26,7 @@ class Trigram(Part):
     """
 
     needs: ClassVar[Knowledge] = Knowledge.PUBLIC_DATA
+    modality: ClassVar[Modality] = Modality.TEXT
 
     def bind(self, seen: Observation) -> "NGrams":
         """Counted on `seen.public_data`; raises `AttackFailed` where no public text was handed over."""

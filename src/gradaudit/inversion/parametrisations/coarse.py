@@ -8,7 +8,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from ...errors import AttackFailed
 from ...observation import Observation
-from ...types import Knowledge
+from ...types import Knowledge, Modality
 from ..attack import Candidate, Parametrisation
 from .pixels import Pixels
 
@@ -26,8 +26,8 @@ class Coarse(Parametrisation):
     """
 
     independent: ClassVar[bool] = True
-
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
+    modality: ClassVar[Modality] = Modality.PICTURES
     factor: int = 2
     box: bool = True
     init: Literal["normal", "uniform", "grey"] = "normal"

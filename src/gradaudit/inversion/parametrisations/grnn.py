@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from ...errors import AttackFailed
 from ...observation import Observation
-from ...types import Knowledge
+from ...types import Knowledge, Modality
 from ..attack import Candidate, Parametrisation, require_batch_size
 from .labelled import LabelledCandidate
 
@@ -40,6 +40,7 @@ class GRNNGenerator(Parametrisation):
     """
 
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
+    modality: ClassVar[Modality] = Modality.PICTURES
     noise: int = 128
     width: int = 32
 

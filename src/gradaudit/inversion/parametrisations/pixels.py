@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...observation import Observation
-from ...types import Knowledge
+from ...types import Knowledge, Modality
 from ..attack import Candidate, Parametrisation, require_batch_size
 
 
@@ -21,8 +21,8 @@ class Pixels(Parametrisation):
     """
 
     independent: ClassVar[bool] = True
-
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
+    modality: ClassVar[Modality] = Modality.PICTURES
     box: bool = True
     init: Literal["normal", "uniform", "grey"] = "normal"
 

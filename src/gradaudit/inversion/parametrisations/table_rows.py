@@ -13,7 +13,7 @@ from torch.nn.functional import one_hot
 from ...errors import AttackFailed
 from ...observation import Observation
 from ...tables import Column, TableLayout
-from ...types import Knowledge
+from ...types import Knowledge, Modality
 from ..attack import Candidate, Parametrisation, require_batch_size
 
 
@@ -38,8 +38,8 @@ class TableRows(Parametrisation):
     """
 
     independent: ClassVar[bool] = True
-
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
+    modality: ClassVar[Modality] = Modality.TABLE
     softmax: bool = True
     bounds: bool = True
     temperature: float = 1.0

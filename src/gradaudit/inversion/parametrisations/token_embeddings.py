@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...observation import Observation
-from ...types import Knowledge
+from ...types import Knowledge, Modality
 from ..attack import Candidate, Parametrisation, require_batch_size
 from ..tokens import Frame, framed, mean_length, nearest_tokens, possible_tokens, token_table
 
@@ -28,6 +28,7 @@ class TokenEmbeddings(Parametrisation):
     """
 
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
+    modality: ClassVar[Modality] = Modality.TEXT
     init: Literal["normal", "tokens"] = "normal"
     length: Literal["free", "start", "always"] = "free"
 

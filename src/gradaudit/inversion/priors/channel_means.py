@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from ...errors import AttackFailed
 from ...observation import Observation
-from ...types import Knowledge, Normalisation
+from ...types import Knowledge, Modality, Normalisation
 from ..attack import Prior, Progress
 from .first_layer import means_from_gradient
 
@@ -34,6 +34,7 @@ class ChannelMeans(Prior):
         source: Which of the three.
     """
 
+    modality: ClassVar[Modality] = Modality.PICTURES
     source: Literal["public", "gradient", "oracle"] = "public"
 
     @property

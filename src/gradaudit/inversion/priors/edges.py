@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -14,7 +14,7 @@ from torch.nn import functional
 from ...errors import AttackFailed
 from ...image_statistics import SIGMA, canny, grey
 from ...observation import Observation
-from ...types import Knowledge
+from ...types import Knowledge, Modality
 from ..attack import Prior, Progress
 
 TINY = 1e-8  # under the root of the magnitude, whose gradient would be infinite on a flat picture
@@ -45,6 +45,7 @@ class Edges(Prior):
         softness: τ, the width of the sigmoid in the same unit.
     """
 
+    modality: ClassVar[Modality] = Modality.PICTURES
     source: Literal["consensus", "oracle"] = "consensus"
     every: float = 0.01
     threshold: float = 0.5

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from ...observation import Observation
+from ...types import Modality
 from ..attack import Prior, Progress
 from ..tokens import mean_length, padding_id, token_table
 
@@ -21,6 +23,7 @@ class EmbeddingLength(Prior):
             mean of BERT's).
     """
 
+    modality: ClassVar[Modality] = Modality.TEXT
     target: float | None = None
 
     def bind(self, seen: Observation) -> Callable[[Tensor, Progress], Tensor]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ...errors import AttackFailed
 from ...observation import Observation
-from ...types import Normalisation
+from ...types import Modality, Normalisation
 from ..attack import Prior, Progress
 from ..registration import registered_mean
 
@@ -33,6 +33,7 @@ class GroupConsistency(Prior):
         every: Steps from one registration to the next, at least 1; the plain mean is taken anew at every step.
     """
 
+    modality: ClassVar[Modality] = Modality.PICTURES
     registered: bool = False
     every: int = 100
 

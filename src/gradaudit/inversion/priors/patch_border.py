@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...errors import AttackFailed
 from ...observation import Observation
+from ...types import Modality
 from ..attack import Prior, Progress
 from ..vision_transformer import patch_embedding
 
@@ -27,6 +28,7 @@ class PatchBorder(Prior):
     """
 
     independent: ClassVar[bool] = True
+    modality: ClassVar[Modality] = Modality.PICTURES
     patch: int | None = None
 
     def __post_init__(self) -> None:

@@ -1,9 +1,11 @@
 """Squared total variation, as GRNN weighs it (Ren, Deng & Xie, 2022, doi:10.1145/3510032)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
+from ...types import Modality
 from ..attack import Prior, Progress
 
 
@@ -13,6 +15,8 @@ class SquaredTotalVariation(Prior):
 
     It smooths edges more than noise, where the absolute one keeps them. No border is padded.
     """
+
+    modality: ClassVar[Modality] = Modality.PICTURES
 
     def __call__(self, inputs: Tensor, at: Progress) -> Tensor:
         vertical = (inputs[..., 1:, :] - inputs[..., :-1, :]).square().mean()

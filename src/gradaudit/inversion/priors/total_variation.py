@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ...types import Modality
 from ..attack import Prior, Progress
 
 
@@ -16,6 +17,7 @@ class TotalVariation(Prior):
     """
 
     independent: ClassVar[bool] = True
+    modality: ClassVar[Modality] = Modality.PICTURES
 
     def __call__(self, inputs: Tensor, at: Progress) -> Tensor:
         vertical = (inputs[..., 1:, :] - inputs[..., :-1, :]).abs().mean()
