@@ -195,11 +195,12 @@ def one_network(model, seed):
     return batch, rows, splice, SplicedClient(client, splice).share(batch, Level.BASIC)
 
 
-def test_one_spliced_update_gives_both_modalities_away():
+@pytest.mark.parametrize("model", ["spliced", "fused"])
+def test_one_update_gives_both_modalities_away(model):
     pictures, words, labels = [], [], []
     for seed in range(3):
-        batch, rows, splice, seen = one_network("spliced", seed)
-        found = short(SPLICING, 40)(seen, seed=seed)
+        batch, rows, splice, seen = one_network(model, seed)
+        found = short(SPLICING, 25)(seen, seed=seed)
         picture, text = splice.split(found.inputs)
         pictures.append(float(metrics.psnr(picture, batch.pictures)))
         words.append(float((VECTORS.decode(text) == rows).float().mean()))
@@ -210,7 +211,6 @@ def test_one_spliced_update_gives_both_modalities_away():
 
 
 def test_the_fused_update_holds_both_modalities():
-    """The distance is 0 at the truth alone; L-BFGS does not find the way there (docs/multimodal.md)."""
     batch, _, splice, seen = one_network("fused", 0)
     distance = Matching(seen, ALONE.objective.bind(seen))
     normalised = seen.normalisation.apply(splice.join(batch.pictures, batch.text))
@@ -219,8 +219,13 @@ def test_the_fused_update_holds_both_modalities():
         other = normalised.clone()
         other[:, channel] += 0.1
         assert float(distance.value(other, batch.labels, Progress(1, 1))) > 1e-6
-    picture, text = splice.split(short(SPLICING, 2)(seen).inputs)
-    assert (picture.shape, text.shape) == (batch.pictures.shape, batch.text.shape)
+
+
+def test_the_fused_head_is_drawn_as_both_networks_draw_theirs():
+    *_, seen = one_network("fused", 0)
+    picture, text = seen.model.head.weight.split([seen.model.head.in_features - 768, 768], dim=1)
+    assert 0.48 < picture.abs().max() <= 0.5
+    assert text.abs().max() < 0.05
 
 
 def test_word_vectors():

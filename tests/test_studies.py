@@ -12,7 +12,8 @@ from gradaudit.attacks import ATTACKS
 from gradaudit.defenses import TopK
 from gradaudit.inversion import keeper
 from gradaudit.inversion.stage_run import StageRun
-from gradaudit.report.study import difference_in_words, write_study
+from gradaudit.report.study import write_study
+from gradaudit.report.study_tables import difference_in_words
 from gradaudit.studies import STUDIES, Bench, Comparison, Curve, Figure, Study, Table, read_study, run_study
 from gradaudit.studies.afgi_time import TimeCell
 from gradaudit.studies.attack_cell import AttackCell, offset
@@ -175,6 +176,15 @@ def test_claims_are_tested_in_pairs(tmp_path):
     assert result.to_json()["comparisons"][0]["difference"]["mean"] == 3
     page = write_study(result, tmp_path).read_text()
     assert "+3.00" in page
+    assert "| less | square | -3.00 [-3.00, -3.00], n = 3: contradicted |" in (tmp_path / "study.md").read_text()
+
+
+def test_the_tables_can_be_put_beside_other_text(tmp_path):
+    write_study(run(tmp_path), tmp_path)
+    text = (tmp_path / "study.md").read_text(encoding="utf-8")
+    assert "| size 1 | 3 | 2.00 [\N{MINUS SIGN}0.48, 4.48] (published 1.00) | n/a |" in text  # 1, 2, 3: mean 2, 4.30 / sqrt(3)
+    assert "| size 3 | 0 | – | – |" in text
+    assert "- Left out, too large for <this> bench: size 3" in text
 
 
 SHORT = shorter(ATTACKS["inverting-gradients"], 3)

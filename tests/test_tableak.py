@@ -201,9 +201,7 @@ class TestEnsemble:
         assert found.labels_granted
 
     def test_refuses_pictures_and_no_member(self, client, batch):
-        with pytest.raises(
-            AttackFailed, match=r"TableRows\(.*\) is made for table, but the client trains on pictures"
-        ):
+        with pytest.raises(AttackFailed, match=r"TableRows\(.*\) is made for table, but the client trains on pictures"):
             tableak.ATTACK(client.share(batch, FACTS))
         with pytest.raises(AttackFailed, match="members must be at least 1"):
             ensemble(0, 1)

@@ -14,7 +14,7 @@ from ..overrides import suggest
 from .listings import show
 
 if TYPE_CHECKING:
-    from ..studies import StudyResult, Table
+    from ..studies import StudyResult
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,14 +26,15 @@ def study(
     name: Annotated[str, typer.Argument(metavar="NAME", help="`gradaudit studies` lists them.")],
     scale: Annotated[str, typer.Option(help="How much of it: quick, default, or what the study names.")] = "default",
     data: Annotated[
-        Path | None, typer.Option(help=".npz with images and labels; the built-in photographs by default.")
+        Path | None,
+        typer.Option(help=".npz with images and labels (mgia: a folder); the built-in photographs by default."),
     ] = None,
     weights: Annotated[
         list[str] | None,
         typer.Option("--weights", metavar="MODEL=FILE", help="Weights of a trained network; torchvision for its own."),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for study.jsonl and study.html.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for study.jsonl, study.html and study.md.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document to standard output, nothing else.")
     ] = False,
@@ -98,18 +99,14 @@ def _weight(text: str) -> tuple[str, Path]:
 
 def _print(result: StudyResult) -> None:
     """The first table, the claims, and what was left out."""
-    from ..report.study import difference_in_words
+    from ..report.study_tables import difference_in_words, entries, left_out_in_words
 
     study = result.study
     for table in study.tables[:1]:
         typer.echo(table.title)
-        show(("cell", *table.columns), (_row(result, table, cell.name) for cell in study.cells[result.scale]))
+        rows = ((cell, *(entry.line for entry in found)) for cell, found in entries(result, table))
+        show(("cell", *table.columns), rows)
     for one in study.comparisons:
         typer.echo(f"{one.claim} ({one.column}): {difference_in_words(result, one)}")
-    for cell, why in result.left_out.items():
-        typer.echo(f"left out: {cell}: {why}")
-
-
-def _row(result: StudyResult, table: Table, cell: str) -> tuple[str, ...]:
-    found = [result.interval(cell, column) for column in table.columns.values()]
-    return (cell, *(f"{value.mean:.{table.digits}f}" if value else "–" for value in found))
+    for line in left_out_in_words(result):
+        typer.echo(line)

@@ -61,7 +61,9 @@ class FusedNet(nn.Module):
     """An encoder for each modality and one linear head over both (the model that MGIA's abstract draws).
 
     LeNet without its last layer (768 features of a 32 x 32 picture, weights from U(-0.5, 0.5)) beside TextCNN without
-    its own (768 features). It takes a spliced input `[B, C + planes, H, W]`; the padding reaches neither encoder.
+    its own (768 features). The head is drawn as both networks draw theirs, the picture's columns from U(-0.5, 0.5): as
+    torch draws a layer of 1536 inputs, the picture's gradient would be a twentieth of LeNet's. It takes a spliced input
+    `[B, C + planes, H, W]`; the padding reaches neither encoder.
 
     Args:
         num_classes: K.
@@ -75,7 +77,10 @@ class FusedNet(nn.Module):
         assert isinstance(whole, nn.Sequential)
         self.splice = splice
         self.image, self.text = whole[:-1], TextCNN(num_classes, splice.width, head=False)
-        self.head = nn.Linear(whole[-1].in_features + FILTERS * len(SPANS), num_classes)
+        seen = whole[-1].in_features
+        self.head = nn.Linear(seen + FILTERS * len(SPANS), num_classes)
+        with torch.no_grad():
+            self.head.weight[:, :seen] = whole[-1].weight
 
     def forward(self, joined: Tensor) -> Tensor:
         """`[B, C + planes, H, W]` -> logits `[B, K]`."""

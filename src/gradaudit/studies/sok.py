@@ -35,7 +35,7 @@ TABLES = (
 )
 CAVEATS = (
     "Run it once per data set, with --data cifar10.npz and --data cifar100.npz. LPIPS is not available where its "
-    "weights are not, and a dash then stands beside the published figure: compare the trend of SSIM and PSNR over the "
+    "weights are not, and n/a then stands beside the published figure: compare the trend of SSIM and PSNR over the "
     "rows with that of LPIPS, not a number with a number.",
     "The learning rate, batch size and steps of the paper are not known. Ours: rate 0.03, at which local steps "
     "matter: on the untrained FedAvg CNN and four pictures of CIFAR-10 (two batches) the cosine between update and "

@@ -1,0 +1,105 @@
+"""The numbers of a study, with their intervals, as the page, the terminal and a Markdown file show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..studies import Comparison, StudyResult, Table
+from . import formatting
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One number of a table.
+
+    Args:
+        text: Mean; a dash where the cell was not measured, `n/a` where this column of it could not be.
+        bounds: Its 95 % interval, or nothing.
+        reported: The published figure, or nothing.
+        best: The best of its row or column.
+    """
+
+    text: str
+    bounds: str = ""
+    reported: str = ""
+    best: bool = False
+
+    @property
+    def line(self) -> str:
+        """Such as `26.1 [24.0, 28.2] (published 27.3)`."""
+        published = f"(published {self.reported})" if self.reported else ""
+        return " ".join(filter(None, (self.text, self.bounds, published)))
+
+
+def entries(result: StudyResult, table: Table) -> Iterator[tuple[str, list[Entry]]]:
+    """Every cell of the study, by its name, with one entry for each column of the table."""
+    cells = [cell.name for cell in result.study.cells[result.scale]]
+    columns = list(table.columns.values())
+    means = {
+        (cell, column): found.mean for cell in cells for column in columns if (found := result.interval(cell, column))
+    }
+    for cell in cells:
+        yield cell, [_entry(result, table, cell, column, means) for column in columns]
+
+
+def _entry(result: StudyResult, table: Table, cell: str, column: str, means: dict[tuple[str, str], float]) -> Entry:
+    published, interval = result.reported(cell, column), result.interval(cell, column)
+    reported = "" if published is None else formatting.number(published, table.digits)
+    if interval is None:
+        return Entry("n/a" if result.values.get(cell) else "–", reported=reported)
+    along = 0 if table.best == "row" else 1
+    rivals = [mean for key, mean in means.items() if key[along] == (cell, column)[along]]
+    best = (min if column in table.smaller else max)(rivals)
+    low, high = (formatting.number(end, table.digits) for end in (interval.low, interval.high))
+    bounds = f"[{low}, {high}]" if interval.n > 1 else ""
+    return Entry(formatting.number(interval.mean, table.digits), bounds, reported, interval.mean == best)
+
+
+def difference_in_words(result: StudyResult, comparison: Comparison) -> str:
+    """Such as `+1.2 [0.4, 2.0], n = 8: confirmed`."""
+    found = result.difference(comparison)
+    if found is None:
+        return "not measured yet"
+    if found.n < 2:
+        return f"{found.mean:+.2f}, n = 1: one batch decides nothing"
+    verdict = "confirmed" if found.low > 0 else "contradicted" if found.high < 0 else "not decided"
+    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}], n = {found.n}: {verdict}"
+
+
+def left_out_in_words(result: StudyResult) -> list[str]:
+    """Such as `Left out, not built yet: GIA-L, τ 1; GIA-L, τ 2`: one line for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for cell, why in result.left_out.items():
+        reasons.setdefault(why, []).append(cell)
+    return [f"Left out, {why}: {'; '.join(cells)}" for why, cells in reasons.items()]
+
+
+def markdown(result: StudyResult) -> str:
+    """All tables, claims and caveats of a study, to be put beside other text."""
+    study = result.study
+    blocks = [
+        f"# {study.title}",
+        f"`gradaudit study {study.name} --scale {result.scale}`; {study.paper}. {study.about}",
+        "Means with 95 % intervals over n measurements, each on private examples of its own; claims are paired.",
+    ]
+    for table in study.tables:
+        blocks += [f"## {table.title}", _rows(result, table)]
+    if study.comparisons:
+        lines = [f"| {one.claim} | {one.column} | {difference_in_words(result, one)} |" for one in study.comparisons]
+        blocks += ["## Claims", "\n".join(["| claim | in | ahead by |", "|---|---|---|", *lines])]
+    remarks = (*study.caveats, *left_out_in_words(result))
+    if remarks:
+        blocks += ["## To be kept in mind", "\n".join(f"- {line}" for line in remarks)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _rows(result: StudyResult, table: Table) -> str:
+    lines = [f"| | n | {' | '.join(table.columns)} |", "|---" * (len(table.columns) + 2) + "|"]
+    for cell, found in entries(result, table):
+        lines.append(f"| {cell} | {_count(result, cell)} | {' | '.join(entry.line for entry in found)} |")
+    return "\n".join(lines)
+
+
+def _count(result: StudyResult, cell: str) -> int:
+    return max(map(len, result.values.get(cell, {}).values()), default=0)
