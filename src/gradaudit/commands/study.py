@@ -106,7 +106,7 @@ def _print(result: StudyResult) -> None:
         typer.echo(table.title)
         rows = ((cell, *(entry.line for entry in found)) for cell, found in entries(result, table))
         show(("cell", *table.columns), rows)
-    for one in study.comparisons:
+    for one in result.comparisons:
         typer.echo(f"{one.claim} ({one.column}): {difference_in_words(result, one)}")
     for line in left_out_in_words(result):
         typer.echo(line)

@@ -24,7 +24,7 @@ def write_study(result: StudyResult, folder: Path) -> Path:
         study=result.study,
         result=result,
         tables=[(table, list(entries(result, table))) for table in result.study.tables],
-        comparisons=[(one, difference_in_words(result, one)) for one in result.study.comparisons],
+        comparisons=[(one, difference_in_words(result, one)) for one in result.comparisons],
         charts=[(figure, _chart(result, figure)) for figure in result.study.figures],
     )
     write_whole(folder / MARKDOWN, markdown(result))

@@ -85,8 +85,8 @@ def markdown(result: StudyResult) -> str:
     ]
     for table in study.tables:
         blocks += [f"## {table.title}", _rows(result, table)]
-    if study.comparisons:
-        lines = [f"| {one.claim} | {one.column} | {difference_in_words(result, one)} |" for one in study.comparisons]
+    if result.comparisons:
+        lines = [f"| {one.claim} | {one.column} | {difference_in_words(result, one)} |" for one in result.comparisons]
         blocks += ["## Claims", "\n".join(["| claim | in | ahead by |", "|---|---|---|", *lines])]
     remarks = (*study.caveats, *left_out_in_words(result))
     if remarks:

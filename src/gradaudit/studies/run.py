@@ -50,6 +50,12 @@ class StudyResult:
         """The published figure."""
         return self.study.reported.get(cell, {}).get(column)
 
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """The claims about cells that this scale has."""
+        names = {cell.name for cell in self.study.cells[self.scale]}
+        return tuple(one for one in self.study.comparisons if {one.better, one.worse} <= names)
+
     def difference(self, comparison: Comparison) -> Interval | None:
         """How far the cell that should be ahead is ahead, over the seeds that both have; positive confirms."""
         better, worse = (self.by_seed.get(cell, {}) for cell in (comparison.better, comparison.worse))
@@ -74,7 +80,7 @@ class StudyResult:
             )
         comparisons = [
             {"claim": one.claim, "column": one.column, "difference": _bounds(self.difference(one))}
-            for one in self.study.comparisons
+            for one in self.comparisons
         ]
         return {
             "study": self.study.name,
