@@ -22,7 +22,8 @@ from gradaudit.models import build
 from gradaudit.models.fused_net import FusedNet, Splice
 from gradaudit.models.text_cnn import TextCNN
 from gradaudit.multimodal import MultiModalBatch, MultiModalClient, SplicedClient, spliced
-from gradaudit.studies import Bench
+from gradaudit.report.study import write_study
+from gradaudit.studies import Bench, read_study, run_study
 from gradaudit.studies import mgia_cells as mgia
 from gradaudit.studies.mgia import STUDY
 from gradaudit.studies.mgia_cells import LookCell, MgiaCell
@@ -297,7 +298,7 @@ def replace_steps(cell):
     kept = mgia.GRNN
     try:
         mgia.GRNN = short(kept, 2)
-        return mgia._measured.__wrapped__(replace(cell, effort="paper"), None, 0)
+        return mgia._measured.__wrapped__(replace(cell, effort="paper"), None, 0)[0]
     finally:
         mgia.GRNN = kept
 
@@ -309,3 +310,20 @@ def test_models_take_what_they_say():
     assert sum(p.numel() for p in TextCNN(100).parameters()) == 256 * (9 * 100 + 3) + 769 * 100
     client = Client(smooth_net())
     assert client.share(make_batch(1), Level.BASIC).update.values
+
+
+def test_the_page_shows_the_picture_step_by_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(mgia, "ALONE", short(ALONE, 6))
+    study = replace(
+        STUDY,
+        cells={"quick": (LookCell(MgiaCell("photographs", "dlg"), 2), LookCell(MgiaCell("photographs", "dlg"), 5))},
+        repeats={"quick": 2},
+    )
+    mgia._measured.cache_clear()
+    run_study(study, "quick", Bench(), tmp_path, lambda *_: None)
+    assert len(list((tmp_path / "pictures").glob("*.png"))) == 4  # two steps and their truths, of the first example
+    page = write_study(read_study(study, "quick", Bench(), tmp_path), tmp_path).read_text(encoding="utf-8")
+    assert page.count('<img src="data:image/png;base64,') == 3
+    assert 'alt="dlg: truth"' in page
+    assert 'alt="dlg: step 5"' in page
+    mgia._measured.cache_clear()

@@ -182,7 +182,9 @@ def test_claims_are_tested_in_pairs(tmp_path):
 def test_the_tables_can_be_put_beside_other_text(tmp_path):
     write_study(run(tmp_path), tmp_path)
     text = (tmp_path / "study.md").read_text(encoding="utf-8")
-    assert "| size 1 | 3 | 2.00 [\N{MINUS SIGN}0.48, 4.48] (published 1.00) | n/a |" in text  # 1, 2, 3: mean 2, 4.30 / sqrt(3)
+    assert (
+        "| size 1 | 3 | 2.00 [\N{MINUS SIGN}0.48, 4.48] (published 1.00) | n/a |" in text
+    )  # 1, 2, 3: mean 2, 4.30 / sqrt(3)
     assert "| size 3 | 0 | – | – |" in text
     assert "- Left out, too large for <this> bench: size 3" in text
 

@@ -3,6 +3,10 @@
 import os
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
 
 def write_whole(path: Path, text: str) -> Path:
     """Write `text` to `path` whole or not at all, and return `path`."""
@@ -13,3 +17,10 @@ def write_whole(path: Path, text: str) -> Path:
     finally:
         unfinished.unlink(missing_ok=True)
     return path
+
+
+def write_picture(path: Path, picture: Tensor) -> None:
+    """Save `[C, H, W]`, grey or colour in [0, 1], as a PNG; what lies outside is clamped, and no number is mid grey."""
+    pixels = picture.nan_to_num(nan=0.5).mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.ascontiguousarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)).save(path)

@@ -10,13 +10,11 @@ from pathlib import Path
 from platform import python_version
 from typing import Protocol
 
-import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from ..audit import Audited, Case, audit_together
 from ..errors import AuditError
-from ..files import write_whole
+from ..files import write_picture, write_whole
 from ..finding import Finding, Pictures, Run
 from ..inversion.attack import Watch
 from ..inversion.match import GradientMatching
@@ -129,15 +127,10 @@ def _save_transcript(transcript: Transcript, folder: Path, stem: str) -> str:
 
 
 def _save(pictures: Tensor, folder: Path, stem: str) -> tuple[str, ...]:
-    (folder / "images").mkdir(exist_ok=True)
-    names = []
-    for number, picture in enumerate(pictures):
-        pixels = picture.nan_to_num(nan=0.5).mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
-        names.append(f"images/{stem}-{number}.png")
-        Image.fromarray(np.ascontiguousarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)).save(
-            folder / names[-1]
-        )
-    return tuple(names)
+    names = tuple(f"images/{stem}-{number}.png" for number in range(len(pictures)))
+    for name, picture in zip(names, pictures, strict=True):
+        write_picture(folder / name, picture)
+    return names
 
 
 def versions() -> dict[str, str]:

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from ..files import write_whole
 from ..studies import Figure, StudyResult
 from .line_chart import Line, line_chart
+from .study_strip import strips
 from .study_tables import difference_in_words, entries, markdown
 from .svg import Axis
 from .template import fill
@@ -25,7 +26,7 @@ def write_study(result: StudyResult, folder: Path) -> Path:
         result=result,
         tables=[(table, list(entries(result, table))) for table in result.study.tables],
         comparisons=[(one, difference_in_words(result, one)) for one in result.comparisons],
-        charts=[(figure, _chart(result, figure)) for figure in result.study.figures],
+        charts=[(figure, _chart(result, figure), strips(result, figure, folder)) for figure in result.study.figures],
     )
     write_whole(folder / MARKDOWN, markdown(result))
     return write_whole(folder / PAGE, page)

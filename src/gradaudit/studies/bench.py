@@ -12,6 +12,7 @@ from .. import models
 from ..datasets import SOURCES
 from ..datasets.base import Source
 from ..errors import AuditError
+from ..files import write_picture
 from ..resolve import IMAGENET
 from ..types import Batch, Normalisation
 
@@ -33,11 +34,17 @@ class Bench:
     ) -> None:
         self.data, self.weights, self.device = data, weights or {}, torch.device(device)
         self.unfinished: Path | None = None  # where long attacks are kept while they run
+        self.pictures: Path | None = None  # where cells put pictures for the page
 
     @cached_property
     def source(self) -> Source:
         """The pictures."""
         return SOURCES["npz"](path=self.data).open() if self.data else SOURCES["photographs"](size=32).open()
+
+    def show(self, name: str, picture: Tensor) -> None:
+        """Put a picture `[C, H, W]` in [0, 1] beside the results of the run, if there is one."""
+        if self.pictures is not None:
+            write_picture(self.pictures / f"{name}.png", picture)
 
     @property
     def labelled(self) -> bool:

@@ -31,7 +31,7 @@ from ..models.text_cnn import TextCNN
 from ..multimodal import MultiModalBatch, MultiModalClient, SplicedClient, spliced
 from ..observation import Observation
 from ..types import Level, Normalisation, Reconstruction
-from .base import Values
+from .base import Values, identity
 from .bench import Bench
 
 Method = Literal[
@@ -83,7 +83,7 @@ class MgiaCell:
 
     def measure(self, bench: Bench, seed: int) -> Values:
         """One example: picture, sentence and label."""
-        return _measured(self, bench.data, seed)
+        return _measured(self, bench.data, seed)[0]
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,42 @@ class LookCell:
         return self.of.missing(bench)
 
     def measure(self, bench: Bench, seed: int) -> Values:
-        """The PSNR of the iterate."""
-        return {"apsnr": _measured(self.of, bench.data, seed).get(f"apsnr after {self.step}")}
+        """The PSNR of the iterate; the picture itself, of the first example."""
+        values, looks = _measured(self.of, bench.data, seed)
+        if seed == 0 and self.step in looks.pictures:
+            bench.show(identity(self), looks.pictures[self.step])
+            bench.show(f"{identity(self)}-truth", looks.truth[0])
+        return {"apsnr": values.get(f"apsnr after {self.step}")}
+
+
+class _Looks:
+    """The picture of a run after some of its steps.
+
+    Args:
+        truth: `[1, C, H, W]`.
+        splice: Where the attack's input holds a sentence, too.
+    """
+
+    def __init__(self, truth: Tensor, splice: Splice | None = None) -> None:
+        self.truth, self.splice = truth, splice
+        self.values: dict[str, float] = {}
+        self.pictures: dict[int, Tensor] = {}
+
+    def __call__(self, step: int, inputs: Tensor) -> None:
+        if step not in LOOKS:
+            return
+        pictures = self.splice.split(inputs)[0] if self.splice else inputs
+        value = psnr(pictures, self.truth).item()
+        for later in LOOKS:
+            if later >= step:  # a run that ends early stays as it is
+                self.values[f"apsnr after {later}"], self.pictures[later] = value, pictures[0].clone()
+
+
+Measured = tuple[Mapping[str, float | None], _Looks]
 
 
 @lru_cache(maxsize=4096)
-def _measured(cell: MgiaCell, folder: Path | None, seed: int) -> Mapping[str, float | None]:
+def _measured(cell: MgiaCell, folder: Path | None, seed: int) -> Measured:
     case = _case(cell.data, folder, seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -130,7 +160,7 @@ def _case(name: str, folder: Path | None, seed: int) -> Case:
     return Case(data, batch, rows)
 
 
-def _two_networks(cell: MgiaCell, case: Case, folder: Path | None, seed: int) -> Mapping[str, float | None]:
+def _two_networks(cell: MgiaCell, case: Case, folder: Path | None, seed: int) -> Measured:
     data, (channels, size, _) = case.data, case.data.source.shape
     text = Client(TextCNN(data.classes), normalisation=data.vectors.normalisation)
     image = Client(
@@ -138,25 +168,25 @@ def _two_networks(cell: MgiaCell, case: Case, folder: Path | None, seed: int) ->
         FedSGD(DistilledCrossEntropy() if cell.client == "distilled" else None),
     )
     seen = MultiModalClient(text, image).share(case.batch, Level.BASIC, seed=seed)
-    looks, look = _looker(case.batch.pictures)
+    looks = _Looks(case.batch.pictures)
     if cell.method in PAIRS:
         taught = _alone((cell.data, "text", folder, seed), seen[0])
-        sentence, picture = PAIRS[cell.method].learn(seen, [taught.best], seed=seed, look=look)
-        return {**_scores(case, picture, sentence.inputs), **looks}
+        sentence, picture = PAIRS[cell.method].learn(seen, [taught.best], seed=seed, look=looks)
+        return _measures(case, picture, sentence.inputs, looks)
     if cell.method in ("no-kd", "dlg"):  # the same two runs, and another label
         taught = _alone((cell.data, "text", folder, seed), seen[0])
         learnt = _alone((cell.data, cell.client, folder, seed), seen[1], case.batch.pictures)
         logits = learnt.best.logits.argmax(-1) if cell.method == "dlg" else NO_KD.fuse(taught.best, learnt.best)
         picture = Reconstruction(learnt.best.reported, logits, learnt.best.objective)
-        return {**_scores(case, picture, taught.best.reported), **learnt.looks}
+        return _measures(case, picture, taught.best.reported, learnt.looks or looks)
     attack, words = _single(cell), None
     if isinstance(attack, GradientMatching):  # a sentence has no total variation
         bare = replace(attack, stages=tuple(replace(stage, terms=()) for stage in attack.stages))
         words = bare(seen[0], seed=seed).inputs
-    return _scores(case, attack(seen[1], seed=seed), words)
+    return _measures(case, attack(seen[1], seed=seed), words, looks)
 
 
-def _one_network(cell: MgiaCell, case: Case, seed: int) -> Mapping[str, float | None]:
+def _one_network(cell: MgiaCell, case: Case, seed: int) -> Measured:
     data, vectors = case.data, case.data.vectors
     splice = Splice(data.source.shape, case.rows.shape[1], vectors.table.shape[1])
     channels, size, _ = splice.shape
@@ -169,15 +199,15 @@ def _one_network(cell: MgiaCell, case: Case, seed: int) -> Mapping[str, float | 
     seen = SplicedClient(Client(model, FedSGD(loss), normalisation=normalisation), splice).share(
         case.batch, Level.BASIC, seed=seed
     )
-    looks, look = _looker(case.batch.pictures, splice)
-    found = _with_look(SPLICING, seen, seed, look)
+    looks = _Looks(case.batch.pictures, splice)
+    found = _with_look(SPLICING, seen, seed, looks)
     pictures, text = splice.split(found.inputs)
-    return {**_scores(case, replace(found, inputs=pictures), text), **looks}
+    return _measures(case, replace(found, inputs=pictures), text, looks)
 
 
 class _Alone(NamedTuple):
     best: Found
-    looks: dict[str, float]
+    looks: _Looks | None
 
 
 _RUNS: dict[tuple[str, str, Path | None, int], _Alone] = {}
@@ -186,8 +216,8 @@ _RUNS: dict[tuple[str, str, Path | None, int], _Alone] = {}
 def _alone(key: tuple[str, str, Path | None, int], seen: Observation, truth: Tensor | None = None) -> _Alone:
     """A phase without a teacher, which several attacks share; run once for each `key`."""
     if key not in _RUNS:
-        looks, look = _looker(truth) if truth is not None else ({}, None)
-        _RUNS[key] = _Alone(ALONE.search(seen, seed=key[-1], look=look)[0], looks)
+        looks = None if truth is None else _Looks(truth)
+        _RUNS[key] = _Alone(ALONE.search(seen, seed=key[-1], look=looks)[0], looks)
     return _RUNS[key]
 
 
@@ -205,26 +235,14 @@ def _with_look(attack: LabelledMatching, seen: Observation, seed: int, look: Loo
     return Reconstruction(best.reported, best.logits.argmax(-1), best.objective)
 
 
-def _looker(truth: Tensor, splice: Splice | None = None) -> tuple[dict[str, float], Look]:
-    """A mapping that fills while the attack runs, and what fills it."""
-    found: dict[str, float] = {}
-
-    def look(step: int, inputs: Tensor) -> None:
-        if step in LOOKS:
-            pictures = splice.split(inputs)[0] if splice else inputs
-            value = psnr(pictures, truth).item()
-            found.update({f"apsnr after {later}": value for later in LOOKS if later >= step})
-
-    return found, look
-
-
-def _scores(case: Case, picture: Reconstruction, text: Tensor | None) -> dict[str, float | None]:
+def _measures(case: Case, picture: Reconstruction, text: Tensor | None, looks: _Looks) -> Measured:
     """Every column; those of the sentence are `None` where the attack makes none."""
     right = None if text is None else (case.data.vectors.decode(text) == case.rows).double()
-    return {
+    columns = {
         "apsnr": psnr(picture.inputs, case.batch.pictures).item(),
         "apsnr_published": published_psnr(picture.inputs, case.batch.pictures).item(),
         "rr_sentence": None if right is None else float(right.min()),
         "rr_token": None if right is None else float(right.mean()),
         "ra": float(torch.equal(picture.labels, case.batch.labels)) if picture.labels is not None else None,
     }
+    return {**columns, **looks.values}, looks

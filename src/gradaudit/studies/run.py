@@ -15,6 +15,7 @@ from .base import Comparison, Study, Values, identity
 from .bench import Bench
 
 RESULTS = "study.jsonl"
+PICTURES = "pictures"
 Tick = Callable[[int, int, str], None]
 """Told (measurements done, of how many, name of the cell)."""
 
@@ -101,7 +102,7 @@ def run_study(study: Study, scale: str, bench: Bench, folder: Path, tick: Tick) 
     if scale not in study.cells:
         raise AuditError(f"--scale {scale}: {study.name} has {', '.join(study.scales)}.")
     folder.mkdir(parents=True, exist_ok=True)
-    bench.unfinished = folder / "unfinished"
+    bench.unfinished, bench.pictures = folder / "unfinished", folder / PICTURES
     done = {(line["cell"], line["seed"]) for line in read_lines(folder / RESULTS, mend=True)}
     tasks = [
         (cell, seed) for cell in study.cells[scale] if not cell.missing(bench) for seed in range(study.repeats[scale])
