@@ -10,9 +10,13 @@ from markupsafe import Markup
 def fill(name: str, **values: Any) -> str:
     """The template `name` as HTML; every value is escaped, and `style` is the shared sheet."""
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FunctionLoader(_own),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return environment.from_string(_own(name)).render(style=Markup(_own("page.css")), **values)
+    return environment.get_template(name).render(style=Markup(_own("page.css")), **values)
 
 
 def _own(name: str) -> str:
