@@ -116,6 +116,13 @@ def test_long_curves_are_thinned_but_keep_their_end():
     assert path[-1].startswith("328.0,")
 
 
+def test_intervals_stand_upright_and_end_with_the_axis():
+    line = Line("run", "", 1, ((0, 2.0), (4, 3.0)), spans=((0, 1.0, 3.0), (4, -50.0, 60.0)))
+    drawn = str(line_chart([line], svg.Axis(0.0, 4.0), "objective"))
+    assert 'x1="56.0" x2="56.0" y1="136.5" y2="61.5"' in drawn  # a quarter and three quarters of 24..174
+    assert 'x1="328.0" x2="328.0" y1="174.0" y2="24.0"' in drawn
+
+
 def test_a_strip_has_one_dot_per_value_and_its_interval():
     axis = axis_for([-2.0, 9.0], 6.0)
     drawn = str(strip([-2.0, 9.0], [False, True], Interval(3.5, -66.4, 73.4, 2), axis, 6.0))

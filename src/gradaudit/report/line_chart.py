@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -26,12 +26,14 @@ class Line:
         mark: Its name at its end, a few characters or nothing.
         tone: Which of the style sheet's tones it is drawn in, from 0.
         points: `(step, value)`.
+        spans: `(step, low, high)`, drawn as an upright line at that step: an interval around the value.
     """
 
     label: str
     mark: str
     tone: int
     points: tuple[tuple[float, float], ...]
+    spans: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def line_chart(
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         curve = Markup('<polyline class="curve tone-{}" points="{}"><title>{}</title></polyline>')
         parts.append(curve.format(line.tone % TONES, path, line.label))
+        parts += _spans(line, frame)
         if len(points) == 1:
             parts.append(Markup('<circle class="dot full" cx="{:.1f}" cy="{:.1f}" r="2.5"/>').format(*points[0]))
         if line.mark:
@@ -95,6 +98,15 @@ def line_chart(
     parts += _end_marks(marks)
     size = Markup('width="{0}" height="{1}" viewBox="0 0 {0} {1}"').format(frame.width, HEIGHT)
     return drawing(title, size, parts)
+
+
+def _spans(line: Line, frame: Frame) -> Iterator[Markup]:
+    """Intervals, cut where the axis ends."""
+    upright = Markup('<line class="curve tone-{}" x1="{x:.1f}" x2="{x:.1f}" y1="{:.1f}" y2="{:.1f}"/>')
+    for step, low, high in line.spans:
+        if frame.y.holds(low) and frame.y.holds(high):
+            x, bottom = frame.at(step, max(low, frame.y.low))
+            yield upright.format(line.tone % TONES, bottom, frame.at(step, min(high, frame.y.high))[1], x=x)
 
 
 def _levels(frame: Frame) -> list[Markup]:

@@ -37,10 +37,20 @@ def _chart(result: StudyResult, figure: Figure) -> Markup | None:
     for tone, curve in enumerate(figure.curves):
         found = [(x, result.interval(cell, curve.column)) for x, cell in curve.points]
         points = tuple((x, interval.mean) for x, interval in found if interval)
+        spans = tuple((x, interval.low, interval.high) for x, interval in found if interval and interval.n > 1)
         if len(points) > 1:
-            lines.append(Line(curve.label, curve.label, tone, points))
+            lines.append(Line(curve.label, curve.label, tone, points, spans))
     if not lines:
         return None
-    values = [value for line in lines for _, value in line.points]
-    axis = Axis(0, 1) if min(values) >= 0 and max(values) <= 1 else Axis.around(values)
-    return line_chart(lines, axis, figure.title, up=figure.up, across=figure.across, wide=True)
+    return line_chart(lines, _axis(lines), figure.title, up=figure.up, across=figure.across, wide=True)
+
+
+def _axis(lines: list[Line]) -> Axis:
+    """Around the means, with room for intervals up to the range of the means on either side."""
+    means = [value for line in lines for _, value in line.points]
+    low, high = min(means), max(means)
+    if low >= 0 and high <= 1:
+        return Axis(0, 1)
+    room = high - low
+    ends = (end for line in lines for _, *span in line.spans for end in span)
+    return Axis.around([*means, *(min(max(end, low - room), high + room) for end in ends)])
