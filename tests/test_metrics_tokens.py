@@ -33,6 +33,13 @@ def test_words_out_of_place_are_near_but_not_right():
     assert metrics.edit_distance(shifted, TRUTH, COUNTED).tolist() == [2, 2]
 
 
+def test_tokens_in_another_text_count_in_the_bag_alone():
+    swapped = torch.tensor([[7, 5, 4, 9, 8, 0], [7, 3, 2, 8, 0, 0]])  # 4 5 9 | 3 2 for 1 2 3 | 4 5
+    assert metrics.bag_of_tokens(swapped, TRUTH, COUNTED).tolist() == pytest.approx([0.8, 0.8])  # 4 of 5, 4 of 5
+    assert metrics.bag_of_tokens(TRUTH, TRUTH, COUNTED).tolist() == [1, 1]
+    assert metrics.bag_of_tokens(torch.full_like(TRUTH, 99), TRUTH, COUNTED).tolist() == [0, 0]
+
+
 @pytest.mark.parametrize(
     ("first", "second", "edits"),
     [("kitten", "sitting", 3), ("", "abc", 3), ("abc", "", 3), ("flaw", "lawn", 2), ("same", "same", 0)],

@@ -83,8 +83,8 @@ TOKENS = Measure(
     recovered=0.9,
     trace_gain=0.25,
     line="trace",
-    also=("rouge1",),  # the words without their places are a trace too
-    others=("exact_match", "rouge1", "rouge2", "rougeL", "edit_distance"),
+    also=("rouge1", "bag_of_tokens"),  # words without their places, or without their text, are a trace too
+    others=("exact_match", "rouge1", "rouge2", "rougeL", "bag_of_tokens", "edit_distance"),
 )
 CELLS = Measure(
     metric="cell_accuracy",

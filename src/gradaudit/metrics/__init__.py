@@ -19,7 +19,7 @@ from .lpips import LPIPS_NEEDS, lpips, perceptual_network
 from .psnr import PSNR_CAP, psnr
 from .rouge import ROUGE, ROUGE_NEEDS, rouge
 from .ssim import SSIM_NEEDS, ssim
-from .tokens import edit_distance, exact_match, text_costs, token_accuracy
+from .tokens import bag_of_tokens, edit_distance, exact_match, text_costs, token_accuracy
 
 __all__ = [
     "LPIPS_NEEDS",
@@ -32,6 +32,7 @@ __all__ = [
     "Metric",
     "assign",
     "assign_at_cost",
+    "bag_of_tokens",
     "cell_accuracy",
     "cells_right",
     "class_existence_accuracy",
@@ -147,6 +148,14 @@ METRICS: dict[str, Metric] = {
         higher_is_better=True,
         meaning="F-measure of the longest sequence of words that stands in both in this order, gaps allowed.",
         paper="doi:10.3115/1218955.1219032",
+        modality=Modality.TEXT,
+    ),
+    "bag_of_tokens": Metric(
+        name="bag of tokens (F1)",
+        unit="",
+        higher_is_better=True,
+        meaning="F-measure of the batch's different tokens and those that came back, whatever their text and place.",
+        paper="arXiv:1805.04049",
         modality=Modality.TEXT,
     ),
     "edit_distance": Metric(

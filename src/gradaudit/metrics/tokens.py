@@ -60,6 +60,27 @@ def edit_distance(guess: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
     return torch.tensor([levenshtein(*pair) for pair in _pairs(guess, truth, counted)], dtype=torch.float64)
 
 
+def bag_of_tokens(guess: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
+    """F1 between the different tokens of the whole batch and those that came back, whatever their text and place.
+
+    What an attack without an order gives away: a text's own scores miss it, as its tokens may lie in another text. It
+    is one number for the batch, so that a guess of many tokens pays for the wrong ones. Every place of the guess counts
+    here, but for markers and padding.
+
+    Args:
+        guess: `[B, L]` integers.
+        truth: `[B, L]` integers.
+        counted: `[B, L]` booleans, at least one true per text.
+
+    Returns:
+        `[B]` float64 in [0, 1], all equal.
+    """
+    _check(guess, truth, counted)
+    there = set(truth[counted].tolist())
+    found = set(guess.flatten().tolist()) - (set(truth[~counted].tolist()) - there)
+    return torch.full((len(truth),), 2 * len(found & there) / (len(found) + len(there)), dtype=torch.float64)
+
+
 def levenshtein(first: Sequence[int], second: Sequence[int]) -> int:
     """The least number of insertions, deletions and replacements from one sequence to the other."""
     row = list(range(len(second) + 1))

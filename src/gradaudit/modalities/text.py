@@ -64,11 +64,12 @@ class Text:
         return Matched(ids[order], order)
 
     def score(self, batch: Batch, inputs: Tensor, distractors: Tensor | None = None) -> Scores:
-        """Token accuracy, exact match, edit distance and ROUGE."""
+        """Token accuracy, exact match, bag of tokens, edit distance and ROUGE."""
         truth, places = batch.inputs.cpu(), counted(batch)
         found = {
             "token_accuracy": metrics.token_accuracy(inputs, truth, places),
             "exact_match": metrics.exact_match(inputs, truth, places),
+            "bag_of_tokens": metrics.bag_of_tokens(inputs, truth, places),
             "edit_distance": metrics.edit_distance(inputs, truth, places),
         }
         rows = zip(inputs, truth, places, strict=True)

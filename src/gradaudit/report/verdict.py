@@ -73,7 +73,7 @@ RULES = {
         gain=100 * TOKENS.recovered_gain,
         trace=(
             f"one has {100 * TOKENS.trace_gain:.0f} points more of its tokens in place than the control has, or of its "
-            "words in any order (ROUGE-1)"
+            "words in any order (ROUGE-1), or of the batch's in any text (bag of tokens)"
         ),
     )
     + _CONTROL.format(
