@@ -10,6 +10,7 @@ import torch
 
 from gradaudit.attacks import ATTACKS
 from gradaudit.defenses import TopK
+from gradaudit.errors import AuditError
 from gradaudit.inversion import keeper
 from gradaudit.inversion.stage_run import StageRun
 from gradaudit.report.study import write_study
@@ -77,6 +78,18 @@ def test_goes_on_where_it_stopped(tmp_path):
     path.write_bytes(b"".join(lines[:2]) + lines[2][:20])
     assert run(tmp_path).done == 6
     assert len(Toy.log) == 4
+
+
+def test_a_folder_is_of_one_data_set(tmp_path):
+    for name in ("a", "b"):
+        np.savez(tmp_path / f"{name}.npz", images=np.full((4, 8, 8, 3), ord(name), np.uint8), labels=np.arange(4))
+    run_study(TOY, "default", Bench(tmp_path / "a.npz"), tmp_path / "out", lambda *_: None)
+    run_study(TOY, "default", Bench(tmp_path / "a.npz"), tmp_path / "out", lambda *_: None)
+    for other in (Bench(tmp_path / "b.npz"), Bench(), Bench(tmp_path / "a.npz", {"mlp": tmp_path / "b.npz"})):
+        with pytest.raises(
+            AuditError, match=r"measurements of something else: --(data was .a.npz|weights mlp was)"
+        ):
+            run_study(TOY, "default", other, tmp_path / "out", lambda *_: None)
 
 
 def test_the_page_shows_ours_beside_the_published(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -40,6 +41,11 @@ class Bench:
     def source(self) -> Source:
         """The pictures."""
         return SOURCES["npz"](path=self.data).open() if self.data else SOURCES["photographs"](size=32).open()
+
+    def identity(self) -> dict[str, str]:
+        """What measurements must have in common to stand in one table: data and weights, by their content."""
+        files = {"--data": self.data, **{f"--weights {name}": path for name, path in self.weights.items()}}
+        return {option: _content(path) for option, path in files.items() if path is not None}
 
     def show(self, name: str, picture: Tensor) -> None:
         """Put a picture `[C, H, W]` in [0, 1] beside the results of the run, if there is one."""
@@ -121,6 +127,14 @@ class Bench:
         else:
             raise AuditError(f"{name}: a trained network needs --data with labels, or --weights {name}=FILE.")
         return model.eval()
+
+
+def _content(path: Path) -> str:
+    """Tells files by their bytes, and anything else, such as a folder, by its name."""
+    if not path.is_file():
+        return str(path)
+    with path.open("rb") as file:
+        return f"{path.name}, sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
 
 
 def train(model: nn.Module, pictures: Tensor, labels: Tensor, normalisation: Normalisation, epochs: int = 8) -> None:

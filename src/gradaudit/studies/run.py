@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AuditError
-from ..execution.results import append_line, read_lines
+from ..execution.results import append_line, difference, read_lines
+from ..files import write_whole
 from ..metrics import Interval, mean_interval
 from .base import Comparison, Study, Values, identity
 from .bench import Bench
 
-RESULTS = "study.jsonl"
+RESULTS, BENCH = "study.jsonl", "bench.json"
 PICTURES = "pictures"
 Tick = Callable[[int, int, str], None]
 """Told (measurements done, of how many, name of the cell)."""
@@ -97,11 +99,12 @@ def run_study(study: Study, scale: str, bench: Bench, folder: Path, tick: Tick) 
     """Make every measurement that `folder` does not hold yet, each on disk before the next.
 
     Raises:
-        AuditError: The study has no such scale, or a measurement fails.
+        AuditError: The study has no such scale, `folder` holds measurements on other data or weights, or one fails.
     """
     if scale not in study.cells:
         raise AuditError(f"--scale {scale}: {study.name} has {', '.join(study.scales)}.")
     folder.mkdir(parents=True, exist_ok=True)
+    _claim(folder, bench)
     bench.unfinished, bench.pictures = folder / "unfinished", folder / PICTURES
     done = {(line["cell"], line["seed"]) for line in read_lines(folder / RESULTS, mend=True)}
     tasks = [
@@ -118,6 +121,18 @@ def run_study(study: Study, scale: str, bench: Bench, folder: Path, tick: Tick) 
     if bench.unfinished.is_dir() and not any(bench.unfinished.iterdir()):
         bench.unfinished.rmdir()
     tick(len(tasks), len(tasks), "")
+
+
+def _claim(folder: Path, bench: Bench) -> None:
+    """Write down what the folder's measurements are of, or refuse a folder whose are of something else."""
+    path, now = folder / BENCH, bench.identity()
+    if path.exists():
+        changed = difference(json.loads(path.read_text(encoding="utf-8")), now)
+        if changed:
+            raise AuditError(
+                f"--out {folder}: holds measurements of something else: {changed}. Take another folder, or delete it."
+            )
+    write_whole(path, json.dumps(now, indent=1))
 
 
 def read_study(study: Study, scale: str, bench: Bench, folder: Path) -> StudyResult:
