@@ -80,15 +80,20 @@ def test_goes_on_where_it_stopped(tmp_path):
     assert len(Toy.log) == 4
 
 
+def test_a_study_of_which_nothing_can_be_measured_says_why(tmp_path):
+    study = replace(TOY, cells={"default": (Toy(3), Toy(4))})
+    with pytest.raises(AuditError, match=r"toy: nothing of it can be measured: too large for <this> bench\.$"):
+        run_study(study, "default", Bench(), tmp_path / "out", lambda *_: None)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_is_of_one_data_set(tmp_path):
     for name in ("a", "b"):
         np.savez(tmp_path / f"{name}.npz", images=np.full((4, 8, 8, 3), ord(name), np.uint8), labels=np.arange(4))
     run_study(TOY, "default", Bench(tmp_path / "a.npz"), tmp_path / "out", lambda *_: None)
     run_study(TOY, "default", Bench(tmp_path / "a.npz"), tmp_path / "out", lambda *_: None)
     for other in (Bench(tmp_path / "b.npz"), Bench(), Bench(tmp_path / "a.npz", {"mlp": tmp_path / "b.npz"})):
-        with pytest.raises(
-            AuditError, match=r"measurements of something else: --(data was .a.npz|weights mlp was)"
-        ):
+        with pytest.raises(AuditError, match=r"measurements of something else: --(data was .a.npz|weights mlp was)"):
             run_study(TOY, "default", other, tmp_path / "out", lambda *_: None)
 
 

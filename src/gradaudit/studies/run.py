@@ -99,10 +99,14 @@ def run_study(study: Study, scale: str, bench: Bench, folder: Path, tick: Tick) 
     """Make every measurement that `folder` does not hold yet, each on disk before the next.
 
     Raises:
-        AuditError: The study has no such scale, `folder` holds measurements on other data or weights, or one fails.
+        AuditError: The study has no such scale, nothing of it can be measured here, `folder` is of other data or
+            weights, or a measurement fails.
     """
     if scale not in study.cells:
         raise AuditError(f"--scale {scale}: {study.name} has {', '.join(study.scales)}.")
+    reasons = [cell.missing(bench) for cell in study.cells[scale]]
+    if all(reasons):
+        raise AuditError(f"study {study.name}: nothing of it can be measured: {'; '.join(dict.fromkeys(reasons))}.")
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, bench)
     bench.unfinished, bench.pictures = folder / "unfinished", folder / PICTURES
