@@ -1,6 +1,7 @@
 """Studies: frozen values, a runner that resumes, a page with the published figures beside ours."""
 
 import json
+import os
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -78,6 +79,47 @@ def test_goes_on_where_it_stopped(tmp_path):
     path.write_bytes(b"".join(lines[:2]) + lines[2][:20])
     assert run(tmp_path).done == 6
     assert len(Toy.log) == 4
+
+
+@dataclass(frozen=True)
+class Aside:
+    """Says which process measured it; cell 9 fails."""
+
+    number: int
+
+    @property
+    def name(self):
+        return f"aside {self.number}"
+
+    def missing(self, bench):
+        return None
+
+    def measure(self, bench, seed):
+        if self.number == 9:
+            raise AuditError("cell 9 cannot be measured")
+        return {"process": float(os.getpid()), "threads": float(torch.get_num_threads())}
+
+
+def test_seeds_side_by_side(tmp_path):
+    study = replace(TOY, cells={"default": (Aside(1), Aside(2))}, repeats={"default": 3}, figures=(), reported={})
+    seen = []
+    run_study(study, "default", Bench(), tmp_path, lambda *at: seen.append(at), workers=2)
+    result = read_study(study, "default", Bench(), tmp_path)
+    processes = {seed: values["process"] for seed, values in result.by_seed["aside 1"].items()}
+    assert {seed: values["process"] for seed, values in result.by_seed["aside 2"].items()} == processes
+    assert len(processes) == 3
+    assert os.getpid() not in processes.values()
+    assert seen[-1][:2] == (6, 6)
+    written = (tmp_path / "study.jsonl").read_bytes()
+    run_study(study, "default", Bench(), tmp_path, lambda *_: None, workers=2)
+    assert (tmp_path / "study.jsonl").read_bytes() == written
+
+
+def test_a_failure_side_by_side_stops_the_study_and_keeps_what_is_there(tmp_path):
+    study = replace(TOY, cells={"default": (Aside(1), Aside(9))}, repeats={"default": 2}, figures=(), reported={})
+    with pytest.raises(AuditError, match="cell 9 cannot be measured"):
+        run_study(study, "default", Bench(), tmp_path, lambda *_: None, workers=2)
+    assert read_study(study, "default", Bench(), tmp_path).done >= 1
 
 
 def test_a_study_of_which_nothing_can_be_measured_says_why(tmp_path):

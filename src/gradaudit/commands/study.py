@@ -34,6 +34,9 @@ def study(
         typer.Option("--weights", metavar="MODEL=FILE", help="Weights of a trained network; torchvision for its own."),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes side by side; by default one for each core, one on a GPU.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for study.jsonl, study.html and study.md.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document to standard output, nothing else.")
@@ -53,7 +56,7 @@ def study(
     bench = Bench(data, dict(map(_weight, weights or [])), make_device(device))
     with _Bar() as bar:
         try:
-            run_study(chosen, scale, bench, folder, bar.tick)
+            run_study(chosen, scale, bench, folder, bar.tick, workers=workers)
         finally:
             if scale in chosen.cells and folder.is_dir():
                 result = read_study(chosen, scale, bench, folder)
@@ -61,8 +64,7 @@ def study(
     if as_json:
         typer.echo(json.dumps(result.to_json(), allow_nan=False))
         return
-    _print(result)
-    typer.echo(f"Page: {page.resolve()}")
+    _print(result, page)
 
 
 class _Bar:
@@ -97,8 +99,8 @@ def _weight(text: str) -> tuple[str, Path]:
     return model, Path(path)
 
 
-def _print(result: StudyResult) -> None:
-    """The first table, the claims, and what was left out."""
+def _print(result: StudyResult, page: Path) -> None:
+    """The first table, the claims, what was left out, and where the page is."""
     from ..report.study_tables import difference_in_words, entries, left_out_in_words
 
     study = result.study
@@ -108,5 +110,5 @@ def _print(result: StudyResult) -> None:
         show(("cell", *table.columns), rows)
     for one in result.comparisons:
         typer.echo(f"{one.claim} ({one.column}): {difference_in_words(result, one)}")
-    for line in left_out_in_words(result):
+    for line in (*left_out_in_words(result), f"Page: {page.resolve()}"):
         typer.echo(line)

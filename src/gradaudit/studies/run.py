@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from ..errors import AuditError
 from ..execution.results import append_line, difference, read_lines
 from ..files import write_whole
 from ..metrics import Interval, mean_interval
-from .base import Comparison, Study, Values, identity
+from .base import Cell, Comparison, Study, Values, identity
 from .bench import Bench
+from .workers import cores, side_by_side
 
 RESULTS, BENCH = "study.jsonl", "bench.json"
 PICTURES = "pictures"
@@ -95,8 +97,16 @@ class StudyResult:
         }
 
 
-def run_study(study: Study, scale: str, bench: Bench, folder: Path, tick: Tick) -> None:
+def run_study(study: Study, scale: str, bench: Bench, folder: Path, tick: Tick, *, workers: int | None = 1) -> None:
     """Make every measurement that `folder` does not hold yet, each on disk before the next.
+
+    Args:
+        study: The study.
+        scale: Which of its sizes.
+        bench: What it measures with.
+        folder: For its results.
+        tick: Told of the progress.
+        workers: Processes, each with some of the seeds; `None` takes one for each core, or one on a GPU.
 
     Raises:
         AuditError: The study has no such scale, nothing of it can be measured here, `folder` is of other data or
@@ -114,17 +124,31 @@ def run_study(study: Study, scale: str, bench: Bench, folder: Path, tick: Tick) 
     tasks = [
         (cell, seed) for cell in study.cells[scale] if not cell.missing(bench) for seed in range(study.repeats[scale])
     ]
-    for number, (cell, seed) in enumerate(tasks):
-        tick(number, len(tasks), cell.name)
-        if (identity(cell), seed) in done:
-            continue
-        started = time.perf_counter()
-        values = cell.measure(bench, seed)
-        line = {"study": study.name, "cell": identity(cell), "name": cell.name, "seed": seed, "values": dict(values)}
-        append_line(folder / RESULTS, {**line, "seconds": time.perf_counter() - started})
+    open_tasks = [(cell, seed) for cell, seed in tasks if (identity(cell), seed) not in done]
+    measure = partial(_measure, study.name, bench, folder)
+
+    def look(at: str = "") -> None:
+        tick(len(tasks) - len(open_tasks) + len(read_lines(folder / RESULTS)) - before, len(tasks), at)
+
+    before = len(read_lines(folder / RESULTS))
+    workers = workers or (cores() if bench.device.type == "cpu" else 1)
+    if workers > 1 and len({seed for _, seed in open_tasks}) > 1:
+        side_by_side(open_tasks, measure, workers, look)
+    else:
+        for cell, seed in open_tasks:
+            look(cell.name)
+            measure(cell, seed)
     if bench.unfinished.is_dir() and not any(bench.unfinished.iterdir()):
         bench.unfinished.rmdir()
     tick(len(tasks), len(tasks), "")
+
+
+def _measure(name: str, bench: Bench, folder: Path, cell: Cell, seed: int) -> None:
+    """One measurement, onto the disk."""
+    started = time.perf_counter()
+    values = cell.measure(bench, seed)
+    line = {"study": name, "cell": identity(cell), "name": cell.name, "seed": seed, "values": dict(values)}
+    append_line(folder / RESULTS, {**line, "seconds": time.perf_counter() - started})
 
 
 def _claim(folder: Path, bench: Bench) -> None:

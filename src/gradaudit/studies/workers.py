@@ -1,0 +1,64 @@
+"""Several seeds of a study at once. A seed stays in one process, where its cells share what they ran."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+
+import torch
+
+from .base import Cell
+
+Measure = Callable[[Cell, int], None]
+"""Makes one measurement and writes it down; can be sent to another process."""
+SECONDS = 1.0  # between two looks at how far the processes are
+
+
+def side_by_side(tasks: Sequence[tuple[Cell, int]], measure: Measure, workers: int, look: Callable[[], None]) -> None:
+    """Make all measurements; `look` is called now and then.
+
+    Args:
+        tasks: Cells with their seeds.
+        measure: Of one of them.
+        workers: Processes, at most one for each seed.
+        look: Reads progress off what is written.
+
+    Raises:
+        AuditError: A measurement fails; the others that run are stopped.
+    """
+    seeds: dict[int, list[Cell]] = {}
+    for cell, seed in tasks:
+        seeds.setdefault(seed, []).append(cell)
+    threads = max(1, torch.get_num_threads() // workers)
+    spawn = multiprocessing.get_context("spawn")  # a forked process may hang in torch's threads
+    with ProcessPoolExecutor(min(workers, len(seeds)), spawn, _begin, (threads,)) as pool:
+        running: set[Future[None]] = {pool.submit(_all_of, measure, cells, seed) for seed, cells in seeds.items()}
+        try:
+            while running:
+                ended, running = wait(running, SECONDS, FIRST_EXCEPTION)
+                look()
+                for future in ended:
+                    future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _begin(threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent answers for all
+    torch.set_num_threads(threads)
+
+
+def _all_of(measure: Measure, cells: Sequence[Cell], seed: int) -> None:
+    for cell in cells:
+        measure(cell, seed)
