@@ -326,3 +326,19 @@ def test_afgi_time_marks_only_what_is_reached():
     values = cell.measure(Bench(), 0)
     for name in [name for name in values if name.startswith("reached")]:
         assert (values[name] == 1) == (name.replace("reached", "seconds to") in values)
+
+
+def test_ctrl_c_keeps_what_was_measured(gradaudit, tmp_path, monkeypatch):  # noqa: F811
+    def measure(self, bench, seed):
+        if seed == 1:
+            raise KeyboardInterrupt
+        return {"psnr": 1.0}
+
+    monkeypatch.setattr(type(STUDIES["sok-table-1"].cells["quick"][0]), "measure", measure)
+    code, out, err = gradaudit(
+        "study", "sok-table-1", "--scale", "quick", "--workers", "1", "--out", str(tmp_path / "out")
+    )
+    assert code == 130
+    assert "interrupted: 1 of 10 measurements are kept in" in err
+    assert "The same command goes on" in err
+    assert (tmp_path / "out/study.html").exists()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from .errors import AuditError
+from .errors import AuditError, AuditInterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,10 +114,6 @@ def _audit(plans: Sequence[Plan], out: Path, title: str, as_json: bool, open_pag
         _summary(results)
         typer.echo(f"Page: {path.resolve()}")
     _open(path, open_page)
-
-
-class AuditInterrupted(Exception):  # noqa: N818
-    """Ctrl-C, with what was kept."""
 
 
 def _summary(results: Results) -> None:

@@ -11,3 +11,7 @@ class MissingKnowledge(AuditError):  # noqa: N818  (the fact is the name)
 
 class AttackFailed(AuditError):  # noqa: N818
     """An attack could not run on this observation, or its objective left the real numbers."""
+
+
+class AuditInterrupted(Exception):  # noqa: N818
+    """Ctrl-C, with what was kept."""

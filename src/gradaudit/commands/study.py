@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from ..errors import AuditError
+from ..errors import AuditError, AuditInterrupted
 from ..overrides import suggest
 from .listings import show
 
 if TYPE_CHECKING:
-    from ..studies import StudyResult
+    from ..studies import Bench, Study, StudyResult
 
 
 def add_to(app: typer.Typer) -> None:
@@ -46,25 +46,37 @@ def study(
 
     Every measurement is on disk before the next: the same command goes on where it stopped.
     """
-    from ..report.study import write_study
     from ..resolve import make_device
-    from ..studies import STUDIES, Bench, read_study, run_study
+    from ..studies import STUDIES, Bench
 
     if name not in STUDIES:
         raise AuditError(f"study {name}: unknown study{suggest(name, STUDIES)}")
-    chosen, folder = STUDIES[name], out or Path("runs") / f"{name}-{scale}"
     bench = Bench(data, dict(map(_weight, weights or [])), make_device(device))
-    with _Bar() as bar:
-        try:
-            run_study(chosen, scale, bench, folder, bar.tick, workers=workers)
-        finally:
-            if scale in chosen.cells and folder.is_dir():
-                result = read_study(chosen, scale, bench, folder)
-                page = write_study(result, folder)
+    result, page = _run(STUDIES[name], scale, bench, out or Path("runs") / f"{name}-{scale}", workers)
     if as_json:
         typer.echo(json.dumps(result.to_json(), allow_nan=False))
         return
     _print(result, page)
+
+
+def _run(chosen: Study, scale: str, bench: Bench, folder: Path, workers: int | None) -> tuple[StudyResult, Path]:
+    """Measure what is missing, and write the page whatever comes of it."""
+    from ..report.study import write_study
+    from ..studies import read_study, run_study
+
+    kept = ""
+    try:
+        with _Bar() as bar:
+            run_study(chosen, scale, bench, folder, bar.tick, workers=workers)
+    except KeyboardInterrupt:
+        kept = "interrupted: {} of {} measurements are kept in {}. The same command goes on from there."
+    finally:
+        if scale in chosen.cells and folder.is_dir():
+            result = read_study(chosen, scale, bench, folder)
+            page = write_study(result, folder)
+    if kept:
+        raise AuditInterrupted(kept.format(result.done, result.planned, folder))
+    return result, page
 
 
 class _Bar:

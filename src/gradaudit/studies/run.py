@@ -127,10 +127,13 @@ def run_study(study: Study, scale: str, bench: Bench, folder: Path, tick: Tick, 
     open_tasks = [(cell, seed) for cell, seed in tasks if (identity(cell), seed) not in done]
     measure = partial(_measure, study.name, bench, folder)
 
-    def look(at: str = "") -> None:
-        tick(len(tasks) - len(open_tasks) + len(read_lines(folder / RESULTS)) - before, len(tasks), at)
-
     before = len(read_lines(folder / RESULTS))
+
+    def look(at: str = "") -> None:
+        lines = read_lines(folder / RESULTS)
+        name = at or (lines[-1]["name"] if len(lines) > before else "")
+        tick(len(tasks) - len(open_tasks) + len(lines) - before, len(tasks), name)
+
     workers = workers or (cores() if bench.device.type == "cpu" else 1)
     if workers > 1 and len({seed for _, seed in open_tasks}) > 1:
         side_by_side(open_tasks, measure, workers, look)
