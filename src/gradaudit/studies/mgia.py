@@ -47,7 +47,7 @@ def _core(effort: Effort) -> tuple[MgiaCell | LookCell, ...]:
 def _claims() -> tuple[Comparison, ...]:
     """MGIA ahead of every other, in pictures and in labels."""
     return tuple(
-        Comparison(f"MGIA has {what} than {rival}", f"{data}, mgia", f"{data}, {rival}", column)
+        Comparison(f"{data}: MGIA has {what} than {rival}", f"{data}, mgia", f"{data}, {rival}", column)
         for data in (*SETS, *EVERYWHERE)
         for rival in RIVALS
         for what, column in (("better pictures", "apsnr"), ("more labels right", "ra"))
