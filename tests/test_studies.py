@@ -335,7 +335,7 @@ def test_ctrl_c_keeps_what_was_measured(gradaudit, tmp_path, monkeypatch):  # no
         return {"psnr": 1.0}
 
     monkeypatch.setattr(type(STUDIES["sok-table-1"].cells["quick"][0]), "measure", measure)
-    code, out, err = gradaudit(
+    code, _, err = gradaudit(
         "study", "sok-table-1", "--scale", "quick", "--workers", "1", "--out", str(tmp_path / "out")
     )
     assert code == 130
