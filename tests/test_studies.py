@@ -199,7 +199,7 @@ def test_trained_networks_need_labels(tmp_path):
 
 def test_the_command(gradaudit, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setitem(STUDIES, "toy", TOY)
-    code, out, err = gradaudit("study", "toy", "--out", "toy")
+    code, out, err = gradaudit("study", "toy", "--out", "toy", "--workers", "1")
     assert code == 0, err
     assert "size 2" in out
     assert (tmp_path / "toy/study.html").exists()
@@ -210,7 +210,7 @@ def test_the_command(gradaudit, tmp_path, monkeypatch):  # noqa: F811
         (("study", "tow"), "Did you mean toy?"),
         (("study", "toy", "--scale", "huge", "--out", "other"), "toy has default"),
         (("study", "toy", "--weights", "mlp"), "MODEL=FILE"),
-        (("study", "label-inference", "--scale", "quick", "--data", "none.npz"), "none.npz"),
+        (("study", "label-inference", "--scale", "quick", "--data", "none.npz", "--workers", "1"), "none.npz"),
     ):
         code, _, err = gradaudit(*arguments)
         assert code == 2
