@@ -19,8 +19,13 @@ def write_whole(path: Path, text: str) -> Path:
     return path
 
 
-def write_picture(path: Path, picture: Tensor) -> None:
-    """Save `[C, H, W]`, grey or colour in [0, 1], as a PNG; what lies outside is clamped, and no number is mid grey."""
+def as_image(picture: Tensor) -> Image.Image:
+    """`[C, H, W]`, grey or colour in [0, 1], as 8-bit pixels; what lies outside is clamped, no number is mid grey."""
     pixels = picture.nan_to_num(nan=0.5).mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
+    return Image.fromarray(np.ascontiguousarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels))
+
+
+def write_picture(path: Path, picture: Tensor) -> None:
+    """Save `as_image` of a picture as a PNG, in a folder that is made where it is missing."""
     path.parent.mkdir(exist_ok=True)
-    Image.fromarray(np.ascontiguousarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)).save(path)
+    as_image(picture).save(path)

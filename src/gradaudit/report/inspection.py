@@ -7,11 +7,9 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
 from torch import Tensor
 
-from ..files import write_whole
+from ..files import as_image, write_whole
 from ..inspection import Inspection
 from . import inspection_lines as lines
 from .pictures import SHOWN_SIZE, Picture
@@ -59,8 +57,7 @@ def write(found: Inspection, shape: tuple[int, ...], folder: Path) -> Path:
 def picture(values: Tensor, alt: str) -> Picture:
     """`[C, H, W]` in any range, stretched to black and white: the normalisation is unknown."""
     low, high = float(values.min()), float(values.max())
-    pixels = ((values - low) / max(high - low, 1e-12) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    image = Image.fromarray(np.ascontiguousarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels))
+    image = as_image((values - low) / max(high - low, 1e-12))
     file = io.BytesIO()
     image.save(file, "PNG")
     scale = max(1, SHOWN_SIZE // max(image.size))
