@@ -342,3 +342,14 @@ def test_ctrl_c_keeps_what_was_measured(gradaudit, tmp_path, monkeypatch):  # no
     assert "interrupted: 1 of 10 measurements are kept in" in err
     assert "The same command goes on" in err
     assert (tmp_path / "out/study.html").exists()
+
+
+def test_ctrl_c_before_anything_was_measured(gradaudit, tmp_path, monkeypatch):  # noqa: F811
+    def missing(self, bench):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(STUDIES["sok-table-1"].cells["quick"][0]), "missing", missing)
+    code, _, err = gradaudit("study", "sok-table-1", "--scale", "quick", "--out", str(tmp_path / "out"))
+    assert code == 130
+    assert "interrupted" in err
+    assert "Traceback" not in err

@@ -64,19 +64,24 @@ def _run(chosen: Study, scale: str, bench: Bench, folder: Path, workers: int | N
     from ..report.study import write_study
     from ..studies import read_study, run_study
 
-    kept = ""
+    def written() -> tuple[StudyResult, Path]:
+        result = read_study(chosen, scale, bench, folder)
+        return result, write_study(result, folder)
+
     try:
         with _Bar() as bar:
             run_study(chosen, scale, bench, folder, bar.tick, workers=workers)
     except KeyboardInterrupt:
-        kept = "interrupted: {} of {} measurements are kept in {}. The same command goes on from there."
-    finally:
+        if not folder.is_dir():
+            raise AuditInterrupted("interrupted before anything was measured.") from None
+        result, _ = written()
+        kept = f"{result.done} of {result.planned} measurements are kept in {folder}"
+        raise AuditInterrupted(f"interrupted: {kept}. The same command goes on from there.") from None
+    except Exception:
         if scale in chosen.cells and folder.is_dir():
-            result = read_study(chosen, scale, bench, folder)
-            page = write_study(result, folder)
-    if kept:
-        raise AuditInterrupted(kept.format(result.done, result.planned, folder))
-    return result, page
+            written()
+        raise
+    return written()
 
 
 class _Bar:

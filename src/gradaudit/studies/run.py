@@ -114,32 +114,29 @@ def run_study(study: Study, scale: str, bench: Bench, folder: Path, tick: Tick, 
     """
     if scale not in study.cells:
         raise AuditError(f"--scale {scale}: {study.name} has {', '.join(study.scales)}.")
-    reasons = [cell.missing(bench) for cell in study.cells[scale]]
-    if all(reasons):
-        raise AuditError(f"study {study.name}: nothing of it can be measured: {'; '.join(dict.fromkeys(reasons))}.")
+    asked = [(cell, cell.missing(bench)) for cell in study.cells[scale]]
+    if all(why for _, why in asked):
+        reasons = "; ".join(dict.fromkeys(why for _, why in asked if why))
+        raise AuditError(f"study {study.name}: nothing of it can be measured: {reasons}.")
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, bench)
     bench.unfinished, bench.pictures = folder / "unfinished", folder / PICTURES
-    done = {(line["cell"], line["seed"]) for line in read_lines(folder / RESULTS, mend=True)}
-    tasks = [
-        (cell, seed) for cell in study.cells[scale] if not cell.missing(bench) for seed in range(study.repeats[scale])
-    ]
+    lines = read_lines(folder / RESULTS, mend=True)
+    done = {(line["cell"], line["seed"]) for line in lines}
+    tasks = [(cell, seed) for cell, why in asked if not why for seed in range(study.repeats[scale])]
     open_tasks = [(cell, seed) for cell, seed in tasks if (identity(cell), seed) not in done]
-    measure = partial(_measure, study.name, bench, folder)
+    measure, finished = partial(_measure, study.name, bench, folder), len(tasks) - len(open_tasks)
 
-    before = len(read_lines(folder / RESULTS))
-
-    def look(at: str = "") -> None:
-        lines = read_lines(folder / RESULTS)
-        name = at or (lines[-1]["name"] if len(lines) > before else "")
-        tick(len(tasks) - len(open_tasks) + len(lines) - before, len(tasks), name)
+    def look() -> None:
+        new = read_lines(folder / RESULTS)[len(lines) :]
+        tick(finished + len(new), len(tasks), new[-1]["name"] if new else "")
 
     workers = workers or (cores() if bench.device.type == "cpu" else 1)
     if workers > 1 and len({seed for _, seed in open_tasks}) > 1:
         side_by_side(open_tasks, measure, workers, look)
     else:
-        for cell, seed in open_tasks:
-            look(cell.name)
+        for number, (cell, seed) in enumerate(open_tasks, finished):
+            tick(number, len(tasks), cell.name)
             measure(cell, seed)
     if bench.unfinished.is_dir() and not any(bench.unfinished.iterdir()):
         bench.unfinished.rmdir()
