@@ -4,8 +4,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gradaudit import Knowledge, Level
-from gradaudit.config import AuditConfig, make_config, parse_yaml, read_config
+from gradaudit.config import AuditConfig, make_config, read_config
 from gradaudit.errors import AuditError
+from gradaudit.yaml_text import parse_yaml
 
 MINIMAL = {"data": {"source": "photographs"}, "model": {"name": "lenet"}, "knowledge": ["priors", "LABELS"]}
 
@@ -58,6 +59,8 @@ def test_the_resolved_file_reads_back_to_itself():
         (["data.batch_size=4"], lambda c: c.data["batch_size"] == 4),
         (["attacks.0.stages.0.steps=2000"], lambda c: c.attacks[0].set == {"stages.0.steps": 2000}),
         (["attacks.0.stages.0.terms.0.weight=1e-3"], lambda c: c.attacks[0].set["stages.0.terms.0.weight"] == 1e-3),
+        (["attacks.0.name=dlg"], lambda c: [e.name for e in c.attacks] == ["dlg"]),
+        (["attacks.0=dlg"], lambda c: [e.name for e in c.attacks] == ["dlg"]),
         (["attacks=[dlg, idlg]"], lambda c: [e.name for e in c.attacks] == ["dlg", "idlg"]),
         (["seed=3", "repeats=2"], lambda c: (c.seed, c.repeats) == (3, 2)),
         (["training.batch_norm=train"], lambda c: c.training.batch_norm == "train"),
@@ -102,6 +105,22 @@ def test_set(changes, check):
         ({"repeats": 0}, "repeats: should be greater"),
         ({"seed": -1}, "seed: should be greater"),
         ({"seed": "a"}, "seed: should be a valid integer"),
+        ({"seed": 2**63}, "seed: should be less than or equal to 9223372036854775807"),
+        ({"seed": True}, "seed: should be a valid integer. Found True"),
+        ({"seed": "3"}, "seed: should be a valid integer. Found '3'"),
+        ({"seed": 1.5}, "seed: should be a valid integer"),
+        ({"seed": ["x" * 500]}, r"seed: should be a valid integer. Found \['x+\.\.\.\.$"),
+        ({"seed": float("nan")}, "audit: must hold plain values"),
+        ({"seed": {1, 2}}, "audit: must hold plain values"),
+        ({"repeats": 10**12}, "repeats: should be less than or equal to 1000000"),
+        ({"clients": 10**9}, "clients: should be less than or equal to 1000000"),
+        ({"training": {"kind": "fedavg", "learning_rate": 1, "epochs": 10**12}}, "training.epochs: should be less"),
+        ({"training": {"dropout": "no"}}, "training.dropout: should be a valid boolean. Found 'no'"),
+        ({"model": {"name": ["lenet"]}}, "model.name: should be a valid string"),
+        ({"model": {"name": "lenet", "mean": "abc"}}, "model.mean: should be a valid array"),
+        ({"knowledge": [["priors"]]}, r"unknown fact \['priors'\]"),
+        ({"defenses": {"name": "clip"}}, "defenses: should be a valid array"),
+        ({"device": 3}, "device: should be a valid string"),
     ],
 )
 def test_refuses_in_one_line(raw, message):
@@ -123,12 +142,26 @@ def test_what_must_be_given(key):
         ("attacks.3.stages.0.steps=1", "no entry 3. The list has 1"),
         ("defenses.0.std=1", "no entry 0. The list has 0"),
         ("seed.deep=1", "no place below a plain value|seed"),
+        ("attacks.²=1", "no entry ²"),
+        ("attacks.٣.name=x", "no entry ٣"),
+        (f"attacks.{'9' * 5000}=x", "no entry 999"),
+        ("attacks.0.stages.0.steps=!!int abc", "--set attacks.0.stages.0.steps, line 1: 'abc' is no int"),
+        ("seed=0x_", "seed: should be a valid integer. Found '0x_'"),
+        ("=1", "write it as key.sub=value"),
+        ("..=1", ": unknown key"),
+        ("seed.attacks.0.x=1", "attacks has no place below a plain value"),
     ],
 )
 def test_refuses_a_set_that_leads_nowhere(change, message):
     raw = {**MINIMAL, "seed": 0, "defenses": []}
     with pytest.raises(AuditError, match=message):
         make_config(raw, [change])
+
+
+@pytest.mark.parametrize("attacks", [[5], [{"name": "dlg", "set": None}], [None]])
+def test_refuses_to_set_a_field_of_what_is_no_attack(attacks):
+    with pytest.raises(AuditError, match=r"attacks.0 is no name, and no mapping of name and set"):
+        make_config({**MINIMAL, "attacks": attacks}, ["attacks.0.stages.0.steps=1"])
 
 
 def test_yaml_errors_name_the_line(tmp_path):
@@ -138,7 +171,7 @@ def test_yaml_errors_name_the_line(tmp_path):
         read_config(path)
 
 
-@pytest.mark.parametrize("content", [b"- a\n- b\n", b"", b"just text"])
+@pytest.mark.parametrize("content", [b"- a\n- b\n", b"", b"just text", b"# a remark\n"])
 def test_a_file_that_is_no_mapping(tmp_path, content):
     path = tmp_path / "audit.yaml"
     path.write_bytes(content)
@@ -152,14 +185,22 @@ def test_missing_and_binary_files(tmp_path):
     (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(AuditError, match="not a text file"):
         read_config(tmp_path / "x.yaml")
+    with pytest.raises(AuditError, match="cannot read the audit file: Is a directory"):
+        read_config(tmp_path)
+    with pytest.raises(AuditError, match="cannot read the audit file: File name too long"):
+        read_config(tmp_path / ("x" * 300))
 
 
-@pytest.mark.parametrize(
-    ("text", "value"), [("1e-3", 1e-3), ("2E5", 2e5), ("-1e+2", -100.0), ("1.5e-1", 0.15), ("3", 3), ("a", "a")]
-)
-def test_numbers_read_as_people_mean_them(text, value):
-    assert parse_yaml(text, "x") == value
-    assert type(parse_yaml(text, "x")) is type(value)
+@given(st.text(max_size=20), st.text(max_size=20))
+@example("attacks.0.name.x", "1")
+@example("data.source.x", "{}")
+def test_no_change_gives_a_traceback(path, value):
+    problem = ""
+    try:
+        make_config(MINIMAL, [f"{path}={value}"])
+    except AuditError as error:
+        problem = str(error)
+    assert "\n" not in problem
 
 
 @given(st.text(max_size=60))

@@ -1,6 +1,8 @@
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from gradaudit.attacks import INVERTING_GRADIENTS
+from gradaudit.attacks import ATTACKS, INVERTING_GRADIENTS, MULTI_MODAL
 from gradaudit.errors import AuditError
 from gradaudit.inversion import part_names
 from gradaudit.inversion.labels import IDLG
@@ -42,7 +44,28 @@ def test_takes_parts_by_their_constructors():
         ("stages.0.steps", 0, "stages.0.steps must be at least 1"),
         ("objective", "Cosign()", r"unknown part Cosign. Did you mean Cosine\?"),
         ("objective", "IDLG()", "objective: should be an instance of Objective"),
-        ("objective", "Cosine(3)", "cannot read"),
+        ("stages.²", 3, "no entry ²"),
+        ("stages." + "9" * 5000, 3, "no entry 999"),
+        ("", 3, "has no field ."),
+        ("stages.0.steps", 10**12, "attacks.0.stages.0.steps: 1000000000000 is out of range"),
+        ("stages.0.optimiser.lr", float("nan"), "attacks.0.stages.0.optimiser.lr: nan is out of range"),
+        ("stages.0.optimiser.milestones", [0.5, float("inf")], "milestones: .* is out of range"),
+        ("stages.0.terms", ["a"] * 9_000, r"terms: should be an instance of Term. Found \('a', .*\.\.\.\.$"),
+        ("stages", [], "stages must be at least 1"),
+        ("objective", "Cosine(1, 2, 3)", "attacks.0.objective: Cosine takes at most 0 values. Found 3"),
+        ("objective", "EuclideanL1(alpha='a')", "objective: EuclideanL1.alpha: should be a valid number. Found 'a'"),
+        ("objective", "EuclideanL1(alpha=1e999)", "EuclideanL1.alpha: inf is out of range"),
+        ("objective", "EuclideanL1(alpha=1, alpha=2)", "EuclideanL1: gives alpha twice"),
+        ("objective", "EuclideanL1(1, alpha=2)", "EuclideanL1: gives alpha twice"),
+        ("objective", "EuclideanL1(beta=1)", "EuclideanL1 has no field beta. Did you mean alpha|Known: alpha"),
+        ("objective", "EuclideanL1(**{})", "a star has no place in a part"),
+        ("objective", "EuclideanL1(*[1])", "a star has no place in a part"),
+        ("stages.0", "Stage(Pixels())", "Stage needs optimiser"),
+        ("objective", "Cosine()()", "only numbers, text, lists and parts"),
+        ("objective", "-" * 9_000 + "1)", "cannot read .* as a value"),
+        ("objective", "[" * 900 + "]" * 900 + "()", "cannot read .* as a value"),
+        ("objective", "(" * 9_000 + ")", "cannot read .* as a value"),
+        ("objective", "x" * 30_000 + "()", "too long for a value, 30002 characters"),
         ("objective", "__import__('os').system('true')", "cannot read|unknown part"),
         ("stages.0.steps.deep", 1, "int has no field deep"),
         ("stages.0.parametrisation.init", "grow", "should be 'normal', 'uniform' or 'grey'"),
@@ -53,5 +76,31 @@ def test_refuses_with_the_reason(path, new, message):
         change(path, new)
 
 
-def test_construct_reads_back_every_repr():
-    assert construct(repr(INVERTING_GRADIENTS), part_names()) == INVERTING_GRADIENTS
+def built_of_parts():
+    return [attack for attack in (*ATTACKS.values(), *MULTI_MODAL.values()) if type(attack).__name__ in part_names()]
+
+
+@pytest.mark.parametrize("attack", built_of_parts(), ids=lambda attack: attack.name)
+def test_construct_reads_back_every_repr(attack):
+    assert construct(repr(attack), part_names()) == attack
+
+
+def test_a_text_that_ends_in_a_bracket_is_text():
+    assert change("paper", "somewhere (2020)").paper == "somewhere (2020)"
+
+
+PATHS = ("stages.0.steps", "stages.0.optimiser", "stages.0.terms", "objective", "labels", "seeds", "step", "together")
+CALL = st.text(alphabet="Cosine()L1,*=[]{}'\"0123.-+aj\n\0", max_size=20)
+
+
+@given(st.sampled_from(PATHS), CALL | st.integers() | st.floats() | st.lists(st.none() | st.text(max_size=3)))
+@example("objective", "Cosine(")
+@example("objective", "{[]}()")
+@example("step", "\0)")
+def test_any_value_is_taken_or_refused(path, new):
+    problem = ""
+    try:
+        change(path, new)
+    except AuditError as error:
+        problem = str(error)
+    assert problem.isprintable()

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import re
+import json
+import os
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from .errors import AuditError
 from .local_training import LocalTraining
-from .overrides import suggest
+from .overrides import as_name, brief, place_in, suggest
 from .types import LEVELS, Knowledge
+from .yaml_text import LARGEST, MOST_BYTES, decode_yaml, parse_yaml, write_yaml
+
+T = TypeVar("T")
 
 _Fraction = Annotated[float, Field(ge=0, lt=1)]
+# A run of more is a slip of the keyboard: it would end in years.
+_Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelSection(_Section):
@@ -58,8 +63,8 @@ class TrainingSection(_Section):
 
     kind: Literal["fedsgd", "fedavg"] = "fedsgd"
     batch_norm: Literal["eval", "train"] = "eval"
-    epochs: int = Field(default=1, ge=1)
-    minibatch_size: int | None = Field(default=None, ge=1)
+    epochs: _Count = 1
+    minibatch_size: _Count | None = None
     learning_rate: float | None = Field(default=None, gt=0)
     momentum: float = Field(default=0.0, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
@@ -104,7 +109,7 @@ def _fact(value: Any) -> Any:
     known = [*LEVELS, *(name for name in Knowledge.__members__ if name != "NOTHING")]
     if value in known:
         return value
-    raise ValueError(f"unknown fact {value}{suggest(str(value), known)}")
+    raise ValueError(f"unknown fact {as_name(value)}{suggest(as_name(value), known)}")
 
 
 class AuditConfig(_Section):
@@ -116,9 +121,9 @@ class AuditConfig(_Section):
     training: TrainingSection = TrainingSection()
     defenses: tuple[dict[str, Any], ...] = ()
     attacks: tuple[Annotated[AttackEntry, BeforeValidator(_entry)], ...] = (AttackEntry(name="inverting-gradients"),)
-    clients: int = Field(default=1, ge=1)
-    repeats: int = Field(default=1, ge=1)
-    seed: int = Field(default=0, ge=0)
+    clients: _Count = 1
+    repeats: _Count = 1
+    seed: int = Field(default=0, ge=0, le=LARGEST)
     device: str = "auto"
     public_data: dict[str, Any] | None = None
 
@@ -132,7 +137,7 @@ class AuditConfig(_Section):
 
     def as_yaml(self) -> str:
         """The resolved file, every default written out."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return write_yaml(self.model_dump(mode="json"))
 
 
 def read_config(path: Path, changes: Sequence[str] = ()) -> AuditConfig:
@@ -142,11 +147,12 @@ def read_config(path: Path, changes: Sequence[str] = ()) -> AuditConfig:
         AuditError: No such file, broken YAML (with its line), an unknown key, a value out of range.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise AuditError(f"{path}: cannot read the audit file: {reason}.") from error
-    return make_config(parse_yaml(text, str(path)), changes, str(path))
+    return make_config(parse_yaml(decode_yaml(data, str(path)), str(path)), changes, str(path))
 
 
 def make_config(raw: Any, changes: Sequence[str] = (), label: str = "audit") -> AuditConfig:
@@ -158,28 +164,28 @@ def make_config(raw: Any, changes: Sequence[str] = (), label: str = "audit") -> 
         path, equals, value = change.partition("=")
         if not equals or not path:
             raise AuditError(f"--set {change}: write it as key.sub=value.")
-        _change(raw, path.split("."), parse_yaml(value, f"--set {path}"), path)
+        _change_file(raw, path.split("."), parse_yaml(value, f"--set {path}"), path)
+    return validated(AuditConfig, raw, f"{label}: ")
+
+
+def validated(kind: type[T], raw: Any, at: str) -> T:
+    """A model or dataclass from plain values of exactly its types: `true` is no number, and neither is `"3"`.
+
+    Raises:
+        AuditError: The first problem in one line that begins with `at`, which ends in `: ` or a full stop.
+    """
     try:
-        return AuditConfig.model_validate(raw)
+        return TypeAdapter(kind).validate_json(json.dumps(raw, default=os.fspath, allow_nan=False), strict=True)
     except ValidationError as error:
-        raise AuditError(f"{label}: {explain(error, AuditConfig)}") from error
-
-
-def parse_yaml(text: str, label: str) -> Any:
-    """YAML in which `1e-3` is a number; an error names the line."""
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise AuditError(f"{label}, line {line}: {error.problem or 'broken YAML'}.") from error
-    except yaml.YAMLError as error:
-        raise AuditError(f"{label}: {str(error).splitlines()[0]}") from error
+        raise AuditError(f"{at}{explain(error, kind)}") from error
+    except (TypeError, ValueError, RecursionError) as error:  # only from Python: a key that is no text, NaN, a cycle
+        raise AuditError(f"{at.rstrip('.: ')}: must hold plain values: {error}.") from error
 
 
 def explain(error: ValidationError, model: type[Any]) -> str:
     """The first problem of a validation, in one line with its path and, for an unknown key, the keys that exist."""
     problem = error.errors()[0]
-    path = ".".join(_shown(entry) for entry in problem["loc"])
+    path = ".".join(map(str, problem["loc"]))
     known = _fields(model, problem["loc"][:-1])
     name = str(problem["loc"][-1]) if problem["loc"] else ""
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
@@ -187,14 +193,8 @@ def explain(error: ValidationError, model: type[Any]) -> str:
     if problem["type"] in ("missing", "missing_argument"):
         return f"{path}: is missing."
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be").rstrip(".")
-    found = f". Found {problem['input']!r}." if problem["type"] != "value_error" else "."
+    found = f". Found {brief(problem['input'])}." if problem["type"] != "value_error" else "."
     return f"{path or 'file'}: {message}{found}"
-
-
-def _shown(entry: int | str) -> str:
-    """A key as it is, or quoted where it would break the line."""
-    text = str(entry)
-    return text if text.isprintable() else repr(text)
 
 
 def _fields(model: Any, path: tuple[int | str, ...]) -> list[str]:
@@ -205,14 +205,26 @@ def _fields(model: Any, path: tuple[int | str, ...]) -> list[str]:
     return list(named)
 
 
+def _change_file(raw: dict[str, Any], path: list[str], value: Any, whole: str) -> None:
+    """One change of an audit file, in which a path below an attack leads into the attack itself."""
+    if path[0] != "attacks" or len(path) == 1:
+        return _change(raw, path, value, whole)
+    entries = raw.setdefault("attacks", ["inverting-gradients"])
+    if len(path) == 2:
+        return _change(entries, path[1:], value, whole)
+    index = _position(entries, path[1], whole)
+    entries[index] = entry = _entry(entries[index])
+    if path[2] in ("name", "set"):
+        return _change(entry, path[2:], value, whole)
+    fields = entry.setdefault("set", {}) if isinstance(entry, dict) else None
+    if not isinstance(fields, dict):
+        raise AuditError(f"--set {whole}: attacks.{path[1]} is no name, and no mapping of name and set.")
+    fields[".".join(path[2:])] = value
+    return None
+
+
 def _change(node: Any, path: list[str], value: Any, whole: str) -> None:
     head, *rest = path
-    if head == "attacks" and len(rest) > 1 and rest[1] not in ("name", "set"):
-        entries = node.setdefault("attacks", ["inverting-gradients"])
-        index = _position(entries, rest[0], whole)
-        entries[index] = entry = _entry(entries[index])
-        entry.setdefault("set", {})[".".join(rest[1:])] = value
-        return
     if isinstance(node, list):
         index = _position(node, head, whole)
         if rest:
@@ -228,18 +240,8 @@ def _change(node: Any, path: list[str], value: Any, whole: str) -> None:
 
 
 def _position(entries: Any, name: str, whole: str) -> int:
-    if isinstance(entries, list) and name.isdigit() and int(name) < len(entries):
-        return int(name)
     count = len(entries) if isinstance(entries, list) else 0
-    raise AuditError(f"--set {whole}: no entry {name}. The list has {count}, counted from 0.")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads `1e-3` as text; this reads it as YAML 1.2 does."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d[\d_]*)(?:\.[\d_]*)?[eE][-+]?\d+$|^[-+]?\.\d+[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
+    index = place_in(count, name)
+    if index is None:
+        raise AuditError(f"--set {whole}: no entry {as_name(name)}. The list has {count}, counted from 0.")
+    return index

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +22,7 @@ from .errors import AuditError
 from .inversion.attack import Attack
 from .inversion.refusal import require_fit
 from .measures import MEASURES
+from .memory import require_memory
 from .modalities import Handling, Pictures
 from .resolve import (
     make_attack,
@@ -31,6 +33,7 @@ from .resolve import (
     make_normalisation,
     make_training,
     open_source,
+    require_labels,
 )
 from .types import Batch, Knowledge, Normalisation
 
@@ -143,6 +146,7 @@ def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
     sizes = (batch_size,) * config.clients
     if sum(sizes) > len(source):
         raise AuditError(f"clients: {config.clients} need {sum(sizes)} examples. {source.name} has {len(source)}.")
+    _require_room(sum(sizes), shape, "data.batch_size")
     client = (Client if config.clients == 1 else partial(SecureAggregation, sizes=sizes))(
         model.to(device),
         training=make_training(config.training),
@@ -151,7 +155,7 @@ def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
         model_name=config.model.name or str(config.model.factory),
     )
     client.training.shared_parameters(model)  # a pattern that matches nothing is said before anything runs
-    public = _public(config, folder, handling, device)
+    public = _public(config, folder, handling, device, classes)
     return Plan(config, source, client, attacks, sum(sizes), handling, classes, number, public)
 
 
@@ -162,7 +166,9 @@ def draw(count: int, batch_size: int, repeat: int, seed: int) -> list[int]:
     return torch.randperm(count, generator=generator)[slot * batch_size :][:batch_size].tolist()
 
 
-def _public(config: AuditConfig, folder: Path, handling: Handling, device: torch.device) -> Batch | Tensor | None:
+def _public(
+    config: AuditConfig, folder: Path, handling: Handling, device: torch.device, classes: int
+) -> Batch | Tensor | None:
     """The examples of `public_data`, with their labels where the source has some."""
     if config.public_data is None:
         return None
@@ -172,10 +178,18 @@ def _public(config: AuditConfig, folder: Path, handling: Handling, device: torch
     if source.modality is not handling.modality:
         raise AuditError(f"public_data: holds {source.modality}, but data holds {handling.modality}.")
     source = handling.align(source)
+    require_labels(source, classes, "public_data")
     indices = list(range(min(len(source), PUBLIC)))
+    _require_room(len(indices), source.shape, "public_data")
     labels = torch.zeros(len(indices)) if source.labels is None else source.labels[indices]
     batch = handling.gather(source, indices, labels.to(torch.int64)).to(device)
     return batch.inputs if source.labels is None else batch
+
+
+def _require_room(count: int, shape: tuple[int, ...], at: str) -> None:
+    """Raise `AuditError` where so many examples of a shape do not fit into memory."""
+    needed = 4 * count * math.prod(shape)
+    require_memory(needed, f"{at}: {count} examples of shape {list(shape)}", "Take fewer, or smaller ones.")
 
 
 def _flat(value: Any, at: str = "") -> dict[str, Any]:

@@ -6,15 +6,14 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from . import models
 from .attacks import ATTACKS, MULTI_MODAL
-from .config import AttackEntry, AuditConfig, ModelSection, TrainingSection, explain
+from .config import AttackEntry, AuditConfig, ModelSection, TrainingSection, validated
 from .datasets import SOURCES
 from .datasets.base import AnySource, Source
 from .datasets.texts import TextSource
@@ -25,9 +24,12 @@ from .inversion.attack import Attack
 from .local_training import LocalTraining
 from .measures import MEASURES
 from .modalities import Handling, Pictures, Table, Text
-from .overrides import override, suggest
+from .overrides import as_name, brief, override, suggest
 from .types import Modality, Normalisation
 
+T = TypeVar("T")
+
+MOST_CLASSES = 100_000  # of a model that is as wide as its labels: more are ids, or a slip
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -35,17 +37,28 @@ def open_source(section: Mapping[str, Any], folder: Path, at: str = "data") -> t
     """The source that a section names, and the batch size that it asks for (1 by default)."""
     options = dict(section)
     name, batch_size = options.pop("source", None), options.pop("batch_size", 1)
-    if name not in SOURCES:
-        raise AuditError(f"{at}.source: unknown source {name}{suggest(str(name), SOURCES)}")
+    kind = _named(SOURCES, name, f"{at}.source", "source")
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise AuditError(f"{at}.batch_size: must be a whole number of at least 1. Found {batch_size!r}.")
-    chosen = _options(SOURCES[name], options, at, extra=("source", "batch_size"))
+        raise AuditError(f"{at}.batch_size: must be a whole number of at least 1. Found {brief(batch_size)}.")
+    chosen = _options(kind, options, at, extra=("source", "batch_size"))
     paths = {f.name: folder / value for f in fields(chosen) if isinstance(value := getattr(chosen, f.name), Path)}
-    source = replace(chosen, **paths).open()
+    try:
+        source = replace(chosen, **paths).open()
+    except OSError as error:  # what no source foresees, such as a name that is too long or a folder that is closed
+        raise AuditError(f"{at}: cannot read {error.filename or name}: {error.strerror or error}.") from error
+    except MemoryError as error:
+        raise AuditError(f"{at}: {name} does not fit into the memory of this machine; audit a part of it.") from error
     if batch_size > len(source):
         noun = MEASURES[source.modality].noun
         raise AuditError(f"{at}.batch_size: {batch_size} is more than the {len(source)} {noun}s of {source.name}.")
     return source, batch_size
+
+
+def _named(table: Mapping[str, T], name: Any, at: str, noun: str) -> T:
+    """The entry of a table that the user named; raises `AuditError` with those that there are."""
+    if not isinstance(name, str) or name not in table:
+        raise AuditError(f"{at}: unknown {noun} {as_name(name)}{suggest(as_name(name), table)}")
+    return table[name]
 
 
 def _options(cls: type[Any], options: Mapping[str, Any], at: str, extra: tuple[str, ...] = ()) -> Any:
@@ -54,19 +67,14 @@ def _options(cls: type[Any], options: Mapping[str, Any], at: str, extra: tuple[s
     for key in options:
         if key not in known:
             raise AuditError(f"{at}.{key}: unknown key{suggest(str(key), [*extra, *known])}")
-    try:
-        return TypeAdapter(cls).validate_python(dict(options))
-    except ValidationError as error:
-        raise AuditError(f"{at}.{explain(error, cls)}") from error
+    return validated(cls, dict(options), f"{at}.")
 
 
 def make_defense(entry: Mapping[str, Any], at: str) -> Defense:
     """The defense that an entry names."""
     options = dict(entry)
-    name = options.pop("name", None)
-    if name not in DEFENSES:
-        raise AuditError(f"{at}.name: unknown defense {name}{suggest(str(name), DEFENSES)}")
-    return _options(DEFENSES[name], options, at, extra=("name",))
+    kind = _named(DEFENSES, options.pop("name", None), f"{at}.name", "defense")
+    return _options(kind, options, at, extra=("name",))
 
 
 def make_attack(entry: AttackEntry, folder: Path, at: str) -> Attack:
@@ -74,7 +82,17 @@ def make_attack(entry: AttackEntry, folder: Path, at: str) -> Attack:
     attack = ATTACKS.get(entry.name) or _own_attack(entry.name, folder, at)
     for path, new in entry.set.items():
         attack = override(attack, path, new, part_names(), at=at)
+    _require_optimisers(attack, at)
     return attack
+
+
+def _require_optimisers(attack: Attack, at: str) -> None:
+    """Raise `AuditError` where an optimiser would refuse its numbers, such as a negative rate, once the attack runs."""
+    for number, stage in enumerate(getattr(attack, "stages", ())):
+        try:
+            stage.optimiser.build([torch.zeros(1, requires_grad=True)], stage.steps, lambda seed: ((), ()))
+        except ValueError as error:
+            raise AuditError(f"{at}.stages.{number}.optimiser: {error}.") from error
 
 
 def _own_attack(name: str, folder: Path, at: str) -> Attack:
@@ -96,7 +114,7 @@ def _own_attack(name: str, folder: Path, at: str) -> Attack:
     try:
         spec.loader.exec_module(module)
         attack = getattr(module, attribute)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise AuditError(f"{at}: {name} cannot be loaded: {type(error).__name__}: {error}") from error
     if not isinstance(attack, Attack):
         raise AuditError(
@@ -136,11 +154,37 @@ def make_model(config: AuditConfig, source: AnySource, shape: tuple[int, ...], f
             model = models.from_factory(str(section.factory), folder)
     if section.weights is not None:
         models.load_weights(model, folder / section.weights)
-    return model, models.input_check(model, shape, torch.device("cpu"), source.modality)
+    classes = models.input_check(model, shape, torch.device("cpu"), source.modality)
+    require_labels(source, classes)
+    return model, classes
+
+
+def require_labels(source: AnySource, classes: int, at: str = "data") -> None:
+    """Raise `AuditError` where a label of the source is no class of a model that tells `classes` apart."""
+    highest = _highest_label(source, at)
+    if highest >= classes:
+        raise AuditError(
+            f"{at}: {source.name} holds the label {highest}, but the model tells {classes} classes apart, from 0 to "
+            f"{classes - 1}. Mend the labels, or model.num_classes."
+        )
+
+
+def _highest_label(source: AnySource, at: str = "data") -> int:
+    """The largest label of a source; -1 where it has none. Raises `AuditError` for a negative one."""
+    if source.labels is None or not len(source.labels):
+        return -1
+    if int(source.labels.min()) < 0:
+        raise AuditError(f"{at}: {source.name} holds the label {int(source.labels.min())}; labels count from 0.")
+    return int(source.labels.max())
 
 
 def _build(section: ModelSection, source: AnySource, shape: tuple[int, ...]) -> nn.Module:
-    known = len(source.class_names) or (0 if source.labels is None else int(source.labels.max()) + 1)
+    known = len(source.class_names) or _highest_label(source) + 1
+    if known > MOST_CLASSES and section.num_classes is None:
+        raise AuditError(
+            f"data: {source.name} holds the label {known - 1}, which would make a model of {known} classes. It looks "
+            "like an id: mend the labels, or give model.num_classes."
+        )
     name, classes = str(section.name), section.num_classes or known or 10
     if isinstance(source, TextSource):
         return models.build_text(name, num_classes=classes, layout=source.vocabulary.layout, length=shape[0])
@@ -167,14 +211,13 @@ def make_normalisation(config: AuditConfig, channels: int) -> Normalisation:
 
 
 def make_device(name: str) -> torch.device:
-    """`auto` takes a GPU where there is one; anything else must be usable here."""
+    """`auto` takes a GPU where there is one; anything else must be usable here, and hold numbers."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise AuditError(
-            f"device: {name} cannot be used here: {str(error).splitlines()[0]} Take auto or cpu."
-        ) from error
+        torch.zeros(1, device=device).cpu()  # a device such as meta makes tensors, but has nothing in them
+    except (RuntimeError, AssertionError, ImportError, ValueError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise AuditError(f"device: {name} cannot be used here: {reason}. Take auto or cpu.") from error
     return device

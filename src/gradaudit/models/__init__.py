@@ -8,11 +8,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 
+import torch
 from torch import nn
 
 from ..errors import AuditError
+from ..memory import require_memory
 from ..types import TextLayout
 from . import torchvision_models
+from ._causes import in_one_line
 from .check import input_check
 from .cifar_resnet import resnet20, resnet32
 from .convnet import convnet_64
@@ -26,6 +29,7 @@ from .vit_april import vit_april
 from .vit_tiny import vit_tiny
 from .weights import load_weights
 
+COPIES = 3  # of the parameters that an audit holds at least: the client's, the adversary's, and an update
 MIN_LENGTH = 64  # places of the position embedding at least, so that short texts do not make it tiny
 
 Builder = Callable[[int, int, int], nn.Module]
@@ -67,7 +71,10 @@ def build(name: str, *, num_classes: int, channels: int, size: int, cifar_stem: 
         if value < 1:
             raise AuditError(f"{name}: {option} must be at least 1, got {value}.")
     if name in torchvision_models.names():
-        return torchvision_models.torchvision_model(name, num_classes, channels, size, cifar_stem=cifar_stem)
+        return _within_memory(
+            name,
+            lambda: torchvision_models.torchvision_model(name, num_classes, channels, size, cifar_stem=cifar_stem),
+        )
     if name not in MODELS:
         near = difflib.get_close_matches(name, [*MODELS, *torchvision_models.names()])
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
@@ -76,7 +83,7 @@ def build(name: str, *, num_classes: int, channels: int, size: int, cifar_stem: 
         raise AuditError(f"model: no model {name!r}.{hint} Known: {', '.join(MODELS)}, or any torchvision classifier.")
     if cifar_stem:
         raise AuditError(f"{name}: cifar_stem is for torchvision's resnet, resnext and wide_resnet models only.")
-    return MODELS[name](num_classes, channels, size)
+    return _within_memory(name, lambda: MODELS[name](num_classes, channels, size))
 
 
 def build_text(name: str, *, num_classes: int, layout: TextLayout, length: int) -> nn.Module:
@@ -92,20 +99,38 @@ def build_text(name: str, *, num_classes: int, layout: TextLayout, length: int) 
         `[B, L]` ids, or `[B, L, d]` embeddings -> logits `[B, K]`; its embedding is `token_embedding`.
 
     Raises:
-        AuditError: Another name.
+        AuditError: Another name, or numbers that make it larger than this machine.
     """
     _require_name(name, TEXT_MODELS, "text")
-    return TEXT_MODELS[name](num_classes, layout.size, length=max(length, MIN_LENGTH), pad_id=layout.padding)
+    length = max(length, MIN_LENGTH)
+    return _within_memory(
+        name, lambda: TEXT_MODELS[name](num_classes, layout.size, length=length, pad_id=layout.padding)
+    )
 
 
 def build_table(name: str, *, num_classes: int, features: int) -> nn.Module:
     """A model of encoded rows `[B, features]` with fresh weights from torch's global generator.
 
     Raises:
-        AuditError: A name that is not in `TABLE_MODELS`.
+        AuditError: A name that is not in `TABLE_MODELS`, or numbers that make it larger than this machine.
     """
     _require_name(name, TABLE_MODELS, "rows of a table")
-    return TABLE_MODELS[name](num_classes, features)
+    return _within_memory(name, lambda: TABLE_MODELS[name](num_classes, features))
+
+
+def _within_memory(name: str, make: Callable[[], nn.Module]) -> nn.Module:
+    """What `make` returns, once its outline without numbers has shown that it fits into memory; else `AuditError`."""
+    try:
+        try:
+            with torch.random.fork_rng(devices=[]), torch.device("meta"):
+                outline = make()
+        except NotImplementedError:  # RegNets read a parameter while they are built: they have no outline
+            return make()
+        size = sum(t.numel() * t.element_size() for t in (*outline.parameters(), *outline.buffers()))
+        require_memory(COPIES * size, f"{name}: an audit of this model", "Take fewer classes or smaller examples.")
+        return make()
+    except (RuntimeError, MemoryError, TypeError, OverflowError) as error:  # each is said of sizes out of range
+        raise AuditError(f"{name}: cannot be built so large: {in_one_line(error)}") from error
 
 
 def _require_name(name: str, known: Iterable[str], examples: str) -> None:

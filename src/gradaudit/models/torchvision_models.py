@@ -33,12 +33,15 @@ def torchvision_model(name: str, num_classes: int, channels: int, size: int, *, 
 
     Raises:
         AuditError: The family has no such stem, the first convolution cannot be changed, or torchvision refuses.
+        NotImplementedError: The model reads its own parameters while it is built, and torch's device is `meta`.
     """
     try:
         model = torchvision.models.get_model(
             name, weights=None, num_classes=num_classes, **_special_arguments(name, size)
         )
-    except (ValueError, RuntimeError, AssertionError, ArithmeticError) as error:
+    except NotImplementedError:
+        raise
+    except (ValueError, RuntimeError, AssertionError, ArithmeticError, MemoryError) as error:
         raise AuditError(f"{name}: torchvision cannot build it for {size} pixels: {in_one_line(error)}") from error
     if cifar_stem:
         if not isinstance(model, torchvision.models.ResNet):
