@@ -14,6 +14,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from . import metrics
+from .chance import child_seed
 from .client import Client
 from .defenses import describe
 from .errors import AttackFailed, AuditError
@@ -42,7 +43,8 @@ class Case:
             pictures, `[B, L]` ids for text, `[D]` for rows.
         distractors: `[N, C, H, W]`, other pictures of the source; none for text and rows.
         seed: Of the run.
-        repeat: Which batch, from 0; attack and defense draw from `seed` and `repeat` together.
+        repeat: Which batch, from 0.
+        chance: The seed that client and attack draw theirs from, each its own, so that no attack finds the client's.
         picture_names: One per example, or empty.
         notes: Sentences that belong on the page.
         public: Examples, with labels where there are some, that the adversary is handed under PUBLIC_DATA.
@@ -59,6 +61,7 @@ class Case:
     distractors: Tensor
     seed: int = 0
     repeat: int = 0
+    chance: int = 0
     picture_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     public: Batch | Tensor | None = None
@@ -127,11 +130,8 @@ def audit_together(
         AuditError: As `audit`, where no single case is to blame.
     """
     first = cases[0]
-    seeds = [batch_seed(case.seed, case.repeat) for case in cases]
-    seen = [
-        case.client.share(case.batch, case.knowledge, seed=seed, public=case.public)
-        for case, seed in zip(cases, seeds, strict=True)
-    ]
+    seeds = [attack_seed(case.chance) for case in cases]
+    seen = [case.client.share(case.batch, case.knowledge, seed=case.chance, public=case.public) for case in cases]
     started = time.perf_counter()
     guesses: Sequence[Reconstruction | AttackFailed]
     try:
@@ -148,12 +148,12 @@ def audit_together(
         raise AuditError(f"{first.attack_name}: stopped with {type(error).__name__}: {cause[0]}") from error
     seconds = (time.perf_counter() - started) / len(cases)
     return [
-        guess if isinstance(guess, AuditError) else _judged(case, guess, seed, seconds)
-        for case, guess, seed in zip(cases, guesses, seeds, strict=True)
+        guess if isinstance(guess, AuditError) else _judged(case, guess, seconds)
+        for case, guess in zip(cases, guesses, strict=True)
     ]
 
 
-def _judged(case: Case, guess: Reconstruction, seed: int, seconds: float) -> Audited:
+def _judged(case: Case, guess: Reconstruction, seconds: float) -> Audited:
     """What a reconstruction is worth."""
     handling = case.handling or handling_of(case.batch.modality)
     matched = handling.match(case.batch, guess)
@@ -163,7 +163,7 @@ def _judged(case: Case, guess: Reconstruction, seed: int, seconds: float) -> Aud
         _describe(case, guess, matched.order, seconds),
         scores=handling.score(case.batch, matched.inputs, case.distractors),
         control=handling.score(case.batch, control, case.distractors),
-        no_op_defenses=_idle(case, seed),
+        no_op_defenses=_idle(case),
     )
     sure = None if guess.confidence is None else guess.confidence.cpu()[matched.order]
     transcript = handling.transcribe(case.batch, matched.inputs, control, sure)
@@ -203,16 +203,16 @@ def _describe(case: Case, guess: Reconstruction, order: Tensor, seconds: float) 
     )
 
 
-def _idle(case: Case, seed: int) -> tuple[str, ...]:
+def _idle(case: Case) -> tuple[str, ...]:
     """The defenses that did not change this update."""
     if not case.client.defenses:
         return ()
-    return tuple(map(describe, case.client.protected(case.batch, seed=seed)[1]))
+    return tuple(map(describe, case.client.protected(case.batch, seed=case.chance)[1]))
 
 
-def batch_seed(seed: int, number: int) -> int:
-    """The seed of one batch of a run: far from that of any other batch, and of another run's."""
-    return seed + 1_000_003 * number
+def attack_seed(seed: int) -> int:
+    """What an attack draws its random numbers from: a child of `seed` that does not lead back to it."""
+    return child_seed(seed, "the attack")
 
 
 def client_name(client: Client) -> str:
