@@ -23,7 +23,7 @@ ORDER = [
     {"observation"},
     {"client", "inversion"},
     {"aggregation", "attacks", "capture", "multimodal"},
-    {"inspection"},
+    {"inspection", "attempt"},
     {"audit", "config"},
     {"resolve", "demo"},
     {"plan"},

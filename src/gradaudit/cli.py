@@ -68,7 +68,8 @@ def audit(
     """Run the audit that a file describes: share an update, attack it, score what came back, write the page.
 
     Running it again into the same folder goes on where it stopped. Exit code 0: the audit ran to its end, whatever
-    leaked. 2: an error, in one line. 130: interrupted; what was finished is kept.
+    leaked. 2: an error in one line, or a case that cannot be judged, and why. 130: interrupted; what was finished is
+    kept.
     """
     from .config import read_config
     from .plan import make_plan
@@ -114,6 +115,7 @@ def _audit(plans: Sequence[Plan], out: Path, title: str, as_json: bool, open_pag
         _summary(results)
         typer.echo(f"Page: {path.resolve()}")
     _open(path, open_page)
+    _require_judged(results)
 
 
 def _summary(results: Results) -> None:
@@ -122,6 +124,10 @@ def _summary(results: Results) -> None:
     name = results.findings[0].measure.name if results.findings else "PSNR"
     table = plain_table(("client", "attack", "batch", name, "control", "gain", "identified", "labels", "seconds"))
     for finding in results.findings:
+        if not finding.scored:
+            absent = ["n/a"] * 5
+            table.add_row(finding.client, finding.attack, str(finding.repeat + 1), *absent, f"{finding.seconds:.1f}")
+            continue
         rank = finding.scores.rank
         identified = f"{sum(r == 1 for r in rank.per_example)}/{len(rank.per_example)}" if rank else "n/a"
         labels = "granted" if finding.labels_granted else _percent(finding.label_accuracy)
@@ -137,6 +143,14 @@ def _summary(results: Results) -> None:
             f"{finding.seconds:.1f}",
         )
     screen().print(table)
+
+
+def _require_judged(results: Results) -> None:
+    """Raise `AuditError` where a case cannot be judged: an exit code of 0 would say that it was."""
+    unjudged = [finding for finding in results.findings if finding.cannot_judge]
+    if unjudged:
+        reasons = " ".join(dict.fromkeys(f"{finding.attack}: {finding.cannot_judge}" for finding in unjudged))
+        raise AuditError(f"{len(unjudged)} of {results.run.planned} cases cannot be judged: {reasons}")
 
 
 def _percent(fraction: float | None) -> str:

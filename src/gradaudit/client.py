@@ -190,8 +190,8 @@ def _check(client: Client, model: nn.Module, batch: Batch) -> None:
         raise AuditError(f"{client.model_name}: must return logits [{len(batch)}, classes]. Found {found}.")
     if not _alike(output, again):
         raise AuditError(
-            f"{client.model_name}: two passes over the same batch in evaluation mode give other logits, so that not even "
-            "the client could compute its update twice. Is it F.dropout without training=self.training?"
+            f"{client.model_name}: two passes over the same batch in evaluation mode give other logits, so that nobody "
+            "can compute its update again. Does it call F.dropout without training=self.training?"
         )
     if output.shape[1] < 2 and isinstance(client.training.loss, CrossEntropy | DistilledCrossEntropy):
         raise AuditError(

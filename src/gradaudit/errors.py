@@ -15,7 +15,10 @@ class MissingKnowledge(AuditError):  # noqa: N818  (the fact is the name)
 
 
 class AttackFailed(AuditError):  # noqa: N818
-    """An attack could not run on this observation, or its objective left the real numbers."""
+    """An attack could not run on this observation, or its objective left the real numbers.
+
+    An audit that meets it goes on, and says of this case that it cannot be judged, and why.
+    """
 
 
 class AuditInterrupted(Exception):  # noqa: N818
@@ -24,7 +27,7 @@ class AuditInterrupted(Exception):  # noqa: N818
 
 @contextmanager
 def guarded(what: str) -> Iterator[None]:
-    """Run the user's own code: whatever it raises, `sys.exit` included, becomes an `AuditError` that begins with `what`.
+    """Run the user's own code: whatever it raises, `sys.exit` included, is an `AuditError` that begins with `what`.
 
     Errors of this package and Ctrl-C pass through.
     """

@@ -176,7 +176,7 @@ def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
 def draw(count: int, batch_size: int, repeat: int, seed: int) -> list[int]:
     """Indices of one batch, without replacement; repeats are disjoint until the source is used up."""
     round_, slot = divmod(repeat, count // batch_size)
-    generator = torch.Generator().manual_seed(child_seed(seed, f"round {round_}"))
+    generator = torch.Generator().manual_seed(seed + 1_000_003 * round_)
     return torch.randperm(count, generator=generator)[slot * batch_size :][:batch_size].tolist()
 
 
