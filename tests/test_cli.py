@@ -332,6 +332,39 @@ def test_bad_files_are_one_line_and_exit_2(gradaudit, audit_file, tmp_path, make
     assert "Traceback" not in err
 
 
+TALKS = """
+import os
+print("loading ...")
+
+def net():
+    from torch import nn
+    print("building ...")
+    os.system("echo from another process")
+
+    class Talks(nn.Sequential):
+        def forward(self, x):
+            print("forward")
+            return super().forward(x)
+
+    return Talks(nn.Flatten(), nn.Linear(768, 10))
+"""
+
+
+def test_the_document_on_standard_output_is_alone(audit_file, tmp_path):
+    """What the user's own code prints, and what a process that it starts prints, goes to standard error."""
+    (tmp_path / "talks.py").write_text(TALKS)
+    path = audit_file(model={"factory": "talks.py:net"}, repeats=1)
+    for command in (("audit", path, "--out", tmp_path / "run"), ("labels", path, "--method", "idlg")):
+        done = subprocess.run(
+            [sys.executable, "-m", "gradaudit", *map(str, command), "--json"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert json.loads(done.stdout)
+        assert all(said in done.stderr for said in ("building ...", "from another process", "forward"))
+
+
 UNABLE = {
     "idlg on a batch": ({"attacks": ["idlg"], "knowledge": ["basic"]}, "reads the label of one example; this update"),
     "a network without slope": ({"model": {"factory": "nets.py:through_numpy"}}, "does not depend differentiably"),

@@ -14,7 +14,7 @@ FILES = sorted(SRC.rglob("*.py"))
 
 # A room may import from the rooms of the lines above its own, and from itself.
 ORDER = [
-    {"chance", "errors", "files", "image_statistics"},
+    {"chance", "errors", "files", "image_statistics", "streams"},
     {"tables"},
     {"types"},
     {"measures", "scores", "transcript"},

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from .errors import AuditError, AuditInterrupted
+from .streams import stdout_kept
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +50,7 @@ def demo(
 
     configs = builtin.demo_configs(seed)
     plans = [make_plan(config, Path.cwd(), number=number) for number, config in enumerate(configs)]
-    _audit(plans, out or Path("runs") / f"demo-{seed}", builtin.TITLE, as_json, open_page)
+    _finish(_audit(plans, out or Path("runs") / f"demo-{seed}", builtin.TITLE), as_json, open_page)
 
 
 @app.command()
@@ -74,8 +75,10 @@ def audit(
     from .config import read_config
     from .plan import make_plan
 
-    plan = make_plan(read_config(config, changes or []), config.resolve().parent)
-    _audit([plan], out or Path("runs") / config.stem, f"Audit of {config.name}", as_json, open_page)
+    with stdout_kept(as_json):
+        plan = make_plan(read_config(config, changes or []), config.resolve().parent)
+        results = _audit([plan], out or Path("runs") / config.stem, f"Audit of {config.name}")
+    _finish(results, as_json, open_page)
 
 
 @app.command()
@@ -92,7 +95,8 @@ def report(
     _open(path, open_page)
 
 
-def _audit(plans: Sequence[Plan], out: Path, title: str, as_json: bool, open_page: bool) -> None:
+def _audit(plans: Sequence[Plan], out: Path, title: str) -> Results:
+    """Run all cases, and write the page whatever comes of them."""
     from . import report as page
     from .execution import Results, describe_run, run
     from .progress import TerminalListener
@@ -108,7 +112,15 @@ def _audit(plans: Sequence[Plan], out: Path, title: str, as_json: bool, open_pag
         kept = f"{len(results.findings)} of {results.run.planned} cases are kept in {out}"
         raise AuditInterrupted(f"interrupted: {kept}. The same command goes on from there.") from None
     finally:
-        path = page.write(results.findings, results.run, out)
+        page.write(results.findings, results.run, out)
+    return results
+
+
+def _finish(results: Results, as_json: bool, open_page: bool) -> None:
+    """Say what came of a run."""
+    from .report import PAGE
+
+    path = results.folder / PAGE
     if as_json:
         typer.echo(json.dumps({"findings": [finding.to_json() for finding in results.findings]}, allow_nan=False))
     else:
