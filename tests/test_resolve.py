@@ -69,7 +69,7 @@ def test_an_optimiser_that_torch_refuses(field, tmp_path):
 
 def test_an_attack_of_the_users_that_ends_the_program(tmp_path):
     (tmp_path / "own.py").write_text("import sys\nsys.exit('two\\nlines')\n")
-    with pytest.raises(AuditError, match=r"own.py:ATTACK cannot be loaded: SystemExit: two lines"):
+    with pytest.raises(AuditError, match=r"own.py:ATTACK cannot be loaded: stopped with SystemExit: two"):
         make_attack(AttackEntry(name="own.py:ATTACK"), tmp_path, "attacks.0")
 
 

@@ -18,14 +18,14 @@ from .datasets import SOURCES
 from .datasets.base import AnySource, Source
 from .datasets.texts import TextSource
 from .defenses import DEFENSES, Defense
-from .errors import AuditError
+from .errors import AuditError, guarded
 from .inversion import part_names
 from .inversion.attack import Attack
 from .local_training import LocalTraining
 from .measures import MEASURES
 from .modalities import Handling, Pictures, Table, Text
 from .overrides import as_name, brief, override, suggest
-from .types import Modality, Normalisation
+from .types import Knowledge, Modality, Normalisation
 
 T = TypeVar("T")
 
@@ -111,14 +111,15 @@ def _own_attack(name: str, folder: Path, at: str) -> Attack:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    try:
+    with guarded(f"{at}: {name} cannot be loaded"):
         spec.loader.exec_module(module)
         attack = getattr(module, attribute)
-    except (Exception, SystemExit) as error:  # the user's code may raise anything
-        raise AuditError(f"{at}: {name} cannot be loaded: {type(error).__name__}: {error}") from error
-    if not isinstance(attack, Attack):
+        whole = isinstance(attack, Attack) and isinstance(attack.name, str) and isinstance(attack.needs, Knowledge)
+        _ = repr(attack)
+    if not whole or isinstance(attack, type):
         raise AuditError(
-            f"{at}: {name} is no attack: it needs name, needs, and a call that takes (seen, seed=, watch=)."
+            f"{at}: {name} is no attack: it needs name, needs (of gradaudit.Knowledge), and a call that takes (seen, "
+            "seed=, watch=)."
         )
     return attack
 
