@@ -1,8 +1,17 @@
 from __future__ import annotations
 
+import json
+import os
+import struct
+import tempfile
+import zlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from gradaudit.datasets import Folder
@@ -115,10 +124,123 @@ def test_truncated_picture(tmp_path, suffix):
 
 def test_deep_pixels_are_refused(tmp_path):
     Image.fromarray(np.full((4, 4), 4000, dtype=np.uint16)).save(tmp_path / "a.png")
-    with pytest.raises(AuditError, match=r"a.png has pixels of mode I;16; convert it to 8 bits"):
+    with pytest.raises(AuditError, match=r"a.png has 16 bits per value; convert it to 8 bits"):
         Folder(tmp_path).open()
 
 
+def colour_of_16_bits(path):
+    """A PNG that Pillow opens as plain RGB: three values of two bytes in each of four pixels."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    rows = b"".join(b"\0" + struct.pack(">6H", *(range(row * 6000, row * 6000 + 6))) for row in range(2))
+    head = chunk(b"IHDR", struct.pack(">2I5B", 2, 2, 16, 2, 0, 0, 0))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+def test_colour_of_16_bits_is_refused_though_its_mode_is_rgb(tmp_path):
+    colour_of_16_bits(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.mode == "RGB"
+    with pytest.raises(AuditError, match=r"a.png has 16 bits per value; convert it to 8 bits"):
+        Folder(tmp_path).open()
+
+
+@pytest.mark.parametrize(("dtype", "found"), [(np.uint16, "16 bits"), (np.float32, "32 bits"), (np.int32, "32 bits")])
+def test_deep_tiffs_are_refused(tmp_path, dtype, found):
+    Image.fromarray(np.arange(16, dtype=dtype).reshape(4, 4)).save(tmp_path / "a.tif")
+    with pytest.raises(AuditError, match=rf"a.tif has {found} per value"):
+        Folder(tmp_path).open()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.write_bytes(b""), "UnidentifiedImageError"),
+        (lambda path: path.symlink_to(path), "no file but a broken link, a loop of links or a device"),
+        (lambda path: path.symlink_to("gone"), "no file but a broken link"),
+        (os.mkfifo, "no file but a broken link, a loop of links or a device"),
+        (lambda path: path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), "UnidentifiedImageError"),
+    ],
+)
+def test_what_has_only_the_name_of_a_picture(tmp_path, make, message):
+    save(tmp_path / "a.png")
+    make(tmp_path / "b.png")
+    with pytest.raises(AuditError, match=rf"b.png.*{message}"):
+        Folder(tmp_path).open()
+
+
+def test_a_folder_with_the_name_of_a_picture_is_a_class(tmp_path):
+    save(tmp_path / "x.png" / "a.png")
+    assert Folder(tmp_path).open().class_names == ("x.png",)
+
+
+def test_hidden_folders_are_left_out_at_any_depth(tmp_path):
+    save(tmp_path / "cats" / "a.png")
+    save(tmp_path / "cats" / ".checkpoints" / "a.png")
+    assert Folder(tmp_path).open().picture_names == ("cats/a.png",)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_picture_of_absurd_size_is_refused_by_its_header(tmp_path, monkeypatch, factor):
+    save(tmp_path / "a.png", 10, 10)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 99 // factor)
+    with pytest.raises(AuditError, match=r"the picture .*a.png has more than \d+ pixels; make it smaller"):
+        Folder(tmp_path).open()
+
+
+def test_names_are_shown_printable(tmp_path):
+    save(tmp_path / "c\x1b[2J" / "a\nb.png")
+    save(tmp_path / "c\x1b[2J" / os.fsdecode(b"b\xff.png"))
+    source = Folder(tmp_path).open()
+    assert source.class_names == (r"c\x1b[2J",)
+    assert source.picture_names == (r"c\x1b[2J/a b.png", r"c\x1b[2J/b\udcff.png")
+    json.dumps(source.picture_names).encode()
+
+
+@pytest.mark.parametrize(
+    ("top", "message"),
+    [(1, "no pixel is brighter than 0.0039 .* Multiply them by 255"), (0, "every pixel of every picture is 0 ")],
+)
+def test_pictures_of_zeros_and_ones(tmp_path, top, message):
+    for name in "ab":
+        Image.fromarray(np.eye(4, dtype=np.uint8) * top).save(tmp_path / f"{name}.png")
+    with pytest.raises(AuditError, match=rf"folder: the pictures in .*: {message}"):
+        Folder(tmp_path).open()
+    save(tmp_path / "c.png", 4, 4, "L")  # one real picture clears the folder
+    assert len(Folder(tmp_path).open()) == 3
+
+
+def test_colours_for_print_and_rotated_photographs_and_animations(tmp_path):
+    pixels = np.zeros((2, 4, 3), np.uint8)
+    pixels[:, :2] = 200
+    image = Image.fromarray(pixels)
+    image.convert("CMYK").save(tmp_path / "a.tif")
+    rotated = Image.Exif()
+    rotated[0x0112] = 6  # turned by 90 degrees
+    image.save(tmp_path / "b.png", exif=rotated)
+    image.save(tmp_path / "c.gif", save_all=True, append_images=[Image.new("RGB", (4, 2))])
+    for picture in Folder(tmp_path).open().stack(range(3)):
+        np.testing.assert_allclose(picture.permute(1, 2, 0) * 255, pixels, atol=1)
+
+
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([b"", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"GIF89a", b"BM", b"II*\0\x08\0\0\0"]),
+)
+def test_any_bytes_are_a_picture_or_refused(content, start):
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "a.png").write_bytes(start + content)
+        try:
+            source = Folder(Path(folder), size=4).open()
+            assert source.pictures[0].shape[1:] == (4, 4)
+        except AuditError as error:
+            assert str(error).startswith("folder: ")  # noqa: PT017
+
+
 def test_impossible_size(tmp_path):
-    with pytest.raises(AuditError, match="folder: size must be at least 1 pixels, got 0"):
+    with pytest.raises(AuditError, match="folder: size must be from 1 to 4096 pixels, got 0"):
         Folder(tmp_path, size=0).open()
+    with pytest.raises(AuditError, match="folder: size must be from 1 to 4096 pixels, got 1000000000"):
+        Folder(tmp_path, size=10**9).open()

@@ -131,7 +131,8 @@ def test_a_study_of_which_nothing_can_be_measured_says_why(tmp_path):
 
 def test_a_folder_is_of_one_data_set(tmp_path):
     for name in ("a", "b"):
-        np.savez(tmp_path / f"{name}.npz", images=np.full((4, 8, 8, 3), ord(name), np.uint8), labels=np.arange(4))
+        images = np.arange(4 * 8 * 8 * 3).reshape(4, 8, 8, 3) + ord(name)
+        np.savez(tmp_path / f"{name}.npz", images=images.astype(np.uint8), labels=np.arange(4))
     run_study(TOY, "default", Bench(tmp_path / "a.npz"), tmp_path / "out", lambda *_: None)
     run_study(TOY, "default", Bench(tmp_path / "a.npz"), tmp_path / "out", lambda *_: None)
     for other in (Bench(tmp_path / "b.npz"), Bench(), Bench(tmp_path / "a.npz", {"mlp": tmp_path / "b.npz"})):

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from ..errors import AuditError
@@ -19,8 +15,10 @@ from ..errors import AuditError
 # About 16 MB of 64-bit integers at a time while summing.
 VALUES_PER_BLOCK = 2**21
 
-# Modes of one byte or bit per value; PIL cuts off deeper ones (16 bits, floats) when it makes them RGB.
-EIGHT_BIT_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
+LARGEST_SIDE = 4096  # of a picture that is resized: 200 MB each
+
+MOST_LOOKS = 2_000  # at pictures that are read from their files, before their source is refused
+DEEPEST = 4095 / 65535  # of [0, 1]: the brightest that 12-bit data in 16 bits can be
 
 
 class PictureSequence(Protocol):
@@ -104,57 +102,59 @@ def _resized(picture: Tensor, size: int) -> Tensor:
     return F.interpolate(cut[None], size=(size, size), mode="bilinear", antialias=True, align_corners=False)[0]
 
 
-def check_size(source: str, size: int | None, low: int = 1, high: float = math.inf) -> None:
+def check_size(source: str, size: int | None, low: int = 1, high: int = LARGEST_SIDE) -> None:
     """Raises `AuditError` where `size` is neither `None` nor from `low` to `high` pixels."""
     if size is not None and not low <= size <= high:
-        rule = f"at least {low}" if high == math.inf else f"from {low} to {high}"
-        raise AuditError(f"{source}: size must be {rule} pixels, got {size}.")
+        raise AuditError(f"{source}: size must be from {low} to {high} pixels, got {size}.")
 
 
-def header(path: Path, source: str) -> tuple[int, int, str]:
-    """`(height, width, mode)` of a picture file, without decoding it.
+def require_pixels(pictures: PictureSequence, what: str) -> None:
+    """Raise `AuditError` where no picture of a source can be what its pixels are meant to be.
 
-    Raises:
-        AuditError: `path` is no picture, or has more than 8 bits per value.
-    """
-    try:
-        with Image.open(path) as image:
-            width, height, mode = image.width, image.height, image.mode
-    except UNREADABLE as error:
-        raise AuditError(f"{source}: cannot read the picture {path} ({type(error).__name__}).") from error
-    if mode not in EIGHT_BIT_MODES:
-        raise AuditError(f"{source}: {path} has pixels of mode {mode}; convert it to 8 bits per value.")
-    return height, width, mode
-
-
-def decode(path: Path, channels: int, source: str) -> Tensor:
-    """The picture in a file, transparency dropped, the first frame of an animation.
+    That is where all pixels of all pictures are equal; where none is brighter than one step of 8 bits (they were
+    divided by 255 once too often, or hold only 0 and 1); and where they are 12-bit numbers divided by 65 535. One
+    picture that is none of this clears the source, so a dark set is not refused for being dark.
 
     Args:
-        path: An 8-bit picture.
-        channels: 1 (grey) or 3 (RGB).
-        source: Name for error messages.
-
-    Returns:
-        `[channels, H, W]` float32 in [0, 1].
-
-    Raises:
-        AuditError: The file is damaged or gone.
+        pictures: All of them; where each is read from its file, up to 2 000 are, evenly spaced, until one clears.
+        what: Subject of the sentence.
     """
-    try:
-        with Image.open(path) as image:
-            return from_image(image, channels)
-    except UNREADABLE as error:
-        raise AuditError(f"{source}: cannot read the picture {path} ({type(error).__name__}).") from error
+    low, high, why = 1.0, 0.0, ""
+    for values in _blocks(pictures):
+        scale = 255 if values.dtype == torch.uint8 else 1
+        low, high = min(low, float(values.min()) / scale), max(high, float(values.max()) / scale)
+        why = _implausible(values, low, high)
+        if not why:
+            return
+    raise AuditError(f"{what}: {why}")
 
 
-def from_image(image: Image.Image, channels: int) -> Tensor:
-    """A PIL picture as `[channels, H, W]` float32 in [0, 1]; `channels` is 1 (grey) or 3 (RGB)."""
-    if "transparency" in image.info:  # PIL warns about palettes with transparency unless they pass through RGBA
-        image = image.convert("RGBA")
-    pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
-    return torch.from_numpy(pixels).reshape(*pixels.shape[:2], channels).permute(2, 0, 1).float().div(255)
+def _blocks(pictures: PictureSequence) -> Iterator[Tensor]:
+    """All pixels at once where they are in memory, uint8 or in [0, 1]; else one picture after the other."""
+    if isinstance(pictures, PixelArray):
+        return iter((pictures.pixels,))
+    return (pictures[i] for i in range(0, len(pictures), max(1, -(-len(pictures) // MOST_LOOKS))))
 
 
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-"""What PIL raises on files that are missing, truncated, malformed or absurdly large."""
+def _implausible(values: Tensor, low: float, high: float) -> str:
+    """Why pixels from `low` to `high`, the last of them `values`, can be no real ones, and the fix; else empty."""
+    if low >= high:
+        return f"every pixel of every picture is {high:g} of [0, 1], and there is nothing to find; see how it was made."
+    if high <= 1.001 / 255:
+        return (
+            f"no pixel is brighter than {high:.2g} of [0, 1]: they hold only 0 and 1 in 8 bits, or were divided by 255 "
+            "twice. Multiply them by 255."
+        )
+    deep = values.is_floating_point() and high <= DEEPEST * 1.0001
+    if deep and _steps_of(values, 65535) and not _steps_of(values, 255):
+        return (
+            f"no pixel is brighter than {high:.2g} of [0, 1], and all are whole numbers over 65535: they look like "
+            "12-bit data in 16 bits. Divide them by their own largest value, 4095."
+        )
+    return ""
+
+
+def _steps_of(values: Tensor, steps: int) -> bool:
+    """Whether all are whole numbers of `1 / steps`, as closely as 16-bit floats hold them."""
+    scaled = values.double() * steps
+    return bool(((scaled - scaled.round()).abs() < 0.02).all())

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import AuditError
+from ._archive import read_arrays
 from .base import Source
 from .npz import Npz
 from .photographs import Photographs
@@ -141,7 +141,10 @@ def _by_class(sentence: Callable[[int, str], str], size: int | None = None) -> C
         source = Npz(path, size).open()
         if source.labels is None or not source.class_names:
             raise AuditError(f"{path.name}: needs labels and class_names to describe the pictures.")
-        sentences = [sentence(label, source.class_names[label]) for label in source.labels.tolist()]
+        try:
+            sentences = [sentence(label, source.class_names[label]) for label in source.labels.tolist()]
+        except LookupError as error:
+            raise AuditError(f"{path.name}: has the class {error}, for which there is no sentence.") from error
         return source, sentences, source.labels, len(source.class_names)
 
     return read
@@ -149,10 +152,13 @@ def _by_class(sentence: Callable[[int, str], str], size: int | None = None) -> C
 
 def _captioned(path: Path) -> Parts:
     source = Npz(path, 32).open()
-    with np.load(path, allow_pickle=False) as archive:
-        if "captions" not in archive.files:
-            raise AuditError(f"{path.name}: has no array named captions.")
-        captions = archive["captions"]
+    arrays, _ = read_arrays(path, ("captions",), "described pictures")
+    if "captions" not in arrays:
+        raise AuditError(f"{path.name}: has no array named captions.")
+    captions = arrays["captions"]
+    if captions.dtype.kind != "U" or captions.ndim not in (1, 2) or len(captions) != len(source):
+        found = f"{captions.dtype} {list(captions.shape)}"
+        raise AuditError(f"{path.name}: captions must be text [N] or [N, captions each], one per image. Found {found}.")
     first = [str(row[0]) if captions.ndim == 2 else str(row) for row in captions]
     return source, first, torch.arange(len(source)) % 10, 10
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from ..errors import AuditError
-from ._pictures import check_size, decode, header, square
+from ..errors import AuditError, printable
+from ._picture_files import PictureFiles, header
+from ._pictures import check_size, require_pixels
 from .base import Source
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
@@ -46,42 +46,22 @@ class Folder:
         if self.size is None:
             _check_equal(files, [(height, width) for height, width, _ in headers])
         grey = all(mode in ("L", "1") for _, _, mode in headers)
+        pictures = PictureFiles(tuple(files), channels=1 if grey else 3, size=self.size, source="folder")
+        require_pixels(pictures, f"folder: the pictures in {self.path}")
         return Source(
             name="folder",
-            description=f"{len(files)} pictures of the folder {self.path.name}",
-            pictures=PictureFiles(tuple(files), channels=1 if grey else 3, size=self.size),
+            description=f"{len(files)} pictures of the folder {printable(self.path.name)}",
+            pictures=pictures,
             labels=None if labels is None else torch.tensor(labels),
             class_names=classes,
-            picture_names=tuple(file.relative_to(self.path).as_posix() for file in files),
+            picture_names=tuple(printable(file.relative_to(self.path).as_posix()) for file in files),
         )
-
-
-@dataclass(frozen=True)
-class PictureFiles:
-    """Picture files as a sequence of tensors; each access decodes one.
-
-    Args:
-        paths: The files.
-        channels: 1 (grey) or 3 (RGB).
-        size: Side in pixels to resize and centre-crop to, or `None`.
-    """
-
-    paths: tuple[Path, ...]
-    channels: int
-    size: int | None
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> Tensor:
-        picture = decode(self.paths[index], self.channels, "folder")
-        return picture if self.size is None else square(picture, self.size)
 
 
 def _listing(root: Path) -> tuple[list[Path], list[int] | None, tuple[str, ...]]:
     """Files, labels and class names; raises `AuditError` where there is no picture, or both layouts at once."""
     folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    flat = sorted(entry for entry in root.iterdir() if _is_picture(entry))
+    flat = sorted(entry for entry in root.iterdir() if _is_picture(entry, root))
     by_class = [sorted(_pictures_below(folder)) for folder in folders]
     filled = [folder for folder, files in zip(folders, by_class, strict=True) if files]
     if flat and filled:
@@ -93,15 +73,26 @@ def _listing(root: Path) -> tuple[list[Path], list[int] | None, tuple[str, ...]]
     if not filled:
         raise AuditError(f"folder: no pictures in {root} (looked for {', '.join(sorted(SUFFIXES))}).")
     labels = [label for label, files in enumerate(by_class) for _ in files]
-    return [file for files in by_class for file in files], labels, tuple(folder.name for folder in folders)
+    names = tuple(printable(folder.name) for folder in folders)
+    return [file for files in by_class for file in files], labels, names
 
 
 def _pictures_below(folder: Path) -> Iterator[Path]:
-    return (entry for entry in folder.rglob("*") if _is_picture(entry))
+    return (entry for entry in folder.rglob("*") if _is_picture(entry, folder))
 
 
-def _is_picture(entry: Path) -> bool:
-    return entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".") and entry.is_file()
+def _is_picture(entry: Path, root: Path) -> bool:
+    """Whether a file has the name of a picture, and none of the folders down to it is hidden.
+
+    Raises:
+        AuditError: It has, but is no file that can be read to its end.
+    """
+    hidden = any(part.startswith(".") for part in entry.relative_to(root).parts)
+    if hidden or entry.suffix.lower() not in SUFFIXES or entry.is_dir():
+        return False
+    if not entry.is_file():
+        raise AuditError(f"folder: {entry} is no file but a broken link, a loop of links or a device; remove it.")
+    return True
 
 
 def _check_equal(files: list[Path], shapes: list[tuple[int, int]]) -> None:

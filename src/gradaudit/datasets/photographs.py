@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..errors import AuditError
-from ._pictures import PixelArray, check_size, decode, square
+from ._picture_files import decode
+from ._pictures import PixelArray, check_size, square
 from .base import Source
 
 # The files are read directly: skimage.data's functions would download where a file is not in the wheel.

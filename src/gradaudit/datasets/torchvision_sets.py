@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +10,11 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from torch import Tensor
 from torchvision import datasets
 
 from ..errors import AuditError
-from ._pictures import UNREADABLE, PixelArray, check_size, from_image, square
+from ._picture_files import PictureFiles
+from ._pictures import PixelArray, check_size, require_pixels
 from .base import Source
 
 Split = Literal["train", "test"]
@@ -101,7 +100,7 @@ class Flowers102(OnDisk):
         check_size("flowers102", self.size)
         expected = "flowers-102/ with jpg/, imagelabels.mat and setid.mat"
         data = _load(lambda: datasets.Flowers102(self.path, split=self.split), "flowers102", self.path, expected)
-        pictures = Decoded(data, self.size, "flowers102")
+        pictures = PictureFiles(tuple(map(Path, data._image_files)), 3, self.size, "flowers102")
         return _source("flowers102", "Flowers-102", self.split, pictures, data._labels, getattr(data, "classes", ()))
 
 
@@ -132,32 +131,8 @@ class ImageNet(OnDisk):
                 "for a part of ImageNet use source: folder."
             )
         names = [names[0] for names in data.classes]
-        return _source("imagenet", "ImageNet", part, Decoded(data, self.size, "imagenet"), data.targets, names)
-
-
-@dataclass(frozen=True, eq=False)
-class Decoded:
-    """The pictures of a torchvision data set that reads its files on demand, as RGB squares.
-
-    Args:
-        data: Gives `(PIL picture, label)`.
-        size: Side in pixels.
-        name: Of the source, for error messages.
-    """
-
-    data: Any
-    size: int
-    name: str
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, index: int) -> Tensor:
-        try:
-            image = self.data[index][0]
-        except UNREADABLE as error:
-            raise AuditError(f"{self.name}: cannot read picture {index} ({type(error).__name__}).") from error
-        return square(from_image(image, 3), self.size)
+        pictures = PictureFiles(tuple(Path(path) for path, _ in data.samples), 3, self.size, "imagenet")
+        return _source("imagenet", "ImageNet", part, pictures, data.targets, names)
 
 
 def _cifar(name: str, kind: type, path: Path, split: Split, size: int | None, expected: str) -> Source:
@@ -174,7 +149,7 @@ def _load(make: Callable[[], Any], name: str, path: Path, expected: str) -> Any:
     """The torchvision data set; its `download` is left at `False` everywhere."""
     try:
         return make()
-    except (RuntimeError, OSError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # what is said of a damaged file depends on where the damage is
         raise AuditError(_missing(name, path, expected)) from error
 
 
@@ -186,6 +161,9 @@ def _missing(name: str, path: Path, expected: str) -> str:
 
 
 def _source(name: str, title: str, split: str, pictures: Any, labels: Any, class_names: Any) -> Source:
+    if len(labels) != len(pictures):
+        raise AuditError(f"{name}: holds {len(pictures)} pictures but {len(labels)} labels; fetch its files again.")
+    require_pixels(pictures, f"{name}: the {split} pictures")
     return Source(
         name=name,
         description=f"the {len(pictures)} {split} pictures of {title}",
