@@ -91,7 +91,7 @@ def told(cells: Tensor, confidence: Tensor, source: TableSource) -> dict[str, fl
 def rows(arguments: argparse.Namespace) -> Iterator[dict[str, float | str]]:
     """All of them, as they are measured."""
     for path in arguments.csv:
-        source = Tables(path).open()
+        source = Tables(path, missing="category").open()
         for epochs in EPOCHS:
             for seed in range(arguments.seeds):
                 found = measure(source, epochs, seed, arguments.batch, arguments.members)

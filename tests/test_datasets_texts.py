@@ -46,6 +46,33 @@ def test_a_table_of_sentences(tmp_path):
     assert source.texts == ('A "fine" day.', "No way!")  # one without a token is left out
     assert source.labels.tolist() == [1, 0]
     assert source.class_names == ("bad", "good")
+    assert source.description == "2 texts of the file t.tsv (1 without a token left out), 10 tokens"
+
+
+@pytest.mark.parametrize("cell", ["", "nan"])
+def test_a_text_without_its_label_is_refused(tmp_path, cell):
+    path = write(tmp_path, f"label\tsentence\n1\tOne.\n\n{cell}\tTwo.\n")
+    with pytest.raises(AuditError, match=r"t.tsv, line 4: has no label; label it, or drop it"):
+        SOURCES["text"](path=path).open()
+
+
+def test_lines_end_where_files_end_them(tmp_path):
+    (tmp_path / "t.txt").write_bytes("\ufeffOne\u2028still\x0bone.\r\nTwo.".encode())
+    assert SOURCES["text"](path=tmp_path / "t.txt").open().texts == ("One\u2028still\x0bone.", "Two.")
+
+
+@pytest.mark.parametrize("data", [b"One.\nTwo \xe9.\n", "One.\nTwo.\n".encode("utf-16-le"), b"a\nb\0\n"])
+def test_what_is_no_text_names_its_line(tmp_path, data):
+    (tmp_path / "t.txt").write_bytes(data)
+    with pytest.raises(AuditError, match=r"text: cannot read .*t.txt: not UTF-8 text, from line [12]; save"):
+        SOURCES["text"](path=tmp_path / "t.txt").open()
+
+
+def test_a_file_larger_than_the_machine_is_not_read(tmp_path, monkeypatch):
+    path = write(tmp_path, "One.\n" * 100, "t.txt")
+    monkeypatch.setattr("gradaudit.memory.memory_here", lambda: 1000)
+    with pytest.raises(AuditError, match=r"t.txt would need 10 kB of memory"):
+        SOURCES["text"](path=path).open()
 
 
 def test_lines_have_no_labels(tmp_path):
@@ -134,6 +161,42 @@ def test_byte_pairs(tmp_path):
     assert source.ids == ((3, 4, 2, 1),)
     assert source.vocabulary.pieces([3, 4]) == ["ab", " ab"]
     assert source.vocabulary.layout.padding == 5
+
+
+SPECIAL = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "merges", "complaint"),
+    [
+        ("v.txt", f"{SPECIAL}a\na\nb\n".encode(), b"", "v.txt is damaged: no token has the id 4, or two have"),
+        ("v.txt", f"{SPECIAL}\n\na\n".encode(), b"", "v.txt is damaged: no token has the id"),
+        ("v.txt", SPECIAL.encode() + b"\xff\n", b"", "not UTF-8 text, from line 5"),
+        ("v.json", b'{"a": 0, "b": 7}', b"", "v.json is damaged: no token has the id 1, or two have"),
+        ("v.json", b'{"a": 0, "b": 0}', b"", "v.json is damaged: no token has the id 1, or two have"),
+        ("v.json", b"{}", b"", "v.json is damaged: it is empty"),
+        ("v.json", b'{"a": -1}', b"", "are no vocabulary of GPT-2: stopped with"),
+        ("v.json", b'{"a": 0, "b": "c"}', b"", "v.json is no vocabulary of GPT-2: a number for each token"),
+        ("v.json", b"[1, 2", b"", "are no vocabulary of GPT-2: stopped with"),
+        ("v.json", b'{"a": 0, "b": 1}', b"a b\n", "are no vocabulary of GPT-2: stopped with"),
+        ("v.json", b'{"a": 0, "b": 1}', b"a b c d\n", "are no vocabulary of GPT-2: stopped with"),
+        ("v.json", b'{"a": 0}', b"\xff", "vocab.bpe: not UTF-8 text, from line 1"),
+    ],
+)
+def test_damaged_vocabularies(tmp_path, name, content, merges, complaint):
+    pytest.importorskip("tokenizers")
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "vocab.bpe").write_bytes(merges)
+    with pytest.raises(AuditError, match=f"^tokenizer: .*{complaint}"):
+        SOURCES["text"](tokenizer=tmp_path / name).open()
+
+
+def test_the_end_of_text_pads_wherever_it_stands(tmp_path):
+    pytest.importorskip("tokenizers")
+    encoder = write(tmp_path, json.dumps({"<|endoftext|>": 0, "a": 1}), "encoder.json")
+    write(tmp_path, "", "vocab.bpe")
+    source = SOURCES["text"](path=write(tmp_path, "a a\n", "t.txt"), tokenizer=encoder).open()
+    assert source.vocabulary.layout.padding == 0
 
 
 def test_real_vocabularies(shared_data):

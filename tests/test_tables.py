@@ -1,6 +1,8 @@
 """Rows of tables: their columns, their encoding, their metrics, and where they come from."""
 
 import math
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -50,6 +52,8 @@ def test_decoding_takes_the_likeliest_category():
         ((1.0, "red"), "2 cells"),
         ((1.0, "pink", 1.0), "no category 'pink'"),
         (("old", "red", 1.0), "numeric, but holds"),
+        ((math.nan, "red", 1.0), "numeric, but holds nan"),
+        (("inf", "red", 1.0), "numeric, but holds 'inf'"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(row, complaint):
@@ -89,9 +93,9 @@ def test_rows_of_another_width_are_refused():
 
 
 def test_the_built_in_table_is_the_same_every_time():
-    header, rows = invented_people(50)
-    assert (header, rows) == invented_people(50)
-    assert rows != invented_people(50, seed=1)[1]
+    table = invented_people(50)
+    assert table == invented_people(50)
+    assert table.rows != invented_people(50, seed=1).rows
     source = SOURCES["table"]().open()
     assert len(source) == 1000
     assert source.class_names == ("no", "yes")
@@ -105,10 +109,11 @@ def write(tmp_path, text, name="t.csv"):
 
 
 CSV = "code,age,town,class\n1, 30,Ulm,good\n2,40,?,bad\n1,50,Ulm,good\n"
+WHOLE = CSV.replace("?", "Bonn")
 
 
 def test_columns_are_told_from_their_cells(tmp_path):
-    source = SOURCES["table"](path=write(tmp_path, CSV), categorical=("code",)).open()
+    source = SOURCES["table"](path=write(tmp_path, CSV), categorical=("code",), missing="category").open()
     code, age, town = source.layout.columns
     assert code.categories == ("1", "2")
     assert (age.mean, age.minimum, age.maximum) == (40, 30, 50)
@@ -120,13 +125,13 @@ def test_columns_are_told_from_their_cells(tmp_path):
 
 
 def test_a_label_column_and_columns_left_out(tmp_path):
-    source = SOURCES["table"](path=write(tmp_path, CSV), label="town", ignore=("code",)).open()
-    assert [column.name for column in source.layout.columns] == ["age", "class"]
-    assert source.class_names == ("?", "Ulm")
+    source = SOURCES["table"](path=write(tmp_path, CSV), label="class", ignore=("code", "town")).open()
+    assert [column.name for column in source.layout.columns] == ["age"]
+    assert source.class_names == ("bad", "good")
 
 
 def test_the_control_is_the_mode_and_the_mean_of_the_others(tmp_path):
-    source = SOURCES["table"](path=write(tmp_path, CSV), categorical=("code",)).open()
+    source = SOURCES["table"](path=write(tmp_path, CSV), categorical=("code",), missing="category").open()
     assert source.layout.decode(source.common_except([1])[None]) == [("1", pytest.approx(40), "Ulm")]
     assert source.layout.decode(source.common_except([0, 0])[None]) == [("1", pytest.approx(45), "?")]
     assert source.common_except([0, 1, 2]) is None
@@ -137,11 +142,33 @@ def test_the_control_is_the_mode_and_the_mean_of_the_others(tmp_path):
     [
         ("a,b\n", {}, "header and at least one row"),
         ("a,a\n1,2\n", {}, "names a column twice"),
-        ("a,b\n1,2\n3\n", {}, "row 3: has 1 cells"),
+        ("a,b\n1,2\n\n3\n", {}, "t.csv, line 4: has 1 cells, the header 2"),
+        ("a,b\n1,2,3\n", {}, "line 2: has 3 cells, the header 2"),
+        (",b\n0,2\n", {}, "column 1 has no name; name it, or write the file without an index"),
+        ("5.1,3.5,1\n5,3,1\n", {}, "needs a header; its first row is 5.1, 3.5, 1"),
+        ('a,b\n1,2\n"3,4\n', {}, "line 3: unexpected end of data; mend its quotes"),
+        ('a,b\n"1"x,2\n', {}, "line 2: ',' expected after '\"'; mend its quotes"),
+        ("a,b\n" + "1" * 140_000 + ",2\n", {}, "line 2: field larger than field limit"),
+        ("a,b\n1,2\n3\0,4\n", {}, "not UTF-8 text, from line 3"),
+        (",".join(f"c{i}" for i in range(10_001)) + "\n1\n", {}, "has 10001 columns, more than 10000"),
+        (CSV, {}, r"t.csv, line 3, column town: '\?' is no value. .* missing: category, or missing: drop"),
+        (CSV, {"missing": "keep"}, "table.missing: should be category or drop. Found 'keep'"),
+        ("a,b\n?,1\n", {"missing": "drop"}, "has no row without a missing cell"),
+        ("a,b\nx,1\ny,NA\n", {"missing": "category"}, "line 3, column b: 'NA' is no class; drop such rows"),
+        ("a,b\n1,1\n2,1\n?,1\n", {"missing": "category"}, r"holds numbers, but '\?' in line 4.*missing: drop"),
+        ("a,b\n1,1\n2,1\n" + '"1,234",1\n', {}, r"holds numbers, but '1,234' in line 4.*categorical: \[a\]"),
+        ("a,b\n1,1\n2,1\n0x10,1\n", {}, "a holds numbers, but '0x10' in line 4"),
+        ("a,b\n1,1\n2,1\n1_0,1\n", {}, "a holds numbers, but '1_0' in line 4"),
+        ("a,b\n1,1\n2,1\n٣,1\n", {}, "a holds numbers, but '٣' in line 4"),
+        ("a,b\n1,1\n2,1\ninf,1\n", {}, "a holds numbers, but 'inf' in line 4"),
+        ("a,b\n1,1\n\n1e400,1\n", {}, "a holds 1e400 in line 4, a number that is out of range"),
+        ("a,b\nx,1\ny,0.5\n", {}, "the label column b holds 0.5, so it is a measurement. Name the column"),
+        ("a,b\n" + "x,1\n" * 25 + "".join(f"x,{i}\n" for i in range(30)), {}, "30 different values in 55 rows"),
+        ("a,b\n" + "".join(f"x,{i % 201}\n" for i in range(900)), {}, "201 different values in 900 rows"),
         (CSV, {"label": "klass"}, r"table.label: .* no column 'klass'. It has code, age, town, class"),
         (CSV, {"categorical": ("x",)}, "table.categorical: .* no column 'x'"),
         ("b\n1\n", {}, "no column besides its label"),
-        ("a,b\nnan,1\n2,1\n", {}, "column a holds a number that is NaN"),
+        ("a,b\nnan,1\n2,1\n", {}, "line 2, column a: 'nan' is no value"),
         ("a,b\n" + "".join(f"n{i},1\n" for i in range(201)), {}, r"201 categories.*ignore: \[a\]"),
     ],
 )
@@ -150,20 +177,78 @@ def test_files_that_cannot_be_used_say_why(tmp_path, text, options, complaint):
         SOURCES["table"](path=write(tmp_path, text), **options).open()
 
 
+@pytest.mark.parametrize("cell", ["", "NA", "N/A", "nan", "NaN", "None", "null", "?", "-", " "])
+def test_a_missing_cell_is_what_the_rule_says(tmp_path, cell):
+    path = write(tmp_path, f"town,age,class\nUlm,1,a\n{cell},2,b\nBonn,3,a\n")
+    with pytest.raises(AuditError, match=r"line 3, column town: .* is no value"):
+        SOURCES["table"](path=path).open()
+    kept = SOURCES["table"](path=path, missing="category").open()
+    assert kept.layout.columns[0].categories == tuple(sorted(("Ulm", "Bonn", cell.strip())))
+    left = SOURCES["table"](path=path, missing="drop").open()
+    assert left.layout.columns[0].categories == ("Bonn", "Ulm")
+    assert left.layout.columns[1].mean == 2
+    assert left.labels.tolist() == [0, 0]
+    assert "2 rows of the file t.csv (1 with a missing cell left out)" in left.description
+    assert len(SOURCES["table"](path=path, ignore=("town",)).open()) == 3
+
+
+def test_quotes_newlines_and_a_byte_order_mark_belong_to_the_format(tmp_path):
+    (tmp_path / "t.csv").write_bytes('\ufeffname,class\r\n"a ""b""\nc", x\r\n"d, e",y\r\n'.encode())
+    source = SOURCES["table"](path=tmp_path / "t.csv").open()
+    assert source.layout.columns[0].name == "name"
+    assert source.layout.columns[0].categories == ('a "b"\nc', "d, e")
+    assert source.class_names == ("x", "y")
+
+
+def test_labels_of_one_value_are_one_class(tmp_path):
+    source = SOURCES["table"](path=write(tmp_path, "a,b\n1,1\n2,1.0\n3,0\n")).open()
+    assert source.class_names == ("0", "1")
+    assert source.labels.tolist() == [1, 1, 0]
+
+
+def test_the_widest_table_is_encoded_quickly(tmp_path):
+    header = ",".join(f"c{i}" for i in range(9_999))
+    rows = "".join(",".join(str(i + row) for i in range(9_998)) + f",{row}\n" for row in range(2))
+    source = SOURCES["table"](path=write(tmp_path, f"{header}\n{rows}")).open()
+    assert source.layout.slices[-1] == slice(9_997, 9_998)
+    assert source.rows.shape == (2, 9_998)
+
+
+CSV_TEXT = st.text(alphabet="ab1,\n\r\"'?.-e0 \t\ufeff٣\0", max_size=40)
+
+
+@given(CSV_TEXT | st.text(max_size=40), st.sampled_from(["csv", "tsv"]), st.sampled_from([None, "category", "drop"]))
+def test_any_text_is_a_table_or_refused(text, suffix, missing):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"t.{suffix}")
+        path.write_bytes(f"a,b\n{text}".encode("utf-8", "surrogatepass"))
+        try:
+            source = SOURCES["table"](path=path, missing=missing).open()
+        except AuditError as error:
+            assert str(error).startswith("table")  # noqa: PT017
+        else:
+            assert source.rows.isfinite().all()
+            assert source.labels.max() < len(source.class_names)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(AuditError, match=r"table: cannot read .*gone.csv: No such file"):
         SOURCES["table"](path=tmp_path / "gone.csv").open()
 
 
 def test_the_fingerprint_tells_tables_apart(tmp_path):
-    first = SOURCES["table"](path=write(tmp_path, CSV)).open().fingerprint()
-    assert first == SOURCES["table"](path=write(tmp_path, CSV)).open().fingerprint()
-    assert first != SOURCES["table"](path=write(tmp_path, CSV.replace("50", "51"))).open().fingerprint()
+    first = SOURCES["table"](path=write(tmp_path, WHOLE)).open().fingerprint()
+    assert first == SOURCES["table"](path=write(tmp_path, WHOLE)).open().fingerprint()
+    assert first != SOURCES["table"](path=write(tmp_path, WHOLE.replace("50", "51"))).open().fingerprint()
 
 
 def test_real_tables(shared_data):
-    adult = SOURCES["table"](path=shared_data / "adult.csv").open()
+    adult = SOURCES["table"](path=shared_data / "adult.csv", missing="category").open()
     assert (len(adult), len(adult.layout.columns), adult.class_names) == (12_000, 14, ("<=50K", ">50K"))
     assert adult.rows.shape == (12_000, adult.layout.width)
     german = SOURCES["table"](path=shared_data / "german_credit.csv").open()
+    with pytest.raises(AuditError, match=r"column workclass: '\?' is no value"):
+        SOURCES["table"](path=shared_data / "adult.csv").open()
+    with pytest.raises(AuditError, match=r"label column zgpa holds .*, so it is a measurement"):
+        SOURCES["table"](path=shared_data / "law_school.csv", label="zgpa").open()
     assert (len(german), len(german.layout.columns), german.class_names) == (800, 20, ("1", "2"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -56,9 +58,12 @@ class Column:
         """One-hot, or `(x - mean) / std`; raises `AuditError` for an unknown category or for no number."""
         if not self.categorical:
             try:
-                return [(float(cell) - self.mean) / self.std]
+                number = float(cell)
             except ValueError:
-                raise AuditError(f"table: column {self.name} is numeric, but holds {cell!r}.") from None
+                number = math.nan
+            if not math.isfinite(number):
+                raise AuditError(f"table: column {self.name} is numeric, but holds {cell!r}.")
+            return [(number - self.mean) / self.std]
         if cell not in self.categories:
             raise AuditError(
                 f"table: column {self.name} has no category {cell!r}. Known: {', '.join(self.categories)}."
@@ -92,7 +97,7 @@ class TableLayout:
     @cached_property
     def slices(self) -> tuple[slice, ...]:
         """Where each column lies in an encoded row."""
-        ends = [sum(column.width for column in self.columns[: i + 1]) for i in range(len(self.columns))]
+        ends = accumulate(column.width for column in self.columns)
         return tuple(slice(end - column.width, end) for end, column in zip(ends, self.columns, strict=True))
 
     def encode(self, rows: Sequence[Sequence[Cell]]) -> Tensor:
@@ -105,10 +110,10 @@ class TableLayout:
             if len(row) != len(self.columns):
                 raise AuditError(f"table: a row has {len(row)} cells, the table {len(self.columns)} columns.")
         encoded = [
-            [value for column, cell in zip(self.columns, row, strict=True) for value in column.encode(cell)]
-            for row in rows
+            torch.tensor([column.encode(row[i]) for row in rows], dtype=torch.float32).reshape(len(rows), column.width)
+            for i, column in enumerate(self.columns)
         ]
-        return torch.tensor(encoded, dtype=torch.float32).reshape(len(rows), self.width)
+        return torch.cat(encoded, dim=1)
 
     def decode(self, inputs: Tensor) -> list[Row]:
         """`[N, D]` -> N rows: the likeliest category, or the number in its column's own unit."""

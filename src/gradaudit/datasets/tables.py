@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import AuditError
+from ..errors import AuditError, printable
+from ..memory import require_memory
 from ..tables import Column, TableLayout
 from ..types import Modality
-from ._rows import classes_of, column_of, read_cells
+from ._rows import NUMBER, Cells, classes_of, column_of, read_cells
 
 INVENTED = 1_000
 MOST_CATEGORIES = 200
+LARGEST = 1e100  # of a number in a table: larger ones have no standard deviation
+MISSING = frozenset(
+    ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "NAN", "None", "null", "NULL", "Null", "?", "-")
+)
+"""Cells that say that there is no value, as programs write them."""
+
+Missing = Literal["category", "drop"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,30 +103,60 @@ class TableSource:
 class Tables:
     """Invented people, drawn by a seeded rule, or the rows of a CSV file with a header.
 
-    A column is numeric where all its cells are numbers, categorical otherwise; a cell such as `?` is a category.
-    Means, deviations, extremes and categories are those of the whole file, and public.
+    A column is numeric where all its cells are numbers, categorical otherwise. A cell such as `?`, `NA` or an empty one
+    is refused unless `missing` says what it means. Means, deviations, extremes and categories are those of the whole
+    file, and public.
 
     Args:
         path: The `.csv` or `.tsv`; a thousand invented people without one.
         label: Name of the column of classes; the last one by default.
         categorical: Columns of numbers that are categories all the same, such as codes.
         ignore: Columns to leave out.
+        missing: `category` makes a missing cell of a categorical column a category of its own, `drop` leaves rows with
+            a missing cell out.
     """
 
     path: Path | None = None
     label: str | None = None
     categorical: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    missing: Missing | None = None
 
     def open(self) -> TableSource:
         """Read all rows.
 
         Raises:
-            AuditError: No such file or column, no column besides the label, a column of too many categories, or a
-                number that is not finite.
+            AuditError: No such file or column, no column besides the label, a missing cell, a column of too many
+                categories or of numbers and words, a number out of range, or labels that are no classes.
         """
-        header, cells = read_cells(self.path, "table") if self.path else invented_people(INVENTED)
+        table = read_cells(self.path, "table") if self.path else invented_people(INVENTED)
         path = self.path or Path("the built-in table")
+        label, chosen = self._columns(table.header, path)
+        whole = _whole(table, [*chosen, label], self.missing, path)
+        if self.missing == "category":
+            _require_classes(whole, label, path)
+        names = [table.header[i] for i in chosen]
+        cells = [[row[i] for row in whole.rows] for i in chosen]
+        columns = [
+            make_column(name, column, name in self.categorical, whole.lines)
+            for name, column in zip(names, cells, strict=True)
+        ]
+        layout = TableLayout(tuple(columns))
+        labels, classes = classes_of([row[label] for row in whole.rows], table.header[label], "table")
+        require_memory(8 * len(labels) * layout.width, f"table: {path}, encoded,", "Take fewer rows or columns.")
+        return TableSource(
+            name="table",
+            description=self._description(whole, len(table.rows) - len(whole.rows), len(columns)),
+            rows=layout.encode([[row[i] for i in chosen] for row in whole.rows]),
+            layout=layout,
+            labels=labels,
+            class_names=classes,
+        )
+
+    def _columns(self, header: list[str], path: Path) -> tuple[int, list[int]]:
+        """Places of the label and of the columns that are kept."""
+        if self.missing not in (None, *get_args(Missing)):
+            raise AuditError(f"table.missing: should be category or drop. Found {self.missing!r}.")
         label = column_of(self.label or header[-1], header, path, "table", "label")
         for key, names in (("categorical", self.categorical), ("ignore", self.ignore)):
             for name in names:
@@ -127,46 +164,86 @@ class Tables:
         chosen = [i for i, name in enumerate(header) if i != label and name not in self.ignore]
         if not chosen:
             raise AuditError(f"table: {path} has no column besides its label.")
-        columns = [make_column(header[i], [row[i] for row in cells], header[i] in self.categorical) for i in chosen]
-        layout = TableLayout(tuple(columns))
-        labels, names = classes_of([row[label] for row in cells])
-        origin = f"the file {self.path.name}" if self.path else "invented people (synthetic, drawn by a seeded rule)"
-        return TableSource(
-            name="table",
-            description=f"{len(cells)} rows of {origin}, {len(columns)} columns",
-            rows=layout.encode([[row[i] for i in chosen] for row in cells]),
-            layout=layout,
-            labels=labels,
-            class_names=names,
-        )
+        return label, chosen
+
+    def _description(self, table: Cells, dropped: int, columns: int) -> str:
+        """What was read and what was left out, in words."""
+        file = f"the file {printable(self.path.name)}" if self.path else ""
+        origin = file or "invented people (synthetic, drawn by a seeded rule)"
+        left_out = f" ({dropped} with a missing cell left out)" if dropped else ""
+        return f"{len(table.rows)} rows of {origin}{left_out}, {columns} columns"
 
 
-def make_column(name: str, cells: Sequence[str], categorical: bool = False) -> Column:
+def _whole(table: Cells, used: Sequence[int], rule: Missing | None, path: Path) -> Cells:
+    """The table by the rule for missing cells; raises `AuditError` where there is none, or no row is left."""
+    kept = []
+    for number, row in enumerate(table.rows):
+        gap = next((i for i in used if row[i] in MISSING), None)
+        if gap is not None and rule is None:
+            raise AuditError(
+                f"table: {path}, line {table.lines[number]}, column {table.header[gap]}: {row[gap]!r} is no value. Say "
+                "what it means: missing: category, or missing: drop for rows without it."
+            )
+        if gap is None or rule == "category":
+            kept.append(number)
+    if not kept:
+        raise AuditError(f"table: {path} has no row without a missing cell; leave its empty columns out with ignore.")
+    return Cells(table.header, [table.rows[i] for i in kept], [table.lines[i] for i in kept])
+
+
+def _require_classes(table: Cells, label: int, path: Path) -> None:
+    """Raise `AuditError` for a row without a label."""
+    for row, line in zip(table.rows, table.lines, strict=True):
+        if row[label] in MISSING:
+            where = f"line {line}, column {table.header[label]}"
+            raise AuditError(f"table: {path}, {where}: {row[label]!r} is no class; drop such rows with missing: drop.")
+
+
+def make_column(
+    name: str, cells: Sequence[str], categorical: bool = False, lines: Sequence[int] | None = None
+) -> Column:
     """A column from all its cells: numeric where all are numbers, unless `categorical`.
 
+    Args:
+        name: Of the column.
+        cells: At least one.
+        categorical: Numbers are categories, too.
+        lines: Of each cell, its line of the file, for error messages.
+
     Raises:
-        AuditError: A number is not finite, or there are more than 200 categories.
+        AuditError: A number is out of range, numbers and words are mixed, or there are more than 200 categories.
     """
-    try:
-        numbers = None if categorical else np.array(cells, dtype=np.float64)
-    except ValueError:
-        numbers = None
-    if numbers is None:
-        categories = tuple(sorted(set(cells)))
-        if len(categories) > MOST_CATEGORIES:
-            raise AuditError(
-                f"table: column {name} has {len(categories)} categories, more than {MOST_CATEGORIES}: it looks like "
-                f"names or ids. Leave it out: ignore: [{name}]."
-            )
-        return Column(name, categories)
-    if not np.isfinite(numbers).all():
-        raise AuditError(f"table: column {name} holds a number that is NaN or infinite; mend or drop the row.")
+    count = 0 if categorical else sum(NUMBER.fullmatch(cell) is not None for cell in cells)
+    where = lines or range(1, len(cells) + 1)
+    if count == len(cells):
+        return _numeric(name, cells, where)
+    if 2 * count > len(cells):
+        place = next(i for i, cell in enumerate(cells) if not NUMBER.fullmatch(cell))
+        fix = f"missing: drop or ignore: [{name}]" if cells[place] in MISSING else f"categorical: [{name}]"
+        raise AuditError(
+            f"table: column {name} holds numbers, but {cells[place]!r} in line {where[place]}. Mend the cell, or give "
+            f"{fix}."
+        )
+    categories = tuple(sorted(set(cells)))
+    if len(categories) > MOST_CATEGORIES:
+        raise AuditError(
+            f"table: column {name} has {len(categories)} categories, more than {MOST_CATEGORIES}: it looks like "
+            f"names or ids. Leave it out: ignore: [{name}]."
+        )
+    return Column(name, categories)
+
+
+def _numeric(name: str, cells: Sequence[str], lines: Sequence[int]) -> Column:
+    numbers = np.array([float(cell) for cell in cells])
+    large = np.flatnonzero(~(np.abs(numbers) <= LARGEST))
+    if len(large):
+        found = f"{cells[large[0]]} in line {lines[large[0]]}"
+        raise AuditError(f"table: column {name} holds {found}, a number that is out of range; mend or drop the row.")
     mean, std = float(numbers.mean()), float(numbers.std())
-    spread = std if math.isfinite(std) and std > 0 else 1.0
-    return Column(name, mean=mean, std=spread, minimum=float(numbers.min()), maximum=float(numbers.max()))
+    return Column(name, mean=mean, std=std or 1.0, minimum=float(numbers.min()), maximum=float(numbers.max()))
 
 
-def invented_people(count: int, seed: int = 0) -> tuple[list[str], list[list[str]]]:
+def invented_people(count: int, seed: int = 0) -> Cells:
     """Header and rows of a synthetic table: people who do not exist, with columns that depend on each other.
 
     Args:
@@ -187,4 +264,5 @@ def invented_people(count: int, seed: int = 0) -> tuple[list[str], list[list[str
     tenant = np.where(draw.random(count) < 1 / (1 + savings / 900), "yes", "no")
     header = ["age", "school", "trade", "home", "region", "hours", "savings", "tenant"]
     columns = (age, school, trade, home, region, hours, savings.astype(int), tenant)
-    return header, [[str(cell) for cell in row] for row in zip(*columns, strict=True)]
+    rows = [[str(cell) for cell in row] for row in zip(*columns, strict=True)]
+    return Cells(header, rows, list(range(2, count + 2)))

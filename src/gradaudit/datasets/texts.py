@@ -12,11 +12,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..errors import AuditError
+from ..errors import AuditError, printable
 from ..types import Modality
 from . import sentences
-from ._rows import classes_of, column_of, read_cells, read_lines
+from ._rows import classes_of, column_of, read_cells, read_text
 from .vocabulary import Vocabulary, Words, open_vocabulary
+
+NO_LABEL = frozenset(("", "nan", "NaN"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,10 +151,12 @@ class Texts:
         kept = [i for i, text in enumerate(texts) if len(vocabulary.encode(text)) > markers]
         if not kept:
             raise AuditError(f"text: {self.path} holds no text with a token.")
-        origin = f"the file {self.path.name}" if self.path else "this package, written for it"
+        origin = f"the file {printable(self.path.name)}" if self.path else "this package, written for it"
+        dropped = len(texts) - len(kept)
+        left_out = f" ({dropped} without a token left out)" if dropped else ""
         return TextSource(
             name="text",
-            description=f"{len(kept)} texts of {origin}, {vocabulary.layout.size} tokens",
+            description=f"{len(kept)} texts of {origin}{left_out}, {vocabulary.layout.size} tokens",
             texts=tuple(texts[i] for i in kept),
             vocabulary=vocabulary,
             labels=None if labels is None else labels[kept],
@@ -163,11 +167,16 @@ class Texts:
     def _read(self) -> tuple[list[str], Tensor | None, tuple[str, ...]]:
         if self.path is None:
             return list(sentences.SENTENCES), torch.tensor(sentences.LABELS), sentences.CLASS_NAMES
-        if self.path.suffix not in (".tsv", ".csv"):
-            return [line.strip() for line in read_lines(self.path, "text") if line.strip()], None, ()
-        header, cells = read_cells(self.path, "text")
-        text = column_of(self.text, header, self.path, "text", "text")
-        if self.label not in header:
-            return [row[text] for row in cells], None, ()
-        labels, names = classes_of([row[header.index(self.label)] for row in cells])
-        return [row[text] for row in cells], labels, names
+        if self.path.suffix.lower() not in (".tsv", ".csv"):
+            return [line.strip() for line in read_text(self.path, "text").split("\n") if line.strip()], None, ()
+        table = read_cells(self.path, "text")
+        text = column_of(self.text, table.header, self.path, "text", "text")
+        texts = [row[text] for row in table.rows]
+        if self.label not in table.header:
+            return texts, None, ()
+        cells = [row[table.header.index(self.label)] for row in table.rows]
+        for cell, line in zip(cells, table.lines, strict=True):
+            if cell in NO_LABEL:
+                raise AuditError(f"text: {self.path}, line {line}: has no {self.label}; label it, or drop it.")
+        labels, names = classes_of(cells, self.label, "text")
+        return texts, labels, names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import AuditError
+from ..errors import AuditError, guarded
 from ..types import TextLayout
+from ._rows import read_text
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 WORD = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
@@ -100,12 +102,14 @@ class WordPieces:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        _require(self.path)
         tokenizers = _library()
-        missing = {PADDING, UNKNOWN, "[CLS]", "[SEP]"} - set(self.path.read_text(encoding="utf-8").splitlines())
+        pieces = _read(self.path).removesuffix("\n").split("\n")
+        missing = {PADDING, UNKNOWN, "[CLS]", "[SEP]"} - set(pieces)
         if missing:
             raise AuditError(f"tokenizer: {self.path} is no BERT vocabulary; it lacks {', '.join(sorted(missing))}.")
-        return tokenizers.BertWordPieceTokenizer(str(self.path), lowercase=self.lowercase)
+        with guarded(f"tokenizer: {self.path}"):
+            found = tokenizers.BertWordPieceTokenizer(str(self.path), lowercase=self.lowercase)
+        return _numbered(found, self.path)
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,8 @@ class BytePairs:
     def layout(self) -> TextLayout:
         """No markers; `<|endoftext|>`, the last id, pads, as GPT-2 has no token for that."""
         size = self._tokenizer.get_vocab_size()
-        return TextLayout(size, self._tokenizer.token_to_id("<|endoftext|>") or size - 1)
+        end = self._tokenizer.token_to_id("<|endoftext|>")
+        return TextLayout(size, size - 1 if end is None else end)
 
     def encode(self, text: str) -> list[int]:
         """Byte pairs."""
@@ -136,13 +141,14 @@ class BytePairs:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        _require(self.path)
-        _require(self.merges)
         tokenizers = _library()
-        try:
-            return tokenizers.ByteLevelBPETokenizer(str(self.path), str(self.merges))
-        except Exception as error:  # the library raises plain exceptions on damaged files
-            raise AuditError(f"tokenizer: {self.path} and {self.merges} are no vocabulary of GPT-2: {error}") from error
+        text, _ = _read(self.path), _read(self.merges)
+        with guarded(f"tokenizer: {self.path} and {self.merges} are no vocabulary of GPT-2"):
+            ids = json.loads(text)
+            if not isinstance(ids, dict) or not all(type(number) is int for number in ids.values()):
+                raise AuditError(f"tokenizer: {self.path} is no vocabulary of GPT-2: a number for each token.")
+            found = tokenizers.ByteLevelBPETokenizer(str(self.path), str(self.merges))
+        return _numbered(found, self.path)
 
 
 def open_vocabulary(path: Path, merges: Path | None = None, *, lowercase: bool = True) -> Vocabulary:
@@ -177,9 +183,21 @@ def _spaced(token: str) -> str:
     return token if token in NO_BLANK_BEFORE else f" {token}"
 
 
-def _require(path: Path) -> None:
+def _read(path: Path) -> str:
+    """The text of a vocabulary's file; raises `AuditError` where there is none."""
     if not path.is_file():
         raise AuditError(f"tokenizer: no file at {path} (paths are relative to the audit file).")
+    return read_text(path, "tokenizer")
+
+
+def _numbered(tokenizer: Any, path: Path) -> Any:
+    """The tokenizer; raises `AuditError` where its ids are not 0, 1, 2, ..., one for each token."""
+    ids = sorted(tokenizer.get_vocab().values())
+    wrong = next((place for place, number in enumerate(ids) if place != number), None)
+    if not ids or wrong is not None:
+        found = f"no token has the id {wrong}, or two have" if ids else "it is empty"
+        raise AuditError(f"tokenizer: {path} is damaged: {found}. Take the file that the model was built for.")
+    return tokenizer
 
 
 def _library() -> Any:
