@@ -13,14 +13,13 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from . import models
-from .attacks import ATTACKS, MULTI_MODAL
+from .attacks import ATTACKS, MULTI_MODAL, constructors
 from .config import AttackEntry, AuditConfig, ModelSection, TrainingSection, explain
 from .datasets import SOURCES
 from .datasets.base import AnySource, Source
 from .datasets.texts import TextSource
 from .defenses import DEFENSES, Defense
 from .errors import AuditError, guarded
-from .inversion import part_names
 from .inversion.attack import Attack
 from .local_training import LocalTraining
 from .measures import MEASURES
@@ -73,7 +72,7 @@ def make_attack(entry: AttackEntry, folder: Path, at: str) -> Attack:
     """The attack that an entry names, from the table or a file of the user's own, with its changed fields."""
     attack = ATTACKS.get(entry.name) or _own_attack(entry.name, folder, at)
     for path, new in entry.set.items():
-        attack = override(attack, path, new, part_names(), at=at)
+        attack = override(attack, path, new, constructors(), at=at)
     return attack
 
 
