@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from gradaudit import Knowledge
+from gradaudit.attacks import constructors
 from gradaudit.errors import MissingKnowledge
-from gradaudit.inversion import part_names
 
 ON_TEXT = {"bag-of-words", "dager", "dlg-text", "lamp", "tag"}  # attacks tested in test_text_attacks and test_dager
 ON_TRANSFORMERS = {"april", "april-patches", "gradvit"}  # tested in test_vision_transformers
@@ -21,8 +21,8 @@ def short(attack, steps=3):
 
 
 def assert_repr_rebuilds(value):
-    """`eval(repr(x)) == x` with nothing but the public parts in scope."""
-    assert eval(repr(value), {"__builtins__": {}}, part_names()) == value
+    """`eval(repr(x)) == x` with nothing but the public parts and attacks in scope."""
+    assert eval(repr(value), {"__builtins__": {}}, constructors()) == value
 
 
 def assert_deterministic(attack, seen):

@@ -196,7 +196,7 @@ def test_total_variation_of_a_constant_is_zero(value, channels, side):
 
 
 def test_l2_by_hand():
-    assert L2()(torch.tensor([1.0, 2.0, 3.0, 4.0]).view(2, 1, 1, 2), AT).item() == 15
+    assert L2()(torch.tensor([1.0, 2.0, 3.0, 4.0]).view(2, 1, 1, 2), AT).item() == 7.5
 
 
 @pytest.mark.parametrize("prior", PRIORS, ids=repr)

@@ -143,7 +143,7 @@ def test_parts_may_hook_their_private_model(client, batch):
     calls = []
     seen = client.share(batch, GRANTED)
     attack(steps=4, stage={"terms": (Term(Features(), 1.0),)})(seen)
-    assert calls == [1, 1, 1, 1]  # one forward pass a step
+    assert calls == [1, 1, 1, 1, 1]  # one forward pass a step, and one for the last iterate
     assert not any(m._forward_pre_hooks for m in seen.model.modules())
 
 
@@ -172,6 +172,75 @@ def test_the_result_is_the_best_iterate_not_the_last(client, batch):
     truth = seen.normalisation.apply(found.inputs)
     assert Matching(seen, Euclidean()).value(truth, batch.labels, Progress(0, 1)).item() == pytest.approx(
         found.objective, rel=1e-3
+    )
+
+
+@dataclass(frozen=True)
+class Towards(Prior):
+    """Pulls every pixel to one value, and remembers the iterates."""
+
+    log: ClassVar[list] = []
+    value: float = 2.0
+
+    def __call__(self, inputs, at):
+        self.log.append((at.step, inputs.detach().clone()))
+        return (inputs - self.value).square().mean()
+
+
+def totals(seen, labels, weight):
+    """By hand: the distance and the total of every iterate that the prior was asked about."""
+    matching, at = Matching(seen, Euclidean()), Progress(0, 1)
+    distances = [float(matching.value(x, labels, at)) for _, x in Towards.log]
+    penalties = [weight * float((x - Towards.value).square().mean()) for _, x in Towards.log]
+    return distances, [d + p for d, p in zip(distances, penalties, strict=True)]
+
+
+def test_iterates_compare_by_the_attacks_own_total(client, batch):
+    """Here the prior wins over the distance, so that the iterate of lowest distance is an early one."""
+    seen = client.share(batch, GRANTED)
+    for restart_seed in range(3):
+        Towards.log.clear()
+        free = Stage(Pixels(box=False), Adam(lr=0.1), steps=30, terms=(Term(Towards(), 1e3),))
+        found = attack(stages=(free,))(seen, seed=restart_seed)
+        distances, wholes = totals(seen, batch.labels, 1e3)
+        chosen = seen.normalisation.apply(found.inputs)
+        nearest = min(range(len(wholes)), key=lambda i: (Towards.log[i][1] - chosen).abs().max())
+        torch.testing.assert_close(Towards.log[nearest][1], chosen, atol=1e-5, rtol=0)
+        assert nearest == wholes.index(min(wholes))
+        assert nearest != distances.index(min(distances))
+        assert found.objective == pytest.approx(distances[nearest], rel=1e-3)
+
+
+def test_iterates_before_the_last_prior_acts_do_not_compete(client, batch):
+    """They are of another loss: without the prior their total is low, however far they are from what it asks."""
+    seen = client.share(batch, GRANTED)
+    Towards.log.clear()
+    late = Stage(Pixels(box=False), Adam(lr=0.1), steps=20, terms=(Term(Towards(), 1e3, start=0.5),))
+    found = attack(stages=(late,))(seen)
+    chosen = seen.normalisation.apply(found.inputs)
+    assert {step for step, _ in Towards.log} == set(range(10, 21))
+    assert min(float((x - chosen).abs().max()) for _, x in Towards.log) < 1e-5
+    _, wholes = totals(seen, batch.labels, 1e3)
+    assert min(value for _, value in found.trace[0][:10]) < min(wholes)  # or the test could not fail
+
+
+def test_seeds_and_restarts_compare_by_their_total(client, batch):
+    seen = client.share(batch, GRANTED)
+    stage = Stage(Pixels(box=False), Adam(lr=0.1), steps=10, terms=(Term(Towards(), 1e3),))
+    found = attack(stages=(stage,), restarts=3, together=False)(seen)
+    alone, at = Matching(seen, Euclidean()), Progress(0, 1)
+
+    def whole(guess):
+        x = seen.normalisation.apply(guess.inputs)
+        return float(alone.value(x, batch.labels, at)) + 1e3 * float((x - Towards.value).square().mean())
+
+    with torch.random.fork_rng():
+        Towards.log.clear()
+        attack(stages=(stage,), restarts=3, together=False)(seen)
+    lasts = [Towards.log[10 * r + r + 10][1] for r in range(3)]  # ten steps and the last iterate of every restart
+    best = min(lasts, key=lambda x: float(alone.value(x, batch.labels, at)) + 1e3 * float((x - 2).square().mean()))
+    assert whole(found) == pytest.approx(
+        float(alone.value(best, batch.labels, at)) + 1e3 * float((best - 2).square().mean()), rel=1e-4
     )
 
 

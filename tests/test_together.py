@@ -72,6 +72,8 @@ def test_the_slopes_agree_in_float64():
     for number, guess in enumerate(guesses):
         alone = target.matching.slope(guess, batch.labels, terms, at)
         torch.testing.assert_close(found.objective[number], alone.objective)
+        torch.testing.assert_close(found.total[number], alone.total)
+        assert alone.total > alone.objective
         torch.testing.assert_close(found.inputs[number], alone.inputs)
 
 

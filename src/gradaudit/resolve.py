@@ -12,14 +12,13 @@ import torch
 from torch import nn
 
 from . import models
-from .attacks import ATTACKS, MULTI_MODAL
+from .attacks import ATTACKS, MULTI_MODAL, constructors
 from .config import AttackEntry, AuditConfig, ModelSection, TrainingSection, validated
 from .datasets import SOURCES
 from .datasets.base import AnySource, Source
 from .datasets.texts import TextSource
 from .defenses import DEFENSES, Defense
 from .errors import AuditError, guarded
-from .inversion import part_names
 from .inversion.attack import Attack
 from .local_training import LocalTraining
 from .measures import MEASURES
@@ -81,7 +80,7 @@ def make_attack(entry: AttackEntry, folder: Path, at: str) -> Attack:
     """The attack that an entry names, from the table or a file of the user's own, with its changed fields."""
     attack = ATTACKS.get(entry.name) or _own_attack(entry.name, folder, at)
     for path, new in entry.set.items():
-        attack = override(attack, path, new, part_names(), at=at)
+        attack = override(attack, path, new, constructors(), at=at)
     _require_optimisers(attack, at)
     return attack
 
@@ -185,6 +184,11 @@ def _build(section: ModelSection, source: AnySource, shape: tuple[int, ...]) -> 
         raise AuditError(
             f"data: {source.name} holds the label {known - 1}, which would make a model of {known} classes. It looks "
             "like an id: mend the labels, or give model.num_classes."
+        )
+    if known == 1 and section.num_classes is None:
+        raise AuditError(
+            f"data: all labels of {source.name} are 0, one class, and a model of one class learns nothing from them. "
+            "Mend the labels, or give model.num_classes."
         )
     name, classes = str(section.name), section.num_classes or known or 10
     if isinstance(source, TextSource):

@@ -1,5 +1,6 @@
 """The attacks of the literature, one file each; every one is a value."""
 
+from ..inversion import part_names
 from ..inversion.attack import Attack
 from ..inversion.mutual import MutualInversion
 from . import (
@@ -81,6 +82,12 @@ ATTACKS: dict[str, Attack] = {
     )
 }
 
+
+def constructors() -> dict[str, type]:
+    """By name all that the `repr` of an attack may hold: it evaluates to the attack again, closed forms included."""
+    return {**part_names(), **{type(attack).__name__: type(attack) for attack in ATTACKS.values()}}
+
+
 MULTI_MODAL: dict[str, MutualInversion] = {attack.name: attack for attack in (MGIA, MGIA_NO_KD)}
 """Attacks on two updates of the same examples: they take a tuple of observations."""
 
@@ -111,4 +118,5 @@ __all__ = [
     "SME",
     "TABLEAK",
     "TAG",
+    "constructors",
 ]

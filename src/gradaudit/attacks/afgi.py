@@ -44,6 +44,6 @@ ATTACK = GradientMatching(
         "the weights are ours: 2e-2 variance, 1e-3 means, 1e-2 edges",
         "Adam at 0.1 on signs, its decay and the box are those of Inverting Gradients; 10 000 steps where that takes "
         "24 000",
-        "returns the iterate with the lowest cosine distance",
+        "returns the iterate with the lowest objective, the regulariser included",
     ),
 )

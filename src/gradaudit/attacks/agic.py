@@ -30,6 +30,6 @@ ATTACK = GradientMatching(
         "that the layers' weights increase along the network; how much they do is ours: linearly from 1 to 10",
         "several rounds are one observation, gradaudit.inversion.rounds.joined; an audit file attacks rounds singly",
         "the loop is that of Inverting Gradients with total variation at 1e-2",
-        "returns the iterate with the lowest distance",
+        "returns the iterate with the lowest objective, total variation included",
     ),
 )

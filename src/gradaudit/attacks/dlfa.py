@@ -28,6 +28,6 @@ ATTACK = GradientMatching(
         "of a mean gradient for the updates",
         "pixels are kept to the box, where the authors penalise what leaves it",
         "the learning rate is constant, where theirs falls by a fifth or less over the run",
-        "returns the iterate with the lowest distance of the updates",
+        "returns the iterate with the lowest objective, the priors included",
     ),
 )

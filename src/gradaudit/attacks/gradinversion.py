@@ -37,7 +37,7 @@ ATTACK = GradientMatching(
         "variation, 1e-6 norm, 0.01 group consistency; breaching takes 1e-4 on the gradients",
         "distances per tensor are not squared; replace(ATTACK.objective, squared=True) or objective.squared=true "
         "squares them",
-        "total variation and group consistency are means over pixels, the norm is squared and summed over a picture",
+        "total variation, norm and group consistency are means over pixels, the norm is squared",
         "BatchNorm statistics are the model's public running ones at a weight of 1e-3; the paper lets the client send "
         "those of its batch, at 0.1: stages.0.terms.2.prior.source=client and stages.0.terms.2.weight=0.1. At 0.1 the "
         "running ones drown the gradients of a small batch",
@@ -47,6 +47,6 @@ ATTACK = GradientMatching(
         "200 steps; the paper's times are not known",
         "Langevin noise of 0.2 of the learning rate goes beside Adam's step; breaching adds 0.01 of the rate to the "
         "gradient before Adam instead (gradient=(Langevin(0.01),), moves=()), where it drowns small gradients",
-        "returns the iterate with the lowest gradient distance among all seeds",
+        "returns the iterate with the lowest objective of all seeds, priors included, once the registered mean pulls",
     ),
 )

@@ -34,6 +34,6 @@ ATTACK = GradientMatching(
         "no group of seeds and no registration",
         "labels by GradInversion's column minimum as the paper has it, although a transformer's features have both "
         "signs, on which the rule is no law",
-        "returns the iterate with the lowest gradient distance",
+        "returns the iterate with the lowest objective, the priors included, of the second half of the run",
     ),
 )

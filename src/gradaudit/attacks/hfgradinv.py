@@ -38,8 +38,8 @@ ATTACK = GradientMatching(
         "the rate is multiplied by 0.33 at 3/8, 5/8 and 7/8 of the steps; the code's floors lie up to 9 of 15 000 "
         "steps beside them, and alternatives that it keeps as comments add one at 1/6.5 or have one at 1/3 alone: "
         "stages.0.optimiser.milestones",
-        "returns the iterate with the lowest cosine distance over all tensors of the last timetable entry, without "
-        "dropout, where the code returns the last iterate",
+        "returns the iterate with the lowest objective, where the code returns the last: the cosine distance over all "
+        "tensors of the last timetable entry, without dropout, and the priors",
         "timetables are given for torchvision's ResNet-18, -34 and -50; only that of ResNet-34 is the authors', and "
         "any other network has its own by number of tensors: objective.timetable",
         "BatchNorm statistics are left out where the network has none or still holds the initial ones",

@@ -23,5 +23,8 @@ ATTACK = GradientMatching(
             gradient=(Sign(),),
         ),
     ),
-    deviations=("returns the iterate with the lowest cosine distance, where the authors' code returns the last",),
+    deviations=(
+        "returns the iterate with the lowest objective, cosine distance and total variation together, where the "
+        "authors' code returns the last",
+    ),
 )

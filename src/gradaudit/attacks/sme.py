@@ -24,7 +24,7 @@ ATTACK = GradientMatching(
         ),
     ),
     deviations=(
-        "returns the iterate with the lowest cosine distance",
+        "returns the iterate with the lowest objective, total variation included",
         "the learning rate of the segment's point falls with that of the pictures, a thousandth of it throughout",
     ),
 )

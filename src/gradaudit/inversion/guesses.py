@@ -110,8 +110,10 @@ class Guesses:
             for i, guess in enumerate(decoded.unbind())
         ]
         others = tuple(torch.stack(of_all) for of_all in zip(*(one.others for one in found), strict=True))
-        inputs, objective = torch.stack([one.inputs for one in found]), torch.stack([one.objective for one in found])
-        return self._wanted(Slope(objective, inputs, others))
+        objective, total, inputs = (
+            torch.stack([getattr(one, field) for one in found]) for field in ("objective", "total", "inputs")
+        )
+        return self._wanted(Slope(objective, total, inputs, others))
 
     def _wanted(self, found: Slope) -> Slope:
         """Without the slope of soft labels that are given, not optimised."""
@@ -124,7 +126,7 @@ class Guesses:
 
     @torch.no_grad()
     def scores(self, candidate: Candidate, at: Progress) -> Tensor:
-        """The selection measure of every guess."""
+        """The selection measure of every guess, without priors."""
         decoded = candidate.decode()
         at = at._replace(candidates=decoded)
         found = []
@@ -132,6 +134,14 @@ class Guesses:
             measure = self._of(i).selection or self._of(i).matching
             found.append(measure.value(guess, self.labels(i), at, self.variables(i)))
         return torch.stack(found)
+
+    @torch.no_grad()
+    def penalties(self, candidate: Candidate, terms: Sequence[BoundTerm], at: Progress) -> Tensor:
+        """The weighted priors of every guess, all of `terms` whatever their windows."""
+        decoded = candidate.decode()
+        at = at._replace(candidates=decoded)
+        found = [sum(term.weight * prior(guess, at).detach() for term, prior in terms) for guess in decoded]
+        return torch.stack([torch.as_tensor(one, device=decoded.device, dtype=decoded.dtype) for one in found])
 
     def updates(self, guess: int, inputs: Tensor) -> tuple[Tensors, Tensors]:
         """The simulated and the observed update of one guess."""

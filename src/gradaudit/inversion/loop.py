@@ -14,7 +14,7 @@ from .attack import Candidate, Stage, Watch
 from .guesses import Guesses
 from .keeper import Keeper
 from .recipe import Recipe
-from .stage_run import StageRun
+from .stage_run import END, StageRun
 
 POINTS = 200  # how often in a run the host looks at the device: trace, finiteness, progress
 
@@ -23,7 +23,8 @@ class Outcome(NamedTuple):
     """The best guess of one restart.
 
     Args:
-        score: Selection measure.
+        score: By what restarts compare: the selection measure with the priors of the last stage.
+        objective: The selection measure alone.
         inputs: `[B, ...]` as the candidate decodes.
         reported: `[B, ...]`, what the attack says.
         labels: `[B]`.
@@ -32,6 +33,7 @@ class Outcome(NamedTuple):
     """
 
     score: float
+    objective: float
     inputs: Tensor
     reported: Tensor
     labels: Tensor
@@ -76,6 +78,7 @@ class Loop:
                 state = None
         assert candidate is not None
         guesses, found = self.guesses, []
+        objectives = guesses.scores(candidate, END)
         with torch.no_grad():
             decoded, reported = candidate.decode().detach(), candidate.reported(self.seen).detach()
         for group, of_group in enumerate(scores.split(guesses.seeds)):
@@ -84,7 +87,9 @@ class Loop:
                 continue
             best = group * guesses.seeds + int(of_group.nan_to_num(nan=torch.inf).argmin())
             target, own = guesses.labels(best).detach(), {n: v.detach() for n, v in guesses.variables(best).items()}
-            found.append(Outcome(float(scores[best]), decoded[best], reported[best], guesses.decide(best), target, own))
+            score, objective = float(scores[best]), float(objectives[best])
+            labels = guesses.decide(best)
+            found.append(Outcome(score, objective, decoded[best], reported[best], labels, target, own))
         return found
 
     def _stage(

@@ -23,9 +23,10 @@ class Recipe:
         labels: Where labels come from; left out where LABELS is granted.
         stages: Optimisations, in order.
         seeds: Guesses optimised together.
-        restarts: Independent runs; the lowest final objective wins.
-        selection: Fixed measure by which iterates, seeds and restarts compare where the objective varies during the
-            run; the objective at the end of the run by default.
+        restarts: Independent runs. Iterates, seeds and restarts compare by the attack's own total: the objective with
+            the weighted priors that act at the end of a stage. An iterate under other priors is not compared.
+        selection: Fixed measure that takes the place of the objective in that total where the objective varies during
+            the run; the objective at the end of the run by default.
         deviations: Where this differs from the paper or its code, in sentences.
         step: Route to the gradient: `"exact"`, `"directional"` (cheaper, for one local step), or `"auto"`, directional
             for as long as it agrees with the exact one. The result is scored by the exact objective in any case.

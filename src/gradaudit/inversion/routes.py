@@ -46,10 +46,28 @@ class Point(NamedTuple):
         """What the gradient is taken for."""
         return (self.x, self.y, *self.own.values()) if self.y.requires_grad else (self.x, *self.own.values())
 
+    def entering(self, copied: bool) -> Tensor:
+        """What enters the model: the guess, by which hooks know it, or a copy of it for a model that works in place."""
+        return self.x.clone() if copied else self.x
+
     def penalty(self) -> Tensor | None:
         """The weighted priors; asked right after the forward pass, whose graph a prior's hook may have caught."""
         acting = [term.weight * prior(self.x, self.at) for term, prior in self.terms if term.acts(self.at)]
         return sum(acting[1:], acting[0]) if acting else None
+
+
+class Found(NamedTuple):
+    """What a route gives.
+
+    Args:
+        value: The objective, detached.
+        penalty: The weighted priors, detached, or `None` where none acts.
+        gradients: Of the whole loss, for all that is wanted.
+    """
+
+    value: Tensor
+    penalty: Tensor | None
+    gradients: Tensors
 
 
 @dataclass(eq=False)
@@ -71,46 +89,53 @@ class Routes:
     directional: bool = field(init=False)
     evaluations: int = 0
     in_place: bool = True
+    copies: bool = False
     plain_attention: bool = False
     held: list[Tensor] | None = None
 
     def __post_init__(self) -> None:
         self.directional = self.step != "exact" and self.one_step is not None
 
-    def slope(self, point: Point) -> tuple[Tensor, Tensors]:
-        """The objective, exact by either route, and the gradient of the whole loss for all that is wanted."""
+    def slope(self, point: Point) -> Found:
+        """The objective, exact by either route, the priors, and the gradient of the whole loss."""
         if self.held is None:
             self.held = reserve(self.one_step.parameters) if self.one_step is not None else []
-        return self._auto(point) if self.directional else self._exact(point)
+        try:
+            return self._auto(point) if self.directional else self._exact(point)
+        except RuntimeError as error:
+            if self.copies or "leaf Variable that requires grad" not in str(error):
+                raise
+            self.copies = True  # the model works on its input in place
+            return self.slope(point)
 
-    def _auto(self, point: Point) -> tuple[Tensor, Tensors]:
+    def _auto(self, point: Point) -> Found:
         """The directional route, looked at now and then."""
         self.evaluations += 1
         look = self.step == "auto" and self.evaluations % CHECK == 1
         try:
-            value, found, extra = self._directional(point)
+            found, extra = self._directional(point)
         except KinksDiffer as difference:
             if self.step != "auto":
                 raise
             self._fall_back(point.at, str(difference))
             return self._exact(point)
-        if look:
-            found = self._looked_at(found, point)
-        return value, tuple(f if e is None else f + e for f, e in zip(found, extra, strict=True))
+        slopes = self._looked_at(found.gradients, point) if look else found.gradients
+        both = zip(slopes, extra, strict=True)
+        return found._replace(gradients=tuple(mine if more is None else mine + more for mine, more in both))
 
     def _looked_at(self, found: Tensors, point: Point) -> Tensors:
         """The exact gradient; finds another distance for the second pass, or falls back, where `found` is not it."""
         one, alone = self.one_step, point._replace(terms=())
         assert one is not None
         with one.silent():
-            exact = self._exact(alone)[1]
+            exact = self._exact(alone).gradients
             first = agreement = float(_cosine(found, exact))
             usual = one.closer
             for factor in OTHER_REACHES:
                 if agreement >= AGREE:
                     break
                 one.closer = usual * factor
-                agreement = float(_cosine(self._directional(alone)[1], exact))
+                agreement = float(_cosine(self._directional(alone)[0].gradients, exact))
         if not agreement >= AGREE:
             self._fall_back(point.at, f"its cosine with the exact gradient was {first:.4f}.")
         return exact
@@ -119,17 +144,17 @@ class Routes:
         self.directional = False
         self.notes.append(f"From step {at.step} of {at.steps} the gradient is exact, not directional: {why}")
 
-    def _directional(self, point: Point) -> tuple[Tensor, Tensors, tuple[Tensor | None, ...]]:
-        """Objective, ∂D/∂(x, y), and the slopes of the priors."""
+    def _directional(self, point: Point) -> tuple[Found, tuple[Tensor | None, ...]]:
+        """The objective with its gradient alone, and the slopes of the priors."""
         one, wanted = self.one_step, point.wanted
         assert one is not None
-        loss = one.recorded_loss(point.x, point.y)
+        loss = one.recorded_loss(point.entering(self.copies), point.y)
         penalty = point.penalty()
         extra: tuple[Tensor | None, ...] = (None,) * len(wanted)
         if penalty is not None:  # its graph may share the forward pass with the loss
             extra = torch.autograd.grad(penalty, wanted, retain_graph=True, allow_unused=True)
         gradients = torch.autograd.grad(loss, (*one.parameters, *wanted), allow_unused=True, materialize_grads=True)
-        count = len(one.parameters)
+        count, weighed = len(one.parameters), None if penalty is None else penalty.detach()
         first = gradients[count:]
         shifted = tuple(own(gradients[:count], beside=first))
         del gradients, loss, penalty
@@ -137,10 +162,11 @@ class Routes:
         with torch.no_grad():
             stride = one.reach() / pull.squares.sqrt().clamp_min(TINY)
             pull.shift(shifted, observed, one.parameters, stride)
-        second = one.slope_at(shifted, point.x, point.y, wanted)
-        return pull.value, tuple((b - a).div_(stride) for a, b in zip(first, second, strict=True)), extra
+        second = one.slope_at(shifted, point.entering(self.copies), point.y, wanted)
+        slopes = tuple((b - a).div_(stride) for a, b in zip(first, second, strict=True))
+        return Found(pull.value, weighed, slopes), extra
 
-    def _exact(self, point: Point) -> tuple[Tensor, Tensors]:
+    def _exact(self, point: Point) -> Found:
         """Reverse over reverse; a network that refuses a shortcut is remembered, and taken the long way."""
         while True:
             try:
@@ -153,26 +179,24 @@ class Routes:
                 else:
                     raise
 
-    def _reverse_over_reverse(self, point: Point) -> tuple[Tensor, Tensors]:
+    def _reverse_over_reverse(self, point: Point) -> Found:
         update = self._update_with_graph(point)
         penalty = point.penalty()
-        v = [tensor.detach() for tensor in update]
-        v = own(v) if self.in_place else [tensor.clone() for tensor in v]
+        v = own([g.detach() for g in update]) if self.in_place else [g.detach().clone() for g in update]
         pull, observed = self.pull(tuple(v), point.at)
-        with torch.no_grad():
-            pull.combine(v, observed)
+        pull.combine(v, observed)
         pairs = [(g, weight) for g, weight in zip(update, v, strict=True) if g.requires_grad]
         if penalty is not None:
             pairs.append((penalty, torch.ones_like(penalty)))
         outputs, weights = zip(*pairs, strict=True)
         found = torch.autograd.grad(outputs, point.wanted, weights, allow_unused=True, materialize_grads=True)
-        return pull.value, found
+        return Found(pull.value, None if penalty is None else penalty.detach(), found)
 
     def _update_with_graph(self, point: Point) -> Tensors:
         one = self.one_step
         if one is None:
-            return self.simulate(point)
-        loss = one.loss(point.x, point.y, plain_attention=self.plain_attention)
+            return self.simulate(point._replace(x=point.entering(self.copies)))
+        loss = one.loss(point.entering(self.copies), point.y, plain_attention=self.plain_attention)
         return torch.autograd.grad(loss, one.parameters, create_graph=True, allow_unused=True, materialize_grads=True)
 
 

@@ -74,7 +74,7 @@ class Target:
         return Reconstruction(
             inputs=best.reported,
             labels=best.labels,
-            objective=best.score,
+            objective=best.objective,
             verified=self._verified(best),
             labels_granted=self.labels[-1].granted,
             trace=tuple(self.curves),

@@ -38,6 +38,7 @@ class StageRun:
         self.terms: list[BoundTerm] = [(term, term.prior.bind(seen)) for term in stage.terms]
         self.transforms, self.moves = ([part.bind(seen) for part in parts] for parts in (stage.gradient, stage.moves))
         self.best = Best(self.leaves, len(guesses))
+        self.lasting = [(term, prior) for term, prior in self.terms if term.acts(END)]
         self.measured = guesses.restarts[0].selection is not None
 
     def step(self, number: int, look: bool) -> Tensor:
@@ -47,9 +48,9 @@ class StageRun:
             number: From 0.
             look: Whether iterates are to be compared now, where that takes a measure of its own.
         """
-        if self.measured and look:
-            self.best.offer(self.guesses.scores(self.candidate, END))
         at = Progress(number, self.stage.steps, lr=self.optimiser.param_groups[0]["lr"])
+        if self.measured and look:
+            self.best.offer(self._totals(at))
         values: list[Tensor] = []
 
         def closure() -> Tensor:
@@ -62,8 +63,8 @@ class StageRun:
         return values[0]
 
     def finish(self) -> tuple[Candidate, Tensor]:
-        """The best candidate, and its score per guess."""
-        self.best.offer(self.guesses.scores(self.candidate, END))
+        """The candidate with the lowest total of every guess, and these totals."""
+        self.best.offer(self._totals(Progress(self.stage.steps, self.stage.steps)))
         self.best.restore()
         return self.candidate, self.best.scores
 
@@ -79,9 +80,17 @@ class StageRun:
         for variable in variables:
             for transform in self.transforms:
                 variable.grad = transform(variable.grad, at)
-        if not self.measured:
-            self.best.offer(found.objective)
+        if not self.measured and self._comparable(at):
+            self.best.offer(found.total)
         return found.objective
+
+    def _comparable(self, at: Progress) -> bool:
+        """Whether the priors that act now are those that act at the end: other totals are of another loss."""
+        return all(term.acts(at) == term.acts(END) for term, _ in self.terms)
+
+    def _totals(self, at: Progress) -> Tensor:
+        """By what iterates compare: the selection measure, and the priors that act at the end with their weights."""
+        return self.guesses.scores(self.candidate, END) + self.guesses.penalties(self.candidate, self.lasting, at)
 
     @torch.no_grad()
     def _settle(self, at: Progress) -> None:

@@ -26,11 +26,13 @@ class Slope(NamedTuple):
 
     Args:
         objective: Scalar, without the priors, detached.
+        total: Scalar, with the priors that act, each with its weight, detached.
         inputs: `[B, C, H, W]`.
         others: `[B, K]` where labels are optimised, and one for each variable of the simulation.
     """
 
     objective: Tensor
+    total: Tensor
     inputs: Tensor
     others: Tensors
 
@@ -106,8 +108,8 @@ class Matching:
         """
         leaves = {name: value.detach().requires_grad_() for name, value in own.items()}
         point = Point(inputs.detach().requires_grad_(), labels.detach(), (), START, leaves)
-        value, found = replace(self.routes, step="exact").slope(point)
-        return bool(value != 0) and not found[0].any()
+        found = replace(self.routes, step="exact").slope(point)
+        return bool(found.value != 0) and not found.gradients[0].any()
 
     def pull(self, update: Tensors, at: Progress) -> tuple[Combination, Tensors]:
         """The objective D and v = ∂D/∂g at the simulated update g.
@@ -144,5 +146,5 @@ class Matching:
         """Objective, and gradient of the whole loss by the route of this matching."""
         y = labels.detach().requires_grad_() if labels.is_floating_point() else labels
         leaves = {name: value.detach().requires_grad_() for name, value in own.items()}
-        value, found = self.routes.slope(Point(inputs.detach().requires_grad_(), y, terms, at, leaves))
-        return Slope(value, found[0], found[1:])
+        value, penalty, found = self.routes.slope(Point(inputs.detach().requires_grad_(), y, terms, at, leaves))
+        return Slope(value, value if penalty is None else value + penalty, found[0], found[1:])

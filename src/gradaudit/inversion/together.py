@@ -85,8 +85,8 @@ class Together:
         dims = (0, 0, *(None if self.one_update else 0 for _ in self.observed))
         while True:
             try:
-                found, value = vmap(mapped, dims, chunk_size=self.chunk)(inputs, labels, *self.observed)
-                return Slope(value, found[0], found[1:])
+                found, value, total = vmap(mapped, dims, chunk_size=self.chunk)(inputs, labels, *self.observed)
+                return Slope(value, total, found[0], found[1:])
             except torch.OutOfMemoryError as refusal:
                 if self.chunk == 1:
                     raise AttackFailed(
@@ -109,9 +109,9 @@ class Together:
             acting = [term.weight * prior(x, at) for term, prior in terms if term.acts(at)]
             return value + sum(acting), value
 
-        def one(x: Tensor, y: Tensor, *observed: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-            found, (_, value) = grad_and_value(whole, argnums=wanted, has_aux=True)(x, y, *observed)
-            return found, value
+        def one(x: Tensor, y: Tensor, *observed: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+            found, (total, value) = grad_and_value(whole, argnums=wanted, has_aux=True)(x, y, *observed)
+            return found, value, total
 
         return one
 

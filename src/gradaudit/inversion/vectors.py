@@ -30,6 +30,7 @@ class Combination(NamedTuple):
     on_observed: Tensor
     squares: Tensor
 
+    @torch.no_grad()
     def combine(self, candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> None:
         """Overwrite `candidate` by v."""
         a, b = self._factors(len(candidate))

@@ -44,6 +44,14 @@ class Handling(Protocol):
         """Other examples from which a reconstruction is to be told, none where identification is not scored."""
         ...
 
+    def duplicates(self, public: Tensor, batch: Batch) -> Tensor:
+        """Which public examples `[N, ...]`, in the shape that `check_public` asks for, are private ones: `[N]` booleans.
+
+        An adversary that holds the examples it looks for needs no attack. Each modality says what still counts as the
+        same example.
+        """
+        ...
+
     def match(self, batch: Batch, guess: Reconstruction) -> Matched:
         """Assign one reconstruction to every private example."""
         ...

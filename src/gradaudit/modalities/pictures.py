@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, normalize
 
 from .. import metrics
 from ..datasets.base import Source
@@ -18,6 +19,10 @@ from .base import Matched, floats, require_batch, require_shape
 
 GALLERY = 999  # pictures that an example is to be told from,
 GALLERY_VALUES = 50_000_000  # or as many as hold this many pixels
+SKETCH = 16  # side of the small versions by which pictures are told to be the same
+FLAT = 0.01  # standard deviation below which a small version shows nothing
+SAME = (0.90, 0.995)  # least and greatest correlation that is asked of the same picture
+CHANCE = 3e-6  # share of pairs of public pictures that may be as much alike as that
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,21 @@ class Pictures:
         """Any pictures will do."""
         return source
 
+    def duplicates(self, public: Tensor, batch: Batch) -> Tensor:
+        """Which public pictures `[N, C, H, W]` are private ones, perhaps saved again, brightened or resized: `[N]`.
+
+        Small versions of 16 x 16 are compared by their correlation over pixels and channels, which no change of
+        brightness or contrast moves. The same picture is nearer than public pictures are to each other: at least as
+        near as all but three in a million of their pairs, with 0.90 and 0.995 as bounds. A picture that shows nothing,
+        such as a black one, must have the same values. Rates of misses and false alarms: docs/threat-model.md.
+        """
+        theirs, ours = _sketches(public), _sketches(batch.inputs)
+        shapes, truths = _shapes(theirs), _shapes(ours)
+        same = shapes @ truths.T >= _alike(shapes)
+        shown = (shapes != 0).any(1)
+        plain = torch.cdist(theirs, ours, p=math.inf) <= 0.5 / 255
+        return torch.where(shown[:, None], same, plain).any(1)
+
     def match(self, batch: Batch, guess: Reconstruction) -> Matched:
         """The assignment of least total squared error."""
         require_shape(batch, guess, "pictures")
@@ -69,6 +89,27 @@ class Pictures:
 
     def _shown(self, pictures: Tensor) -> Tensor:
         return pictures if self.channels is None else to_channels(pictures, self.channels)
+
+
+def _sketches(pictures: Tensor) -> Tensor:
+    """Small versions, `[N, C * 16 * 16]` in float64 on the CPU; pictures below 16 pixels keep their size."""
+    size = [min(SKETCH, side) for side in pictures.shape[-2:]]
+    return adaptive_avg_pool2d(pictures.detach().cpu().float(), size).flatten(1).double()
+
+
+def _shapes(sketches: Tensor) -> Tensor:
+    """Without mean and contrast, of length 1; zeros where there is nothing to see."""
+    centred = sketches - sketches.mean(1, keepdim=True)
+    seen = centred.square().mean(1, keepdim=True).sqrt() >= FLAT
+    return torch.where(seen, normalize(centred, dim=1), 0.0)
+
+
+def _alike(shapes: Tensor) -> float:
+    """The correlation from which on two pictures are the same, given how much alike public ones `[N, D]` are."""
+    pairs = (shapes @ shapes.T).triu(1).flatten()
+    allowed = int(CHANCE * len(shapes) * (len(shapes) - 1) / 2)
+    highest = float(pairs.topk(allowed + 1).values[-1])
+    return min(max(highest, SAME[0]), SAME[1])
 
 
 def score_pictures(truth: Tensor, pictures: Tensor, distractors: Tensor | None = None) -> Scores:

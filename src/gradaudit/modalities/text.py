@@ -17,6 +17,8 @@ from ..transcript import Line, Transcript
 from ..types import Batch, Modality, Reconstruction, TextLayout
 from .base import Matched, floats, require_batch, require_shape
 
+SAME = 0.9  # share of the different tokens of two texts that is in both, where they are the same
+
 
 @dataclass(frozen=True)
 class Text:
@@ -53,6 +55,18 @@ class Text:
     def align(self, source: TextSource) -> TextSource:
         """The same texts in this vocabulary."""
         return source.read_with(self.vocabulary) if self.vocabulary else source
+
+    def duplicates(self, public: Tensor, batch: Batch) -> Tensor:
+        """Which public texts `[N, L']` share at least nine tenths of their different tokens with a private one: `[N]`.
+
+        Padding and markers do not count, and neither does the order; of texts of fewer than ten different tokens all
+        must be the same. Rates of misses and false alarms: docs/threat-model.md.
+        """
+        layout = batch.text or TextLayout(0)
+        ours = [set(ids[places].tolist()) for ids, places in zip(batch.inputs.cpu(), counted(batch), strict=True)]
+        theirs = [set(row) - set(layout.special) for row in public.tolist()]
+        found = [any(len(a & b) >= SAME * len(a | b) > 0 for b in ours) for a in theirs]
+        return torch.tensor(found, dtype=torch.bool)
 
     def match(self, batch: Batch, guess: Reconstruction) -> Matched:
         """The assignment of least `metrics.text_costs`."""

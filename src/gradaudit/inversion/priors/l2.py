@@ -10,9 +10,12 @@ from ..attack import Prior, Progress
 
 @dataclass(frozen=True)
 class L2(Prior):
-    """Mean over the examples of ||x||² in normalised space, summed over channels and pixels."""
+    """Mean of x² over examples, channels and pixels, in normalised space: on the scale of `TotalVariation`.
+
+    The paper's is the norm of a picture; a sum over 3 x 224 x 224 values would drown every mean beside it.
+    """
 
     independent: ClassVar[bool] = True
 
     def __call__(self, inputs: Tensor, at: Progress) -> Tensor:
-        return inputs.pow(2).flatten(1).sum(1).mean()
+        return inputs.pow(2).mean()
