@@ -45,7 +45,7 @@ class Handling(Protocol):
         ...
 
     def duplicates(self, public: Tensor, batch: Batch) -> Tensor:
-        """Which public examples `[N, ...]`, in the shape that `check_public` asks for, are private ones: `[N]` booleans.
+        """Which public examples `[N, ...]`, in the shape that `check_public` asks for, are private: `[N]` booleans.
 
         An adversary that holds the examples it looks for needs no attack. Each modality says what still counts as the
         same example.

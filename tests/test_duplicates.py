@@ -1,0 +1,138 @@
+"""Public examples that are private ones, and those that only look alike."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch.nn.functional import interpolate
+
+from gradaudit.datasets import Npz, Tables, Texts
+from gradaudit.modalities import Pictures, Table, Text
+from gradaudit.types import Batch, Modality
+
+
+def saved_again(picture, quality):
+    """`[C, H, W]`, through a JPEG file."""
+    pixels = picture.mul(255).round().byte().permute(1, 2, 0).squeeze(-1).numpy()
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+    return torch.from_numpy(np.array(Image.open(file))).reshape(*picture.shape[1:], -1).permute(2, 0, 1) / 255
+
+
+def resized(picture, share):
+    small = interpolate(picture[None], scale_factor=share, mode="bilinear", antialias=True)
+    return interpolate(small, size=picture.shape[1:], mode="bilinear")[0].clamp(0, 1)
+
+
+CHANGES = {
+    "none": lambda picture: picture,
+    "JPEG 95": lambda picture: saved_again(picture, 95),
+    "JPEG 50": lambda picture: saved_again(picture, 50),
+    "5 % brighter": lambda picture: (picture * 1.05).clamp(0, 1),
+    "5 % darker": lambda picture: picture * 0.95,
+    "a step of 0.05": lambda picture: (picture + 0.05).clamp(0, 1),
+    "three quarters of the size": lambda picture: resized(picture, 0.75),
+}
+
+
+def smooth(count, channels=3, side=32, seed=0):
+    """Pictures of blobs: as much alike as photographs are."""
+    noise = torch.rand(count, channels, 6, 6, generator=torch.Generator().manual_seed(seed))
+    return interpolate(noise, size=(side, side), mode="bicubic").clamp(0, 1)
+
+
+@pytest.mark.parametrize("change", list(CHANGES))
+@pytest.mark.parametrize(("channels", "side"), [(3, 32), (1, 28), (3, 64), (1, 8)])
+def test_a_picture_is_found_after_small_changes(change, channels, side):
+    private, public = smooth(4, channels, side), smooth(60, channels, side, seed=1)
+    public[17] = CHANGES[change](private[2])
+    found = Pictures().duplicates(public, Batch(private, torch.arange(4)))
+    assert found.nonzero().flatten().tolist() == [17]
+    assert found.dtype == torch.bool
+
+
+def test_black_and_grey_pictures_equal_only_their_like():
+    levels = torch.tensor([0.0, 0.2, 0.5])[:, None, None, None].expand(3, 1, 8, 8).contiguous()
+    private = levels[:2]
+    assert Pictures().duplicates(levels, Batch(private, torch.arange(2))).tolist() == [True, True, False]
+    assert not Pictures().duplicates(smooth(9, 1, 8), Batch(private, torch.arange(2))).any()
+
+
+def test_one_public_picture_is_enough():
+    private = smooth(2)
+    batch = Batch(private, torch.arange(2))
+    assert Pictures().duplicates(private[1:], batch).tolist() == [True]
+    assert Pictures().duplicates(smooth(1, seed=3), batch).tolist() == [False]
+
+
+RATES = [("cifar10", 1), ("cifar100", 1), ("fashion_mnist", 1), ("mnist", 1)]
+
+
+@pytest.mark.parametrize(("name", "most"), RATES)
+def test_false_alarms_and_misses_on_real_pictures(shared_data, name, most):
+    """Of 1 000 training pictures beside 100 test pictures; docs/threat-model.md has the figures of larger samples."""
+    public = Npz(shared_data / f"{name}_train.npz").open().stack(range(1000))
+    private = Npz(shared_data / f"{name}_test.npz").open().stack(range(100))
+    batch = Batch(private, torch.zeros(100, dtype=torch.int64))
+    assert Pictures().duplicates(public, batch).sum() <= most
+    for change in set(CHANGES) - {"three quarters of the size"}:
+        public[:100] = torch.stack([CHANGES[change](picture) for picture in private])
+        assert Pictures().duplicates(public, batch)[:100].all(), change
+
+
+def texts(tmp_path, *lines):
+    (tmp_path / "t.txt").write_text("\n".join(lines) + "\n")
+    return Texts(tmp_path / "t.txt").open()
+
+
+def test_a_text_is_found_by_its_tokens(tmp_path):
+    ten = "one two three four five six seven eight nine ten"
+    source = texts(tmp_path, "red fish", ten, "Red FISH", "fish red", "red", ten.replace("ten", "tin"), f"{ten} eleven")
+    handling = Text(source.vocabulary)
+    batch = handling.gather(source, [0, 1], torch.arange(2))
+    public, _ = source.stack(range(7))
+    assert handling.duplicates(public, batch).tolist() == [True, True, True, True, False, False, True]
+    assert handling.duplicates(public[4:6], batch).tolist() == [False, False]
+
+
+def test_padding_and_markers_do_not_make_texts_alike(tmp_path):
+    source = texts(tmp_path, "a", "b c d e f g h i j")
+    batch = Text(source.vocabulary).gather(source, [0], torch.arange(1))
+    assert Text().duplicates(torch.zeros(2, 30, dtype=torch.int64), batch).tolist() == [False, False]
+    plain = Batch(torch.tensor([[5, 6, 0, 0]]), torch.zeros(1), Modality.TEXT, torch.tensor([2]))
+    assert Text().duplicates(torch.tensor([[6, 5, 0], [6, 7, 0]]), plain).tolist() == [True, False]
+
+
+def test_false_alarms_on_real_texts(shared_data):
+    source = Texts(shared_data / "rotten_tomatoes.tsv").open()
+    handling = Text(source.vocabulary)
+    batch = handling.gather(source, list(range(1000, 1030)), torch.zeros(30))
+    public, _ = source.stack(range(1000))
+    assert not handling.duplicates(public, batch).any()
+
+
+def test_a_row_is_found_when_its_numbers_are_rounded():
+    source = Tables().open()
+    batch = Table().gather(source, [3, 4], torch.arange(2))
+    public = source.rows[:8].clone()
+    number = source.layout.slices[0].start
+    public[3, number] += 0.009
+    public[4, number] += 0.011
+    assert Table().duplicates(public, batch).nonzero().flatten().tolist() == [3]
+    category = source.layout.slices[1]
+    public[3, category] = public[3, category].roll(1)
+    assert not Table().duplicates(public, batch).any()
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 2**31))
+def test_every_private_example_is_its_own_duplicate(public, private, seed):
+    generator = torch.Generator().manual_seed(seed)
+    pictures = torch.rand(public + private, 1, 4, 4, generator=generator)
+    batch = Batch(pictures[public:], torch.zeros(private))
+    found = Pictures().duplicates(pictures, batch)
+    assert found.shape == (public + private,)
+    assert found[public:].all()
