@@ -1,6 +1,7 @@
 """Texts as a source: files, labels, vocabularies, the control."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -66,6 +67,11 @@ def test_what_is_no_text_names_its_line(tmp_path, data):
     (tmp_path / "t.txt").write_bytes(data)
     with pytest.raises(AuditError, match=r"text: cannot read .*t.txt: not UTF-8 text, from line [12]; save"):
         SOURCES["text"](path=tmp_path / "t.txt").open()
+
+
+def test_a_device_is_not_read():
+    with pytest.raises(AuditError, match="text: cannot read /dev/zero: it is no file"):
+        SOURCES["text"](path=Path("/dev/zero")).open()
 
 
 def test_a_file_larger_than_the_machine_is_not_read(tmp_path, monkeypatch):

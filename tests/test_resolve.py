@@ -147,5 +147,14 @@ def test_a_batch_larger_than_the_machine(tmp_path, monkeypatch):
         plan(tmp_path, data={**CONFIG["data"], "batch_size": 6})
 
 
+def test_more_guesses_at_once_than_the_machine_holds(tmp_path):
+    write(tmp_path / "x.npz")
+    attacks = [{"name": "inverting-gradients", "set": {"seeds": 10**9}}]
+    with pytest.raises(
+        AuditError, match=r"attacks.0.seeds: 1000000000 examples of shape \[1, 8, 8\] would need 256 GB"
+    ):
+        plan(tmp_path, attacks=attacks)
+
+
 def refuse_examples(needed, what, fix):
     raise AuditError(f"{needed} {what}")

@@ -223,6 +223,6 @@ def make_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device).cpu()  # a device such as meta makes tensors, but has nothing in them
     except (RuntimeError, AssertionError, ImportError, ValueError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
+        reason = str(error).partition("\n")[0].rstrip(".!")
         raise AuditError(f"device: {name} cannot be used here: {reason}. Take auto or cpu.") from error
     return device
