@@ -6,10 +6,11 @@ import torch
 
 from gradaudit.config import AttackEntry, make_config
 from gradaudit.errors import AuditError
+from gradaudit.modalities import check_inputs
 from gradaudit.models import build, build_table, build_text
 from gradaudit.plan import make_plan
 from gradaudit.resolve import make_attack, make_defense, make_device, open_source
-from gradaudit.types import TextLayout
+from gradaudit.types import Batch, TextLayout
 
 CONFIG = {"data": {"source": "npz", "path": "x.npz"}, "model": {"name": "mlp"}, "knowledge": ["priors", "LABELS"]}
 
@@ -110,21 +111,24 @@ def test_public_labels_are_classes_of_the_model(tmp_path):
         plan(tmp_path, public_data=public, knowledge=["priors", "LABELS", "PUBLIC_DATA"])
 
 
+ROOM = "an audit of this model would need .* of memory"
+
+
 @pytest.mark.parametrize(
-    ("make", "number"),
+    ("make", "number", "message"),
     [
-        (lambda n: build("mlp", num_classes=n, channels=3, size=32), 10**12),
-        (lambda n: build("mlp", num_classes=n, channels=3, size=32), 10**18),
-        (lambda n: build("mlp", num_classes=n, channels=3, size=32), 10**30),
-        (lambda n: build("vit-tiny", num_classes=10, channels=n, size=32), 10**12),
-        (lambda n: build("resnet18", num_classes=n, channels=3, size=32), 10**12),
-        (lambda n: build("regnet_y_400mf", num_classes=n, channels=3, size=32), 10**15),
-        (lambda n: build_text("tiny-bert", num_classes=2, layout=TextLayout(n), length=4), 10**12),
-        (lambda n: build_table("tabular-mlp", num_classes=2, features=n), 10**12),
+        (lambda n: build("mlp", num_classes=n, channels=3, size=32), 10**12, ROOM),
+        (lambda n: build("mlp", num_classes=n, channels=3, size=32), 10**18, "cannot be built so large|EB of memory"),
+        (lambda n: build("mlp", num_classes=n, channels=3, size=32), 10**30, "mlp: cannot be built so large"),
+        (lambda n: build("vit-tiny", num_classes=10, channels=n, size=32), 10**12, ROOM),
+        (lambda n: build("resnet18", num_classes=n, channels=3, size=32), 10**12, ROOM),
+        (lambda n: build("regnet_y_400mf", num_classes=n, channels=3, size=32), 10**15, "torchvision cannot build"),
+        (lambda n: build_text("tiny-bert", num_classes=2, layout=TextLayout(n), length=4), 10**12, ROOM),
+        (lambda n: build_table("tabular-mlp", num_classes=2, features=n), 10**12, ROOM),
     ],
 )
-def test_a_model_larger_than_the_machine(make, number):
-    with pytest.raises(AuditError, match=r"would need .* of memory|cannot be built so large|torchvision cannot build"):
+def test_a_model_larger_than_the_machine(make, number, message):
+    with pytest.raises(AuditError, match=message):
         make(number)
 
 
@@ -138,6 +142,12 @@ def test_the_outline_of_a_model_draws_nothing():
     build("lenet", num_classes=3, channels=1, size=8)
     assert torch.equal(next(first.parameters()), next(again.parameters()))
     assert torch.equal(drawn, torch.rand(1))
+
+
+def test_pictures_of_another_type_are_refused_before_a_model_sees_them():
+    batch = Batch(torch.eye(8, dtype=torch.uint8)[None, None], torch.tensor([0]))
+    with pytest.raises(AuditError, match=r"batch: pictures must be floating point in \[0, 1\], not torch.uint8"):
+        check_inputs(batch, torch.nn.Identity(), "net")
 
 
 def test_a_batch_larger_than_the_machine(tmp_path, monkeypatch):

@@ -157,5 +157,9 @@ def check_public(public: Tensor, batch: Batch) -> None:
 
 
 def _check_range(pictures: Tensor, at: str) -> None:
+    if not pictures.is_floating_point():
+        raise AuditError(
+            f"{at}: pictures must be floating point in [0, 1], not {pictures.dtype}. Divide 8 bits by 255."
+        )
     if not torch.isfinite(pictures).all() or pictures.min() < 0 or pictures.max() > 1:
         raise AuditError(f"{at}: pictures must be finite and in [0, 1]. Divide 8-bit pixels by 255.")
