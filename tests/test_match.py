@@ -312,6 +312,24 @@ def test_a_stage_ends_early_below_its_mark(client, batch):
     assert len(found.trace[0]) == 1
 
 
+def test_a_stage_is_left_out_where_the_one_before_has_solved_it(client, batch):
+    seen, told = client.share(batch, GRANTED), []
+    first = Stage(Pixels(), Adam(lr=0.1), steps=10)
+    lowest = attack(stages=(first,))(seen).objective
+
+    def run(mark):
+        told.clear()
+        second = Stage(Pixels(afresh=True), Adam(lr=1e-9), steps=10, only_above=mark)
+        return attack(stages=(first, second))(seen, watch=lambda *news: told.append(news))
+
+    assert run(2 * lowest).objective == lowest
+    assert len(told) == 10
+    again = run(0.5 * lowest)
+    assert again.objective > lowest  # begun afresh, and hardly moved
+    assert [done for done, _, _ in told] == list(range(1, 21))
+    assert len(again.trace[0]) == 20
+
+
 def test_a_diverging_attack_is_an_error_that_names_the_step(client, batch):
     diverging = replace(attack(), stages=(Stage(Pixels(box=False), Adam(), steps=5, gradient=(Noise(torch.inf),)),))
     with pytest.raises(AttackFailed, match=r"test: the objective is no longer finite at step \d of 5. Try a smaller"):
