@@ -312,6 +312,24 @@ def test_a_stage_ends_early_below_its_mark(client, batch):
     assert len(found.trace[0]) == 1
 
 
+def test_a_stage_is_left_out_where_the_one_before_has_solved_it(client, batch):
+    seen, told = client.share(batch, GRANTED), []
+    first = Stage(Pixels(), Adam(lr=0.1), steps=10)
+    lowest = attack(stages=(first,))(seen).objective
+
+    def run(mark):
+        told.clear()
+        second = Stage(Pixels(afresh=True), Adam(lr=1e-9), steps=10, only_above=mark)
+        return attack(stages=(first, second))(seen, watch=lambda *news: told.append(news))
+
+    assert run(2 * lowest).objective == lowest
+    assert len(told) == 10
+    again = run(0.5 * lowest)
+    assert again.objective > lowest  # begun afresh, and hardly moved
+    assert [done for done, _, _ in told] == list(range(1, 21))
+    assert len(again.trace[0]) == 20
+
+
 def test_a_diverging_attack_is_an_error_that_names_the_step(client, batch):
     diverging = replace(attack(), stages=(Stage(Pixels(box=False), Adam(), steps=5, gradient=(Noise(torch.inf),)),))
     with pytest.raises(AttackFailed, match=r"test: the objective is no longer finite at step \d of 5. Try a smaller"):
@@ -349,6 +367,52 @@ def test_a_diverging_restart_is_dropped_and_said(client, batch):
 def test_refuses_counts_below_one(changes, message):
     with pytest.raises(AttackFailed, match=message):
         attack(**changes)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "why"),
+    [
+        (lambda update: {name: 0 * value for name, value in update.items()}, "zero in every value"),
+        (lambda update: {name: torch.full_like(value, 3.0) for name, value in update.items()}, "one number, again"),
+        (lambda update: {}, "holds no values"),
+    ],
+    ids=["zero", "constant", "empty"],
+)
+def test_an_update_that_says_nothing_is_refused_not_verified(client, batch, tensors, why):
+    """A guess of anything explains zeros: `verified` would mean nothing, and no gain would be no all-clear."""
+    seen = client.share(batch, GRANTED)
+    empty = replace(seen, update=replace(seen.update, tensors=tensors(seen.update.tensors)))
+    with pytest.raises(AttackFailed, match=f"^test: .*{why}"):
+        attack()(empty)
+
+
+@dataclass(frozen=True)
+class Blind(Objective):
+    """Compares in a way that autograd does not see."""
+
+    def __call__(self, candidate, observed, at):
+        return Euclidean()(tuple(c.detach() for c in candidate), observed, at) + 0 * candidate[0].sum()
+
+
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_an_objective_without_slope_is_refused_whatever_the_priors_do(client, batch, restarts):
+    seen = client.share(batch, GRANTED)
+    pulled = {"terms": (Term(TotalVariation(), 0.1),)}
+    with pytest.raises(AttackFailed, match=r"^test: the objective does not depend differentiably on the input"):
+        attack(objective=Blind(), stage=pulled, restarts=restarts)(seen)
+    assert attack(stage=pulled, restarts=restarts)(seen).inputs.shape == batch.inputs.shape
+
+
+def test_a_start_at_the_truth_is_no_lack_of_slope(client, batch):
+    @dataclass(frozen=True)
+    class Told(Pixels):
+        def start(self, seen, seeds, previous):
+            candidate = super().start(seen, seeds, previous)
+            candidate.variables["pixels"].copy_(client.normalisation.apply(batch.inputs))
+            return candidate
+
+    stage = Stage(Told(), Adam(lr=1e-3), steps=2)
+    assert attack(stages=(stage,))(client.share(batch, GRANTED)).verified
 
 
 def test_verified_where_the_guess_explains_the_update():

@@ -97,5 +97,6 @@ class Observation:
 
     @property
     def device(self) -> torch.device:
-        """Where the update lies."""
-        return self.update.values[0].device
+        """Where the update lies, or the model where the update holds nothing."""
+        tensors = self.update.values or tuple(self.model.parameters())
+        return tensors[0].device if tensors else torch.device("cpu")

@@ -68,8 +68,8 @@ class Progress(NamedTuple):
 class Part:
     """A building block; `needs` are the facts it must be told, `modality` the only kind of data it is made for.
 
-    `independent` says that seeds, restarts and updates do not meet in it, that it draws no random numbers and that it
-    may be traced once for many of them (`together`).
+    `independent`: seeds, restarts and updates do not meet in it, it draws no random numbers, and it may be traced once
+    for many of them (`together`).
     """
 
     needs: ClassVar[Knowledge] = Knowledge.NOTHING
@@ -117,8 +117,7 @@ class Labels:
         granted: They were handed to the adversary.
         counts: `[K]` integers, examples per class; `None` where the method says only which classes are present.
         soft: `[B, K]` probabilities, where the labels are not one-hot; an attack then matches with these.
-        confidence: In [0, 1], how well the method's own equations hold; it compares updates under one method, not
-            methods. `None` where the method has no such measure.
+        confidence: In [0, 1], how well the method's own equations hold; `None` where it has no such measure.
         notes: Plain sentences about what was found and what was not.
     """
 
@@ -163,8 +162,7 @@ class Labels:
 class LabelInference(Part):
     """Where labels come from: `read` says what it finds, `infer` what an attack may use.
 
-    A method implements `read`; one that reads nothing off the update implements `infer` alone. `infers` is false for
-    the part that is handed the labels.
+    One that reads nothing off the update implements `infer` alone; `infers` is false for the one that is handed them.
     """
 
     infers: ClassVar[bool] = True
@@ -273,9 +271,10 @@ class Stage:
         terms: Priors with their weights.
         gradient: Transforms, in this order.
         moves: Steps that no gradient takes, after every step of the optimiser, in this order.
+        only_above: Leave the stage out where the stage before brought the objective of a guess below this value.
         stop_below: End the stage once the objective is below this value.
-        stop_flat: End the stage once the objective falls by less than this fraction from one look to the next (a look
-            is a step, or a 200th of the stage where that is longer); 0 never does.
+        stop_flat: End the stage once the objective falls by less than this fraction from one look (a step, or a 200th
+            of the stage) to the next; 0 never does.
     """
 
     parametrisation: Parametrisation
@@ -284,6 +283,7 @@ class Stage:
     terms: tuple[Term, ...] = ()
     gradient: tuple[GradientTransform, ...] = ()
     moves: tuple[Move, ...] = ()
+    only_above: float = 0.0
     stop_below: float = 0.0
     stop_flat: float = 0.0
 

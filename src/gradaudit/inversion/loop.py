@@ -73,9 +73,13 @@ class Loop:
         candidate: Candidate | None = None
         scores = torch.empty(0)
         for number, stage in enumerate(self.attack.stages):
-            if state is None or number >= state["stage"]:
-                candidate, scores = self._stage(number, stage, candidate, state)
-                state = None
+            if state is not None and number < state["stage"]:
+                continue
+            if candidate is not None and self._solved(candidate, stage.only_above):
+                self.done, self.local = self.done + stage.steps, self.local + stage.steps
+                continue
+            candidate, scores = self._stage(number, stage, candidate, state)
+            state = None
         assert candidate is not None
         guesses, found = self.guesses, []
         objectives = guesses.scores(candidate, END)
@@ -116,6 +120,9 @@ class Loop:
             if ends:
                 break
         return running.finish()
+
+    def _solved(self, candidate: Candidate, mark: float) -> bool:
+        return mark > 0 and bool((self.guesses.scores(candidate, END) < mark).any())
 
     def _require_slope(self, stage: Stage) -> None:
         """Raise `AttackFailed` where no first guess could move; before any prior is bound, whose hooks would see it."""

@@ -33,6 +33,8 @@ class Target:
     """
 
     def __init__(self, attack: Recipe, seen: Observation) -> None:
+        if seen.update.emptiness:
+            raise AttackFailed(f"{attack.name}: {seen.update.emptiness}.")
         self.attack, self.seen = attack, seen.in_full_precision()
         self.seen.model.eval()
         one_step = assumed_step(self.seen, checkpoint=attack.checkpoint)  # before any part hooks the model

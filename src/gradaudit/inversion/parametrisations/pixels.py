@@ -18,6 +18,7 @@ class Pixels(Parametrisation):
     Args:
         box: Clamp to valid pixels, [0, 1] before normalisation, after every step.
         init: First guess: N(0, 1), uniform over the box, or mid grey with noise of a tenth of N(0, 1).
+        afresh: Begin with a first guess in a later stage, too.
     """
 
     independent: ClassVar[bool] = True
@@ -25,13 +26,14 @@ class Pixels(Parametrisation):
     modality: ClassVar[Modality] = Modality.PICTURES
     box: bool = True
     init: Literal["normal", "uniform", "grey"] = "normal"
+    afresh: bool = False
 
     def start(self, seen: Observation, seeds: int, previous: Candidate | None) -> Candidate:
         """Random pixels, or what the previous stage decodes to."""
         shape = (seeds, require_batch_size(seen, self), *seen.input_shape)
         like = seen.update.values[0]
         low, high = seen.normalisation.box(like)
-        if previous is not None:
+        if previous is not None and not self.afresh:
             pixels = previous.decode().detach().clone()
         elif self.init == "uniform":
             pixels = low + (high - low) * torch.rand(shape, device=like.device, dtype=like.dtype)
