@@ -120,9 +120,7 @@ class AuditConfig(_Section):
     knowledge: tuple[Annotated[str, BeforeValidator(_fact)], ...]
     training: TrainingSection = TrainingSection()
     defenses: tuple[dict[str, Any], ...] = ()
-    attacks: Annotated[tuple[Annotated[AttackEntry, BeforeValidator(_entry)], ...], Field(min_length=1)] = (
-        AttackEntry(name="inverting-gradients"),
-    )
+    attacks: tuple[Annotated[AttackEntry, BeforeValidator(_entry)], ...] = (AttackEntry(name="inverting-gradients"),)
     clients: _Count = 1
     repeats: _Count = 1
     seed: int = Field(default=0, ge=0, le=LARGEST)

@@ -165,8 +165,8 @@ def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
     if sum(sizes) > len(source):
         raise AuditError(f"clients: {config.clients} need {sum(sizes)} examples. {source.name} has {len(source)}.")
     _require_room(sum(sizes), shape, "data.batch_size")
-    for number, (_, attack) in enumerate(attacks):  # every guess holds a batch
-        _require_room(sum(sizes) * getattr(attack, "seeds", 1), shape, f"attacks.{number}.seeds")
+    for i, (_, attack) in enumerate(attacks):  # every guess holds a batch
+        _require_room(sum(sizes) * getattr(attack, "seeds", 1), shape, f"attacks.{i}.seeds")
     client = (Client if config.clients == 1 else partial(SecureAggregation, sizes=sizes))(
         model.to(device),
         training=make_training(config.training),
