@@ -77,6 +77,8 @@ def audit(
 
     with stdout_kept(as_json):
         plan = make_plan(read_config(config, changes or []), config.resolve().parent)
+        if not len(plan):
+            raise AuditError(f"{config}: attacks is an empty list, so there is nothing to judge; name at least one.")
         results = _audit([plan], out or Path("runs") / config.stem, f"Audit of {config.name}")
     _finish(results, as_json, open_page)
 

@@ -14,7 +14,7 @@ from .defenses import Defense
 from .errors import AuditError, guarded
 from .image_statistics import image_statistics
 from .local_training import CrossEntropy, DistilledCrossEntropy, LocalTraining, batch_norm_mode
-from .modalities import check_inputs, check_public
+from .modalities import check_inputs, check_public, private_among
 from .models.copying import private_copy
 from .observation import Observation
 from .types import Batch, Knowledge, Modality, Normalisation, Update
@@ -80,10 +80,12 @@ class Client:
             knowledge: The threat model.
             seed: Of shuffling, dropout and the defenses' noise; the global random state is left alone.
             public: Examples like the client's that anyone may hold, such as pictures `[N, C, H, W]` in [0, 1], or with
-                their labels as a `Batch`; the adversary sees them where `knowledge` holds PUBLIC_DATA.
+                their labels as a `Batch`; the adversary sees them where `knowledge` holds PUBLIC_DATA, without those
+                that are private ones, exactly or nearly (`modalities.private_among`).
 
         Raises:
-            AuditError: As `train`, or the public examples are unlike the private ones in shape or range.
+            AuditError: As `train`, the public examples are unlike the private ones in shape or range, or all of them
+                are private ones.
         """
         update = self.protected(batch, seed=seed)[0]
         model, update = _sent(self, update, batch, knowledge)
@@ -218,6 +220,10 @@ def _public(public: Batch | Tensor | None, batch: Batch) -> tuple[Tensor | None,
         return None, None
     inputs, labels = (public.inputs, public.labels) if isinstance(public, Batch) else (public, None)
     check_public(inputs, batch)
+    kept = ~private_among(public, batch)
+    if not kept.any():
+        raise AuditError("public_data: every example is a private one of the batch; take other public examples.")
+    inputs, labels = inputs[kept.to(inputs.device)], None if labels is None else labels[kept.to(labels.device)]
     return inputs.to(batch.inputs, copy=True), None if labels is None else labels.to(batch.labels, copy=True)
 
 

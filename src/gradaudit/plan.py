@@ -24,7 +24,7 @@ from .inversion.attack import Attack
 from .inversion.refusal import require_fit
 from .measures import MEASURES
 from .memory import require_memory
-from .modalities import Handling, Pictures
+from .modalities import Handling, Pictures, private_among
 from .resolve import (
     make_attack,
     make_defense,
@@ -143,8 +143,18 @@ class Plan:
             "distractors": self.handling.distractors(source, indices),
             "picture_names": tuple(names[i] for i in indices) if names else (),
             "notes": (*notes, *remarks),
+            "warnings": self._warnings(batch),
             "handling": self.handling,
         }
+
+    def _warnings(self, batch: Batch) -> tuple[str, ...]:
+        """What is wrong with the public data of one batch; its own private examples are left out when it is shared."""
+        found = 0 if self.public is None else int(private_among(self.public, batch).sum())
+        if not found:
+            return ()
+        noun = MEASURES[batch.modality].noun
+        which = f"{found} public {noun}{'s are' if found > 1 else ' is'} private too"
+        return (f"{which} (the same or nearly the same example), and the adversary did not get to see them.",)
 
 
 def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:

@@ -30,6 +30,12 @@ def check_public(public: Tensor, batch: Batch) -> None:
     _ROOMS[batch.modality].check_public(public, batch)
 
 
+def private_among(public: Batch | Tensor, batch: Batch) -> Tensor:
+    """Which of the public examples `[N, ...]` are private ones of `batch`, exactly or nearly: `[N]`, on the CPU."""
+    inputs = public.inputs if isinstance(public, Batch) else public
+    return handling_of(batch.modality).duplicates(inputs.detach().cpu(), batch.to("cpu"))
+
+
 __all__ = [
     "Handling",
     "Matched",
@@ -39,6 +45,7 @@ __all__ = [
     "check_inputs",
     "check_public",
     "handling_of",
+    "private_among",
     "score_pictures",
     "to_channels",
 ]
