@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from . import terminal
 from .errors import AuditError, AuditInterrupted
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def report(
     from .execution import read_findings, read_run
 
     path = page.write(read_findings(folder), read_run(folder), folder)
-    typer.echo(f"Page: {path}")
+    terminal.echo(f"Page: {path}")
     _open(path, open_page)
 
 
@@ -96,10 +96,10 @@ def _audit(plans: Sequence[Plan], out: Path, title: str, as_json: bool, open_pag
     from .execution import Results, describe_run, run
     from .progress import TerminalListener
 
-    errors = Console(stderr=True)
+    errors = terminal.Screen(err=True)
     results = Results(out, describe_run(plans, title))
     if results.findings:
-        errors.print(f"{len(results.findings)} of {results.run.planned} cases are done already.", highlight=False)
+        errors.print(f"{len(results.findings)} of {results.run.planned} cases are done already.")
     try:
         with TerminalListener(errors) as listener:
             run(plans, results, listener)
@@ -109,15 +109,15 @@ def _audit(plans: Sequence[Plan], out: Path, title: str, as_json: bool, open_pag
     finally:
         path = page.write(results.findings, results.run, out)
     if as_json:
-        typer.echo(json.dumps({"findings": [finding.to_json() for finding in results.findings]}, allow_nan=False))
+        terminal.echo(json.dumps({"findings": [finding.to_json() for finding in results.findings]}, allow_nan=False))
     else:
         _summary(results)
-        typer.echo(f"Page: {path.resolve()}")
+        terminal.echo(f"Page: {path.resolve()}")
     _open(path, open_page)
 
 
 def _summary(results: Results) -> None:
-    from .commands.listings import plain_table, screen
+    from .commands.listings import plain_table
 
     name = results.findings[0].measure.name if results.findings else "PSNR"
     table = plain_table(("client", "attack", "batch", name, "control", "gain", "identified", "labels", "seconds"))
@@ -136,7 +136,7 @@ def _summary(results: Results) -> None:
             labels,
             f"{finding.seconds:.1f}",
         )
-    screen().print(table)
+    terminal.Screen().print(table)
 
 
 def _percent(fraction: float | None) -> str:
@@ -156,15 +156,17 @@ def main() -> None:
 
     commands.add_to(app)
     try:
-        app()
+        with terminal.attended(), terminal.usage():
+            code = app(standalone_mode=False)
     except AuditError as error:
         sys.exit(_say(f"error: {error}", 2))
     except AuditInterrupted as stop:
         sys.exit(_say(str(stop), 130))
     except KeyboardInterrupt:
-        sys.exit(_say("interrupted.", 130))
+        code = 130
+    sys.exit(_say("interrupted.", 130) if code == 130 else code)
 
 
 def _say(message: str, code: int) -> int:
-    typer.echo(" ".join(message.split()), err=True)
+    terminal.echo(" ".join(message.split()), err=True)
     return code

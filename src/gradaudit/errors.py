@@ -15,3 +15,7 @@ class AttackFailed(AuditError):  # noqa: N818
 
 class AuditInterrupted(Exception):  # noqa: N818
     """Ctrl-C, with what was kept."""
+
+
+class AuditWarning(UserWarning):
+    """Something that was put right without stopping, such as a damaged file that is computed again."""
