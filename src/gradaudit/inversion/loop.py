@@ -67,13 +67,16 @@ class Loop:
 
     def run(self) -> list[Outcome | None]:
         """The best guess of every restart; `None` where the objective left the real numbers."""
-        state = self.keeper.load() if self.keeper else None
+        begun = self.keeper.resume(self._restored) if self.keeper else None
+        first, step, running = begun or (0, 0, None)
         candidate: Candidate | None = None
         scores = torch.empty(0)
-        for number, stage in enumerate(self.attack.stages):
-            if state is None or number >= state["stage"]:
-                candidate, scores = self._stage(number, stage, candidate, state)
-                state = None
+        for number, stage in list(enumerate(self.attack.stages))[first:]:
+            if running is None:
+                self.began = self.local
+                running = StageRun(stage, self.guesses, self.seen, candidate)
+            candidate, scores = self._stage(number, stage, running, step)
+            step, running = 0, None
         assert candidate is not None
         guesses, found = self.guesses, []
         with torch.no_grad():
@@ -87,19 +90,21 @@ class Loop:
             found.append(Outcome(float(scores[best]), decoded[best], reported[best], guesses.decide(best), target, own))
         return found
 
-    def _stage(
-        self, number: int, stage: Stage, previous: Candidate | None, state: dict[str, Any] | None
-    ) -> tuple[Candidate, Tensor]:
-        """Optimise from `previous`, or from where `state` was taken; the best candidate and its score per guess."""
-        running = StageRun(stage, self.guesses, self.seen, previous)
-        every, first = max(1, stage.steps // POINTS), 0
-        self.began = self.local
-        if state is not None:
-            running.load(state)
-            torch.set_rng_state(state["random"])
-            first, self.curves = state["step"], [[(int(x), y) for x, y in curve] for curve in state["curves"]]
-            self.began, self.done = state["began"], self.done + state["local"]
-            self.local = state["local"]
+    def _restored(self, state: dict[str, Any]) -> tuple[int, int, StageRun]:
+        """The stage, its step and the stage as they stood when `state` was taken."""
+        number, step, began, local = (int(state[name]) for name in ("stage", "step", "began", "local"))
+        stage = self.attack.stages[number]
+        curves = [[(int(x), float(y)) for x, y in curve] for curve in state["curves"]]
+        if not (number >= 0 and 0 <= step <= stage.steps and len(curves) == len(self.curves)):
+            raise ValueError("its place in the run does not exist")
+        running = StageRun(stage, self.guesses, self.seen, None)
+        running.load(state)
+        self.curves, self.began, self.local, self.done = curves, began, local, self.done + local
+        return number, step, running
+
+    def _stage(self, number: int, stage: Stage, running: StageRun, first: int) -> tuple[Candidate, Tensor]:
+        """Optimise from step `first`; the best candidate and its score per guess."""
+        every = max(1, stage.steps // POINTS)
         for step in range(first, stage.steps):
             value = running.step(step, step % every == 0)
             self.done, self.local = self.done + 1, self.local + 1
