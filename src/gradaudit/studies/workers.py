@@ -5,11 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 
 import torch
 
+from ..errors import AuditError
+from ..terminal import show_warnings
 from .base import Cell
 
 Measure = Callable[[Cell, int], None]
@@ -27,7 +31,7 @@ def side_by_side(tasks: Sequence[tuple[Cell, int]], measure: Measure, workers: i
         look: Reads progress off what is written.
 
     Raises:
-        AuditError: A measurement fails; the others that run are stopped.
+        AuditError: A measurement fails, or a process ends; the others that run are stopped.
     """
     seeds: dict[int, list[Cell]] = {}
     for cell, seed in tasks:
@@ -42,10 +46,15 @@ def side_by_side(tasks: Sequence[tuple[Cell, int]], measure: Measure, workers: i
                 look()
                 for future in ended:
                     future.result()
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
             for child in multiprocessing.active_children():
                 child.terminate()
+            if isinstance(error, BrokenProcessPool):
+                raise AuditError(
+                    "a process of the study was ended from outside, perhaps for want of memory. What was measured is "
+                    "kept; take fewer --workers."
+                ) from error
             raise
 
 
@@ -57,6 +66,16 @@ def cores() -> int:
 def _begin(threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent answers for all
     torch.set_num_threads(threads)
+    show_warnings()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A process that outlived the one that holds the folder would write beside the next one."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _all_of(measure: Measure, cells: Sequence[Cell], seed: int) -> None:
