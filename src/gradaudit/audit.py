@@ -16,10 +16,10 @@ from torch import Tensor
 from . import metrics
 from .client import Client
 from .defenses import describe
-from .errors import AttackFailed, AuditError
+from .errors import AuditError
 from .finding import Finding
 from .inversion.attack import Attack, Watch
-from .inversion.match import GradientMatching
+from .inversion.call import run_attack_on_all
 from .inversion.refusal import needs_given
 from .modalities import Handling, Matched, handling_of
 from .scores import Scores
@@ -104,7 +104,8 @@ def audit(case: Case, watch: Watch | None = None, keep: Path | None = None) -> A
     Args:
         case: What is audited.
         watch: Told of the attack's progress.
-        keep: Where a long attack is kept while it runs, and goes on from; see `GradientMatching`.
+        keep: Where a long attack is kept while it runs, and goes on from; it stays there until
+            `inversion.keeper.forget(keep)`. See `GradientMatching`.
 
     Raises:
         AuditError: The client cannot train on the batch, the attack refuses or fails.
@@ -133,16 +134,8 @@ def audit_together(
         for case, seed in zip(cases, seeds, strict=True)
     ]
     started = time.perf_counter()
-    guesses: Sequence[Reconstruction | AttackFailed]
     try:
-        if isinstance(first.attack, GradientMatching) and len(cases) > 1:
-            guesses = first.attack.many(seen, seeds=seeds, watch=watch, keep=keep)
-        elif isinstance(first.attack, GradientMatching):
-            guesses = [first.attack(seen[0], seed=seeds[0], watch=watch, keep=keep)]
-        else:
-            guesses = [
-                case.attack(one, seed=seed, watch=watch) for case, one, seed in zip(cases, seen, seeds, strict=True)
-            ]
+        guesses = run_attack_on_all(first.attack, seen, seeds=seeds, watch=watch, keep=keep)
     except (RuntimeError, ArithmeticError, ValueError, TypeError) as error:
         cause = str(error).strip().splitlines() or [""]
         raise AuditError(f"{first.attack_name}: stopped with {type(error).__name__}: {cause[0]}") from error
