@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -103,11 +104,14 @@ def _audit(plans: Sequence[Plan], out: Path, title: str, as_json: bool, open_pag
     try:
         with TerminalListener(errors) as listener:
             run(plans, results, listener)
-    except KeyboardInterrupt:
+    except BaseException as error:
+        with suppress(AuditError):  # what stopped the run is what is said
+            page.write(results.findings, results.run, out)
+        if not isinstance(error, KeyboardInterrupt):
+            raise
         kept = f"{len(results.findings)} of {results.run.planned} cases are kept in {out}"
         raise AuditInterrupted(f"interrupted: {kept}. The same command goes on from there.") from None
-    finally:
-        path = page.write(results.findings, results.run, out)
+    path = page.write(results.findings, results.run, out)
     if as_json:
         terminal.echo(json.dumps({"findings": [finding.to_json() for finding in results.findings]}, allow_nan=False))
     else:

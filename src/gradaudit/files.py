@@ -16,6 +16,7 @@ from torch import Tensor
 from .errors import AuditError
 
 FILE_MODE, FOLDER_MODE = 0o600, 0o700  # a run holds private samples, whatever the umask says
+PART = ".gradaudit-part"  # ends the name of a file that is being written
 BARE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # no link planted by others; bytes on Windows, too
 FIXES = {
     errno.ENOSPC: " Make room; the same command then goes on.",
@@ -50,13 +51,18 @@ def refused(path: Path, *, what: str = "written", option: str = "") -> Iterator[
         raise AuditError(f"{name}: cannot be {what}: {reason}.{fix}") from error
 
 
-def make_folder(path: Path, *, option: str = "") -> Path:
-    """Make a folder and those above it where they are missing, each for its owner alone; return `path`.
+def make_folder(path: Path, *, above: bool = True, option: str = "") -> Path:
+    """Make a folder for its owner alone where it is missing, and return `path`; one that is there keeps its mode.
 
-    A folder that is there keeps its mode. Raises `AuditError`, naming the `option` of the command line that gave the
-    path, where it cannot be made.
+    Args:
+        path: Of the folder.
+        above: Make those above it, too. Inside a run's folder that would bring back what somebody deleted.
+        option: Of the command line, by which the user gave it.
+
+    Raises:
+        AuditError: It cannot be made.
     """
-    for folder in reversed((path, *path.parents)):
+    for folder in reversed((path, *path.parents)) if above else (path,):
         with refused(folder, what="made", option=option):
             if folder.is_dir():
                 continue
@@ -77,7 +83,7 @@ def write_whole(path: Path, content: str | bytes) -> Path:
     Raises `AuditError` where it cannot be written; what was there before is then still there.
     """
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     with refused(path):
         try:
             unfinished.unlink(missing_ok=True)
@@ -92,6 +98,14 @@ def write_whole(path: Path, content: str | bytes) -> Path:
             unfinished.unlink(missing_ok=True)
         _settle(path.parent)
     return path
+
+
+def sweep(folder: Path) -> None:
+    """Delete what processes that were killed left half-written in a folder and those directly in it."""
+    for pattern in (f".*{PART}", f"*/.*{PART}"):
+        for path in folder.glob(pattern):
+            with refused(path, what="deleted"):
+                path.unlink(missing_ok=True)
 
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:
@@ -145,7 +159,7 @@ def write_picture(path: Path, picture: Tensor) -> None:
     """Save `as_image` of a picture as a PNG, in a folder that is made where it is missing."""
     file = io.BytesIO()
     as_image(picture).save(file, "PNG")
-    make_folder(path.parent)
+    make_folder(path.parent, above=False)
     write_whole(path, file.getvalue())
 
 

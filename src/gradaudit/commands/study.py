@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,9 +79,10 @@ def _run(chosen: Study, scale: str, bench: Bench, folder: Path, workers: int | N
         result, _ = written()
         kept = f"{result.done} of {result.planned} measurements are kept in {folder}"
         raise AuditInterrupted(f"interrupted: {kept}. The same command goes on from there.") from None
-    except Exception:
-        if bar.began:
-            written()
+    except BaseException:
+        with suppress(AuditError):  # what stopped the study is what is said
+            if bar.began:
+                written()
         raise
     return written()
 

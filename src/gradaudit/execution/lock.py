@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..errors import AuditError
-from ..files import BARE, FILE_MODE, refused
+from ..files import BARE, FILE_MODE, refused, sweep
 from ..records import checked, parsed
 
 if os.name == "nt":
@@ -94,6 +94,7 @@ def locked(folder: Path) -> Iterator[None]:
     with refused(path):
         descriptor = _taken(path, folder)
     try:
+        sweep(folder)
         yield
     finally:
         with suppress(OSError):  # the folder may be gone; the lock ends with the descriptor in any case

@@ -132,7 +132,7 @@ def _with_files(audited: Audited, folder: Path) -> Finding:
 
 
 def _save_transcript(transcript: Transcript, folder: Path, stem: str) -> str:
-    make_folder(folder / "examples")
+    make_folder(folder / "examples", above=False)
     name = f"examples/{stem}.json"
     write_whole(folder / name, json.dumps(transcript.to_json(), allow_nan=False))
     return name

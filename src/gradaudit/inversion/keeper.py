@@ -101,7 +101,7 @@ class Keeper:
         own = {"identity": self.identity, "torch": str(torch.__version__), "random": _random()}
         torch.save({**state, **own}, file)
         content = file.getvalue()
-        make_folder(self.path.parent)
+        make_folder(self.path.parent, above=False)
         write_whole(self.path, b"\n".join((MARK, hashlib.sha256(content).hexdigest().encode(), content)))
         self.last = time.monotonic()
 

@@ -6,9 +6,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 
 import torch
 
@@ -39,7 +40,8 @@ def side_by_side(tasks: Sequence[tuple[Cell, int]], measure: Measure, workers: i
     threads = max(1, torch.get_num_threads() // workers)
     spawn = multiprocessing.get_context("spawn")  # a forked process may hang in torch's threads
     with ProcessPoolExecutor(min(workers, len(seeds)), spawn, _begin, (threads,)) as pool:
-        running: set[Future[None]] = {pool.submit(_all_of, measure, cells, seed) for seed, cells in seeds.items()}
+        with _deaf():
+            running: set[Future[None]] = {pool.submit(_all_of, measure, cells, seed) for seed, cells in seeds.items()}
         try:
             while running:
                 ended, running = wait(running, SECONDS, FIRST_EXCEPTION)
@@ -63,8 +65,21 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that begin meanwhile do not hear Ctrl-C, which reaches the whole group: the parent answers for all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _begin(threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent answers for all
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     show_warnings()
     threading.Thread(target=_end_with_parent, daemon=True).start()
