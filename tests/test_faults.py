@@ -1,6 +1,6 @@
 """What goes wrong around a run: it ends in one line, loses nothing, and goes on."""
+# ruff: noqa: F811  (fixtures)
 
-import errno
 import json
 import os
 import shutil
@@ -13,12 +13,15 @@ from dataclasses import replace
 import pytest
 
 from gradaudit import audit
+from gradaudit.attacks import ATTACKS
 from gradaudit.attacks.mgia import ALONE
 from gradaudit.errors import AuditError
 from gradaudit.execution import locked, results, serial
 from gradaudit.inversion import keeper
+from gradaudit.inversion.labelled import _Run
 from gradaudit.inversion.stage_run import StageRun
 from gradaudit.studies import STUDIES, Bench, mgia_cells, read_study, run_study, workers
+from gradaudit.studies.attack_cell import AttackCell
 from gradaudit.studies.mgia_cells import LookCell, MgiaCell
 from properties import short
 from test_cli import CONFIG, audit_file, gradaudit, numbers  # noqa: F401  (fixtures)
@@ -43,7 +46,7 @@ KEPT = {
 def counted(monkeypatch, stop=0):
     """How often an optimiser steps; Ctrl-C at the step number `stop`."""
     steps = []
-    for owner, name in ((StageRun, "step"), (keeper_of_labels(), "step")):
+    for owner, name in ((StageRun, "step"), (_Run, "step")):
         real = getattr(owner, name)
 
         def step(*arguments, real=real):
@@ -56,14 +59,8 @@ def counted(monkeypatch, stop=0):
     return steps
 
 
-def keeper_of_labels():
-    from gradaudit.inversion.labelled import _Run
-
-    return _Run
-
-
 @pytest.mark.parametrize("name", KEPT)
-def test_an_audit_goes_on_inside_an_attack(gradaudit, audit_file, tmp_path, monkeypatch, name):  # noqa: F811
+def test_an_audit_goes_on_inside_an_attack(gradaudit, audit_file, tmp_path, monkeypatch, name):
     monkeypatch.setattr(keeper, "SECONDS", 0.0)
     path = audit_file(**KEPT[name])
     whole = counted(monkeypatch)
@@ -86,11 +83,7 @@ def test_an_audit_goes_on_inside_an_attack(gradaudit, audit_file, tmp_path, monk
     assert not (tmp_path / "run/unfinished").exists()
 
 
-def broken(*_):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def test_a_full_disk_loses_no_attack(gradaudit, audit_file, tmp_path, monkeypatch):  # noqa: F811
+def test_a_full_disk_loses_no_attack(gradaudit, audit_file, tmp_path, monkeypatch):
     """The attack is done, and its result cannot be written: the next start does not compute it again."""
     path = audit_file(attacks=[APART], repeats=1)
     monkeypatch.setattr(results, "append_line", lambda *_: broken_line(tmp_path))
@@ -109,7 +102,7 @@ def broken_line(folder):
     raise AuditError(f"{folder}/run/results.jsonl: cannot be written: No space left on device.")
 
 
-@pytest.mark.parametrize("command", ["audit", "study"])
+@pytest.mark.parametrize("command", ["audit", "audit, at the end", "study"])
 def test_a_folder_that_is_deleted_meanwhile_is_named_and_stays_away(
     gradaudit,
     audit_file,
@@ -125,12 +118,13 @@ def test_a_folder_that_is_deleted_meanwhile_is_named_and_stays_away(
         return real(self, bench, seed)
 
     def audited(*arguments):
+        found = said(*arguments) if command.endswith("end") else None
         shutil.rmtree(tmp_path / "run")
-        return said(*arguments)
+        return found or said(*arguments)
 
     monkeypatch.setattr(Toy, "measure", measure)
     monkeypatch.setattr(serial, "audit_together", audited)
-    what = ("audit", audit_file(attacks=[APART])) if command == "audit" else ("study", "toy", "--workers", "1")
+    what = ("audit", audit_file(attacks=[APART])) if command != "study" else ("study", "toy", "--workers", "1")
     code, out, err = gradaudit(*what, "--out", "run")
     assert (code, out) == (2, "")
     assert "error: run/" in err.splitlines()[-1]
@@ -139,7 +133,7 @@ def test_a_folder_that_is_deleted_meanwhile_is_named_and_stays_away(
 
 
 @pytest.mark.parametrize("command", ["audit", "study", "demo", "inspect"])
-def test_a_file_for_a_folder_is_one_line(gradaudit, audit_file, tmp_path, command):  # noqa: F811
+def test_a_file_for_a_folder_is_one_line(gradaudit, audit_file, tmp_path, command):
     (tmp_path / "mine").write_text("mine")
     arguments = {
         "audit": (audit_file(),),
@@ -154,7 +148,7 @@ def test_a_file_for_a_folder_is_one_line(gradaudit, audit_file, tmp_path, comman
     assert (tmp_path / "mine").read_text() == "mine"
 
 
-def test_a_damaged_unfinished_run_is_named_and_computed_again(gradaudit, audit_file, tmp_path):  # noqa: F811
+def test_a_damaged_unfinished_run_is_named_and_computed_again(gradaudit, audit_file, tmp_path):
     path = audit_file(attacks=[APART], repeats=1)
     expected = numbers(json.loads(gradaudit("audit", path, "--out", "whole", "--json")[1]))
     unfinished = tmp_path / "run/unfinished"
@@ -166,6 +160,21 @@ def test_a_damaged_unfinished_run_is_named_and_computed_again(gradaudit, audit_f
     (line,) = [line for line in err.splitlines() if line.startswith("note: ")]
     assert "unfinished/client0-attack0-batch0-0.pt: cannot be gone on from (it is damaged" in line
     assert [entry.name for entry in unfinished.iterdir()] == ["client0-attack0-batch0-0.pt.damaged"]
+
+
+@pytest.mark.parametrize("of", ["audit", "study"])
+def test_what_is_safe_is_no_longer_kept(gradaudit, audit_file, tmp_path, monkeypatch, of):
+    """Interrupted in the second case: what was kept of the first is gone."""
+    monkeypatch.setattr(keeper, "SECONDS", 0.0)
+    counted(monkeypatch, stop=18)
+    if of == "audit":
+        assert gradaudit("audit", audit_file(attacks=[APART]), "--out", "run")[0] == 130
+    else:
+        cell = AttackCell("one", short(ATTACKS["inverting-gradients"], 12), network="lenet", batch_size=1)
+        with pytest.raises(KeyboardInterrupt):
+            run_study(replace(TOY, cells={"default": (cell,)}), "default", Bench(), tmp_path / "run", lambda *_: None)
+    (path,) = (tmp_path / "run/unfinished").iterdir()
+    assert path.name.endswith("-batch1-0.pt" if of == "audit" else "-1-0.pt")
 
 
 def test_what_killed_processes_left_half_written_goes(tmp_path):
@@ -201,7 +210,7 @@ def study(tmp_path, **changes):
     return read_study(TOY, "default", Bench(), tmp_path)
 
 
-def test_a_second_process_leaves_a_study_alone(gradaudit, tmp_path, monkeypatch):  # noqa: F811
+def test_a_second_process_leaves_a_study_alone(gradaudit, tmp_path, monkeypatch):
     monkeypatch.setitem(STUDIES, "toy", TOY)
     (tmp_path / "run").mkdir()
     with locked(tmp_path / "run"):
@@ -314,7 +323,7 @@ def test_a_study_of_two_updates_goes_on_with_its_looks(tmp_path, monkeypatch, me
     whole = counted(monkeypatch)
     expected = measured(tmp_path / "whole").values
     steps = len(whole)
-    monkeypatch.setattr(keeper_of_labels(), "step", stopping_step(keeper_of_labels().step, steps - 1))
+    monkeypatch.setattr(_Run, "step", stopping_step(_Run.step, steps))
     with pytest.raises(KeyboardInterrupt):
         measured(tmp_path / "run")
     assert (tmp_path / "run/unfinished").is_dir()

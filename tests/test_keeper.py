@@ -73,7 +73,7 @@ def assert_equal(found, expected):
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("part", [0.2, 0.6])
+@pytest.mark.parametrize("part", [0.2, 0.9])
 def test_the_same_comes_out(tmp_path, monkeypatch, name, part):
     monkeypatch.setattr(keeper, "SECONDS", 0.0)
     attack, seen = CASES[name], share(name)

@@ -199,3 +199,12 @@ def test_a_closed_pipe_ends_quietly(gradaudit, tmp_path, monkeypatch, stream):  
         code, out, err = gradaudit(*arguments)
         assert (code, out, err) == (terminal.PIPE_CLOSED, "", "")
     assert not (tmp_path / "run/.lock").exists()
+
+
+def test_a_line_into_a_closed_pipe_ends_quietly(monkeypatch):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        with pytest.raises(SystemExit, match=str(terminal.PIPE_CLOSED)):
+            terminal.echo("{}")
