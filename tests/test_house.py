@@ -14,7 +14,7 @@ FILES = sorted(SRC.rglob("*.py"))
 
 # A room may import from the rooms of the lines above its own, and from itself.
 ORDER = [
-    {"chance", "errors", "files", "image_statistics", "streams"},
+    {"chance", "characters", "errors", "files", "image_statistics", "records", "streams", "terminal"},
     {"tables", "memory", "yaml_text"},
     {"types"},
     {"measures", "scores", "transcript"},
@@ -37,7 +37,7 @@ ORDER = [
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 # Within inversion/, in the same way.
 INNER = [
-    {"optimisers", "vectors", "kinks", "checkpoint", "registration", "vision_transformer", "tokens", "gaps"},
+    {"optimisers", "vectors", "kinks", "checkpoint", "registration", "vision_transformer", "tokens", "gaps", "keeper"},
     {"layers", "rounds"},
     {"spans"},
     {"levenberg_marquardt"},
@@ -52,11 +52,11 @@ INNER = [
     {"mutual"},
     {"together"},
     {"guesses"},
-    {"recipe", "stage_run", "keeper"},
+    {"recipe", "stage_run"},
     {"loop"},
     {"runs"},
     {"match"},
-    {"ensemble"},
+    {"ensemble", "call"},
     {"__init__"},
 ]
 INNER_LEVEL = {room: level for level, rooms in enumerate(INNER) for room in rooms}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .errors import AttackFailed, AuditError, guarded
 from .inversion.attack import Attack, Watch
-from .inversion.match import GradientMatching
+from .inversion.call import run_attack_on_all
 from .observation import Observation
 from .types import Curve, Reconstruction
 
@@ -38,7 +38,7 @@ def attempt(
         seen: What the adversary sees of each update.
         seeds: One for each.
         watch: Told of the progress.
-        keep: Where a long attack is kept while it runs; see `GradientMatching`.
+        keep: Where a long attack is kept while it runs; see `inversion.keeper`.
 
     Returns:
         For each update the reconstruction, or why the attack could not run on it.
@@ -48,28 +48,11 @@ def attempt(
     """
     open_ = [i for i, one in enumerate(seen) if not one.update.emptiness]
     with guarded(name):
-        found = _run(attack, [seen[i] for i in open_], [seeds[i] for i in open_], watch, keep)
+        mine, own = [seen[i] for i in open_], [seeds[i] for i in open_]
+        found = run_attack_on_all(attack, mine, seeds=own, watch=watch, keep=keep)
     checked = (guess if isinstance(guess, AttackFailed) else _valid(guess, name) for guess in found)
     made = dict(zip(open_, checked, strict=True))
     return [made.get(i) or AttackFailed(f"{one.update.emptiness}.") for i, one in enumerate(seen)]
-
-
-def _run(
-    attack: Attack, seen: Sequence[Observation], seeds: Sequence[int], watch: Watch | None, keep: Path | None
-) -> Sequence[Attempt]:
-    if isinstance(attack, GradientMatching) and len(seen) > 1:
-        try:
-            return attack.many(seen, seeds=seeds, watch=watch, keep=keep)
-        except AttackFailed as failure:
-            return [failure] * len(seen)
-    options = {"keep": keep} if isinstance(attack, GradientMatching) else {}
-    found: list[Attempt] = []
-    for one, seed in zip(seen, seeds, strict=True):
-        try:
-            found.append(attack(one, seed=seed, watch=watch, **options))
-        except AttackFailed as failure:
-            found.append(failure)
-    return found
 
 
 def _valid(guess: Reconstruction, name: str) -> Reconstruction:

@@ -116,7 +116,8 @@ def audit(case: Case, watch: Watch | None = None, keep: Path | None = None) -> A
     Args:
         case: What is audited.
         watch: Told of the attack's progress.
-        keep: Where a long attack is kept while it runs, and goes on from; see `GradientMatching`.
+        keep: Where a long attack is kept while it runs, and goes on from; it stays there until
+            `inversion.keeper.forget(keep)`. See `GradientMatching`.
 
     Raises:
         AuditError: The client cannot train on the batch, the adversary lacks knowledge, or the attack's code breaks.

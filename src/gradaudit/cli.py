@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from . import terminal
 from .errors import AuditError, AuditInterrupted
 from .streams import stdout_kept
 
@@ -93,7 +94,7 @@ def report(
     from .execution import read_findings, read_run
 
     path = page.write(read_findings(folder), read_run(folder), folder)
-    typer.echo(f"Page: {path}")
+    terminal.echo(f"Page: {path}")
     _open(path, open_page)
 
 
@@ -103,18 +104,21 @@ def _audit(plans: Sequence[Plan], out: Path, title: str) -> Results:
     from .execution import Results, describe_run, run
     from .progress import TerminalListener
 
-    errors = Console(stderr=True)
+    errors = terminal.Screen(err=True)
     results = Results(out, describe_run(plans, title))
     if results.findings:
-        errors.print(f"{len(results.findings)} of {results.run.planned} cases are done already.", highlight=False)
+        errors.print(f"{len(results.findings)} of {results.run.planned} cases are done already.")
     try:
         with TerminalListener(errors) as listener:
             run(plans, results, listener)
-    except KeyboardInterrupt:
+    except BaseException as error:
+        with suppress(AuditError):  # what stopped the run is what is said
+            page.write(results.findings, results.run, out)
+        if not isinstance(error, KeyboardInterrupt):
+            raise
         kept = f"{len(results.findings)} of {results.run.planned} cases are kept in {out}"
         raise AuditInterrupted(f"interrupted: {kept}. The same command goes on from there.") from None
-    finally:
-        page.write(results.findings, results.run, out)
+    page.write(results.findings, results.run, out)
     return results
 
 
@@ -124,16 +128,16 @@ def _finish(results: Results, as_json: bool, open_page: bool) -> None:
 
     path = results.folder / PAGE
     if as_json:
-        typer.echo(json.dumps({"findings": [finding.to_json() for finding in results.findings]}, allow_nan=False))
+        terminal.echo(json.dumps({"findings": [finding.to_json() for finding in results.findings]}, allow_nan=False))
     else:
         _summary(results)
-        typer.echo(f"Page: {path.resolve()}")
+        terminal.echo(f"Page: {path.resolve()}")
     _open(path, open_page)
     _require_judged(results)
 
 
 def _summary(results: Results) -> None:
-    from .commands.listings import plain_table, screen
+    from .commands.listings import plain_table
 
     name = results.findings[0].measure.name if results.findings else "PSNR"
     table = plain_table(("client", "attack", "batch", name, "control", "gain", "identified", "labels", "seconds"))
@@ -156,7 +160,7 @@ def _summary(results: Results) -> None:
             labels,
             f"{finding.seconds:.1f}",
         )
-    screen().print(table)
+    terminal.Screen().print(table)
 
 
 def _require_judged(results: Results) -> None:
@@ -184,15 +188,17 @@ def main() -> None:
 
     commands.add_to(app)
     try:
-        app()
+        with terminal.attended(), terminal.usage():
+            code = app(standalone_mode=False)
     except AuditError as error:
         sys.exit(_say(f"error: {error}", 2))
     except AuditInterrupted as stop:
         sys.exit(_say(str(stop), 130))
     except KeyboardInterrupt:
-        sys.exit(_say("interrupted.", 130))
+        code = 130
+    sys.exit(_say("interrupted.", 130) if code == 130 else code)
 
 
 def _say(message: str, code: int) -> int:
-    typer.echo(" ".join(message.split()), err=True)
+    terminal.echo(" ".join(message.split()), err=True)
     return code

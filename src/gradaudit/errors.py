@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from .characters import visible
+
 
 def printable(text: str) -> str:
     """`text` in one line that any screen and any file takes: other characters than those to read become escapes."""
-    line = " ".join(text.split("\n"))
-    return line if line.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    return visible(" ".join(text.split("\n")))
 
 
 class AuditError(Exception):
@@ -59,3 +60,7 @@ def in_one_line(error: BaseException) -> str:
         lines = []
     message = f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
     return message[:200].rstrip(".") + "."
+
+
+class AuditWarning(UserWarning):
+    """Something that was put right without stopping, such as a damaged file that is computed again."""

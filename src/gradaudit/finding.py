@@ -9,8 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .measures import MEASURES, Measure
+from .records import Number, checked
 from .scores import Score, Scores
-from .types import Curve, Modality
+from .types import Modality
+
+Points = tuple[tuple[int, Number], ...]
+"""A `Curve` as it comes back from JSON."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,8 @@ class Finding:
     repeat: int
     scores: Scores
     control: Scores
-    objective: float
-    seconds: float
+    objective: Number
+    seconds: Number
     verified: bool
     needs: tuple[str, ...]
     knowledge: tuple[str, ...]
@@ -84,7 +88,7 @@ class Finding:
     pictures: Pictures = Pictures()
     transcript: str = ""
     picture_names: tuple[str, ...] = ()
-    curves: tuple[Curve, ...] = ()
+    curves: tuple[Points, ...] = ()
     deviations: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -147,15 +151,25 @@ class Finding:
         return _plain(record)
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Finding:
-        """The inverse of `to_json`. Raises `KeyError` or `TypeError` where `record` is no whole finding."""
-        known = {f.name: _tuples(record[f.name]) for f in dataclasses.fields(cls) if f.name in record}
-        known["scores"] = Scores.from_json(record["scores"])
-        known["control"] = Scores.from_json(record["control"])
-        known["pictures"] = Pictures(**{name: tuple(paths) for name, paths in record["pictures"].items()})
-        known["modality"] = Modality(record.get("modality", Modality.PICTURES))
-        known["objective"] = math.nan if record["objective"] is None else record["objective"]
-        return cls(**known)
+    def from_json(cls, record: Any) -> Finding:
+        """The inverse of `to_json`, with every type checked.
+
+        Raises:
+            ValueError: `record` is no whole finding; the message names the first entry that is not as it should be.
+        """
+        if isinstance(record, Mapping):
+            shaped = {name: Scores.shaped(record[name]) for name in ("scores", "control") if name in record}
+            record = {**record, **shaped}
+        found = checked(cls, record)
+        metric, sizes = found.measure.metric, set()
+        for name in ("scores", "control"):
+            named = getattr(found, name).named
+            if metric not in named:
+                raise ValueError(f"{name}.{metric}: is missing")
+            sizes |= {len(score.per_example) for score in named.values()}
+        if len(sizes) > 1 or 0 in sizes:
+            raise ValueError("scores, control: are not of the same examples in every metric")
+        return found
 
 
 @dataclass(frozen=True)
@@ -180,6 +194,11 @@ class Run:
     attribution: str = ""
     version: str = ""
 
+    @classmethod
+    def from_json(cls, record: Any) -> Run:
+        """What `dataclasses.asdict` made; raises `ValueError` that names the first entry of a wrong type."""
+        return checked(cls, record)
+
 
 def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
@@ -189,7 +208,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [_plain(entry) for entry in value]
     return value
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(entry) for entry in value) if isinstance(value, list) else value

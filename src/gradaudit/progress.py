@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from .terminal import as_text, visible
+
 if TYPE_CHECKING:
     from .audit import Case
     from .finding import Finding
@@ -24,9 +26,9 @@ class TerminalListener:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
+            TextColumn("{task.fields[steps]}"),
             TextColumn("objective {task.fields[objective]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
@@ -52,11 +54,13 @@ class TerminalListener:
 
         title = f"[{number}/{total}] {case.attack_name} · {client_name(case.client)} · batch {case.repeat + 1}"
         if not self.console.is_terminal:
-            self.console.print(title, markup=False, highlight=False)
-        self.task = task = self.bar.add_task(title.replace("[", r"\["), total=None, objective="–", completed=0)
+            self.console.print(as_text(title))
+        self.task = task = self.bar.add_task(visible(title), total=None, steps="", objective="–")
 
         def watch(done: int, steps: int, objective: float) -> None:
-            self.bar.update(task, completed=done, total=steps, objective=f"{objective:.3g}")
+            self.bar.update(
+                task, completed=done, total=steps, steps=f"{done}/{steps} steps", objective=f"{objective:.3g}"
+            )
 
         return watch
 
@@ -68,9 +72,9 @@ class TerminalListener:
             self.bar.remove_task(self.task)
             self.task = None  # further findings of the same pass follow
         case = f"[{number}/{total}] {finding.attack} · {finding.client} · batch {finding.repeat + 1}"
-        self.console.print(f"{case}: {_outcome(finding)}", markup=False, highlight=False)
+        self.console.print(as_text(f"{case}: {_outcome(finding)}"))
         for alarm in filter(None, (words.warning(finding.knowledge), *finding.warnings)):
-            self.console.print(alarm, style="bold red", markup=False, highlight=False)
+            self.console.print(as_text(alarm, "bold red"))
 
 
 def _outcome(finding: Finding) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .records import Number
+
 
 @dataclass(frozen=True)
 class Score:
@@ -16,8 +18,8 @@ class Score:
         worst_leak: The value of the example that leaked most (highest PSNR or accuracy, lowest LPIPS).
     """
 
-    per_example: tuple[float, ...]
-    worst_leak: float
+    per_example: tuple[Number, ...]
+    worst_leak: Number
 
     @property
     def mean(self) -> float:
@@ -78,12 +80,10 @@ class Scores:
         missing = dict.fromkeys(self.why_not)
         return {**missing, **{name: s.to_json() for name, s in self.named.items()}, "why_not": dict(self.why_not)}
 
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Scores:
-        """The inverse of `to_json`."""
-        named = {
-            name: Score(tuple(entry["per_example"]), entry["worst_leak"])
-            for name, entry in record.items()
-            if name != "why_not" and entry
-        }
-        return cls(named, record.get("why_not", {}))
+    @staticmethod
+    def shaped(record: Any) -> Any:
+        """What `to_json` made, entry by entry as the fields of this class; anything else as it is."""
+        if not isinstance(record, Mapping):
+            return record
+        named = {name: entry for name, entry in record.items() if name != "why_not" and entry is not None}
+        return {"named": named, "why_not": record.get("why_not", {})}

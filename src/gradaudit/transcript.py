@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from .records import Number, checked
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Line:
 
     pieces: tuple[str, ...]
     differs: tuple[bool, ...] = ()
-    confidence: tuple[float, ...] = ()
+    confidence: tuple[Number, ...] = ()
     values: tuple[float | None, ...] = ()
 
 
@@ -46,14 +47,16 @@ class Transcript:
         record = asdict(self)
         for name in ("truth", "reconstruction", "control"):
             for line in record[name]:
-                line["values"] = [value if math.isfinite(value) else None for value in line["values"]]
+                for key in ("values", "confidence"):
+                    line[key] = [value if math.isfinite(value) else None for value in line[key]]
         return record
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Transcript:
-        """The inverse of `to_json`; raises `KeyError` or `TypeError` where `record` is no whole transcript."""
-        lines = {
-            name: tuple(Line(**{key: tuple(value) for key, value in line.items()}) for line in record[name])
-            for name in ("truth", "reconstruction", "control")
-        }
-        return cls(tuple(record["columns"]), **lines)
+    def from_json(cls, record: Any) -> Transcript:
+        """The inverse of `to_json`; raises `ValueError` that names the first entry that is not as it should be."""
+        found = checked(cls, record)
+        for name in ("truth", "reconstruction", "control"):
+            for number, line in enumerate(getattr(found, name)):
+                if {len(line.differs), len(line.confidence)} - {0, len(line.pieces)}:
+                    raise ValueError(f"{name}.{number}: differs and confidence are not of its pieces")
+        return found

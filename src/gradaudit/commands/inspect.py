@@ -10,6 +10,7 @@ import typer
 
 from ..errors import AuditError
 from ..streams import stdout_kept
+from ..terminal import echo
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,13 +70,13 @@ def inspect(
         captured, found = _look(update, model, weights, settings, num_classes, cifar_stem)
         page = _page(out, found, captured)
     if as_json:
-        typer.echo(json.dumps(found.to_json(), allow_nan=False))
+        echo(json.dumps(found.to_json(), allow_nan=False))
         return
     from ..report.inspection_screen import show
 
     show(found)
     if page is not None:
-        typer.echo(f"Page: {page.resolve()}")
+        echo(f"Page: {page.resolve()}")
 
 
 def _look(
@@ -127,13 +128,10 @@ def _build(name: str, settings: Settings, classes: int | None, cifar_stem: bool,
 def _page(out: Path | None, found: Inspection, captured: Captured) -> Path | None:
     if out is None:
         return None
+    from ..files import make_folder
     from ..report.inspection import write
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AuditError(f"--out {out}: cannot be made: {error.strerror}.") from error
-    return write(found, captured.observation.input_shape, out)
+    return write(found, captured.observation.input_shape, make_folder(out, option="--out"))
 
 
 def _kind(text: str | None):  # noqa: ANN202 (importing the type would import torch)

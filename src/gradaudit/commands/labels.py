@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..streams import stdout_kept
+from ..terminal import echo
 from .listings import label_rows, show
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def labels(
         described = read_config(config, changes or []).model_copy(update={"attacks": ()})
         results = audit_labels(make_plan(described, config.resolve().parent), methods)
     if as_json:
-        typer.echo(json.dumps({"methods": [result.to_json() for result in results]}, allow_nan=False))
+        echo(json.dumps({"methods": [result.to_json() for result in results]}, allow_nan=False))
     else:
         rows = sorted(
             results, key=lambda result: -(sum(result.scores["recall"]) / max(1, len(result.scores["recall"])))

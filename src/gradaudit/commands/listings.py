@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from ..terminal import Screen
 
 Row = tuple[str, ...]
 
@@ -27,7 +28,7 @@ def show(headings: Row, rows: Iterable[Row]) -> None:
     table = plain_table(headings)
     for row in rows:
         table.add_row(*row)
-    screen().print(table)
+    Screen().print(table)
 
 
 def plain_table(headings: Row) -> Table:
@@ -36,12 +37,6 @@ def plain_table(headings: Row) -> Table:
     for number, heading in enumerate(headings):
         table.add_column(heading, overflow="fold", no_wrap=number == 0)
     return table
-
-
-def screen() -> Console:
-    """Standard output, wide where it is no terminal."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
 
 
 def _attacks() -> Iterable[Row]:

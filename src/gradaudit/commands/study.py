@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from ..errors import AuditError, AuditInterrupted
 from ..overrides import suggest
 from ..streams import stdout_kept
+from ..terminal import Screen, echo, visible
 from .listings import show
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def study(
     with stdout_kept(as_json):
         result, page = _run(STUDIES[name], scale, bench, out or Path("runs") / f"{name}-{scale}", workers)
     if as_json:
-        typer.echo(json.dumps(result.to_json(), allow_nan=False))
+        echo(json.dumps(result.to_json(), allow_nan=False))
         return
     _print(result, page)
 
@@ -70,18 +71,20 @@ def _run(chosen: Study, scale: str, bench: Bench, folder: Path, workers: int | N
         result = read_study(chosen, scale, bench, folder)
         return result, write_study(result, folder)
 
+    bar = _Bar()
     try:
-        with _Bar() as bar:
+        with bar:
             run_study(chosen, scale, bench, folder, bar.tick, workers=workers)
     except KeyboardInterrupt:
-        if not folder.is_dir():
+        if not bar.began:
             raise AuditInterrupted("interrupted before anything was measured.") from None
         result, _ = written()
         kept = f"{result.done} of {result.planned} measurements are kept in {folder}"
         raise AuditInterrupted(f"interrupted: {kept}. The same command goes on from there.") from None
-    except Exception:
-        if scale in chosen.cells and folder.is_dir():
-            written()
+    except BaseException:
+        with suppress(AuditError):  # what stopped the study is what is said
+            if bar.began:
+                written()
         raise
     return written()
 
@@ -90,12 +93,20 @@ class _Bar:
     """A progress bar on standard error where that is a terminal, one line per cell where it is not."""
 
     def __init__(self) -> None:
-        from rich.progress import Progress
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-        self.console = Console(stderr=True)
-        self.bar = Progress(console=self.console, disable=not self.console.is_terminal, transient=True)
+        self.screen = Screen(err=True)
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
+        self.bar = Progress(
+            *columns,
+            TimeRemainingColumn(),
+            console=self.screen,
+            disable=not self.screen.is_terminal,
+            transient=True,
+        )
         self.task = self.bar.add_task("", total=None)
         self.last = ""
+        self.began = False  # the folder is this study's, and nobody else writes to it
 
     def __enter__(self) -> _Bar:
         self.bar.start()
@@ -105,9 +116,10 @@ class _Bar:
         self.bar.stop()
 
     def tick(self, done: int, total: int, cell: str) -> None:
-        self.bar.update(self.task, completed=done, total=total, description=cell)
-        if not self.console.is_terminal and cell != self.last:
-            self.console.print(f"[{done}/{total}] {cell}", markup=False, highlight=False)
+        self.began = True
+        self.bar.update(self.task, completed=done, total=total, description=visible(cell))
+        if not self.screen.is_terminal and cell not in ("", self.last):
+            self.screen.print(f"[{done}/{total}] {cell}")
         self.last = cell
 
 
@@ -124,10 +136,10 @@ def _print(result: StudyResult, page: Path) -> None:
 
     study = result.study
     for table in study.tables[:1]:
-        typer.echo(table.title)
+        echo(table.title)
         rows = ((cell, *(entry.line for entry in found)) for cell, found in entries(result, table))
         show(("cell", *table.columns), rows)
     for one in result.comparisons:
-        typer.echo(f"{one.claim} ({one.column}): {difference_in_words(result, one)}")
+        echo(f"{one.claim} ({one.column}): {difference_in_words(result, one)}")
     for line in (*left_out_in_words(result), f"Page: {page.resolve()}"):
-        typer.echo(line)
+        echo(line)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ..errors import AuditError
-from ..files import write_whole
+from ..errors import AuditError, AuditWarning
+from ..files import append_line, make_folder, read_whole, refused, write_whole
 from ..finding import Finding, Run
+from ..records import parsed
+from .lock import locked
 
 RUN, RESULTS = "run.json", "results.jsonl"
+Record = TypeVar("Record")
 
 
 class Results:
@@ -24,17 +28,17 @@ class Results:
         run: What the run is; a folder that holds another one is refused.
 
     Raises:
-        AuditError: The folder belongs to another configuration (the difference is named), or cannot be used.
+        AuditError: The folder belongs to another configuration (the difference is named), another process writes to
+            it, or it cannot be used.
     """
 
     def __init__(self, folder: Path, run: Run) -> None:
         self.folder, self.run = folder, run
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise AuditError(f"--out {folder}: cannot be made: {error.strerror}.") from error
-        self.findings = self._resume() if (folder / RUN).exists() or (folder / RESULTS).exists() else []
-        write_whole(folder / RUN, json.dumps(asdict(run), indent=1, default=str))
+        self.findings: list[Finding] = []
+        make_folder(folder, option="--out")
+        with locked(folder):
+            self._resume()
+            write_whole(folder / RUN, json.dumps(asdict(run), indent=1, default=str))
 
     @property
     def done(self) -> set[str]:
@@ -46,71 +50,93 @@ class Results:
         append_line(self.folder / RESULTS, finding.to_json())
         self.findings.append(finding)
 
-    def _resume(self) -> list[Finding]:
-        before = read_run(self.folder)
+    def refresh(self) -> None:
+        """Read again what the folder holds: another process may have written to it before this one locked it."""
+        self.findings = read_findings(self.folder, mend=True)
+
+    def _resume(self) -> None:
+        before = _run_of(self.folder)
+        if before is None:
+            if read_whole(self.folder / RESULTS):
+                raise AuditError(f"--out {self.folder}: holds {RESULTS} without {RUN}. Take another folder.")
+            return
         changed = difference(before.identity, json.loads(json.dumps(self.run.identity, default=str)))
         if changed:
             raise AuditError(
                 f"--out {self.folder}: holds results of another configuration: {changed}. "
                 "Take another folder, or delete it."
             )
-        return read_findings(self.folder, mend=True)
+        self.refresh()
 
 
 def read_run(folder: Path) -> Run:
     """What the run in `folder` is; raises `AuditError` where there is none."""
+    found = _run_of(folder)
+    if found is None:
+        raise AuditError(f"{folder}: holds no {RUN}, so no run of gradaudit.")
+    return found
+
+
+def read_json(path: Path, convert: Callable[[Any], Record]) -> Record | None:
+    """What `convert` makes of a JSON file, `None` where there is none.
+
+    Args:
+        path: Of the file.
+        convert: Raises `ValueError` for what it cannot take.
+
+    Raises:
+        AuditError: The file cannot be read, or holds something else.
+    """
+    raw = read_whole(path)
     try:
-        return Run(**json.loads((folder / RUN).read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise AuditError(f"{folder}: holds no {RUN}, so no run of gradaudit.") from error
-    except (OSError, ValueError, TypeError) as error:
-        raise AuditError(f"{folder / RUN}: cannot be read: {error}.") from error
+        return None if raw is None else convert(parsed(raw))
+    except ValueError as error:
+        raise AuditError(f"{path}: is damaged: {error}. Restore it, or take another folder.") from error
 
 
 def read_findings(folder: Path, *, mend: bool = False) -> list[Finding]:
     """The whole findings in `folder`. An incomplete last line is left out, and with `mend` cut off the file.
 
     Raises:
-        AuditError: A line before the last is broken.
+        AuditError: Another line is no finding, or holds a case for the second time.
     """
-    return [Finding.from_json(record) for record in read_lines(folder / RESULTS, Finding.from_json, mend=mend)]
-
-
-def append_line(path: Path, record: Mapping[str, Any]) -> None:
-    """Write one record so that it survives whatever comes next."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    return read_lines(folder / RESULTS, Finding.from_json, lambda finding: finding.case, mend=mend)
 
 
 def read_lines(
-    path: Path, check: Callable[[Any], Any] = lambda record: record["values"], *, mend: bool = False
-) -> list[dict[str, Any]]:
-    """The whole records of a file of JSON lines; an incomplete last one is left out, and with `mend` cut off.
+    path: Path, convert: Callable[[Any], Record], key: Callable[[Record], Hashable], *, mend: bool = False
+) -> list[Record]:
+    """The records of a file of JSON lines; an incomplete last one is left out, with a warning that says so.
 
     Args:
         path: The file; a missing one holds nothing.
-        check: Raises `KeyError` or `TypeError` for a record that is not whole.
+        convert: What a line becomes; raises `ValueError` for a record that is not whole.
+        key: What a file may hold only once.
         mend: Cut an incomplete last line off the file.
 
     Raises:
-        AuditError: A line before the last is broken.
+        AuditError: A line is not what `convert` takes, or has the key of an earlier one.
     """
-    raw = path.read_bytes() if path.exists() else b""
-    records: list[dict[str, Any]] = []
-    kept = 0
-    for number, line in enumerate(raw.splitlines(keepends=True), 1):
-        record = _parse(line, check) if line.endswith(b"\n") else None
-        if record is None and kept + len(line) < len(raw):
-            raise AuditError(f"{path}, line {number}: is no finding. Restore it, or delete the folder and run again.")
-        if record is None:
-            break
+    raw = read_whole(path) or b""
+    *lines, torn = raw.split(b"\n")
+    records: list[Record] = []
+    first: dict[Hashable, int] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            record = convert(parsed(line))
+        except ValueError as error:
+            raise AuditError(
+                f"{path}, line {number}: is no finding: {error}. Restore the line, or delete it to compute it again."
+            ) from error
+        if (earlier := first.setdefault(key(record), number)) != number:
+            raise AuditError(f"{path}, line {number}: holds the same case as line {earlier}. Delete one of the two.")
         records.append(record)
-        kept += len(line)
-    if mend and kept < len(raw):
-        with path.open("r+b") as file:
-            file.truncate(kept)
+    if torn:
+        fate = "was cut off, and its case is computed again" if mend else "is left out"
+        if mend:
+            with refused(path):
+                os.truncate(path, len(raw) - len(torn))
+        warnings.warn(f"{path}, line {len(lines) + 1}: is incomplete; it {fate}.", AuditWarning, stacklevel=2)
     return records
 
 
@@ -121,13 +147,8 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return "; ".join(shown) + (f"; and {len(keys) - 4} more" if len(keys) > 4 else "")
 
 
-def _parse(line: bytes, check: Callable[[Any], Any]) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-        check(record)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return record
+def _run_of(folder: Path) -> Run | None:
+    return read_json(folder / RUN, Run.from_json)
 
 
 def _short(value: Any) -> str:

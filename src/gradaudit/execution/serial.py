@@ -13,14 +13,17 @@ from typing import Protocol
 from torch import Tensor
 
 from ..audit import Audited, Case, audit_together
-from ..files import write_picture, write_whole
+from ..files import make_folder, write_picture, write_whole
 from ..finding import Finding, Pictures, Run
+from ..inversion import keeper
 from ..inversion.attack import Watch
 from ..inversion.match import GradientMatching
 from ..plan import Plan
 from ..transcript import Transcript
+from .lock import locked
 from .results import Results
 
+UNFINISHED = "unfinished"
 SHARED = 16  # updates in one pass at most, so that an interruption costs little
 
 
@@ -58,18 +61,27 @@ def run(plans: Sequence[Plan], results: Results, listener: Listener) -> None:
     of a long attack half a minute. Only on small networks up to sixteen updates under one attack share a pass.
 
     Raises:
-        AuditError: As `audit`, with the case named.
+        AuditError: As `audit`, with the case named; or another process writes to the folder.
     """
-    for plan in plans:
-        for cases in in_passes(plan, results.done):
-            watch = listener.begin(cases[0], len(results.done) + 1, results.run.planned)
-            keep = results.folder / "unfinished" / cases[0].key
-            found = audit_together(cases, watch, keep)
-            for case, audited in zip(cases, found, strict=True):
-                if case.key not in results.done:
-                    finding = _with_files(audited, results.folder)
-                    results.append(finding)
-                    listener.end(finding, len(results.done), results.run.planned)
+    with locked(results.folder):
+        results.refresh()
+        for plan in plans:
+            for cases in in_passes(plan, results.done):
+                _audit_pass(cases, results, listener)
+        keeper.clear(results.folder / UNFINISHED)
+
+
+def _audit_pass(cases: list[Case], results: Results, listener: Listener) -> None:
+    """Audit cases that share a pass, and put onto the disk what came of them before the kept run is given up."""
+    watch = listener.begin(cases[0], len(results.done) + 1, results.run.planned)
+    keep = results.folder / UNFINISHED / cases[0].key
+    found = audit_together(cases, watch, keep)
+    for case, audited in zip(cases, found, strict=True):
+        if case.key not in results.done:
+            finding = _with_files(audited, results.folder)
+            results.append(finding)
+            listener.end(finding, len(results.done), results.run.planned)
+    keeper.forget(keep)
 
 
 def in_passes(plan: Plan, done: Container[str]) -> Iterator[list[Case]]:
@@ -118,9 +130,9 @@ def _with_files(audited: Audited, folder: Path) -> Finding:
 
 
 def _save_transcript(transcript: Transcript, folder: Path, stem: str) -> str:
-    (folder / "examples").mkdir(exist_ok=True)
+    make_folder(folder / "examples", above=False)
     name = f"examples/{stem}.json"
-    write_whole(folder / name, json.dumps(transcript.to_json(), ensure_ascii=False, allow_nan=False))
+    write_whole(folder / name, json.dumps(transcript.to_json(), allow_nan=False))
     return name
 
 

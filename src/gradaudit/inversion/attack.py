@@ -39,7 +39,7 @@ class Attack(Protocol):
         ...
 
     def __call__(self, seen: Observation, *, seed: int = 0, watch: Watch | None = None) -> Reconstruction:
-        """Run the attack."""
+        """Run the attack; one that takes `keep`, a path, may keep itself there while it runs (`call.run_attack`)."""
         ...
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -68,13 +69,16 @@ class Ensemble:
         """Union over the parts."""
         return self.attack.needs | self.pool.needs
 
-    def __call__(self, seen: Observation, *, seed: int = 0, watch: Watch | None = None) -> Reconstruction:
+    def __call__(
+        self, seen: Observation, *, seed: int = 0, watch: Watch | None = None, keep: Path | None = None
+    ) -> Reconstruction:
         """Run all members and pool; neither the observation nor the global random state is changed.
 
         Args:
             seen: What the adversary sees.
             seed: Of every random choice; the members' seeds are drawn from it.
             watch: Told of the progress, of each member in turn where they do not share a pass.
+            keep: Where the members are kept, done ones too, and gone on from; see `GradientMatching`.
 
         Raises:
             MissingKnowledge: A part needs a fact that was not granted.
@@ -82,7 +86,7 @@ class Ensemble:
         """
         require_fit(self, seen.knowledge, seen.modality)
         pool = self.pool.bind(seen)
-        found = self.attack.many([seen] * self.members, seeds=self._seeds(seed), watch=watch)
+        found = self.attack.many([seen] * self.members, seeds=self._seeds(seed), watch=watch, keep=keep)
         members = sorted((one for one in found if isinstance(one, Reconstruction)), key=lambda one: one.objective)
         failures = [one for one in found if isinstance(one, AttackFailed)]
         if not members:

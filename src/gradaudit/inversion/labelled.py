@@ -11,6 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,7 @@ from ..errors import AttackFailed
 from ..observation import Observation
 from ..types import Curve, Knowledge, Reconstruction
 from .attack import Objective, Part, Progress, Stage, Watch
+from .keeper import Keeper, State, load_optimiser, optimiser_state, require_alike
 from .parametrisations.labelled import LabelledCandidate
 from .refusal import require_fit
 from .step import Matching
@@ -27,7 +29,10 @@ from .step import Matching
 POINTS = 200  # how often in a run the host looks at the device
 VERIFIED = 1e-3  # relative distance of the recomputed update below which a guess explains the observed one
 Look = Callable[[int, Tensor], None]
-"""Called before every step with (steps done, inputs `[B, ...]` in the units of the data, detached)."""
+"""Called before every step with (steps done, inputs `[B, ...]` in the units of the data, detached).
+
+Where it has a dictionary `memory` of numbers, tensors and dictionaries of them, a kept run keeps that, too.
+"""
 
 
 class Found(NamedTuple):
@@ -92,19 +97,22 @@ class LabelledMatching:
         """Union over the parts."""
         return reduce(or_, (part.needs for part in self.parts), Knowledge.NOTHING)
 
-    def __call__(self, seen: Observation, *, seed: int = 0, watch: Watch | None = None) -> Reconstruction:
+    def __call__(
+        self, seen: Observation, *, seed: int = 0, watch: Watch | None = None, keep: Path | None = None
+    ) -> Reconstruction:
         """Run the attack; neither the observation nor the global random state is changed.
 
         Args:
             seen: What the adversary sees. Labels are the candidate's own even where LABELS is granted.
             seed: Of every random choice.
             watch: Told of the progress.
+            keep: Where each restart is kept, done ones too, and gone on from; see `GradientMatching`.
 
         Raises:
             MissingKnowledge: A part needs a fact that was not granted.
             AttackFailed: The objective left the real numbers in every restart.
         """
-        runs = self.search(seen, seed=seed, watch=watch)
+        runs = self.search(seen, seed=seed, watch=watch, keep=keep)
         best = min(runs, key=lambda run: run.objective)
         return Reconstruction(
             inputs=best.reported,
@@ -116,7 +124,13 @@ class LabelledMatching:
         )
 
     def search(
-        self, seen: Observation, *, seed: int = 0, watch: Watch | None = None, look: Look | None = None
+        self,
+        seen: Observation,
+        *,
+        seed: int = 0,
+        watch: Watch | None = None,
+        look: Look | None = None,
+        keep: Path | None = None,
     ) -> list[Found]:
         """All restarts that kept to real numbers, with their logits; as calling it, and `look` sees every step."""
         require_fit(self, seen.knowledge, seen.modality)
@@ -126,7 +140,8 @@ class LabelledMatching:
             copy = replace(seen, model=deepcopy(seen.model).eval())
             matching = Matching(copy, self.objective.bind(copy))
             for number in range(self.restarts):
-                found = _Run(self, matching, number, watch, look).run()
+                keeper = Keeper.of(keep, self, [seen], [seed], number) if keep else None
+                found = _Run(self, matching, number, watch, look).run(keeper)
                 if found is not None:
                     runs.append(found)
         if not runs:
@@ -178,28 +193,68 @@ class _Run:
         self.lowest = torch.full((), torch.inf, device=self.leaves[0].device)
         self.curve: list[tuple[int, float]] = []
 
-    def run(self) -> Found | None:
+    def run(self, keeper: Keeper | None = None) -> Found | None:
         """The best guess of the run, `None` where there was no real number."""
         stage, every = self.stage, max(1, self.stage.steps // POINTS)
-        optimiser, schedule = stage.optimiser.build(self.leaves, stage.steps)
-        for step in range(stage.steps):
-            if self.look is not None:
-                with torch.no_grad():
-                    self.look(step, self.candidate.reported(self.matching.seen)[0])
-            values: list[Tensor] = []
-            at = Progress(step, stage.steps, lr=optimiser.param_groups[0]["lr"])
-            optimiser.step(lambda at=at, values=values: self.slope(at, values))
-            schedule.step()
-            with torch.no_grad():
-                self.candidate.project()
-            if step % every == 0 or step + 1 == stage.steps:
-                value = float(values[0])
-                self.curve.append((step, value))
-                if self.watch is not None:
-                    self.watch(self.done + step + 1, self.total, value)
-                if not value < torch.inf or value < stage.stop_below:
-                    break
+        self.optimiser, self.schedule = stage.optimiser.build(self.leaves, stage.steps)
+        first = (keeper.resume(self._restored) if keeper else None) or 0
+        for step in range(first, stage.steps):
+            value = self.step(step)
+            last = step + 1 == stage.steps
+            if step % every == 0 or last:
+                last |= self.tell(step, float(value))
+            if keeper and (last or keeper.due):
+                keeper.save(self._state(stage.steps if last else step + 1))
+            if last:
+                break
         return self.found()
+
+    def step(self, step: int) -> Tensor:
+        """One step of the optimiser; returns the objective before it."""
+        if self.look is not None:
+            with torch.no_grad():
+                self.look(step, self.candidate.reported(self.matching.seen)[0])
+        values: list[Tensor] = []
+        at = Progress(step, self.stage.steps, lr=self.optimiser.param_groups[0]["lr"])
+        self.optimiser.step(lambda: self.slope(at, values))  # type: ignore[arg-type]
+        self.schedule.step()
+        with torch.no_grad():
+            self.candidate.project()
+        return values[0]
+
+    def tell(self, step: int, value: float) -> bool:
+        """Note the objective; returns whether the run ends here."""
+        self.curve.append((step, value))
+        if self.watch is not None:
+            self.watch(self.done + step + 1, self.total, value)
+        return not value < torch.inf or value < self.stage.stop_below
+
+    def _state(self, step: int) -> State:
+        """Everything that `_restored` needs to go on at `step`."""
+        return {
+            "step": step,
+            "leaves": [leaf.detach() for leaf in self.leaves],
+            **optimiser_state(self.optimiser, self.schedule),
+            "kept": self.kept,
+            "lowest": self.lowest,
+            "curve": [list(point) for point in self.curve],
+            "memory": getattr(self.look, "memory", {}),
+        }
+
+    @torch.no_grad()
+    def _restored(self, state: State) -> int:
+        """The step at which `state` was taken, with everything put back."""
+        held, saved = [*self.leaves, *self.kept, self.lowest], [*state["leaves"], *state["kept"], state["lowest"]]
+        require_alike(saved, held)
+        step, curve = int(state["step"]), [(int(x), float(y)) for x, y in state["curve"]]
+        if not 0 < step <= self.stage.steps:
+            raise ValueError("its place in the run does not exist")
+        load_optimiser(state, self.optimiser, self.schedule)
+        for place, value in zip(held, saved, strict=True):
+            place.copy_(value)
+        self.curve = curve
+        getattr(self.look, "memory", {}).update(state["memory"])
+        return step
 
     def slope(self, at: Progress, values: list[Tensor]) -> Tensor:
         """The objective; writes the gradient of the whole loss into every leaf."""

@@ -69,17 +69,19 @@ class Loop:
 
     def run(self) -> list[Outcome | None]:
         """The best guess of every restart; `None` where the objective left the real numbers."""
-        state = self.keeper.load() if self.keeper else None
+        begun = self.keeper.resume(self._restored) if self.keeper else None
+        first, step, running = begun or (0, 0, None)
         candidate: Candidate | None = None
         scores = torch.empty(0)
-        for number, stage in enumerate(self.attack.stages):
-            if state is not None and number < state["stage"]:
-                continue
+        for number, stage in list(enumerate(self.attack.stages))[first:]:
             if candidate is not None and self._solved(candidate, stage.only_above):
                 self.done, self.local = self.done + stage.steps, self.local + stage.steps
                 continue
-            candidate, scores = self._stage(number, stage, candidate, state)
-            state = None
+            if running is None:
+                self.began = self.local
+                running = self._begun(stage, candidate)
+            candidate, scores = self._stage(number, stage, running, step)
+            step, running = 0, None
         assert candidate is not None
         guesses, found = self.guesses, []
         objectives = guesses.scores(candidate, END)
@@ -96,21 +98,27 @@ class Loop:
             found.append(Outcome(score, objective, decoded[best], reported[best], labels, target, own))
         return found
 
-    def _stage(
-        self, number: int, stage: Stage, previous: Candidate | None, state: dict[str, Any] | None
-    ) -> tuple[Candidate, Tensor]:
-        """Optimise from `previous`, or from where `state` was taken; the best candidate and its score per guess."""
-        if state is None and previous is None:
+    def _restored(self, state: dict[str, Any]) -> tuple[int, int, StageRun]:
+        """The stage, its step and the stage as they stood when `state` was taken."""
+        number, step, began, local = (int(state[name]) for name in ("stage", "step", "began", "local"))
+        stage = self.attack.stages[number]
+        curves = [[(int(x), float(y)) for x, y in curve] for curve in state["curves"]]
+        if not (number >= 0 and 0 <= step <= stage.steps and len(curves) == len(self.curves)):
+            raise ValueError("its place in the run does not exist")
+        running = StageRun(stage, self.guesses, self.seen, None)
+        running.load(state)
+        self.curves, self.began, self.local, self.done = curves, began, local, self.done + local
+        return number, step, running
+
+    def _begun(self, stage: Stage, previous: Candidate | None) -> StageRun:
+        """The stage at its first step."""
+        if previous is None:
             self._require_slope(stage)
-        running = StageRun(stage, self.guesses, self.seen, previous)
-        every, first = max(1, stage.steps // POINTS), 0
-        self.began = self.local
-        if state is not None:
-            running.load(state)
-            torch.set_rng_state(state["random"])
-            first, self.curves = state["step"], [[(int(x), y) for x, y in curve] for curve in state["curves"]]
-            self.began, self.done = state["began"], self.done + state["local"]
-            self.local = state["local"]
+        return StageRun(stage, self.guesses, self.seen, previous)
+
+    def _stage(self, number: int, stage: Stage, running: StageRun, first: int) -> tuple[Candidate, Tensor]:
+        """Optimise from step `first`; the best candidate and its score per guess."""
+        every = max(1, stage.steps // POINTS)
         for step in range(first, stage.steps):
             value = running.step(step, step % every == 0)
             self.done, self.local = self.done + 1, self.local + 1

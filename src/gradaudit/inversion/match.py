@@ -35,7 +35,7 @@ class GradientMatching(Recipe):
             seed: Of every random choice; equal seeds give equal results on the CPU.
             watch: Told of the progress.
             keep: Files `keep-N.pt` hold the run as it stood at most half a minute ago; a second call goes on from
-                there. They are removed at the end.
+                there. They stay until `keeper.forget(keep)`, so that nothing is lost before the result is safe.
 
         Raises:
             MissingKnowledge: A part needs a fact that was not granted.
@@ -59,7 +59,7 @@ class GradientMatching(Recipe):
             seen: What the adversary sees of each.
             seeds: One for each; the first guesses are those that each would draw alone.
             watch: Told of the progress of the whole.
-            keep: As of one update, where they share a pass.
+            keep: As of one update, for all of them.
 
         Returns:
             For each, what was found, or why nothing was.

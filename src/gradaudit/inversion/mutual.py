@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from torch import Tensor
@@ -13,6 +14,7 @@ from ..local_training import DistilledCrossEntropy
 from ..observation import Observation
 from ..types import Knowledge, Reconstruction
 from .attack import Watch
+from .keeper import beside
 from .labelled import Found, LabelledMatching, Look, dropped, explains
 from .one_step import assumed_training
 
@@ -88,7 +90,12 @@ class MutualInversion:
         return self.teacher.needs | self.student.needs
 
     def __call__(
-        self, seen: tuple[Observation, Observation], *, seed: int = 0, watch: Watch | None = None
+        self,
+        seen: tuple[Observation, Observation],
+        *,
+        seed: int = 0,
+        watch: Watch | None = None,
+        keep: Path | None = None,
     ) -> tuple[Reconstruction, Reconstruction]:
         """Run both phases; neither observation nor the global random state is changed.
 
@@ -96,6 +103,7 @@ class MutualInversion:
             seen: Of the teacher's modality and of the student's: the same examples, in the same order.
             seed: Of every random choice.
             watch: Told of the progress of each phase.
+            keep: Where both phases are kept, and gone on from; see `GradientMatching`.
 
         Returns:
             One for each observation, both with the fused labels.
@@ -105,7 +113,9 @@ class MutualInversion:
             AttackFailed: The observations are of different numbers of examples or classes, or a phase left the real
                 numbers.
         """
-        return self.learn(seen, self.teacher.search(seen[0], seed=seed, watch=watch), seed=seed, watch=watch)
+        of_teacher, of_student = (beside(keep, phase) if keep else None for phase in ("teacher", "student"))
+        taught = self.teacher.search(seen[0], seed=seed, watch=watch, keep=of_teacher)
+        return self.learn(seen, taught, seed=seed, watch=watch, keep=of_student)
 
     def learn(
         self,
@@ -115,6 +125,7 @@ class MutualInversion:
         seed: int = 0,
         watch: Watch | None = None,
         look: Look | None = None,
+        keep: Path | None = None,
     ) -> tuple[Reconstruction, Reconstruction]:
         """The student's phase alone, after `teacher.search`; `look` sees every step of it. Else as calling it."""
         first, second = seen
@@ -125,7 +136,7 @@ class MutualInversion:
             )
         teacher = _lowest(taught)
         simulated = self.distillation.taught(second, teacher.logits) if self.distillation else second
-        learnt = self.student.search(simulated, seed=seed, watch=watch, look=look)
+        learnt = self.student.search(simulated, seed=seed, watch=watch, look=look, keep=keep)
         labels = self.fuse(teacher, _lowest(learnt))
         return (
             _reconstruction(self.teacher, first, taught, labels),

@@ -14,7 +14,7 @@ from ..observation import Observation
 from ..types import Curve, Reconstruction
 from .attack import Labels, Simulated, Watch
 from .guesses import Guesses, Restart, simulated_and_observed
-from .keeper import Keeper
+from .keeper import Keeper, beside
 from .loop import Loop, Outcome, diverged
 from .one_step import assumed_step
 from .recipe import Recipe
@@ -107,10 +107,7 @@ def run(attack: Recipe, seen: Observation, seed: int, watch: Watch | None, keep:
                 target.add(loop.run()[0], loop.traces[0])
             except AttackFailed as failure:
                 target.add(None, loop.traces[0], str(failure))
-        found = target.reconstruction()
-        for keeper in filter(None, keepers):
-            keeper.forget()
-        return found
+        return target.reconstruction()
 
 
 def run_many(
@@ -119,8 +116,9 @@ def run_many(
     """Several updates, in one pass where that is faster and possible."""
     found = _in_one_pass(attack, seen, seeds, watch, keep) if len(seen) > 1 and _alike(seen) else None
     if found is None:
-        pairs = zip(seen, seeds, strict=True)
-        return [_or_failure(partial(run, attack, one, seed, watch)) for one, seed in pairs]
+        each = [beside(keep, number) if keep else None for number in range(len(seen))]
+        triples = zip(seen, seeds, each, strict=True)
+        return [_or_failure(partial(run, attack, one, seed, watch, path)) for one, seed, path in triples]
     others = len({id(one) for one in seen}) - 1
     note = (f"Ran in one pass with {others} other updates of the same model.",) if others else ()
     return [_or_failure(partial(target.reconstruction, note)) for target in found]
@@ -141,7 +139,7 @@ def _in_one_pass(
                 return None
             restarts += [targets[-1].restart(number, draw=True) for number in range(attack.restarts)]
         together = Together([restart.matching for restart in restarts for _ in range(attack.seeds)])
-        keeper = Keeper.of(keep, attack, seen, seeds) if keep else None
+        keeper = Keeper.of(keep, attack, seen, seeds, "all") if keep else None
         loop = Loop(attack, Guesses(restarts, attack.seeds, None, together), watch, keeper)
         try:
             outcomes = loop.run()
@@ -149,8 +147,6 @@ def _in_one_pass(
             if "vmap" in str(refusal) or "batching rule" in str(refusal):
                 return None  # an operation of this model that cannot be mapped
             raise
-    if keeper:
-        keeper.forget()
     for number, (outcome, curve) in enumerate(zip(outcomes, loop.traces, strict=True)):
         targets[number // attack.restarts].add(outcome, curve)
     return targets

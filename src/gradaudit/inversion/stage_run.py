@@ -10,6 +10,7 @@ from torch import Tensor
 from ..observation import Observation
 from .attack import Candidate, Progress, Stage
 from .guesses import Best, Guesses
+from .keeper import load_optimiser, optimiser_state, require_alike
 from .routes import BoundTerm
 
 END = Progress(1, 1)
@@ -105,22 +106,17 @@ class StageRun:
         """Everything that `load` needs to go on from here; what parts remember they find again."""
         return {
             "leaves": [leaf.detach() for leaf in self.leaves],
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": {"last_epoch": self.schedule.last_epoch, "_last_lr": self.schedule.get_last_lr()},
+            **optimiser_state(self.optimiser, self.schedule),
             "kept": self.best.kept,
             "scores": self.best.scores,
         }
 
     @torch.no_grad()
     def load(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken."""
-        for leaf, value in zip(self.leaves, state["leaves"], strict=True):
-            leaf.copy_(value)
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.last_epoch, self.schedule._last_lr = (
-            state["schedule"]["last_epoch"],
-            state["schedule"]["_last_lr"],
-        )
-        for kept, value in zip(self.best.kept, state["kept"], strict=True):
-            kept.copy_(value)
-        self.best.scores = state["scores"].to(self.best.scores.device)
+        """Go on where `state` was taken; one that does not fit raises before anything but the optimiser has changed."""
+        held = [*self.leaves, *self.best.kept, self.best.scores]
+        saved = [*state["leaves"], *state["kept"], state["scores"]]
+        require_alike(saved, held)
+        load_optimiser(state, self.optimiser, self.schedule)
+        for place, value in zip(held, saved, strict=True):
+            place.copy_(value)

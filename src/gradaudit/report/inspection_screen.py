@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
-from rich.text import Text
 
 from ..inspection import Inspection
+from ..terminal import Screen, as_text
 from . import inspection_lines as lines
 
 TONE = {2: "bold red", 1: "bold yellow", 0: "bold"}
@@ -17,11 +17,11 @@ WIDTH = 110
 
 def show(found: Inspection, console: Console | None = None) -> None:
     """Print it; without a console to standard output, at most 110 columns wide."""
-    console = console or Console(highlight=False)
-    if not console.is_terminal or console.width > WIDTH:
-        console = Console(highlight=False, width=WIDTH, file=console.file, force_terminal=console.is_terminal)
-    console.print(Text(f"{found.file} · {lines.summary(found)}", style="dim"))
-    console.print(Text(lines.headline(found), style=TONE[found.severity]))
+    if console is None:
+        console = Screen()
+        console.width = min(console.width, WIDTH)
+    console.print(as_text(f"{found.file} · {lines.summary(found)}", style="dim"))
+    console.print(as_text(lines.headline(found), style=TONE[found.severity]))
     _bullets(console, found.leaks)
     _section(console, "What travels")
     console.print(Padding(_facts(lines.travels(found)), (0, 0, 0, 2)))
@@ -44,25 +44,25 @@ def show(found: Inspection, console: Console | None = None) -> None:
 
 def _section(console: Console, title: str) -> None:
     console.print()
-    console.print(Rule(Text(title, style="bold"), align="left", style="dim", characters="─"))
+    console.print(Rule(as_text(title, style="bold"), align="left", style="dim", characters="─"))
 
 
 def _plain(console: Console, texts: tuple[str, ...], style: str = "") -> None:
     for text in texts:
-        console.print(Padding(Text(text, style=style), (0, 0, 0, 2)))
+        console.print(Padding(as_text(text, style=style), (0, 0, 0, 2)))
 
 
 def _bullets(console: Console, texts: tuple[str, ...]) -> None:
     grid = Table.grid(padding=(0, 1))
     for text in texts:
-        grid.add_row("•", Text(text))
+        grid.add_row("•", as_text(text))
     console.print(Padding(grid, (0, 0, 0, 2)))
 
 
 def _facts(entries: tuple[tuple[str, str], ...]) -> Table:
     grid = Table.grid(padding=(0, 2))
     for name, text in entries:
-        grid.add_row(Text(name, style="dim"), Text(text))
+        grid.add_row(as_text(name, style="dim"), as_text(text))
     return grid
 
 
@@ -73,5 +73,5 @@ def _table(console: Console, headings: tuple[str, ...], rows: tuple[lines.Row, .
     for number, heading in enumerate(headings):
         table.add_column(heading, no_wrap=number == 0, overflow="fold")
     for row in rows:
-        table.add_row(Text(row.name, style="bold" if row.strong else ""), *map(Text, row.cells))
+        table.add_row(as_text(row.name, style="bold" if row.strong else ""), *map(as_text, row.cells))
     console.print(Padding(table, (0, 0, 0, 2)))

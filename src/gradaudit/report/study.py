@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from ..files import write_whole
 from ..studies import Figure, StudyResult
+from ..terminal import visible
 from .line_chart import Line, line_chart
 from .study_strip import strips
 from .study_tables import difference_in_words, entries, markdown
@@ -28,7 +29,7 @@ def write_study(result: StudyResult, folder: Path) -> Path:
         comparisons=[(one, difference_in_words(result, one)) for one in result.comparisons],
         charts=[(figure, _chart(result, figure), strips(result, figure, folder)) for figure in result.study.figures],
     )
-    write_whole(folder / MARKDOWN, markdown(result))
+    write_whole(folder / MARKDOWN, visible(markdown(result), lines=True))
     return write_whole(folder / PAGE, page)
 
 

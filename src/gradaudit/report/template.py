@@ -6,9 +6,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from ..terminal import visible
+
 
 def fill(name: str, **values: Any) -> str:
-    """The template `name` as HTML; every value is escaped, and `style` is the shared sheet."""
+    """The template `name` as HTML; every value is escaped, what cannot be seen in it is written out."""
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_own),
         autoescape=True,
@@ -16,7 +18,7 @@ def fill(name: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(name).render(style=Markup(_own("page.css")), **values)
+    return visible(environment.get_template(name).render(style=Markup(_own("page.css")), **values), lines=True)
 
 
 def _own(name: str) -> str:

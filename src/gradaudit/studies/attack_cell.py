@@ -17,7 +17,7 @@ from ..client import Client
 from ..defenses import Defense
 from ..errors import AttackFailed, AuditError
 from ..inversion.attack import Attack
-from ..inversion.match import GradientMatching
+from ..inversion.call import run_attack
 from ..local_training import FedSGD, LocalTraining
 from ..metrics import label_accuracy
 from ..modalities.pictures import score_pictures
@@ -140,10 +140,8 @@ class AttackCell:
         """The reconstruction and its process-CPU seconds, or those on the clock where a GPU works."""
         clock = time.perf_counter if seen.device.type == "cuda" else time.process_time
         started = clock()
-        if bench.unfinished is None or not isinstance(self.attack, GradientMatching):
-            return self.attack(seen, seed=seed), clock() - started
-        kept = bench.unfinished / f"{identity(self)}-{seed}"
-        return self.attack(seen, seed=seed, keep=kept), clock() - started
+        keep = bench.keep(f"{identity(self)}-{seed}")
+        return run_attack(self.attack, seen, seed=seed, keep=keep), clock() - started
 
     def _labels(self, classes: int, generator: torch.Generator) -> Tensor:
         if self.labels == "uniform":

@@ -14,6 +14,7 @@ from ..datasets import SOURCES
 from ..datasets.base import Source
 from ..errors import AuditError
 from ..files import write_picture
+from ..inversion.keeper import forget
 from ..resolve import IMAGENET
 from ..types import Batch, Normalisation
 
@@ -35,6 +36,7 @@ class Bench:
     ) -> None:
         self.data, self.weights, self.device = data, weights or {}, torch.device(device)
         self.unfinished: Path | None = None  # where long attacks are kept while they run
+        self._kept: list[Path] = []
         self.pictures: Path | None = None  # where cells put pictures for the page
 
     @cached_property
@@ -46,6 +48,18 @@ class Bench:
         """What measurements must have in common to stand in one table: data and weights, by their content."""
         files = {"--data": self.data, **{f"--weights {name}": path for name, path in self.weights.items()}}
         return {option: _content(path) for option, path in files.items() if path is not None}
+
+    def keep(self, name: str) -> Path | None:
+        """Where a long attack of the measurement in progress is kept while it runs, if anywhere."""
+        if self.unfinished is None:
+            return None
+        self._kept.append(self.unfinished / name)
+        return self._kept[-1]
+
+    def forget(self) -> None:
+        """The measurement is on the disk: what was kept for it goes."""
+        while self._kept:
+            forget(self._kept.pop())
 
     def show(self, name: str, picture: Tensor) -> None:
         """Put a picture `[C, H, W]` in [0, 1] beside the results of the run, if there is one."""

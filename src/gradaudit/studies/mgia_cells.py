@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from ..attacks.mgia import ALONE, NO_KD, SPLICING
 from ..attacks.mgia import ATTACK as MGIA
 from ..client import Client
 from ..datasets.described import Described, described, missing
+from ..inversion.keeper import beside
 from ..inversion.labelled import Found, LabelledMatching, Look
 from ..inversion.labels import IDLG
 from ..inversion.match import GradientMatching
@@ -83,7 +84,7 @@ class MgiaCell:
 
     def measure(self, bench: Bench, seed: int) -> Values:
         """One example: picture, sentence and label."""
-        return _measured(self, bench.data, seed)[0]
+        return _measured(self, bench.data, seed, bench.keep(f"{identity(self)}-{seed}"))[0]
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class LookCell:
 
     def measure(self, bench: Bench, seed: int) -> Values:
         """The PSNR of the iterate; the picture itself, of the first example."""
-        values, looks = _measured(self.of, bench.data, seed)
+        values, looks = _measured(self.of, bench.data, seed, bench.keep(f"{identity(self.of)}-{seed}"))
         if seed == 0 and self.step in looks.pictures:
             bench.show(identity(self), looks.pictures[self.step])
             bench.show(f"{identity(self)}-truth", looks.truth[0])
@@ -126,8 +127,17 @@ class _Looks:
 
     def __init__(self, truth: Tensor, splice: Splice | None = None) -> None:
         self.truth, self.splice = truth, splice
-        self.values: dict[str, float] = {}
-        self.pictures: dict[int, Tensor] = {}
+        self.memory: dict[str, dict[Any, Any]] = {"values": {}, "pictures": {}}  # a kept run keeps it, too
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Column -> PSNR."""
+        return self.memory["values"]
+
+    @property
+    def pictures(self) -> dict[int, Tensor]:
+        """Step -> `[C, H, W]`."""
+        return self.memory["pictures"]
 
     def __call__(self, step: int, inputs: Tensor) -> None:
         if step not in LOOKS:
@@ -143,13 +153,13 @@ Measured = tuple[Mapping[str, float | None], _Looks]
 
 
 @lru_cache(maxsize=4096)
-def _measured(cell: MgiaCell, folder: Path | None, seed: int) -> Measured:
+def _measured(cell: MgiaCell, folder: Path | None, seed: int, keep: Path | None = None) -> Measured:
     case = _case(cell.data, folder, seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if cell.method in ("splicing", "fused"):
-            return _one_network(cell, case, seed)
-        return _two_networks(cell, case, folder, seed)
+            return _one_network(cell, case, seed, keep)
+        return _two_networks(cell, case, folder, seed, keep)
 
 
 def _case(name: str, folder: Path | None, seed: int) -> Case:
@@ -160,7 +170,7 @@ def _case(name: str, folder: Path | None, seed: int) -> Case:
     return Case(data, batch, rows)
 
 
-def _two_networks(cell: MgiaCell, case: Case, folder: Path | None, seed: int) -> Measured:
+def _two_networks(cell: MgiaCell, case: Case, folder: Path | None, seed: int, keep: Path | None) -> Measured:
     data, (channels, size, _) = case.data, case.data.source.shape
     text = Client(TextCNN(data.classes), normalisation=data.vectors.normalisation)
     image = Client(
@@ -169,24 +179,25 @@ def _two_networks(cell: MgiaCell, case: Case, folder: Path | None, seed: int) ->
     )
     seen = MultiModalClient(text, image).share(case.batch, Level.BASIC, seed=seed)
     looks = _Looks(case.batch.pictures)
+    of_text, of_picture = (beside(keep, kind) if keep else None for kind in ("text", "picture"))
     if cell.method in PAIRS:
-        taught = _alone((cell.data, "text", folder, seed), seen[0])
-        sentence, picture = PAIRS[cell.method].learn(seen, [taught.best], seed=seed, look=looks)
+        taught = _alone((cell.data, "text", folder, seed), seen[0], keep=of_text)
+        sentence, picture = PAIRS[cell.method].learn(seen, [taught.best], seed=seed, look=looks, keep=of_picture)
         return _measures(case, picture, sentence.inputs, looks)
     if cell.method in ("no-kd", "dlg"):  # the same two runs, and another label
-        taught = _alone((cell.data, "text", folder, seed), seen[0])
-        learnt = _alone((cell.data, cell.client, folder, seed), seen[1], case.batch.pictures)
+        taught = _alone((cell.data, "text", folder, seed), seen[0], keep=of_text)
+        learnt = _alone((cell.data, cell.client, folder, seed), seen[1], case.batch.pictures, keep=of_picture)
         logits = learnt.best.logits.argmax(-1) if cell.method == "dlg" else NO_KD.fuse(taught.best, learnt.best)
         picture = Reconstruction(learnt.best.reported, logits, learnt.best.objective)
         return _measures(case, picture, taught.best.reported, learnt.looks or looks)
     attack, words = _single(cell), None
     if isinstance(attack, GradientMatching):  # a sentence has no total variation
         bare = replace(attack, stages=tuple(replace(stage, terms=()) for stage in attack.stages))
-        words = bare(seen[0], seed=seed).inputs
-    return _measures(case, attack(seen[1], seed=seed), words, looks)
+        words = bare(seen[0], seed=seed, keep=of_text).inputs
+    return _measures(case, attack(seen[1], seed=seed, keep=of_picture), words, looks)
 
 
-def _one_network(cell: MgiaCell, case: Case, seed: int) -> Measured:
+def _one_network(cell: MgiaCell, case: Case, seed: int, keep: Path | None) -> Measured:
     data, vectors = case.data, case.data.vectors
     splice = Splice(data.source.shape, case.rows.shape[1], vectors.table.shape[1])
     channels, size, _ = splice.shape
@@ -200,7 +211,7 @@ def _one_network(cell: MgiaCell, case: Case, seed: int) -> Measured:
         case.batch, Level.BASIC, seed=seed
     )
     looks = _Looks(case.batch.pictures, splice)
-    found = _with_look(SPLICING, seen, seed, looks)
+    found = _with_look(SPLICING, seen, seed, looks, keep)
     pictures, text = splice.split(found.inputs)
     return _measures(case, replace(found, inputs=pictures), text, looks)
 
@@ -213,11 +224,13 @@ class _Alone(NamedTuple):
 _RUNS: dict[tuple[str, str, Path | None, int], _Alone] = {}
 
 
-def _alone(key: tuple[str, str, Path | None, int], seen: Observation, truth: Tensor | None = None) -> _Alone:
+def _alone(
+    key: tuple[str, str, Path | None, int], seen: Observation, truth: Tensor | None = None, *, keep: Path | None = None
+) -> _Alone:
     """A phase without a teacher, which several attacks share; run once for each `key`."""
     if key not in _RUNS:
         looks = None if truth is None else _Looks(truth)
-        _RUNS[key] = _Alone(ALONE.search(seen, seed=key[-1], look=looks)[0], looks)
+        _RUNS[key] = _Alone(ALONE.search(seen, seed=key[-1], look=looks, keep=keep)[0], looks)
     return _RUNS[key]
 
 
@@ -230,8 +243,8 @@ def _single(cell: MgiaCell) -> LabelledMatching | GradientMatching:
     return replace(attack, stages=(replace(stage, steps=steps, terms=(replace(stage.terms[0], weight=1e-4),)),))
 
 
-def _with_look(attack: LabelledMatching, seen: Observation, seed: int, look: Look) -> Reconstruction:
-    best = min(attack.search(seen, seed=seed, look=look), key=lambda run: run.objective)
+def _with_look(attack: LabelledMatching, seen: Observation, seed: int, look: Look, keep: Path | None) -> Reconstruction:
+    best = min(attack.search(seen, seed=seed, look=look, keep=keep), key=lambda run: run.objective)
     return Reconstruction(best.reported, best.logits.argmax(-1), best.objective)
 
 

@@ -3,25 +3,61 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import AuditError
-from ..execution.results import append_line, difference, read_lines
-from ..files import write_whole
+from ..execution.lock import locked
+from ..execution.results import difference, read_json, read_lines
+from ..execution.serial import UNFINISHED
+from ..files import append_line, make_folder, write_whole
+from ..inversion import keeper
 from ..metrics import Interval, mean_interval
+from ..records import checked
 from .base import Cell, Comparison, Study, Values, identity
 from .bench import Bench
-from .workers import cores, side_by_side
+from .workers import Measure, cores, side_by_side
 
 RESULTS, BENCH = "study.jsonl", "bench.json"
 PICTURES = "pictures"
 Tick = Callable[[int, int, str], None]
 """Told (measurements done, of how many, name of the cell)."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One line of a study's results.
+
+    Args:
+        cell: Identity of the cell.
+        name: Of the cell.
+        seed: Of the measurement.
+        values: Column -> what it gave.
+    """
+
+    cell: str
+    name: str
+    seed: int
+    values: Mapping[str, float | None]
+
+    @classmethod
+    def from_json(cls, record: Any) -> Measurement:
+        """A line of the file; raises `ValueError` that names the first entry of a wrong type."""
+        found = checked(cls, record)
+        if not all(value is None or math.isfinite(value) for value in found.values.values()):
+            raise ValueError("values: must be finite numbers")
+        return found
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What the file holds once."""
+        return self.cell, self.seed
 
 
 @dataclass(frozen=True)
@@ -118,64 +154,84 @@ def run_study(study: Study, scale: str, bench: Bench, folder: Path, tick: Tick, 
     if all(why for _, why in asked):
         reasons = "; ".join(dict.fromkeys(why for _, why in asked if why))
         raise AuditError(f"study {study.name}: nothing of it can be measured: {reasons}.")
-    folder.mkdir(parents=True, exist_ok=True)
-    _claim(folder, bench)
-    bench.unfinished, bench.pictures = folder / "unfinished", folder / PICTURES
-    lines = read_lines(folder / RESULTS, mend=True)
-    done = {(line["cell"], line["seed"]) for line in lines}
-    tasks = [(cell, seed) for cell, why in asked if not why for seed in range(study.repeats[scale])]
+    make_folder(folder, option="--out")
+    with locked(folder):
+        _claim(folder, bench)
+        bench.unfinished, bench.pictures = folder / UNFINISHED, folder / PICTURES
+        tasks = [(cell, seed) for cell, why in asked if not why for seed in range(study.repeats[scale])]
+        _measure_open(tasks, partial(_measure, study.name, bench, folder), folder, tick, workers or _usual(bench))
+        keeper.clear(bench.unfinished)
+
+
+def _usual(bench: Bench) -> int:
+    """Processes by default."""
+    return cores() if bench.device.type == "cpu" else 1
+
+
+def _measure_open(tasks: Sequence[tuple[Cell, int]], measure: Measure, folder: Path, tick: Tick, workers: int) -> None:
+    """Make those of the measurements that the folder does not hold yet."""
+    lines = _lines(folder, mend=True)
+    done = {line.key for line in lines}
     open_tasks = [(cell, seed) for cell, seed in tasks if (identity(cell), seed) not in done]
-    measure, finished = partial(_measure, study.name, bench, folder), len(tasks) - len(open_tasks)
+    finished = len(tasks) - len(open_tasks)
+    tick(finished, len(tasks), "")
 
     def look() -> None:
-        new = read_lines(folder / RESULTS)[len(lines) :]
-        tick(finished + len(new), len(tasks), new[-1]["name"] if new else "")
+        with warnings.catch_warnings(action="ignore"):  # a line that is being written now
+            new = _lines(folder)[len(lines) :]
+        tick(finished + len(new), len(tasks), new[-1].name if new else "")
 
-    workers = workers or (cores() if bench.device.type == "cpu" else 1)
     if workers > 1 and len({seed for _, seed in open_tasks}) > 1:
         side_by_side(open_tasks, measure, workers, look)
     else:
         for number, (cell, seed) in enumerate(open_tasks, finished):
             tick(number, len(tasks), cell.name)
             measure(cell, seed)
-    if bench.unfinished.is_dir() and not any(bench.unfinished.iterdir()):
-        bench.unfinished.rmdir()
     tick(len(tasks), len(tasks), "")
 
 
 def _measure(name: str, bench: Bench, folder: Path, cell: Cell, seed: int) -> None:
-    """One measurement, onto the disk."""
+    """One measurement, onto the disk; only then what was kept of its attack goes."""
     started = time.perf_counter()
-    values = cell.measure(bench, seed)
-    line = {"study": name, "cell": identity(cell), "name": cell.name, "seed": seed, "values": dict(values)}
+    values = {column: _plain(value) for column, value in cell.measure(bench, seed).items()}
+    line = {"study": name, "cell": identity(cell), "name": cell.name, "seed": seed, "values": values}
     append_line(folder / RESULTS, {**line, "seconds": time.perf_counter() - started})
+    bench.forget()
+
+
+def _plain(value: float | None) -> float | None:
+    """A number that JSON has; what is none does not apply."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _lines(folder: Path, *, mend: bool = False) -> list[Measurement]:
+    return read_lines(folder / RESULTS, Measurement.from_json, lambda line: line.key, mend=mend)
 
 
 def _claim(folder: Path, bench: Bench) -> None:
     """Write down what the folder's measurements are of, or refuse a folder whose are of something else."""
     path, now = folder / BENCH, bench.identity()
-    if path.exists():
-        changed = difference(json.loads(path.read_text(encoding="utf-8")), now)
-        if changed:
-            raise AuditError(
-                f"--out {folder}: holds measurements of something else: {changed}. Take another folder, or delete it."
-            )
+    before = read_json(path, partial(checked, dict[str, str]))
+    if before is not None and (changed := difference(before, now)):
+        raise AuditError(
+            f"--out {folder}: holds measurements of something else: {changed}. Take another folder, or delete it."
+        )
     write_whole(path, json.dumps(now, indent=1))
 
 
 def read_study(study: Study, scale: str, bench: Bench, folder: Path) -> StudyResult:
     """What `folder` holds of a study."""
-    lines = read_lines(folder / RESULTS)
+    lines = _lines(folder)
     values: dict[str, dict[str, list[float]]] = {}
     left_out = {cell.name: why for cell in study.cells[scale] if (why := cell.missing(bench))}
     by_seed: dict[str, dict[int, Values]] = {}
     count = 0
     for cell in study.cells[scale]:
         for line in lines:
-            if line["cell"] == identity(cell) and line["seed"] < study.repeats[scale]:
+            if line.cell == identity(cell) and line.seed < study.repeats[scale]:
                 count += 1
-                _add(values.setdefault(cell.name, {}), line["values"])
-                by_seed.setdefault(cell.name, {})[line["seed"]] = line["values"]
+                _add(values.setdefault(cell.name, {}), line.values)
+                by_seed.setdefault(cell.name, {})[line.seed] = line.values
     planned = (len(study.cells[scale]) - len(left_out)) * study.repeats[scale]
     frozen = {cell: {column: tuple(found) for column, found in columns.items()} for cell, columns in values.items()}
     return StudyResult(study, scale, frozen, left_out, by_seed, planned, count)

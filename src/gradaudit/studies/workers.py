@@ -5,11 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 
 import torch
 
+from ..errors import AuditError
+from ..terminal import show_warnings
 from .base import Cell
 
 Measure = Callable[[Cell, int], None]
@@ -27,7 +32,7 @@ def side_by_side(tasks: Sequence[tuple[Cell, int]], measure: Measure, workers: i
         look: Reads progress off what is written.
 
     Raises:
-        AuditError: A measurement fails; the others that run are stopped.
+        AuditError: A measurement fails, or a process ends; the others that run are stopped.
     """
     seeds: dict[int, list[Cell]] = {}
     for cell, seed in tasks:
@@ -35,17 +40,23 @@ def side_by_side(tasks: Sequence[tuple[Cell, int]], measure: Measure, workers: i
     threads = max(1, torch.get_num_threads() // workers)
     spawn = multiprocessing.get_context("spawn")  # a forked process may hang in torch's threads
     with ProcessPoolExecutor(min(workers, len(seeds)), spawn, _begin, (threads,)) as pool:
-        running: set[Future[None]] = {pool.submit(_all_of, measure, cells, seed) for seed, cells in seeds.items()}
+        with _deaf():
+            running: set[Future[None]] = {pool.submit(_all_of, measure, cells, seed) for seed, cells in seeds.items()}
         try:
             while running:
                 ended, running = wait(running, SECONDS, FIRST_EXCEPTION)
                 look()
                 for future in ended:
                     future.result()
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
             for child in multiprocessing.active_children():
                 child.terminate()
+            if isinstance(error, BrokenProcessPool):
+                raise AuditError(
+                    "a process of the study was ended from outside, perhaps for want of memory. What was measured is "
+                    "kept; take fewer --workers."
+                ) from error
             raise
 
 
@@ -54,9 +65,32 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that begin meanwhile do not hear Ctrl-C, which reaches the whole group: the parent answers for all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _begin(threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent answers for all
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
+    show_warnings()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A process that outlived the one that holds the folder would write beside the next one."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _all_of(measure: Measure, cells: Sequence[Cell], seed: int) -> None:

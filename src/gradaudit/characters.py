@@ -1,0 +1,29 @@
+"""Characters that can be seen, and those that cannot."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+HIDDEN = {"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"}  # control, format (bidirectional, zero width), unassigned, line ends
+BLANK = set("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")  # letters and marks without a glyph
+DOUBTFUL = re.compile(r"[^ -~]")
+
+
+def visible(text: str, *, lines: bool = False) -> str:
+    r"""The text with every character that cannot be seen written out, such as `\x1b` or `\u202e`.
+
+    Args:
+        text: From a file, a name, an exception: anybody's.
+        lines: Keep line ends, for text that may have several lines.
+    """
+    if lines:
+        return "\n".join(map(visible, text.split("\n")))
+    return DOUBTFUL.sub(lambda found: _written_out(found.group()), text)
+
+
+def _written_out(character: str) -> str:
+    selector = "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
+    if selector or character in BLANK or unicodedata.category(character) in HIDDEN:
+        return character.encode("unicode_escape").decode("ascii")
+    return character

@@ -1,0 +1,296 @@
+"""What is written is whole, for its owner alone, and refused in one line where it cannot be."""
+
+import errno
+import json
+import os
+import stat
+from dataclasses import asdict
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gradaudit import files
+from gradaudit.errors import AuditError, AuditWarning
+from gradaudit.execution import Results, read_findings, read_run
+from gradaudit.files import append_line, make_folder, read_whole, set_aside, write_picture, write_whole
+from gradaudit.finding import Finding, Run
+from gradaudit.report import write
+from gradaudit.report.pictures import Album
+from gradaudit.transcript import Line, Transcript
+from test_report_page import RUN, finding
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o777], ids=oct)
+def umask(request):
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+def test_files_are_for_their_owner_alone(tmp_path, umask):
+    there = tmp_path / "there"
+    there.mkdir()
+    there.chmod(0o755)
+    for name in ("page.html", "lines.jsonl"):
+        (there / name).touch()
+        (there / name).chmod(0o644)  # as an older version wrote it
+    write_whole(there / "page.html", "new")
+    append_line(there / "lines.jsonl", {"a": 1})
+    write_picture(there / "made" / "x.png", torch.rand(3, 4, 4))
+    make_folder(tmp_path / "a" / "b")
+    assert {mode(path) for path in there.rglob("*") if path.is_file()} == {0o600}
+    assert {mode(path) for path in (there / "made", tmp_path / "a", tmp_path / "a/b")} == {0o700}
+    assert mode(there) == 0o755  # the user's own affair
+
+
+@given(st.text(), st.binary())
+def test_what_was_written_is_read(tmp_path_factory, text, raw):
+    path = tmp_path_factory.getbasetemp() / "whole"
+    assert read_whole(write_whole(path, raw)) == raw
+    assert read_whole(write_whole(path, text)).decode() == text.encode("utf-8", "backslashreplace").decode()
+    path.unlink()
+    assert read_whole(path) is None
+
+
+def refusing(monkeypatch, name, number, after=0):
+    """Let the system call `os.NAME` fail from its call number `after` on."""
+    real, calls = getattr(os, name), []
+
+    def call(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) > after:
+            raise OSError(number, os.strerror(number))
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(os, name, call)
+
+
+@pytest.mark.parametrize("call", ["open", "fsync", "replace"])
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, call):
+    path = write_whole(tmp_path / "page.html", "old")
+    refusing(monkeypatch, call, errno.ENOSPC)
+    with pytest.raises(AuditError, match=r"page.html: cannot be written: No space left on device\. Make room"):
+        write_whole(path, "new")
+    monkeypatch.undo()
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_half_a_line_is_taken_back(tmp_path, monkeypatch):
+    path = tmp_path / "lines.jsonl"
+    append_line(path, {"a": 1})
+    real = os.write
+
+    def write(descriptor, data):
+        if len(data) < 10:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data[:10])
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(AuditError, match=r"lines.jsonl: cannot be written: No space left"):
+        append_line(path, {"b": "x" * 7})
+    monkeypatch.undo()
+    append_line(path, {"c": 3})
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [{"a": 1}, {"c": 3}]
+
+
+def test_every_refusal_is_one_line_that_names_the_path(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    refusals = [
+        (lambda: make_folder(tmp_path / "file", option="--out"), "--out .*file: cannot be made: File exists"),
+        (lambda: make_folder(tmp_path / "file" / "in"), "file: cannot be made: File exists"),
+        (lambda: make_folder(tmp_path / ("x" * 300)), "xxx: cannot be made: File name too long. Take a shorter"),
+        (lambda: write_whole(tmp_path / "gone" / "x", ""), "gone/x: cannot be written: No such file.*deleted"),
+        (lambda: append_line(tmp_path / "gone" / "x", {}), "gone/x: cannot be written"),
+        (lambda: write_whole(tmp_path, ""), "cannot be written"),
+        (lambda: read_whole(tmp_path), "cannot be read: Is a directory"),
+        (lambda: read_whole(tmp_path / "file" / "x"), "cannot be read: Not a directory"),
+        (lambda: set_aside(tmp_path / "gone"), "gone: cannot be renamed"),
+        (lambda: Results(tmp_path / "file", RUN), "--out .*file: cannot be made"),
+        (lambda: read_run(tmp_path / "file"), "run.json: cannot be read: Not a directory"),
+    ]
+    for act, message in refusals:
+        with pytest.raises(AuditError, match=message) as caught:
+            act()
+        assert "\n" not in str(caught.value)
+    assert (tmp_path / "file").read_text() == "mine"
+    refusing(monkeypatch, "open", errno.EACCES)
+    with pytest.raises(AuditError, match=r"x: cannot be written: Permission denied. Take a folder that you may use"):
+        write_whole(tmp_path / "x", "")
+
+
+def test_a_link_is_replaced_not_followed(tmp_path):
+    (tmp_path / "target").write_text("theirs")
+    (tmp_path / "page").symlink_to(tmp_path / "target")
+    write_whole(tmp_path / "page", "ours")
+    (tmp_path / "lines").symlink_to(tmp_path / "target")
+    with pytest.raises(AuditError, match="lines: cannot be written"):
+        append_line(tmp_path / "lines", {})
+    assert (tmp_path / "target").read_text() == "theirs"
+
+
+def test_the_names_in_a_folder_reach_the_disk(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(files, "_settle", told.append)
+    make_folder(tmp_path / "a")
+    write_whole(tmp_path / "a" / "x", "")
+    append_line(tmp_path / "a" / "y", {})
+    append_line(tmp_path / "a" / "y", {})
+    assert told == [tmp_path, tmp_path / "a", tmp_path / "a"]
+
+
+# Results on disk: what is not whole is named, never taken for something else.
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """Two findings."""
+    run = Run("t", "c", "s", 2)
+    results = Results(tmp_path / "run", run)
+    for case in "ab":
+        results.append(finding(tmp_path, case))
+    return tmp_path / "run", run
+
+
+def change(folder, number, edit):
+    """Change one line of the results."""
+    path = folder / "results.jsonl"
+    lines = path.read_text().splitlines()
+    record = json.loads(lines[number])
+    edit(record)
+    lines[number] = json.dumps(record)
+    path.write_text("\n".join(lines) + "\n")
+
+
+WRONG = {
+    "a word for a score": (lambda r: r["scores"]["psnr"].update(per_example=["high"]), "psnr.per_example.0"),
+    "a word for a worst leak": (lambda r: r["control"]["psnr"].update(worst_leak="x"), "control.named.psnr.worst_leak"),
+    "a digit as a word": (lambda r: r.update(repeat="1"), "repeat: .*integer"),
+    "a list for a name": (lambda r: r.update(attack=["dlg"]), "attack: .*string"),
+    "one for true": (lambda r: r.update(verified=1), "verified: .*boolean"),
+    "no scores": (lambda r: r.pop("scores"), "scores: .*required"),
+    "scores of nothing": (lambda r: r.update(scores=3), "scores"),
+    "no deciding metric": (lambda r: r["control"].pop("psnr"), "control.psnr: is missing"),
+    "an empty batch": (lambda r: [r[k]["psnr"].update(per_example=[]) for k in ("scores", "control")], "same examples"),
+    "another batch": (lambda r: r["control"]["psnr"].update(per_example=[1.0, 2.0]), "same examples"),
+    "an unknown modality": (lambda r: r.update(modality="smell"), "modality"),
+    "a path that is a number": (lambda r: r["pictures"].update(truth=[7]), "pictures.truth.0"),
+    "a curve of words": (lambda r: r.update(curves=[[["a", 1.0]]]), "curves.0.0.0"),
+    "versions that are a list": (lambda r: r.update(versions=["torch"]), "versions"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_line_of_wrong_types_is_named(run_folder, name):
+    folder, run = run_folder
+    edit, message = WRONG[name]
+    change(folder, 1, edit)
+    for read in (lambda: read_findings(folder), lambda: Results(folder, run)):
+        with pytest.raises(AuditError, match=rf"results.jsonl, line 2: is no finding: .*{message}") as caught:
+            read()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("line", ["3", "null", "[]", '"x"', "{}", "", "{", "[" * 100_000, "\x00", '{"case": NaN}'])
+def test_a_line_of_anything_is_named(run_folder, line):
+    folder, _ = run_folder
+    with (folder / "results.jsonl").open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(AuditError, match=r"results.jsonl, line 3: is no finding"):
+        read_findings(folder)
+
+
+def test_a_case_twice_is_named(run_folder):
+    folder, _ = run_folder
+    path = folder / "results.jsonl"
+    path.write_bytes(path.read_bytes() + path.read_bytes().splitlines(keepends=True)[0])
+    with pytest.raises(AuditError, match=r"results.jsonl, line 3: holds the same case as line 1. Delete one"):
+        read_findings(folder)
+
+
+def test_a_torn_last_line_is_cut_and_said(run_folder):
+    folder, run = run_folder
+    path = folder / "results.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    with pytest.warns(AuditWarning, match="results.jsonl, line 2: is incomplete; it is left out"):
+        assert len(read_findings(folder)) == 1
+    assert path.read_bytes() == whole[:-1]  # a reader changes nothing
+    with pytest.warns(AuditWarning, match="results.jsonl, line 2: is incomplete; it was cut off"):
+        assert len(Results(folder, run).findings) == 1
+    assert path.read_bytes() == whole.splitlines(keepends=True)[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"title": 3}', b"7"])
+def test_a_damaged_run_is_named(run_folder, content):
+    folder, run = run_folder
+    (folder / "run.json").write_bytes(content)
+    for read in (lambda: read_run(folder), lambda: Results(folder, run)):
+        with pytest.raises(AuditError, match=r"run.json: is damaged: .*\. Restore it, or take another folder\.$"):
+            read()
+    (folder / "run.json").unlink()
+    with pytest.raises(AuditError, match=r"holds results.jsonl without run.json"):
+        Results(folder, run)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+    )
+)
+def test_no_record_is_read_as_what_it_is_not(record):
+    for kind in (Finding, Run, Transcript):
+        with pytest.raises(ValueError, match=r"."):
+            kind.from_json(record)
+
+
+def test_any_single_entry_of_another_type_is_refused(tmp_path):
+    """An entry that can be left out may be null or absent; no other type passes for the right one."""
+    record = json.loads(json.dumps(finding(tmp_path).to_json()))
+    for name in record.keys() - {"psnr_gain"}:
+        wrong = {"a": object.__name__} if not isinstance(record[name], dict) else 5
+        with pytest.raises(ValueError, match=name if name not in ("scores", "control") else "."):
+            Finding.from_json({**record, name: wrong})
+
+
+def test_a_transcript_of_wrong_types_is_refused():
+    line = Line(("a", "b"), (True, False), (0.5, float("nan")), (1.0, float("nan")))
+    record = json.loads(json.dumps(Transcript((), (line,), (line,), (line,)).to_json(), allow_nan=False))
+    assert repr(Transcript.from_json(record).truth[0]) == repr(
+        Line(line.pieces, line.differs, line.confidence, (1.0, None))
+    )
+    for edit, message in (
+        ({"pieces": [3, 4]}, r"truth.0.pieces.0"),
+        ({"differs": [True]}, r"truth.0: differs and confidence are not of its pieces"),
+        ({"confidence": ["sure", "sure"]}, r"truth.0.confidence.0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Transcript.from_json({**record, "truth": [{**asdict(line), "values": (), "confidence": (), **edit}]})
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", "half", "other"])
+def test_a_damaged_picture_is_named(tmp_path, content):
+    case = finding(tmp_path)
+    path = tmp_path / case.pictures.truth[0]
+    whole = path.read_bytes()
+    if content == "half":
+        content = whole[: len(whole) // 2]
+    elif content == "other":
+        content = whole.replace(b"PNG", b"GIF")
+    path.write_bytes(content)
+    with pytest.raises(AuditError, match=r"a-truth-0.png: not a PNG picture, or a damaged one .*results.jsonl"):
+        write([case], RUN, tmp_path)
+
+
+@pytest.mark.parametrize("path", ["", ".", "a\0b", "x" * 5000, "loop"])
+def test_a_picture_that_cannot_be_is_named(tmp_path, path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(AuditError, match=r"no such picture or transcript in the run's folder"):
+        Album(tmp_path).digest(path)
