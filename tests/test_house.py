@@ -15,7 +15,7 @@ FILES = sorted(SRC.rglob("*.py"))
 # A room may import from the rooms of the lines above its own, and from itself.
 ORDER = [
     {"errors", "files", "image_statistics"},
-    {"tables"},
+    {"tables", "tensor_files"},
     {"types"},
     {"measures", "scores", "transcript"},
     {"finding", "local_training", "overrides", "metrics", "datasets", "models"},

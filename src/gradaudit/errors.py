@@ -15,3 +15,10 @@ class AttackFailed(AuditError):  # noqa: N818
 
 class AuditInterrupted(Exception):  # noqa: N818
     """Ctrl-C, with what was kept."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """Kind and first line of `error`, at most 200 characters, ending in a full stop."""
+    lines = str(error).strip().splitlines()
+    message = f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
+    return message[:200].rstrip(".") + "."

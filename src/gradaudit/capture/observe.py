@@ -15,10 +15,10 @@ from ..errors import AuditError
 from ..local_training import BatchNormMode, CrossEntropy, LocalTraining, batch_norm_mode
 from ..models import input_check
 from ..observation import Observation
+from ..tensor_files import TensorFile, listed, read_tensor_file
 from ..types import Knowledge, Normalisation, Update, UpdateKind
-from .files import read_tensors
 from .kinds import FileKind, Reading, interpret, scale_invariance
-from .names import Parts, fit, listed
+from .names import Parts, fit
 from .statistics import Movement, agreed_steps, batch_statistics, movements
 
 SHAPES = ((3, 32, 32), (1, 28, 28), (3, 224, 224))
@@ -86,19 +86,20 @@ class Captured:
     notes: tuple[str, ...]
 
 
-def capture(model: nn.Module, path: Path, settings: Settings = Settings()) -> Captured:
+def capture(model: nn.Module, update: Path | TensorFile, settings: Settings = Settings()) -> Captured:
     """Read an update and put it beside the model that it was computed with.
 
     Args:
         model: With the weights that the server sent. Never changed.
-        path: `.safetensors`, `.pt`, `.pth` or `.npz`.
+        update: A file, `.safetensors`, `.pt`, `.pth` or `.npz`, or what was read from it.
         settings: What is known besides.
 
     Raises:
         AuditError: The file cannot be read or does not fit the model, or the model takes no picture of any shape tried.
     """
     model = deepcopy(model).cpu()
-    parts = fit(model, read_tensors(path), path.name)
+    file = update if isinstance(update, TensorFile) else read_tensor_file(update, "update")
+    parts = fit(model, file)
     reading = interpret(model, parts, settings.kind, settings.learning_rate)
     shape = settings.input_shape or input_shape(model)
     input_check(model, shape, "cpu")
@@ -119,9 +120,10 @@ def capture(model: nn.Module, path: Path, settings: Settings = Settings()) -> Ca
         training=_training(settings, reading, steps, mode),
         batch_statistics=statistics or None,
     )
-    stored = {name: str(value.dtype).removeprefix("torch.") for name, value in parts.parameters.items()}
     notes = (*_notes(reading, parts, settings, shape), *mode_note)
-    return Captured(observation, path.name, reading.holds, parts.unshared, parts.frozen, stored, moved, steps, notes)
+    return Captured(
+        observation, file.name, reading.holds, parts.unshared, parts.frozen, parts.stored, moved, steps, notes
+    )
 
 
 def input_shape(model: nn.Module) -> tuple[int, ...]:
@@ -210,6 +212,10 @@ def _notes(reading: Reading, parts: Parts, settings: Settings, shape: tuple[int,
         notes.append("Prefixes of wrappers were dropped from the names.")
     if parts.positional:
         notes.append("The file has no names; tensors were matched to parameters by their order.")
+    if parts.unreached:
+        notes.append(
+            f"The file holds None for {listed(parts.unreached)}: taken as zeros, as where the loss does not reach."
+        )
     if parts.frozen:
         notes.append(f"Not trained, so not part of the update: {listed(parts.frozen)}.")
     if settings.input_shape is None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ..capture import Captured, Settings
     from ..inspection import Inspection
+    from ..tensor_files import TensorFile
 
 UPDATE = typer.Argument(metavar="UPDATE", help="The captured update: .safetensors, .pt, .pth or .npz.")
 MODEL = typer.Option("--model", metavar="MODEL", help="package.module:function, file.py:function, or a model's name.")
@@ -81,24 +82,25 @@ def _look(
 ) -> tuple[Captured, Inspection]:
     import torch
 
-    from ..capture import capture, read_tensors
+    from ..capture import capture
     from ..inspection import inspect as look
     from ..models import load_weights
+    from ..tensor_files import read_tensor_file
 
-    raw = read_tensors(update)
-    network = _build(model, settings, classes, cifar_stem, raw)
+    file = read_tensor_file(update, "update")
+    network = _build(model, settings, classes, cifar_stem, file)
     if weights is not None:
         load_weights(network, weights)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # many small passes: on a busy machine more threads wait for each other, 20 times as long
     try:
-        captured = capture(network, update, settings)
+        captured = capture(network, file, settings)
         return captured, look(captured, model=model, weights=weights.name if weights else "")
     finally:
         torch.set_num_threads(threads)
 
 
-def _build(name: str, settings: Settings, classes: int | None, cifar_stem: bool, raw: dict | tuple) -> nn.Module:
+def _build(name: str, settings: Settings, classes: int | None, cifar_stem: bool, file: TensorFile) -> nn.Module:
     """The model by its name or its factory; by name, for the first input shape at which the update fits."""
     import torch
 
@@ -114,7 +116,7 @@ def _build(name: str, settings: Settings, classes: int | None, cifar_stem: bool,
         shapes = (settings.input_shape,) if settings.input_shape else SHAPES
         for shape in shapes:
             network = build(name, num_classes=classes, channels=shape[0], size=shape[-1], cifar_stem=cifar_stem)
-            if fits(network, raw):
+            if fits(network, file):
                 break
         else:
             shape = shapes[0]
