@@ -112,7 +112,7 @@ def test_a_broken_attack_is_named():
         def __call__(self, seen, *, seed=0, watch=None):
             raise RuntimeError("sizes do not match\nat line 3")
 
-    with pytest.raises(AuditError, match=r"^mine: stopped with RuntimeError: sizes do not match$"):
+    with pytest.raises(AuditError, match=r"^mine: stopped with RuntimeError: sizes do not match\.$"):
         audit.audit(case(attack=Broken(None, None)))
 
 

@@ -8,6 +8,7 @@ import torch
 
 from conftest import make_batch, smooth_net
 from gradaudit import Client, FedAvg, FedSGD, Knowledge, Level, SecureAggregation
+from gradaudit.client import own_seed
 from gradaudit.errors import AttackFailed, AuditError
 from gradaudit.inversion.attack import Progress
 from gradaudit.inversion.labels.head import displacement, local_steps
@@ -19,7 +20,6 @@ from gradaudit.inversion.priors import EpochOrder
 from gradaudit.inversion.rounds import joined
 from gradaudit.inversion.simulations import AsGradient, Unrolled, UnrolledCopies
 from gradaudit.inversion.step import Matching
-from gradaudit.local_training import client_seed
 from gradaudit.types import Batch
 
 AT = Progress(0, 1)
@@ -147,7 +147,7 @@ def test_copies_explain_a_shuffling_client_where_one_guess_cannot():
     torch.manual_seed(0)
     bound = UnrolledCopies().bind(seen)
     mine = [order - 4 * epoch for epoch, order in enumerate(bound.orders)]
-    found = training.orders(4, client_seed(3, 0))  # as the audit alone can know them
+    found = training.orders(4, own_seed("training", 3, batch))  # as the audit alone can know them
     copies = torch.cat([batch.inputs[found[e]][torch.argsort(mine[e])] for e in range(3)])
     assert float(Matching(seen, Euclidean(), simulated=bound).value(copies, batch.labels, AT)) < 1e-20
     assert value(seen, Unrolled(order="random"), batch.inputs, batch.labels, Euclidean()) > 1e-8

@@ -14,7 +14,7 @@ FILES = sorted(SRC.rglob("*.py"))
 
 # A room may import from the rooms of the lines above its own, and from itself.
 ORDER = [
-    {"errors", "files", "image_statistics"},
+    {"chance", "errors", "files", "image_statistics", "streams"},
     {"tables", "tensor_files"},
     {"types"},
     {"measures", "scores", "transcript"},
@@ -23,7 +23,7 @@ ORDER = [
     {"observation"},
     {"client", "inversion"},
     {"aggregation", "attacks", "capture", "multimodal"},
-    {"inspection"},
+    {"inspection", "attempt"},
     {"audit", "config"},
     {"resolve", "demo"},
     {"plan"},

@@ -52,8 +52,8 @@ def test_the_control_and_the_gallery_leave_the_batch_out(tmp_path):
 
 def test_labels_of_a_source_without_any_are_indices(tmp_path):
     (case,) = plan(tmp_path).cases()
-    indices = draw(len(plan(tmp_path).source), 2, 0, 0)
-    assert case.batch.labels.tolist() == [index % 10 for index in indices]
+    names = plan(tmp_path).source.picture_names
+    assert case.batch.labels.tolist() == [names.index(name) % 10 for name in case.picture_names]
     assert "index modulo 10" in case.notes[0]
 
 

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from conftest import make_batch, smooth_net
-from gradaudit import Client, FedAvg, FedSGD, Knowledge, Level, Normalisation, SecureAggregation
+from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation, SecureAggregation
 from gradaudit.attacks import ATTACKS
+from gradaudit.client import own_seed
 from gradaudit.inversion.attack import Progress
 from gradaudit.inversion.objectives import Cosine, Euclidean
 from gradaudit.inversion.one_step import assumed_training
@@ -18,6 +19,7 @@ from gradaudit.local_training import client_seed
 from properties import short
 
 SEED = 91_827_364
+USES = ("training", "defenses")
 AT = Progress(0, 1)
 TRUE = Level.BASIC | Knowledge.LABELS | Knowledge.LOCAL_TRAINING
 STEPS = {"learning_rate": 0.1, "epochs": 2, "minibatch_size": 2}
@@ -59,13 +61,14 @@ def private(count=7):
     return replace(batch, inputs=batch.inputs.double())
 
 
-def true_orders(training, sizes, count):
+def true_orders(training, sizes, batch):
     """The orders that the clients drew, as the audit alone can know them."""
     if sizes is None:
-        return training.orders(count, client_seed(SEED, 0))
+        return training.orders(len(batch), own_seed("training", SEED, batch))
     epochs, first = [[] for _ in range(training.epochs)], 0
     for number, size in enumerate(sizes):
-        own = training.orders(size, client_seed(client_seed(SEED, number + 1), 0))
+        part = Batch(batch.inputs[first : first + size], batch.labels[first : first + size])
+        own = training.orders(size, own_seed("training", client_seed(SEED, number + 1), part))
         for epoch, order in zip(epochs, own, strict=True):
             epoch.append(order + first)
         first += size
@@ -83,12 +86,12 @@ def test_the_objective_is_zero_at_the_truth(training, sizes):
     client, batch = victim(training, sizes), private()
     seen = client.share(batch, TRUE, seed=SEED)
     truth = client.normalisation.apply(batch.inputs)
-    euclidean, cosine = objectives(seen, truth, seen.labels, orders=true_orders(training, sizes, len(batch)))
+    euclidean, cosine = objectives(seen, truth, seen.labels, orders=true_orders(training, sizes, batch))
     assert euclidean < 1e-18
     assert abs(cosine) < 1e-12
     assert list(seen.update.tensors) == list(training.shared_parameters(client.model))
-    other = objectives(seen, truth.flip(-1), seen.labels, orders=true_orders(training, sizes, len(batch)))
-    wrong = objectives(seen, truth, (seen.labels + 1) % 10, orders=true_orders(training, sizes, len(batch)))
+    other = objectives(seen, truth.flip(-1), seen.labels, orders=true_orders(training, sizes, batch))
+    wrong = objectives(seen, truth, (seen.labels + 1) % 10, orders=true_orders(training, sizes, batch))
     for value in (*other, *wrong):
         assert value > 1e-6
 
@@ -105,7 +108,7 @@ def test_dropout_is_zero_with_the_clients_masks_alone():
     client, batch = victim(FedAvg(**STEPS, dropout=True)), private()
     seen = client.share(batch, TRUE, seed=SEED)
     truth = client.normalisation.apply(batch.inputs)
-    assert max(map(abs, objectives(seen, truth, batch.labels, seed=client_seed(SEED, 0)))) < 1e-12
+    assert max(map(abs, objectives(seen, truth, batch.labels, seed=own_seed("training", SEED, batch)))) < 1e-12
     assert min(objectives(seen, truth, batch.labels)) > 1e-4
 
 
@@ -170,7 +173,7 @@ def reachable(value, seen=None):
 
 def secrets(client, batch, training, sizes):
     """Tensors that the adversary must not hold, by name."""
-    orders = true_orders(training, sizes, len(batch))
+    orders = true_orders(training, sizes, batch)
     inputs = client.normalisation.apply(batch.inputs)
     found = {"labels": batch.labels, "one-hot labels": nn.functional.one_hot(batch.labels, 10)}
     found |= {"inputs": batch.inputs, "normalised inputs": inputs}
@@ -194,7 +197,7 @@ def test_nothing_hidden_hangs_on_the_observation(name, sizes, granted):
         for tensor in tensors:
             same = tensor.numel() == secret.numel()
             assert not (same and torch.equal(tensor.flatten().double(), secret.flatten().double())), what
-    seeds = {SEED, *(client_seed(SEED, k) for k in range(4))}
+    seeds = {SEED, *(client_seed(SEED, k) for k in range(4)), *(own_seed(use, SEED, batch) for use in USES)}
     assert not [value for value in everything if isinstance(value, int) and value in seeds]
     known_size = Knowledge.BATCH_SIZE in granted
     assert (7 in [value for value in everything if type(value) is int]) == known_size

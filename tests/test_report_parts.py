@@ -1,6 +1,7 @@
 """The verdict's rule, the axes and the way numbers are written."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -23,6 +24,17 @@ def leak(gain, rank=1.0, key=0, attack="a", gallery=100):
     return Leak(finding, 0, key)
 
 
+def judged(*found, others=()):
+    """The verdict on the findings of some leaks, and on `others` without any."""
+    findings = list({one.finding.case: one.finding for one in found}.values())
+    return judge("c", [*findings, *others], found)
+
+
+def unable(reason, attack="b"):
+    """A case whose attack could not run."""
+    return replace(leak(0, attack=attack).finding, scores=Scores({}), control=Scores({}), cannot_judge=reason)
+
+
 @pytest.mark.parametrize(
     ("gain", "rank", "recovered"), [(6.0, 1.0, True), (5.9, 1.0, False), (20.0, 2.0, False), (6.0, None, True)]
 )
@@ -43,16 +55,70 @@ def test_recovered_needs_gain_and_identification(gain, rank, recovered):
     ],
 )
 def test_the_levels_of_the_verdict(gain, rank, gallery, level):
-    verdict = judge("c", [leak(gain, rank, gallery=gallery)])
+    verdict = judged(leak(gain, rank, gallery=gallery))
     assert verdict.level is level
     assert verdict.sentence.endswith(".")
 
 
 def test_the_worst_attack_counts_for_each_picture():
     found = [leak(10, key=0), leak(-4, 50, key=0, attack="b"), leak(-9, 60, key=1), leak(8, key=1, attack="b")]
-    verdict = judge("c", found)
+    verdict = judged(*found)
     assert verdict.sentence == "2 of 2 pictures came back (mean 19.0 dB, 9.0 dB above the control)."
     assert verdict.details[0].endswith("rank 1 of 100. Identified: 2 of 2.")
+
+
+def test_an_attack_that_could_not_run_is_no_all_clear():
+    alone = judge("c", [unable("the update is zero.")], [])
+    assert (alone.level, alone.headline, alone.sentence) == (Level.UNKNOWN, "Cannot be judged:", "the update is zero.")
+    beside = judged(leak(-5, 9.0), others=[unable("no gradient.")])
+    assert beside.level is Level.UNKNOWN
+    assert beside.sentence == "b: no gradient. What ran brought nothing back."
+    assert beside.warnings == ("1 of 2 cases cannot be judged.",)
+    assert judged(leak(-5, 9.0)).level is Level.NOTHING
+
+
+def test_what_leaked_is_said_whatever_else_could_not_run():
+    verdict = judged(leak(8), others=[unable("no gradient.")])
+    assert verdict.level is Level.RECOGNISABLE
+    assert "1 of 2 cases cannot be judged." in verdict.warnings
+    assert verdict.severity > judge("c", [unable("no gradient.")], []).severity > judged(leak(-5, 9.0)).severity
+
+
+def close_control(gain, control, key=0):
+    """A leak whose control already lies at `control` dB."""
+    scores, bare = Scores({"psnr": Score.of((control + gain,))}), Scores({"psnr": Score.of((control,))})
+    finding = replace(leak(gain).finding, scores=scores, control=bare, case=f"a{key}", repeat=key)
+    reason = "" if finding.judgeable[0] else "the control is close."
+    return Leak(replace(finding, cannot_judge=reason), 0, key)
+
+
+@pytest.mark.parametrize(
+    ("gain", "control", "level"),
+    [
+        (-9.0, 29.9, Level.NOTHING),
+        (-9.0, 30.0, Level.UNKNOWN),  # a guess is as good as an attack could be
+        (5.9, 35.0, Level.UNKNOWN),
+        (20.0, 35.0, Level.RECOGNISABLE),  # recovered all the same
+    ],
+)
+def test_a_control_that_leaves_no_room_is_no_all_clear(gain, control, level):
+    assert judged(close_control(gain, control)).level is level
+
+
+def test_examples_without_room_do_not_count_and_are_owned_up_to():
+    scores, control = Scores({"psnr": Score.of((5.0, 33.0))}), Scores({"psnr": Score.of((10.0, 40.0))})
+    finding = replace(leak(0).finding, scores=scores, control=control)
+    verdict = judge("c", [finding], [Leak(finding, i, i) for i in range(2)])
+    assert verdict.level is Level.NOTHING
+    assert verdict.warnings == ("1 picture cannot be judged: the control already comes as close as an attack could.",)
+
+
+def test_alarms_come_from_findings_and_from_oracles():
+    finding = replace(leak(-5, 9.0).finding, warnings=("Two are public.",), knowledge=("IMAGE_STATISTICS",))
+    verdict = judge("c", [finding], [Leak(finding, 0, 0)])
+    assert len(verdict.alarms) == 2
+    assert verdict.alarms[0].startswith("No real adversary")
+    assert verdict.alarms[1] == "Two are public."
 
 
 def test_chance_is_a_binomial_tail():

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from .errors import AuditError, AuditInterrupted
+from .streams import stdout_kept
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +50,7 @@ def demo(
 
     configs = builtin.demo_configs(seed)
     plans = [make_plan(config, Path.cwd(), number=number) for number, config in enumerate(configs)]
-    _audit(plans, out or Path("runs") / f"demo-{seed}", builtin.TITLE, as_json, open_page)
+    _finish(_audit(plans, out or Path("runs") / f"demo-{seed}", builtin.TITLE), as_json, open_page)
 
 
 @app.command()
@@ -68,13 +69,16 @@ def audit(
     """Run the audit that a file describes: share an update, attack it, score what came back, write the page.
 
     Running it again into the same folder goes on where it stopped. Exit code 0: the audit ran to its end, whatever
-    leaked. 2: an error, in one line. 130: interrupted; what was finished is kept.
+    leaked. 2: an error in one line, or a case that cannot be judged, and why. 130: interrupted; what was finished is
+    kept.
     """
     from .config import read_config
     from .plan import make_plan
 
-    plan = make_plan(read_config(config, changes or []), config.resolve().parent)
-    _audit([plan], out or Path("runs") / config.stem, f"Audit of {config.name}", as_json, open_page)
+    with stdout_kept(as_json):
+        plan = make_plan(read_config(config, changes or []), config.resolve().parent)
+        results = _audit([plan], out or Path("runs") / config.stem, f"Audit of {config.name}")
+    _finish(results, as_json, open_page)
 
 
 @app.command()
@@ -91,7 +95,8 @@ def report(
     _open(path, open_page)
 
 
-def _audit(plans: Sequence[Plan], out: Path, title: str, as_json: bool, open_page: bool) -> None:
+def _audit(plans: Sequence[Plan], out: Path, title: str) -> Results:
+    """Run all cases, and write the page whatever comes of them."""
     from . import report as page
     from .execution import Results, describe_run, run
     from .progress import TerminalListener
@@ -107,13 +112,22 @@ def _audit(plans: Sequence[Plan], out: Path, title: str, as_json: bool, open_pag
         kept = f"{len(results.findings)} of {results.run.planned} cases are kept in {out}"
         raise AuditInterrupted(f"interrupted: {kept}. The same command goes on from there.") from None
     finally:
-        path = page.write(results.findings, results.run, out)
+        page.write(results.findings, results.run, out)
+    return results
+
+
+def _finish(results: Results, as_json: bool, open_page: bool) -> None:
+    """Say what came of a run."""
+    from .report import PAGE
+
+    path = results.folder / PAGE
     if as_json:
         typer.echo(json.dumps({"findings": [finding.to_json() for finding in results.findings]}, allow_nan=False))
     else:
         _summary(results)
         typer.echo(f"Page: {path.resolve()}")
     _open(path, open_page)
+    _require_judged(results)
 
 
 def _summary(results: Results) -> None:
@@ -122,6 +136,10 @@ def _summary(results: Results) -> None:
     name = results.findings[0].measure.name if results.findings else "PSNR"
     table = plain_table(("client", "attack", "batch", name, "control", "gain", "identified", "labels", "seconds"))
     for finding in results.findings:
+        if not finding.scored:
+            absent = ["n/a"] * 5
+            table.add_row(finding.client, finding.attack, str(finding.repeat + 1), *absent, f"{finding.seconds:.1f}")
+            continue
         rank = finding.scores.rank
         identified = f"{sum(r == 1 for r in rank.per_example)}/{len(rank.per_example)}" if rank else "n/a"
         labels = "granted" if finding.labels_granted else _percent(finding.label_accuracy)
@@ -137,6 +155,14 @@ def _summary(results: Results) -> None:
             f"{finding.seconds:.1f}",
         )
     screen().print(table)
+
+
+def _require_judged(results: Results) -> None:
+    """Raise `AuditError` where a case cannot be judged: an exit code of 0 would say that it was."""
+    unjudged = [finding for finding in results.findings if finding.cannot_judge]
+    if unjudged:
+        reasons = " ".join(dict.fromkeys(f"{finding.attack}: {finding.cannot_judge}" for finding in unjudged))
+        raise AuditError(f"{len(unjudged)} of {results.run.planned} cases cannot be judged: {reasons}")
 
 
 def _percent(fraction: float | None) -> str:

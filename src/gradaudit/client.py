@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from .chance import child_seed
 from .defenses import Defense
-from .errors import AuditError
+from .errors import AuditError, guarded
 from .image_statistics import image_statistics
-from .local_training import LocalTraining, batch_norm_mode, client_seed
+from .local_training import CrossEntropy, DistilledCrossEntropy, LocalTraining, batch_norm_mode
 from .modalities import check_inputs, check_public
+from .models.copying import private_copy
 from .observation import Observation
 from .types import Batch, Knowledge, Modality, Normalisation, Update
+
+SAME = 1e-3  # difference of two passes, relative to the largest logit, that is still rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +27,7 @@ class Client:
     """One participant of a federation.
 
     Args:
-        model: The model as the server sent it. Never changed.
+        model: The model as the server sent it. Never changed, and never shown a private example: a copy trains.
         training: What the client does locally.
         defenses: Applied to the update, in this order.
         normalisation: Applied to pictures in [0, 1] before the model sees them, to nothing else.
@@ -49,16 +52,15 @@ class Client:
             seed: Of shuffling and dropout; the global random state is left alone.
 
         Raises:
-            AuditError: The batch does not fit the model, or the update holds NaN or infinity.
+            AuditError: The batch does not fit the model, the model answers the same batch differently from pass to
+                pass, or the update holds NaN or infinity.
         """
-        _check(self, batch)
-        inputs = self._inputs(batch)
-        try:
-            tensors, buffers = self.training.train(self.model, inputs, batch.labels, seed=client_seed(seed, 0))
-        except (ValueError, RuntimeError, IndexError) as error:
-            raise AuditError(
-                f"{self.model_name}: cannot train on a batch of shape {_shape(inputs)}: {error}"
-            ) from error
+        model = private_copy(self.model)
+        _check(self, model, batch)
+        with guarded(f"{self.model_name}: cannot train on a batch of shape {_shape(batch.inputs)}"):
+            tensors, buffers = self.training.train(
+                model, self._inputs(batch), batch.labels.clone(), seed=own_seed("training", seed, batch)
+            )
         names = self.training.shared_parameters(self.model)
         update = Update(dict(zip(names, tensors, strict=True)), self.training.kind, buffers, len(batch))
         _check_finite(update)
@@ -66,7 +68,7 @@ class Client:
 
     def protected(self, batch: Batch, *, seed: int = 0) -> tuple[Update, tuple[Defense, ...]]:
         """The update that leaves, and those of the defenses that did not change it; arguments as of `train`."""
-        return self.defend(self.train(batch, seed=seed), seed=seed)
+        return self.defend(self.train(batch, seed=seed), seed=own_seed("defenses", seed, batch))
 
     def share(
         self, batch: Batch, knowledge: Knowledge, *, seed: int = 0, public: Batch | Tensor | None = None
@@ -112,20 +114,32 @@ class Client:
         )
 
     def _inputs(self, batch: Batch) -> Tensor:
-        """What the model takes: pictures normalised, everything else as it is."""
-        return self.normalisation.apply(batch.inputs) if batch.modality is Modality.PICTURES else batch.inputs
+        """What the model takes: pictures normalised, floats in its own precision; a copy, which it may write into."""
+        inputs = self.normalisation.apply(batch.inputs) if batch.modality is Modality.PICTURES else batch.inputs
+        precision = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), inputs.dtype)
+        return inputs.to(precision if inputs.is_floating_point() else inputs.dtype, copy=True)
 
     def defend(self, update: Update, *, seed: int = 0) -> tuple[Update, tuple[Defense, ...]]:
-        """The update after all defenses, and those of them that did not change it."""
+        """The update after all defenses, and those of them that did not change it.
+
+        Args:
+            update: As `train` gives it.
+            seed: Of the defenses' noise, as it is; `protected` draws one that only the holder of the batch can draw.
+        """
         idle: list[Defense] = []
         with torch.random.fork_rng(devices=_cuda(update)):
-            torch.manual_seed(client_seed(seed, -1))  # an attack that runs with the same seed draws other numbers
+            torch.manual_seed(seed)
             for defense in self.defenses:
                 before, update = update, defense(update)
                 if all(map(torch.equal, before.values, update.values)):
                     idle.append(defense)
         _check_finite(update)
         return update, tuple(idle)
+
+
+def own_seed(use: str, seed: int, batch: Batch) -> int:
+    """The seed of one use of the client's chance: its batch enters it, so that no adversary can draw it again."""
+    return child_seed(seed, f"the client's {use}", batch.inputs, batch.labels)
 
 
 def _oracle(batch: Batch, knowledge: Knowledge) -> bool:
@@ -138,7 +152,7 @@ def _sent(client: Client, update: Update, batch: Batch, knowledge: Knowledge) ->
     A client that keeps its embedding fixed, or keeps its gradient to itself, is the weaker threat that the text
     attacks are stated for: that gradient alone tells which words the batch holds.
     """
-    model = deepcopy(client.model)
+    model = private_copy(client.model)
     model.zero_grad()  # a gradient left in it would travel undefended
     if batch.modality is not Modality.TEXT or Knowledge.EMBEDDING_GRADIENT in knowledge:
         return model, update
@@ -152,7 +166,7 @@ def _sent(client: Client, update: Update, batch: Batch, knowledge: Knowledge) ->
 
 def _statistics(client: Client, batch: Batch) -> Mapping[str, tuple[Tensor, Tensor]]:
     found: dict[str, tuple[Tensor, Tensor]] = {}
-    model = deepcopy(client.model)
+    model = private_copy(client.model)
     for name, layer in model.named_modules():
         if isinstance(layer, _BatchNorm):
             layer.register_forward_pre_hook(
@@ -163,17 +177,27 @@ def _statistics(client: Client, batch: Batch) -> Mapping[str, tuple[Tensor, Tens
     return found
 
 
-def _check(client: Client, batch: Batch) -> None:
-    check_inputs(batch, client.model, client.model_name)
-    with torch.no_grad(), batch_norm_mode(client.model, "eval"):
-        try:
-            output = client.model(client._inputs(batch))
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            cause = str(error).splitlines()[0]
-            raise AuditError(f"{client.model_name}: cannot take inputs {_shape(batch.inputs)}: {cause}") from error
+def _check(client: Client, model: nn.Module, batch: Batch) -> None:
+    check_inputs(batch, model, client.model_name)
+    with (
+        torch.no_grad(),
+        batch_norm_mode(model, "eval"),
+        guarded(f"{client.model_name}: cannot take inputs {_shape(batch.inputs)}"),
+    ):
+        output, again = (model(client._inputs(batch)) for _ in range(2))
     if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(batch):
         found = _shape(output) if isinstance(output, Tensor) else type(output).__name__
         raise AuditError(f"{client.model_name}: must return logits [{len(batch)}, classes]. Found {found}.")
+    if not _alike(output, again):
+        raise AuditError(
+            f"{client.model_name}: two passes over the same batch in evaluation mode give other logits, so that nobody "
+            "can compute its update again. Does it call F.dropout without training=self.training?"
+        )
+    if output.shape[1] < 2 and isinstance(client.training.loss, CrossEntropy | DistilledCrossEntropy):
+        raise AuditError(
+            f"{client.model_name}: returns one logit, over which cross entropy is 0 whatever the batch holds. Give it "
+            "one logit for each class, two for yes and no."
+        )
     if batch.labels.min() < 0 or batch.labels.max() >= output.shape[1]:
         wrong = batch.labels.max() if batch.labels.min() >= 0 else batch.labels.min()
         raise AuditError(
@@ -182,18 +206,26 @@ def _check(client: Client, batch: Batch) -> None:
         )
 
 
+def _alike(logits: Tensor, again: Tensor) -> bool:
+    """Equal but for the rounding of kernels that add up in another order from call to call."""
+    return logits.shape == again.shape and torch.allclose(
+        logits, again, rtol=SAME, atol=SAME * float(logits.abs().nan_to_num().max()), equal_nan=True
+    )
+
+
 def _public(public: Batch | Tensor | None, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
     if public is None:
         return None, None
     inputs, labels = (public.inputs, public.labels) if isinstance(public, Batch) else (public, None)
     check_public(inputs, batch)
-    return inputs.to(batch.inputs), None if labels is None else labels.to(batch.labels)
+    return inputs.to(batch.inputs, copy=True), None if labels is None else labels.to(batch.labels, copy=True)
 
 
 def _lengths(batch: Batch) -> Tensor | None:
     if batch.modality is not Modality.TEXT:
         return None
-    return batch.labels.new_full((len(batch),), batch.inputs.shape[1]) if batch.lengths is None else batch.lengths
+    lengths = batch.lengths
+    return batch.labels.new_full((len(batch),), batch.inputs.shape[1]) if lengths is None else lengths.clone()
 
 
 def _shape(tensor: Tensor) -> list[int]:

@@ -1,5 +1,10 @@
 """What the user did that cannot work, said in one line that names the thing and the fix."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class AuditError(Exception):
     """Base of every error that a user can mend; the command line prints its message and exits with 2."""
@@ -10,15 +15,35 @@ class MissingKnowledge(AuditError):  # noqa: N818  (the fact is the name)
 
 
 class AttackFailed(AuditError):  # noqa: N818
-    """An attack could not run on this observation, or its objective left the real numbers."""
+    """An attack could not run on this observation, or its objective left the real numbers.
+
+    An audit that meets it goes on, and says of this case that it cannot be judged, and why.
+    """
 
 
 class AuditInterrupted(Exception):  # noqa: N818
     """Ctrl-C, with what was kept."""
 
 
+@contextmanager
+def guarded(what: str) -> Iterator[None]:
+    """Run the user's own code: whatever it raises, `sys.exit` included, is an `AuditError` that begins with `what`.
+
+    Errors of this package and Ctrl-C pass through.
+    """
+    try:
+        yield
+    except (AuditError, AuditInterrupted, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise AuditError(f"{what}: stopped with {in_one_line(error)}") from error
+
+
 def in_one_line(error: BaseException) -> str:
     """Kind and first line of `error`, at most 200 characters, ending in a full stop."""
-    lines = str(error).strip().splitlines()
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # an exception of the user's own may fail even at this
+        lines = []
     message = f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
     return message[:200].rstrip(".") + "."

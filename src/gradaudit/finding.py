@@ -54,6 +54,8 @@ class Finding:
         curves: Objective over the run, `(step, objective)` points, one curve per restart.
         deviations: Where the attack differs from its paper.
         notes: Plain sentences for the reader.
+        warnings: Sentences without which the reader would believe too much; in red.
+        cannot_judge: Why the case cannot be judged, empty where it can. There may then be no scores.
         no_op_defenses: Defenses that did not change the update.
         versions: Library -> version.
     """
@@ -85,6 +87,8 @@ class Finding:
     curves: tuple[Curve, ...] = ()
     deviations: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    cannot_judge: str = ""
     no_op_defenses: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -115,6 +119,20 @@ class Finding:
         return sum(self.gain) / len(self.gain)
 
     @property
+    def scored(self) -> bool:
+        """Whether there are scores."""
+        return self.measure.metric in self.scores.named
+
+    @property
+    def judgeable(self) -> tuple[bool, ...]:
+        """For each example whether it can be judged: the control is not too close, or the attack came far beyond it."""
+        measure, pairs = self.measure, zip(self.measured.per_example, self.measured_control.per_example, strict=True)
+        return tuple(
+            control < measure.ceiling or (value >= measure.recovered and value - control >= measure.recovered_gain)
+            for value, control in pairs
+        )
+
+    @property
     def psnr_gain(self) -> float:
         """Mean PSNR gain over the control, in dB, of pictures."""
         return self.mean_gain
@@ -123,7 +141,8 @@ class Finding:
         """One element of `findings`, ready for `json.dumps`; numbers that JSON lacks become `None`."""
         record = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         gain = "psnr_gain" if self.modality is Modality.PICTURES else f"{self.measure.metric}_gain"
-        record |= {"scores": self.scores.to_json(), "control": self.control.to_json(), gain: self.mean_gain}
+        record |= {"scores": self.scores.to_json(), "control": self.control.to_json()}
+        record[gain] = self.mean_gain if self.scored else None
         record["pictures"] = dataclasses.asdict(self.pictures)
         return _plain(record)
 

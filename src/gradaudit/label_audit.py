@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from . import metrics
-from .audit import batch_seed
+from .audit import attack_seed
 from .errors import AuditError
 from .inversion.labels import LABELS
 from .inversion.labels.reading import read_labels
@@ -99,9 +99,9 @@ def audit_labels(plan: Plan, methods: Sequence[str]) -> list[MethodResult]:
     """
     readings: list[dict[str, dict[str, Any]]] = []
     for repeat, batch in enumerate(plan.batches()):
-        seed = batch_seed(plan.config.seed, repeat)
+        seed = plan.chance(repeat)
         seen = plan.client.share(batch, plan.config.granted, seed=seed, public=plan.public)
-        readings.append(score_methods(seen, batch.labels, methods, seed))
+        readings.append(score_methods(seen, batch.labels, methods, attack_seed(seed)))
     return [_collect(name, [reading[name] for reading in readings]) for name in methods]
 
 

@@ -23,6 +23,8 @@ class Measure:
         recovered: Value from which an example counts as recovered, in the metric's own unit.
         trace_gain: Over the control, in the metric's own unit, from which there is a trace.
         line: What reaching `recovered_gain` is called in the plot of gains.
+        ceiling: Of the control, in the metric's own unit, from which an example cannot be judged: a guess without the
+            update comes so close that no attack could be told from it.
         also: Other metrics whose gain over the control can make a trace.
         others: Metrics listed beside it.
     """
@@ -37,6 +39,7 @@ class Measure:
     recovered_gain: float
     recovered: float
     trace_gain: float
+    ceiling: float
     line: str = "recovered"
     also: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
@@ -69,6 +72,7 @@ PSNR = Measure(
     recovered_gain=6.0,  # a quarter of the control's squared error
     recovered=0.0,
     trace_gain=3.0,  # half of the control's squared error
+    ceiling=30.0,  # natural pictures: 9-17 dB
     others=("ssim", "lpips", "rank"),
 )
 TOKENS = Measure(
@@ -82,6 +86,7 @@ TOKENS = Measure(
     recovered_gain=0.25,
     recovered=0.9,
     trace_gain=0.25,
+    ceiling=0.75,  # above it there is no room for the gain
     line="trace",
     also=("rouge1", "bag_of_tokens"),  # words without their places, or without their text, are a trace too
     others=("exact_match", "rouge1", "rouge2", "rougeL", "bag_of_tokens", "edit_distance"),
@@ -97,6 +102,7 @@ CELLS = Measure(
     recovered_gain=0.25,
     recovered=0.9,
     trace_gain=0.25,
+    ceiling=0.75,  # above it there is no room for the gain
     line="trace",
     others=("row_match",),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -12,8 +12,11 @@ from torch import Tensor, nn
 from .defenses import Defense
 from .image_statistics import ImageStatistics
 from .local_training import LocalTraining
+from .models.copying import private_copy
 from .tables import TableLayout
 from .types import Knowledge, Loss, Modality, Normalisation, TextLayout, Update
+
+HALVES = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +83,17 @@ class Observation:
         finally:
             for module, mode in modes:
                 module.training = mode
+
+    def in_full_precision(self) -> Observation:
+        """The same, with model and update in single precision where they are in half: an adversary need not compute so.
+
+        Whatever its precision, the model of what is returned shares nothing with this one's.
+        """
+        model = private_copy(self.model)
+        if not any(tensor.dtype in HALVES for tensor in (*model.parameters(), *model.buffers(), *self.update.values)):
+            return replace(self, model=model)
+        tensors = {name: tensor.float() for name, tensor in self.update.tensors.items()}
+        return replace(self, model=model.float(), update=replace(self.update, tensors=tensors))
 
     @property
     def device(self) -> torch.device:

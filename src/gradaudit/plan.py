@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from .aggregation import SecureAggregation
-from .audit import Case, batch_seed
+from .audit import Case
+from .chance import child_seed
 from .client import Client
 from .config import AuditConfig
 from .datasets.base import AnySource
@@ -69,7 +70,7 @@ class Plan:
     def cases(self) -> Iterator[Case]:
         """Every attack on every batch, batch by batch."""
         for repeat in range(self.config.repeats):
-            indices = draw(len(self.source), self.batch_size, repeat, self.config.seed)
+            indices = self._indices(repeat)
             shared = self._batch(indices)
             for position, (name, attack) in enumerate(self.attacks):
                 yield Case(
@@ -80,6 +81,7 @@ class Plan:
                     knowledge=self.config.granted,
                     seed=self.config.seed,
                     repeat=repeat,
+                    chance=self.chance(repeat),
                     public=self.public,
                     **shared,
                 )
@@ -87,7 +89,11 @@ class Plan:
     def batches(self) -> Iterator[Batch]:
         """The private batches alone."""
         for repeat in range(self.config.repeats):
-            yield self._private(draw(len(self.source), self.batch_size, repeat, self.config.seed))
+            yield self._private(self._indices(repeat))
+
+    def chance(self, repeat: int) -> int:
+        """The seed that the client of one batch, and those who attack it, draw theirs from."""
+        return child_seed(self._root, f"batch {repeat}")
 
     def identity(self) -> dict[str, Any]:
         """Everything that must be the same for a run to be continued, flat."""
@@ -96,7 +102,19 @@ class Plan:
             state.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
         flat = _flat(self.config.model_dump(mode="json"))
         values = {f"attacks.{i} value": repr(attack) for i, (_, attack) in enumerate(self.attacks)}
-        return {**flat, **values, "data sha256": self.source.fingerprint(), "model sha256": state.hexdigest()}
+        return {**flat, **values, "data sha256": self._fingerprint, "model sha256": state.hexdigest()}
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return self.source.fingerprint()
+
+    @cached_property
+    def _root(self) -> int:
+        """The run's seed together with its data, which no attack holds: else one could draw the batches again."""
+        return child_seed(self.config.seed, "the run", self._fingerprint)
+
+    def _indices(self, repeat: int) -> list[int]:
+        return draw(len(self.source), self.batch_size, repeat, self._root)
 
     def _private(self, indices: list[int]) -> Batch:
         source, device = self.source, next(self.client.model.parameters()).device
@@ -158,7 +176,7 @@ def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
 def draw(count: int, batch_size: int, repeat: int, seed: int) -> list[int]:
     """Indices of one batch, without replacement; repeats are disjoint until the source is used up."""
     round_, slot = divmod(repeat, count // batch_size)
-    generator = torch.Generator().manual_seed(batch_seed(seed, round_))
+    generator = torch.Generator().manual_seed(seed + 1_000_003 * round_)
     return torch.randperm(count, generator=generator)[slot * batch_size :][:batch_size].tolist()
 
 

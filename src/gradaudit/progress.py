@@ -67,13 +67,17 @@ class TerminalListener:
         if self.task is not None:
             self.bar.remove_task(self.task)
             self.task = None  # further findings of the same pass follow
-        measure = finding.measure
-        line = (
-            f"[{number}/{total}] {finding.attack} · {finding.client} · batch {finding.repeat + 1}: "
-            f"{measure.name} {measure.text(finding.measured.mean)}, "
-            f"{measure.text(finding.mean_gain, signed=True)} over the control, "
-            f"{finding.seconds:.0f} s"
-        )
-        self.console.print(line, markup=False, highlight=False)
-        if warning := words.warning(finding.knowledge):
-            self.console.print(warning, style="bold red", markup=False, highlight=False)
+        case = f"[{number}/{total}] {finding.attack} · {finding.client} · batch {finding.repeat + 1}"
+        self.console.print(f"{case}: {_outcome(finding)}", markup=False, highlight=False)
+        for alarm in filter(None, (words.warning(finding.knowledge), *finding.warnings)):
+            self.console.print(alarm, style="bold red", markup=False, highlight=False)
+
+
+def _outcome(finding: Finding) -> str:
+    if finding.cannot_judge:
+        return f"cannot be judged: {finding.cannot_judge}"
+    measure = finding.measure
+    return (
+        f"{measure.name} {measure.text(finding.measured.mean)}, "
+        f"{measure.text(finding.mean_gain, signed=True)} over the control, {finding.seconds:.0f} s"
+    )

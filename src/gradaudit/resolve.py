@@ -19,14 +19,14 @@ from .datasets import SOURCES
 from .datasets.base import AnySource, Source
 from .datasets.texts import TextSource
 from .defenses import DEFENSES, Defense
-from .errors import AuditError
+from .errors import AuditError, guarded
 from .inversion import part_names
 from .inversion.attack import Attack
 from .local_training import LocalTraining
 from .measures import MEASURES
 from .modalities import Handling, Pictures, Table, Text
 from .overrides import override, suggest
-from .types import Modality, Normalisation
+from .types import Knowledge, Modality, Normalisation
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -93,14 +93,15 @@ def _own_attack(name: str, folder: Path, at: str) -> Attack:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    try:
+    with guarded(f"{at}: {name} cannot be loaded"):
         spec.loader.exec_module(module)
         attack = getattr(module, attribute)
-    except Exception as error:
-        raise AuditError(f"{at}: {name} cannot be loaded: {type(error).__name__}: {error}") from error
-    if not isinstance(attack, Attack):
+        whole = isinstance(attack, Attack) and isinstance(attack.name, str) and isinstance(attack.needs, Knowledge)
+        _ = repr(attack)
+    if not whole or isinstance(attack, type):
         raise AuditError(
-            f"{at}: {name} is no attack: it needs name, needs, and a call that takes (seen, seed=, watch=)."
+            f"{at}: {name} is no attack: it needs name, needs (of gradaudit.Knowledge), and a call that takes (seen, "
+            "seed=, watch=)."
         )
     return attack
 

@@ -196,6 +196,17 @@ class Update:
         """The tensors without their names."""
         return tuple(self.tensors.values())
 
+    @property
+    def emptiness(self) -> str:
+        """Why nothing can be read off it, without a full stop, or nothing where something can."""
+        if not any(tensor.numel() for tensor in self.values):
+            return "the update holds no values"
+        if not any(tensor.any() for tensor in self.values):
+            return "the update is zero in every value: the loss has no slope at this batch, or a defense left nothing"
+        if all((tensor == tensor.flatten()[0]).all() for tensor in self.values if tensor.numel()):
+            return "every tensor of the update holds one number, again and again"
+        return ""
+
 
 Curve = tuple[tuple[int, float], ...]
 """Points `(step, objective)` of one run of an attack."""

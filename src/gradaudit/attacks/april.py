@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple
 
@@ -18,6 +17,7 @@ from ..inversion.one_step import assumed_training
 from ..inversion.refusal import require_fit
 from ..inversion.vision_transformer import first_projections, patch_embedding, position_embedding
 from ..local_training import LocalTraining
+from ..models.copying import private_copy
 from ..observation import Observation
 from ..types import Knowledge, Modality, Reconstruction, Tensors
 
@@ -136,7 +136,7 @@ class _Patches:
 
     def __init__(self, seen: Observation, name: str) -> None:
         self.seen, self.name = seen, name
-        self.model = deepcopy(seen.model).double().cpu().eval()
+        self.model = private_copy(seen.model).double().cpu().eval()
         self.parameters = dict(self.model.named_parameters())
         self.position = position_embedding(seen.update.tensors)
         self.patches: nn.Conv2d = patch_embedding(self.model)
@@ -267,7 +267,7 @@ def _training(seen: Observation) -> LocalTraining:
 def _labels(seen: Observation) -> Labels | None:
     if seen.labels is not None:
         return Labels(seen.labels, granted=True)
-    seen = replace(seen, model=deepcopy(seen.model).float())  # which is asked for its classes with a float
+    seen = replace(seen, model=private_copy(seen.model).float())  # which is asked for its classes with a float
     try:
         return IDLG().infer(seen, 1)
     except AttackFailed:
@@ -276,7 +276,7 @@ def _labels(seen: Observation) -> Labels | None:
 
 @torch.no_grad()
 def _explains(seen: Observation, inputs: Tensor, labels: Tensor) -> bool:
-    update: Tensors = assumed_training(seen)(deepcopy(seen.model), inputs, labels)
+    update: Tensors = assumed_training(seen)(private_copy(seen.model), inputs, labels)
     gap = torch.stack([(u - o).norm() for u, o in zip(update, seen.update.values, strict=True)]).norm()
     return bool(gap <= VERIFIED * torch.stack([o.norm() for o in seen.update.values]).norm())
 

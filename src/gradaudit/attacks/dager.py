@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -15,6 +14,7 @@ from ..inversion.gaps import Split, widest_gap
 from ..inversion.refusal import require_fit
 from ..inversion.spans import Projection, Span, attention_projections, entering, full_rank, is_causal
 from ..inversion.tokens import padding_id, token_table
+from ..models.copying import private_copy
 from ..observation import Observation
 from ..types import Knowledge, Modality, Reconstruction
 
@@ -61,7 +61,7 @@ class Dager:
                 batch holds as many tokens as the model is wide, or more; or nothing lies clearly inside the spans.
         """
         require_fit(self, seen.knowledge, seen.modality)
-        seen = replace(seen, model=deepcopy(seen.model).eval())
+        seen = replace(seen, model=private_copy(seen.model).eval())
         size, length = require_batch_size(seen, self), seen.input_shape[0]  # type: ignore[arg-type]
         layers = self._layers(seen)
         search = _Search(seen, layers, self._spans(layers, seen.lengths), self.clear, seed)

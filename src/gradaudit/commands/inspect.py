@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import AuditError
+from ..streams import stdout_kept
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,8 +66,9 @@ def inspect(
         input_shape=_shape(input_shape),
         batch_norm=_mode(batch_norm),
     )
-    captured, found = _look(update, model, weights, settings, num_classes, cifar_stem)
-    page = _page(out, found, captured)
+    with stdout_kept(as_json):
+        captured, found = _look(update, model, weights, settings, num_classes, cifar_stem)
+        page = _page(out, found, captured)
     if as_json:
         typer.echo(json.dumps(found.to_json(), allow_nan=False))
         return

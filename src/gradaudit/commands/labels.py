@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..streams import stdout_kept
 from .listings import label_rows, show
 
 if TYPE_CHECKING:
@@ -47,8 +48,9 @@ def labels(
     from ..plan import make_plan
 
     methods = chosen_methods(method)
-    described = read_config(config, changes or []).model_copy(update={"attacks": ()})
-    results = audit_labels(make_plan(described, config.resolve().parent), methods)
+    with stdout_kept(as_json):
+        described = read_config(config, changes or []).model_copy(update={"attacks": ()})
+        results = audit_labels(make_plan(described, config.resolve().parent), methods)
     if as_json:
         typer.echo(json.dumps({"methods": [result.to_json() for result in results]}, allow_nan=False))
     else:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ..errors import AuditError, AuditInterrupted
 from ..overrides import suggest
+from ..streams import stdout_kept
 from .listings import show
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def study(
     if name not in STUDIES:
         raise AuditError(f"study {name}: unknown study{suggest(name, STUDIES)}")
     bench = Bench(data, dict(map(_weight, weights or [])), make_device(device))
-    result, page = _run(STUDIES[name], scale, bench, out or Path("runs") / f"{name}-{scale}", workers)
+    with stdout_kept(as_json):
+        result, page = _run(STUDIES[name], scale, bench, out or Path("runs") / f"{name}-{scale}", workers)
     if as_json:
         typer.echo(json.dumps(result.to_json(), allow_nan=False))
         return

@@ -13,7 +13,6 @@ from typing import Protocol
 from torch import Tensor
 
 from ..audit import Audited, Case, audit_together
-from ..errors import AuditError
 from ..files import write_picture, write_whole
 from ..finding import Finding, Pictures, Run
 from ..inversion.attack import Watch
@@ -67,13 +66,10 @@ def run(plans: Sequence[Plan], results: Results, listener: Listener) -> None:
             keep = results.folder / "unfinished" / cases[0].key
             found = audit_together(cases, watch, keep)
             for case, audited in zip(cases, found, strict=True):
-                if isinstance(audited, Audited) and case.key not in results.done:
+                if case.key not in results.done:
                     finding = _with_files(audited, results.folder)
                     results.append(finding)
                     listener.end(finding, len(results.done), results.run.planned)
-            for audited in found:
-                if isinstance(audited, AuditError):
-                    raise audited
 
 
 def in_passes(plan: Plan, done: Container[str]) -> Iterator[list[Case]]:
@@ -107,7 +103,9 @@ def _shares(case: Case) -> bool:
 
 
 def _with_files(audited: Audited, folder: Path) -> Finding:
-    """Save the examples, and say in the finding where they lie."""
+    """Save the examples, and say in the finding where they lie; none where the attack could not run."""
+    if audited.reconstruction is None:
+        return replace(audited.finding, versions=versions())
     if audited.transcript is not None:
         path = _save_transcript(audited.transcript, folder, audited.finding.case)
         return replace(audited.finding, transcript=path, versions=versions())

@@ -118,6 +118,10 @@ class Guesses:
         given = self.logits is None and self.labels(0).is_floating_point()
         return found._replace(others=found.others[1:]) if given else found
 
+    def flat(self, guess: int, decoded: Tensor) -> bool:
+        """Whether the objective has no slope at one guess; see `Matching.flat`."""
+        return self._of(guess).matching.flat(decoded, self.labels(guess), self.variables(guess))
+
     @torch.no_grad()
     def scores(self, candidate: Candidate, at: Progress) -> Tensor:
         """The selection measure of every guess."""

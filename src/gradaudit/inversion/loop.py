@@ -91,6 +91,8 @@ class Loop:
         self, number: int, stage: Stage, previous: Candidate | None, state: dict[str, Any] | None
     ) -> tuple[Candidate, Tensor]:
         """Optimise from `previous`, or from where `state` was taken; the best candidate and its score per guess."""
+        if state is None and previous is None:
+            self._require_slope(stage)
         running = StageRun(stage, self.guesses, self.seen, previous)
         every, first = max(1, stage.steps // POINTS), 0
         self.began = self.local
@@ -109,6 +111,18 @@ class Loop:
             if ends:
                 break
         return running.finish()
+
+    def _require_slope(self, stage: Stage) -> None:
+        """Raise `AttackFailed` where no first guess could move; before any prior is bound, whose hooks would see it."""
+        with torch.random.fork_rng(devices=[self.seen.device] if self.seen.device.type == "cuda" else []):
+            decoded = stage.parametrisation.start(self.seen, len(self.guesses), None).decode().detach()
+            if not all(self.guesses.flat(i, guess) for i, guess in enumerate(decoded)):
+                return
+        raise AttackFailed(
+            f"{self.attack.name}: the objective does not depend differentiably on the input: its slope is exactly 0 at "
+            "the start. Is the input prepared by numpy or PIL, under detach or torch.no_grad(), or rounded? Write "
+            "that part of the model in torch, as an adversary would."
+        )
 
     def _keep(self, running: StageRun, stage: int, step: int) -> None:
         assert self.keeper is not None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import AttackFailed
+from ..models.copying import private_copy
 from ..observation import Observation
 from ..types import Knowledge, Loss, Update
 
@@ -80,7 +80,7 @@ def joined(seen: Sequence[Observation]) -> Observation:
     }
     return replace(
         first,
-        model=Rounds([deepcopy(one.model) for one in seen]),
+        model=Rounds([private_copy(one.model) for one in seen]),
         update=Update(tensors, first.update.kind, examples=first.update.examples),
         loss=RoundsLoss(first.loss),
         knowledge=first.knowledge & ~HIDDEN,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from copy import deepcopy
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -35,7 +33,8 @@ class Target:
     """
 
     def __init__(self, attack: Recipe, seen: Observation) -> None:
-        self.attack, self.seen = attack, replace(seen, model=deepcopy(seen.model).eval())
+        self.attack, self.seen = attack, seen.in_full_precision()
+        self.seen.model.eval()
         one_step = assumed_step(self.seen, checkpoint=attack.checkpoint)  # before any part hooks the model
         self.simulated: Simulated | None = attack.simulation.bind(self.seen) if attack.simulation else None
         bound = attack.objective.bind(self.seen)

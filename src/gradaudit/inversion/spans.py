@@ -7,13 +7,13 @@ of them are independent than there are tokens.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import AttackFailed
+from ..models.copying import private_copy
 from ..types import Loss
 from .gaps import Split, widest_gap
 
@@ -123,7 +123,7 @@ def full_rank(model: nn.Module, loss: Loss, layer: int, tokens: Tensor) -> bool:
         layer: Which of the attention layers.
         tokens: `[1, L]`, all different; the first class is taken for the label.
     """
-    model = deepcopy(model).double().requires_grad_()
+    model = private_copy(model).double().requires_grad_()
     named = dict(model.named_parameters())
     with torch.enable_grad():
         value = loss(model(tokens), tokens.new_zeros(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from .one_step import OneStep, assumed_step, assumed_training
 from .routes import BoundTerm, Point, Routes, Step
 from .vectors import Combination, norm
 
+START = Progress(0, 1)
 NONE: Mapping[str, Tensor] = MappingProxyType({})
 
 
@@ -96,6 +98,16 @@ class Matching:
         """The objective alone, detached."""
         with torch.no_grad():
             return self.compare(self.simulate(inputs, labels, own), at)
+
+    def flat(self, inputs: Tensor, labels: Tensor, own: Mapping[str, Tensor] = NONE) -> bool:
+        """Whether the objective, other than 0, has a slope of exactly 0 in `inputs`: then no step can lower it.
+
+        So it is where autograd does not reach the input of the model, and where every unit behind it is at rest.
+        """
+        leaves = {name: value.detach().requires_grad_() for name, value in own.items()}
+        point = Point(inputs.detach().requires_grad_(), labels.detach(), (), START, leaves)
+        value, found = replace(self.routes, step="exact").slope(point)
+        return bool(value != 0) and not found[0].any()
 
     def pull(self, update: Tensors, at: Progress) -> tuple[Combination, Tensors]:
         """The objective D and v = ∂D/∂g at the simulated update g.

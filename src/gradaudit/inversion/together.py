@@ -101,7 +101,7 @@ class Together:
         names, start = zip(*((name, value.detach()) for name, value in matching.one_step.named.items()), strict=True)
 
         def loss(parameters: tuple[Tensor, ...], x: Tensor, y: Tensor) -> Tensor:
-            logits = functional_call(model, dict(zip(names, parameters, strict=True)), (x,))
+            logits = functional_call(model, dict(zip(names, parameters, strict=True)), (x.clone(),))
             return matching.training.loss(logits, Labels.target(y))
 
         def whole(x: Tensor, y: Tensor, *observed: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..chance import child_seed
 from ..errors import AuditError
 from ..types import Tensors
 from .training import LocalTraining, Orders
@@ -110,8 +110,5 @@ def weighted_mean(updates: Sequence[Tensors], sizes: Sequence[int]) -> Tensors:
 
 
 def client_seed(seed: int | None, number: int) -> int | None:
-    """The seed of one client's own chance, which no other use of `seed` leads to; `None` stays `None`."""
-    if seed is None:
-        return None
-    digest = hashlib.blake2b(f"client {number} of {seed}".encode(), digest_size=7).digest()
-    return int.from_bytes(digest, "big")
+    """The seed of one of several clients; `None` stays `None`."""
+    return None if seed is None else child_seed(seed, f"client {number}")

@@ -64,12 +64,15 @@ class Steps:
     def gradient(
         self, state: State, inputs: Tensor, labels: Tensor, wanted: Tensors
     ) -> tuple[tuple[Tensor | None, ...], Mapping[str, Tensor]]:
-        """∂loss/∂`wanted`, `None` for what the model does not use, and the buffers after the forward pass."""
+        """∂loss/∂`wanted`, `None` for what the model does not use, and the buffers after the forward pass.
+
+        The model takes a copy of the inputs, on which it may work in place.
+        """
         names = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
         buffers = {name: buffer.clone() for name, buffer in state.buffers.items()}
         both = (dict(zip(names, state.parameters, strict=True)), buffers)
         with torch.enable_grad(), batch_norm_mode(self.model, self.batch_norm, dropout=self.dropout):
-            loss = self.loss(functional_call(self.model, both, (inputs,)), labels)
+            loss = self.loss(functional_call(self.model, both, (inputs.clone(),)), labels)
         return torch.autograd.grad(loss, wanted, create_graph=self.differentiable, allow_unused=True), buffers
 
     def step(self, state: State, inputs: Tensor, labels: Tensor) -> State:

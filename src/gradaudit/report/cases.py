@@ -56,6 +56,11 @@ class Leak:
         return self.of(self.finding.scores.rank)
 
     @property
+    def judgeable(self) -> bool:
+        """Whether the control leaves room to judge it."""
+        return self.finding.judgeable[self.position]
+
+    @property
     def recovered(self) -> bool:
         """As far over the control as the measure asks, and identified where a rank was taken."""
         enough = self.gain >= self.measure.recovered_gain and self.value >= self.measure.recovered
@@ -110,9 +115,11 @@ def _labels(
 
 
 def leaks(findings: Iterable[Finding], album: Album) -> list[Leak]:
-    """Every private example of every finding."""
+    """Every private example of every finding that has scores."""
     found = []
     for finding in findings:
+        if not finding.scored:
+            continue
         truth = finding.pictures.truth
         texts = album.transcript(finding.transcript).truth if finding.transcript else ()
         for i in range(len(finding.measured.per_example)):

@@ -114,6 +114,8 @@ def _heading(metric: str) -> str:
 
 
 def _row(finding: Finding, attack: str, setting: str, footnotes: list[str]) -> tuple[str, ...]:
+    if not finding.scored:
+        return _unscored(finding, attack, setting, footnotes)
     measure, score = finding.measure, finding.measured
     interval = formatting.bounds(interval_of([finding]), measure)
 
@@ -137,6 +139,14 @@ def _row(finding: Finding, attack: str, setting: str, footnotes: list[str]) -> t
     )
 
 
+def _unscored(finding: Finding, attack: str, setting: str, footnotes: list[str]) -> tuple[str, ...]:
+    """The row of a case of which nothing came back; the reason is a footnote."""
+    absent = [f"{formatting.MISSING} {_footnote(f'Cannot be judged: {finding.cannot_judge}', footnotes)}"]
+    absent += [formatting.MISSING] * (6 + len(finding.measure.others))
+    place = (setting, attack, str(finding.repeat + 1), str(len(finding.labels)))
+    return (*place, *absent, formatting.seconds(finding.seconds))
+
+
 def _other(finding: Finding, metric: str, footnotes: list[str]) -> str:
     score = finding.scores.get(metric)
     if score is None:
@@ -150,10 +160,14 @@ def _absent(finding: Finding, name: str, footnotes: list[str]) -> str:
     reason = finding.scores.why_not.get(name, "")
     if not reason:
         return formatting.MISSING
-    note = f"{_heading(name)}: {reason}"
+    return f"{formatting.MISSING} {_footnote(f'{_heading(name)}: {reason}', footnotes)}"
+
+
+def _footnote(note: str, footnotes: list[str]) -> str:
+    """The superscript number of a note, which is added where it is new."""
     if note not in footnotes:
         footnotes.append(note)
-    return f"{formatting.MISSING} {str(footnotes.index(note) + 1).translate(formatting.SUPERSCRIPTS)}"
+    return str(footnotes.index(note) + 1).translate(formatting.SUPERSCRIPTS)
 
 
 def configuration(

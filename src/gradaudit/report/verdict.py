@@ -5,9 +5,10 @@ from __future__ import annotations
 import enum
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ..finding import Finding
 from ..measures import CELLS, PSNR, TOKENS
 from ..metrics import METRICS
 from ..types import Modality
@@ -15,14 +16,21 @@ from . import formatting, words
 from .cases import Leak, worst_per_picture
 
 CHANCE = 0.01
+CANNOT = "Cannot be judged:"
 
 
 class Level(enum.IntEnum):
     """How much came back."""
 
     NOTHING = 0
-    TRACES = 1
-    RECOGNISABLE = 2
+    UNKNOWN = 1
+    TRACES = 2
+    RECOGNISABLE = 3
+
+    @property
+    def tone(self) -> str:
+        """Its class in the style sheet."""
+        return {Level.NOTHING: "0", Level.UNKNOWN: "unknown", Level.TRACES: "1", Level.RECOGNISABLE: "2"}[self]
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class Verdict:
         sentence: The rest of it.
         details: Further lines, in smaller type.
         warnings: What the reader must know before believing the sentence.
-        oracle: A sentence on what the adversary was told that no real one has.
+        alarms: What the reader must know first, in red: what no real adversary is told, and faults of the data.
         severity: Sorts verdicts, worst highest: the level, then the share recovered, then the mean gain.
     """
 
@@ -47,7 +55,7 @@ class Verdict:
     severity: tuple[float, ...]
     details: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    oracle: str = ""
+    alarms: tuple[str, ...] = ()
 
 
 _CONTROL = (
@@ -91,11 +99,26 @@ RULES = {
         noun="row", control="the most frequent category and the mean number of each column outside the batch"
     ),
 }
+UNJUDGED = (
+    "A case cannot be judged where the update holds nothing, the attack could not run on it, or the control already "
+    "comes so close that no attack could be told from it; that is no sign that nothing leaks."
+)
 NO_RANK = "Identification was not measured in every case; there the gain alone decides."
 
 
-def judge(setting: str, found: Sequence[Leak]) -> Verdict:
-    """The verdict on a client whose examples leaked as `found`, worst case over attacks; `found` is not empty."""
+def judge(setting: str, findings: Sequence[Finding], found: Sequence[Leak]) -> Verdict:
+    """The verdict on one configuration of the client, worst case over attacks.
+
+    Args:
+        setting: Its name.
+        findings: Of it, at least one.
+        found: Their leaks.
+    """
+    found = [leak for leak in found if leak.judgeable]
+    told, warnings = words.warning(findings[0].knowledge), _warnings(findings)
+    alarms = (*([told] if told else []), *_once(line for finding in findings for line in finding.warnings))
+    if not found:
+        return Verdict(setting, Level.UNKNOWN, CANNOT, _why(findings), (Level.UNKNOWN, 0, 0), (), warnings, alarms)
     worst = worst_per_picture(found)
     recovered = [leak for leak in worst if leak.recovered]
     traces = _traces(worst, found)
@@ -104,14 +127,26 @@ def judge(setting: str, found: Sequence[Leak]) -> Verdict:
     elif traces:
         sentence = f"no {worst[0].measure.noun} came back whole, but {traces}."
         level, headline = Level.TRACES, "Traces:"
+    elif any(finding.cannot_judge for finding in findings):
+        level, headline, sentence = Level.UNKNOWN, CANNOT, f"{_why(findings)} What ran brought nothing back."
     else:
         attacks = {leak.finding.attack_value for leak in found}
         source = "these attacks" if len(attacks) > 1 else "this attack"
         level, headline = Level.NOTHING, "Nothing recognisable"
         sentence = f"came back from {source}; that is no proof of privacy."
     severity = (level, len(recovered) / len(worst), sum(leak.gain for leak in worst) / len(worst))
-    oracle = words.warning(found[0].finding.knowledge)
-    return Verdict(setting, level, headline, sentence, severity, _details(worst, found), _warnings(found), oracle)
+    return Verdict(setting, level, headline, sentence, severity, _details(worst, found), warnings, alarms)
+
+
+def _why(findings: Sequence[Finding]) -> str:
+    """Each reason once, and the attacks that it stood in the way of where they are not all."""
+    reasons: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.cannot_judge:
+            reasons.setdefault(finding.cannot_judge, []).append(finding.attack)
+    if len(reasons) == 1 and all(finding.cannot_judge for finding in findings):
+        return next(iter(reasons))
+    return " ".join(f"{formatting.listed(_once(names))}: {reason}" for reason, names in reasons.items())
 
 
 def _recognisable(recovered: Sequence[Leak], examples: int) -> str:
@@ -180,6 +215,19 @@ def _details(worst: Sequence[Leak], found: Sequence[Leak]) -> tuple[str, ...]:
     return tuple(details)
 
 
-def _warnings(found: Sequence[Leak]) -> tuple[str, ...]:
-    idle = dict.fromkeys(name for leak in found for name in leak.finding.no_op_defenses)
-    return tuple(f"{name} did not change the update: read this as the result of a client without it." for name in idle)
+def _warnings(findings: Sequence[Finding]) -> tuple[str, ...]:
+    unjudged, warnings = [finding for finding in findings if finding.cannot_judge], []
+    if unjudged and len(unjudged) < len(findings):
+        warnings.append(f"{len(unjudged)} of {formatting.count(len(findings), 'case')} cannot be judged.")
+    judged = [finding for finding in findings if not finding.cannot_judge]
+    close = sum(not fine for finding in judged for fine in finding.judgeable)
+    if close:
+        noun = formatting.count(close, findings[0].measure.noun)
+        warnings.append(f"{noun} cannot be judged: the control already comes as close as an attack could.")
+    idle = _once(name for finding in findings for name in finding.no_op_defenses)
+    warnings += (f"{name} did not change the update: read this as the result of a client without it." for name in idle)
+    return tuple(warnings)
+
+
+def _once(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(texts))

@@ -77,7 +77,7 @@ def _filled(
     frame: View, findings: Sequence[Finding], album: Album, attacks: dict[str, str], settings: dict[str, str]
 ) -> View:
     judged = [
-        (verdict.judge(members.label, leaks(members.findings, album)), members)
+        (verdict.judge(members.label, members.findings, leaks(members.findings, album)), members)
         for members in group(findings, lambda finding: settings[finding.case])
     ]
     judged.sort(key=lambda pair: pair[0].severity, reverse=True)
@@ -88,6 +88,8 @@ def _filled(
         for members in groups
         for attack in group(members.findings, lambda finding: attacks[finding.case])
     ]
+    scored = _scored(groups)
+    columns = _columns(scored, attacks) if scored else []
     pictures = ordered[0].modality is Modality.PICTURES
     return replace(
         frame,
@@ -95,13 +97,24 @@ def _filled(
         assumptions=_assumptions(groups),
         rule=_rule(findings),
         noun=ordered[0].measure.nouns,
-        grid=grid(_columns(groups, attacks), album) if pictures else None,
-        readings=None if pictures else readings(_columns(groups, attacks), album),
-        strips=strips([(attack, members, leaks(members.findings, album)) for attack, members in pairs]),
+        grid=grid(columns, album) if columns and pictures else None,
+        readings=readings(columns, album) if columns and not pictures else None,
+        strips=_strips(pairs, album),
         charts=objectives(ordered, attacks, settings),
         knowledge=tuple(knowledge_row(attack, members) for attack, members in pairs),
         table=finding_table(ordered, attacks, settings),
     )
+
+
+def _scored(groups: Sequence[Group]) -> list[Group]:
+    """The groups without the cases of which nothing came back."""
+    kept = (Group(members.label, tuple(f for f in members.findings if f.scored)) for members in groups)
+    return [members for members in kept if members.findings]
+
+
+def _strips(pairs: Sequence[tuple[str, Group]], album: Album) -> StripPlot | None:
+    kept = [(attack, members) for attack, group_ in pairs for members in _scored([group_])]
+    return strips([(attack, members, leaks(members.findings, album)) for attack, members in kept]) if kept else None
 
 
 def _columns(groups: Sequence[Group], attacks: dict[str, str]) -> list[Group]:
@@ -114,7 +127,7 @@ def _columns(groups: Sequence[Group], attacks: dict[str, str]) -> list[Group]:
 
 
 def _summary(findings: Sequence[Finding], run: Run) -> str:
-    batches = sorted({(len(finding.measured.per_example), finding.measure.noun) for finding in findings})
+    batches = sorted({(len(finding.labels), finding.measure.noun) for finding in findings})
     sizes = [formatting.count(size, noun) for size, noun in batches]
     parts = [run.source, formatting.count(len(findings), "case"), f"batches of {formatting.listed(sizes)}"]
     return " · ".join(part for part in (parts if findings else parts[:2]) if part)
@@ -133,5 +146,7 @@ def _assumptions(groups: Sequence[Group]) -> tuple[str, ...]:
 
 def _rule(findings: Sequence[Finding]) -> str:
     modality = findings[0].modality
-    ranked = modality is not Modality.PICTURES or all(finding.scores.rank for finding in findings)
-    return verdict.RULES[modality] if ranked else f"{verdict.RULES[modality]} {verdict.NO_RANK}"
+    ranked = modality is not Modality.PICTURES or all(finding.scores.rank for finding in findings if finding.scored)
+    unjudged = any(finding.cannot_judge or not all(finding.judgeable) for finding in findings)
+    parts = (verdict.RULES[modality], "" if ranked else verdict.NO_RANK, verdict.UNJUDGED if unjudged else "")
+    return " ".join(filter(None, parts))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-
 import torch
 from torch import Tensor, nn
 
 from ...errors import AttackFailed
+from ...models.copying import private_copy
 from ...observation import Observation
 
 
@@ -41,7 +40,7 @@ def means_from_gradient(seen: Observation) -> Tensor:
 @torch.no_grad()
 def _first_layer(seen: Observation) -> tuple[str, nn.Module]:
     """Name and module of the convolution or linear layer whose input is the model's."""
-    model = deepcopy(seen.model).eval()
+    model = private_copy(seen.model).eval()
     probe = torch.rand(2, *seen.input_shape, dtype=next(model.parameters()).dtype, device=seen.device)
     found: list[tuple[str, nn.Module]] = []
 
