@@ -175,6 +175,8 @@ def test_the_input_shape_is_found_or_asked_for():
     assert input_shape(nn.Sequential(nn.Flatten(), nn.Linear(784, 3))) == (1, 28, 28)
     with pytest.raises(AuditError, match="--input-shape C,H,W"):
         input_shape(nn.Sequential(nn.Flatten(), nn.Linear(7, 3)))
+    with pytest.raises(AuditError, match="returned one logit"):  # not that no shape fits
+        input_shape(nn.Sequential(nn.Flatten(), nn.Linear(784, 1)))
 
 
 def broken(path, net, update, what):

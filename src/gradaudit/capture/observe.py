@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import AuditError
 from ..local_training import BatchNormMode, CrossEntropy, LocalTraining, batch_norm_mode
-from ..models import input_check
+from ..models.check import DoesNotTake, input_check
 from ..observation import Observation
 from ..tensor_files import TensorFile, listed, read_tensor_file
 from ..types import Knowledge, Normalisation, Update, UpdateKind
@@ -127,11 +127,11 @@ def capture(model: nn.Module, update: Path | TensorFile, settings: Settings = Se
 
 
 def input_shape(model: nn.Module) -> tuple[int, ...]:
-    """The first of `SHAPES` that the model takes; raises `AuditError` where it takes none."""
+    """The first of `SHAPES` that the model takes; raises `AuditError` where it takes none, or gives no logits for it."""
     for shape in SHAPES:
         try:
             input_check(model, shape, "cpu")
-        except AuditError:
+        except DoesNotTake:
             continue
         return shape
     tried = ", ".join("x".join(map(str, shape)) for shape in SHAPES)
