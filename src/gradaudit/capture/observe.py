@@ -127,7 +127,7 @@ def capture(model: nn.Module, update: Path | TensorFile, settings: Settings = Se
 
 
 def input_shape(model: nn.Module) -> tuple[int, ...]:
-    """The first of `SHAPES` that the model takes; raises `AuditError` where it takes none, or gives no logits for it."""
+    """The first of `SHAPES` that the model takes; `AuditError` where it takes none, or gives no logits for it."""
     for shape in SHAPES:
         try:
             input_check(model, shape, "cpu")
