@@ -45,7 +45,7 @@ def fit(model: nn.Module, file: TensorFile) -> Parts:
         file: As it was read.
 
     Raises:
-        AuditError: The tensors do not fit the model, or are none of its trainable parameters.
+        AuditError: The tensors do not fit the model.
     """
     parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
     placed = place(model, {**parameters, **buffers}, file, "update", whole=False)
@@ -53,10 +53,6 @@ def fit(model: nn.Module, file: TensorFile) -> Parts:
     found = {**placed.tensors, **{name: value.detach() for name, value in zeros.items()}}
     trained = [name for name, value in parameters.items() if value.requires_grad]
     shared = {name: found[name] for name in trained if name in found}
-    if not shared:
-        raise AuditError(
-            f"update: {file.name} holds no trainable parameter of the model, so there is nothing to inspect."
-        )
     return Parts(
         shared,
         {name: placed.tensors[name] for name in buffers if name in placed.tensors},

@@ -28,6 +28,12 @@ SHAPE = typer.Option("--input-shape", metavar="C,H,W", help="Of one example; som
 CLASSES = typer.Option("--num-classes", help="For a model that is given by its name.")
 STEM = typer.Option("--cifar-stem", help="For torchvision's ResNets by name: the stem for pictures of 32 pixels.")
 MODE = typer.Option("--batch-norm", metavar="MODE", help="eval or train; guessed by default.")
+SIGN = typer.Option(
+    "--sign",
+    metavar="WAY",
+    help="Of a difference: before-minus-after, or after-minus-before (NVFlare, TensorFlow Federated, MONAI, FedOpt); "
+    "told from the last layer by default, where it can be.",
+)
 OUT = typer.Option("--out", metavar="DIR", help="Write the page DIR/inspection.html.")
 
 
@@ -48,13 +54,14 @@ def inspect(
     num_classes: Annotated[int | None, CLASSES] = None,
     cifar_stem: Annotated[bool, STEM] = False,
     batch_norm: Annotated[str | None, MODE] = None,
+    sign: Annotated[str | None, SIGN] = None,
     out: Annotated[Path | None, OUT] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")] = False,
 ) -> None:
     """Look at a captured update without attacking it: what travels, labels, local steps, exact layers, defenses.
 
     Takes seconds. The page holds recovered examples; the screen and the JSON do not. Exit code 0: it was read, whatever
-    leaks. 2: an error, in one line.
+    leaks, also where that cannot be judged, as the first line then says. 2: an error, in one line.
     """
     from ..capture import Settings
 
@@ -65,6 +72,7 @@ def inspect(
         local_steps=local_steps,
         input_shape=_shape(input_shape),
         batch_norm=_mode(batch_norm),
+        sign=_sign(sign),
     )
     with stdout_kept(as_json):
         captured, found = _look(update, model, weights, settings, num_classes, cifar_stem)
@@ -144,6 +152,14 @@ def _kind(text: str | None):  # noqa: ANN202 (importing the type would import to
     if text is not None and text not in list(FileKind):
         raise AuditError(f"--kind: must be {', '.join(FileKind)}. Found {text}.")
     return None if text is None else FileKind(text)
+
+
+def _sign(text: str | None):  # noqa: ANN202 (importing the type would import torch)
+    from ..capture import Direction
+
+    if text is not None and text not in list(Direction):
+        raise AuditError(f"--sign: must be {' or '.join(Direction)}. Found {text}.")
+    return None if text is None else Direction(text)
 
 
 def _mode(text: str | None):  # noqa: ANN202 (a literal)

@@ -65,7 +65,7 @@ def _added(own: Tensor, weight: Tensor, level: float, scale: float, full: bool) 
             "The last layer's sums do not vanish, but its rank is low, which noise would fill up: "
             "the loss is not cross entropy, or one-hot labels were not used."
         )
-        return Sign("noised", False, 0.8, evidence)
+        return Sign("noised", False, 0.8, evidence, other_loss=True)
     evidence = (
         "The last layer's gradients do not sum to zero over the classes: noise of standard deviation "
         f"{level:.2g} on each value, {level / scale:.0%} of the layer's own rms."
