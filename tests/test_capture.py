@@ -213,7 +213,6 @@ def broken(path, net, update, what):
             "unknown": {**update.tensors, "head.weight": torch.ones(2)},
             "shape": {**update.tensors, first: torch.ones(2)},
             "NaN": {**update.tensors, first: torch.full_like(update.tensors[first], torch.nan)},
-            "only buffers": dict(update.buffers),
             "twice": {**update.tensors, f"module.{first}": update.tensors[first]},
             "other weights": {name: value.roll(1, 0) for name, value in net.state_dict().items() if value.ndim},
         }[what]
@@ -237,7 +236,6 @@ def broken(path, net, update, what):
         ("unknown", r"u.pt does not fit the model: unexpected head.weight\.$"),
         ("shape", r"0.weight is \[2\] there but \[4, 1, 3, 3\] in the model"),
         ("NaN", "1 of 6 tensors hold NaN or infinity, first 0.weight"),
-        ("only buffers", "holds no trainable parameter of the model"),
         ("twice", "u.pt holds two tensors for 0.weight, 0.weight and module.0.weight; keep one"),
         ("other weights", "give the weights that the server sent with --weights"),
     ],
@@ -247,6 +245,32 @@ def test_errors_are_one_line(what, says, tmp_path):
     with pytest.raises(AuditError, match=says) as caught:
         capture(net, broken(tmp_path, net, update, what), SHAPE)
     assert "\n" not in str(caught.value)
+
+
+def test_only_buffers_are_read_as_those_after_the_training(tmp_path):
+    net, update = shared(FedAvg(learning_rate=0.05, epochs=3, batch_norm="train"))
+    captured = capture(net, save(update.buffers, tmp_path / "u.pt"), SHAPE)
+    assert captured.empty == "the file holds no trainable parameter"
+    assert captured.local_steps == 3
+    assert not captured.observation.update.tensors
+    net.requires_grad_(False)
+    assert capture(net, tmp_path / "u.pt", SHAPE).empty == "the model has no trainable parameter"
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_a_model_of_half_precision_is_looked_at_in_single(kind, tmp_path):
+    net, update = shared()
+    captured = capture(net.to(kind), save(update.tensors, tmp_path / "u.pt"), SHAPE)
+    assert captured.observation.model[0].weight.dtype is torch.float32
+    assert net[0].weight.dtype is kind
+    assert all(map(torch.equal, captured.observation.update.values, update.values))
+    assert any("was computed with in float32" in note for note in captured.notes)
+
+
+def test_a_model_of_double_precision_is_looked_at_in_double(tmp_path):
+    net, update = shared()
+    captured = capture(net.double(), save(update.tensors, tmp_path / "u.pt"), SHAPE)
+    assert captured.observation.update.values[0].dtype is torch.float64
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,11 @@ from .kinds import Direction, FileKind, Reading
 CLEAR = 30.0  # drop of the singular values at a rank that is no matter of rounding
 ROUNDED = 1e-6  # entries below that share of the largest say nothing
 NOISE = 4.0  # standard deviations of noise that an entry must exceed
-SURE = 2.5  # correlation, as Fisher's z in its standard deviations, from which the rows decide alone
-LEAST = 0.5  # and the correlation itself
+CLEAN = 1e-2  # noise, as a share of the last layer's rms, from which its rows stray by chance
+SURE = 3.0  # correlation, as Fisher's z in its standard deviations, from which the rows decide alone
+LEAST = 0.6  # and the correlation itself
 AGAINST = 0.3  # correlation from which the rows contradict the count
-FEWEST = 5  # classes: of fewer the rows say nothing
+FEWEST = 6  # classes: of fewer the rows decide nothing
 
 
 def direct(seen: Observation, reading: Reading, asked: Direction | None, kind: FileKind | None) -> tuple[Reading, str]:
@@ -48,7 +49,7 @@ def direct(seen: Observation, reading: Reading, asked: Direction | None, kind: F
     except AttackFailed:
         return reading, ""  # no layer gives labels away, which is said where they are looked for
     if found is Direction.AFTER_MINUS_BEFORE:
-        return reading.turned(seen.model, why), ""
+        return reading.turned(seen.model, f"{why[0].upper()}{why[1:]}"), ""
     if found is None and kind is not FileKind.GRADIENT:
         cure = "say --sign before-minus-after or --sign after-minus-before"
         cure += ", or --kind gradient" if kind is None and reading.holds is FileKind.GRADIENT else ""
@@ -91,21 +92,22 @@ def judge(sums: Tensor, rows: Tensor | None, size: int | None, grain: float = 0.
         size: Examples in the batch, where known.
         grain: Rounding of one entry.
     """
-    classes = len(sums)
-    least = max(ROUNDED * float(sums.abs().max()), 2 * grain, NOISE * _noise(sums, rows))
+    classes, noise = len(sums), _noise(sums, rows)
+    least = max(ROUNDED * float(sums.abs().max()), 2 * grain, NOISE * noise)
     negative, positive = int((sums < -least).sum()), int((sums > least).sum())
     most = _most(rows, size)
-    strayed = 0.0 if rows is None else stray(sums, rows)
+    clean = rows is not None and noise < CLEAN * float(rows.square().mean().sqrt())
+    strayed = stray(sums, rows) if rows is not None and clean else 0.0
     if most is not None and (negative > most) != (positive > most):
-        found, many = (1.0, positive) if positive > most else (-1.0, negative)
+        found = 1.0 if positive > most else -1.0
         if strayed * found > -AGAINST:
             holds = f"the batch holds at most {most} {'class' if most == 1 else 'classes'}"
-            return _direction(found), f"{many} entries of the last bias gradient have one sign, and {holds}"
+            return _direction(found), f"{negative} entries of the last layer are negative where {holds}"
         return None, "the signs in the last layer and its rows contradict each other"
     sure = math.tanh(SURE / (classes - 3) ** 0.5) if classes >= FEWEST else math.inf
     if abs(strayed) > max(LEAST, sure):
-        return _direction(strayed), "the rows of some classes in the last layer hold features of their own"
-    return None, f"{negative} entries of the last bias are negative and {positive} positive, as either way may have it"
+        return _direction(strayed), "the rows of the last layer that stray most belong to its positive entries"
+    return None, f"{negative} entries of the last layer are negative and {positive} positive, as either way may have it"
 
 
 def stray(sums: Tensor, rows: Tensor) -> float:

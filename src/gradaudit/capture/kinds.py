@@ -67,12 +67,15 @@ class Reading:
             model: With the buffers from before the local training.
             why: The difference is known to be after minus before, as the beginning of a sentence.
         """
-        old, buffers = dict(model.named_buffers()), self.buffers
+        old, buffers, gradient = dict(model.named_buffers()), self.buffers, self.holds is FileKind.GRADIENT
         if self.changes:
             buffers = {name: 2 * old[name].detach().cpu().double() - value for name, value in buffers.items()}
         return replace(
             self,
-            holds=FileKind.WEIGHT_DIFFERENCE if self.holds is FileKind.GRADIENT else self.holds,
+            holds=FileKind.WEIGHT_DIFFERENCE if gradient else self.holds,
+            why="its values are unlike the model's weights, and of the other sign than a gradient"
+            if gradient
+            else self.why,
             tensors={name: -value for name, value in self.tensors.items()},
             buffers=buffers,
             notes=(*self.notes, f"{why}, so the difference is after minus before; its sign was turned."),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..capture import Captured, agreed_steps
+from ..capture import Captured, FileKind, agreed_steps
 from ..observation import Observation
 from ..types import UpdateKind
 from . import words
@@ -62,7 +62,8 @@ def _looked(facts: Inspection, captured: Captured) -> Inspection:
     halves = half_precision(seen.update.tensors, captured.stored)
     layers = layer_facts(seen, torch.finfo(HALVES[halves]).eps if halves else SINGLE, captured.local_steps == 1)
     facts = replace(facts, layers=layers, signs=signs(seen, layers, captured.stored))
-    if facts.disturbed and not halves:  # equal rows are then made by the defense
+    coarse = not halves or captured.holds is FileKind.WEIGHTS  # rounded weights differ by a few steps, or by none
+    if facts.disturbed and coarse:  # equal rows are then made by the defense
         facts = replace(facts, layers=tuple(replace(layer, recovered=0, in_memory=None) for layer in layers))
     least = max((layer.rank for layer in layers if layer.per_example), default=0) or None
     estimate = None if facts.disturbed else _batch_size(seen, layers, captured.local_steps)

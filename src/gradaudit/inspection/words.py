@@ -16,7 +16,7 @@ FOUND = {2: "An example itself", 1: "Facts about the batch", 0: "Nothing"}
 def told(facts: Inspection, seen: Observation) -> Inspection:
     """`facts` with its sentences and its severity."""
     inputs = sum(layer.recovered for layer in facts.layers if layer.takes_example)
-    leaks = (*_examples(facts, inputs), *_labels(facts), *_batch_norm(facts), *_size(facts))
+    leaks = (*_examples(facts, inputs), *_labels(facts), *_batch_norm(facts), *_size(facts, seen))
     severity = 2 if inputs else 1 if leaks else 0
     verdict = f"{FOUND[severity]} can be read off this update without an attack."
     if facts.unjudged and not severity:
@@ -85,11 +85,11 @@ def _batch_norm(facts: Inspection) -> tuple[str, ...]:
     return tuple(leaks)
 
 
-def _size(facts: Inspection) -> tuple[str, ...]:
+def _size(facts: Inspection, seen: Observation) -> tuple[str, ...]:
     found = facts.labels
     if found is not None and found.batch_size_read:
         return (f"The batch holds {_examples_in_words(found.batch_size)}, by the rank of a gradient.",)
-    if facts.least_examples and facts.least_examples > 1 and (found is None or found.batch_size is None):
+    if facts.least_examples and facts.least_examples > 1 and seen.batch_size is None:
         return (f"The batch holds at least {_examples_in_words(facts.least_examples)}, by the rank of a gradient.",)
     return ()
 
@@ -135,7 +135,7 @@ def _many(amount: int, noun: str) -> str:
 def _open(facts: Inspection, seen: Observation, inputs: int) -> list[str]:
     labels = facts.labels
     lines = []
-    if labels is None or labels.batch_size is None:
+    if seen.batch_size is None and (labels is None or labels.batch_size is None):
         lines.append("The batch size (--batch-size), for counts and for any attack on the pictures.")
     if seen.update.kind is UpdateKind.WEIGHT_DIFFERENCE and seen.training is None:
         lines.append("The learning rate (--learning-rate), which a weight difference hides the gradient's size behind.")
