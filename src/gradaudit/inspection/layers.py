@@ -76,7 +76,7 @@ def layer_facts(seen: Observation, precision: float = SINGLE, one_step: bool = T
         limit = min(outputs - 1 if last else outputs, inputs)
         rounding = resolution(seen, entry.layer.weight)
         rank, clear = numerical_rank(weight, rounding, precision)
-        recovered = weight[:0]
+        recovered = None
         if bias is not None and entry.per_example and (one_step or entry.takes_example):
             recovered = exact_inputs(weight, bias, rounding, precision)
         facts.append(
@@ -89,7 +89,7 @@ def layer_facts(seen: Observation, precision: float = SINGLE, one_step: bool = T
                 limit,
                 clear or rank >= limit,
                 entry.per_example,
-                len(recovered),
+                0 if recovered is None else len(recovered),
                 recovered,
             )
         )

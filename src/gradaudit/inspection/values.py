@@ -130,7 +130,7 @@ class LayerFacts:
         clear: The rank is sharp: singular values drop at it, or it is the limit.
         per_example: It runs once per example, not once per token.
         recovered: Inputs of the layer that lie in the update as they are.
-        in_memory: Those inputs, `[recovered, inputs]`; not part of the JSON.
+        in_memory: Those inputs, `[recovered, inputs]`, or `None` where none was looked for; not part of the JSON.
     """
 
     name: str

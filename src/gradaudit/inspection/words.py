@@ -102,9 +102,11 @@ def _looked_for(facts: Inspection) -> list[str]:
     lines = []
     if facts.labels is not None:
         lines.append(f"Labels, by {_many(facts.labels.applying, 'method')}.")
-    layers = [layer for layer in facts.layers if layer.bias and layer.per_example and layer.in_memory is not None]
-    if layers:
-        lines.append(f"Examples as they are, by row over bias in {_many(len(layers), 'linear layer')}.")
+    looked = [layer for layer in facts.layers if layer.in_memory is not None]
+    for what, takes in (("Examples as they are", True), ("Features of examples", False)):
+        names = [layer.name or "the model" for layer in looked if layer.takes_example is takes]
+        if names:
+            lines.append(f"{what}, by row over bias of {', '.join(names)}.")
     if facts.batch_norm is not None and facts.batch_norm.travelling:
         lines.append(f"Steps and statistics of the batch, in the buffers of {facts.batch_norm.travelling} layers.")
     if facts.layers and not facts.disturbed and facts.local_steps == 1:
@@ -114,10 +116,10 @@ def _looked_for(facts: Inspection) -> list[str]:
 
 def _not_looked_for(facts: Inspection) -> list[str]:
     lines = [f"Labels: {facts.unjudged}."] if facts.unjudged else []
-    usable = [layer for layer in facts.layers if layer.bias and layer.per_example]
-    if not usable:
-        lines.append("Examples as they are: no linear layer that runs once per example travels with its bias.")
-    elif all(layer.in_memory is None for layer in usable):
+    takes = [layer for layer in facts.layers if layer.takes_example and layer.bias and layer.per_example]
+    if not takes:
+        lines.append("Examples as they are: no linear layer that takes them travels with its bias.")
+    elif all(layer.in_memory is None for layer in takes):
         lines.append(f"Examples as they are: the update is {facts.disturbed}, and row over bias is none then.")
     if facts.batch_norm is not None and not facts.batch_norm.travelling:
         lines.append("Steps and statistics of the batch in BatchNorm: its buffers do not travel.")

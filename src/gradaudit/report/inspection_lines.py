@@ -148,6 +148,8 @@ def layer_rows(found: Inspection) -> tuple[Row, ...]:
             said = "no bias travels, so not by row over bias"
         elif not layer.per_example:
             said = "runs on tokens: rank counts tokens"
+        elif layer.in_memory is None:
+            said = f"not looked for ({what})"
         else:
             said = f"none exactly ({what})"
         rank = f"{layer.rank} of {layer.limit}" + (", full" if layer.saturated else "")
