@@ -114,7 +114,9 @@ def stray(sums: Tensor, rows: Tensor) -> float:
     """In [-1, 1]: how far each row lies from what all have in common, correlated with -`sums`; 0 where all agree.
 
     Rows are compared with `sums` times their common direction. What is left sums to zero and is perpendicular to
-    `sums`, which takes more from rows of large entries; the leverage of each row undoes that.
+    `sums`, which takes more from rows of large entries; the leverage of each row undoes that. One row may be an
+    outlier, as of a class of which the model is sure for every example: the correlation is the one without the row
+    that speaks most for it, where that is the weaker one.
 
     Args:
         sums: `[K]`, not zero.
@@ -126,9 +128,19 @@ def stray(sums: Tensor, rows: Tensor) -> float:
         return 0.0
     leverage = 1 - 1 / len(sums) - sums.square() / length
     far = rest.square().sum(1) / leverage.clamp_min(1e-3)
-    x, y = (value - leverage @ value / leverage.sum() for value in (-sums, far))
-    scale = ((leverage @ x.square()) * (leverage @ y.square())).sqrt()
-    return float(leverage @ (x * y) / scale) if scale > 0 else 0.0
+    whole, parts = _correlation(-sums, far, leverage)
+    without = leverage.clone()
+    without[int((parts * whole).argmax())] = 0
+    fewer, _ = _correlation(-sums, far, without)
+    return 0.0 if whole * fewer <= 0 else min(whole, fewer, key=abs)
+
+
+def _correlation(x: Tensor, y: Tensor, weights: Tensor) -> tuple[float, Tensor]:
+    """Weighted correlation, and every entry's part in it."""
+    x, y = (value - weights @ value / weights.sum() for value in (x, y))
+    scale = ((weights @ x.square()) * (weights @ y.square())).sqrt()
+    parts = weights * x * y
+    return (float(parts.sum() / scale) if scale > 0 else 0.0), parts
 
 
 def _sums(seen: Observation, head: Head) -> Tensor | None:
