@@ -273,6 +273,14 @@ def test_an_update_that_holds_nothing_cannot_be_judged(kind, tmp_path):
         assert "Signs of a defense: not looked for" in text
 
 
+def test_weights_that_did_not_change_cannot_be_judged(tmp_path):
+    net = network("lenet")
+    save_file(net.state_dict(), tmp_path / "u.safetensors")
+    found = inspect(capture(net, tmp_path / "u.safetensors"))
+    assert found.holds == "weights"
+    assert found.verdict.startswith("Cannot be judged: the update is zero in every value")
+
+
 def test_buffers_alone_still_tell_the_steps(tmp_path):
     net = network("resnet18")
     update = Client(net, FedAvg(learning_rate=0.01, epochs=2, batch_norm="train")).train(draw(2, 0))

@@ -1,5 +1,6 @@
 """Reading files of tensors: every form in which people save one, every wrapping, and files that are no such thing."""
 
+import contextlib
 import io
 import json
 import warnings
@@ -157,6 +158,34 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, content, ending, archiv
     with pytest.raises(AuditError) as caught:
         read_tensor_file(path, "update")
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def whole_files(tmp_path_factory):
+    """A good file of each format, to spoil."""
+    folder = tmp_path_factory.mktemp("whole")
+    tensors = {"fc.weight": VALUES.clone(), "fc.bias": torch.ones(2)}
+    safetensors.torch.save_file(tensors, folder / "u.safetensors")
+    torch.save(tensors, folder / "u.pt")
+    np.savez_compressed(folder / "u.npz", **{name: value.numpy() for name, value in tensors.items()})
+    return folder
+
+
+@given(
+    st.sampled_from(["safetensors", "pt", "npz"]),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=6),
+    st.floats(0.1, 1),
+)
+def test_spoiled_files_are_read_or_refused(whole_files, ending, changes, kept):
+    content = bytearray((whole_files / f"u.{ending}").read_bytes())
+    for place_, value in changes:
+        content[int(place_ * len(content))] = value
+    path = whole_files / f"spoiled.{ending}"
+    path.write_bytes(bytes(content[: max(1, int(kept * len(content)))]))
+    found = {}
+    with contextlib.suppress(AuditError):
+        found = read_tensor_file(path, "update").tensors
+    assert all(type(value) is torch.Tensor for value in found.values())
 
 
 @pytest.mark.parametrize("what", ["weights", "update"])

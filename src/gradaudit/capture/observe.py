@@ -139,7 +139,16 @@ def _beside(model: nn.Module, parts: Parts, reading: Reading, settings: Settings
     )
     notes = (*_notes(reading, parts, settings, shape), *mode_note)
     return Captured(
-        observation, "", reading.holds, parts.unshared, parts.frozen, parts.stored, moved, steps, notes, _empty(parts)
+        observation,
+        "",
+        reading.holds,
+        parts.unshared,
+        parts.frozen,
+        parts.stored,
+        moved,
+        steps,
+        notes,
+        _empty(parts, reading),
     )
 
 
@@ -152,10 +161,10 @@ def _in_full_precision(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     return model.float(), (f"The model's {' and '.join(halves)} was computed with in float32, with the same values.",)
 
 
-def _empty(parts: Parts) -> str:
+def _empty(parts: Parts, reading: Reading) -> str:
     """Why nothing can be read off the file's tensors, without a full stop, or nothing."""
     if parts.parameters:
-        return Update(parts.parameters).emptiness
+        return Update(reading.tensors).emptiness
     return f"{'the file holds' if parts.unshared else 'the model has'} no trainable parameter"
 
 

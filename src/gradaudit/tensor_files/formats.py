@@ -5,7 +5,6 @@ from __future__ import annotations
 import lzma
 import math
 import pickle
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -51,14 +50,12 @@ def from_torch(path: Path) -> Contents:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             require_room(sum(info.file_size for info in archive.infolist()))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch, on deprecated storages, sparse tensors and TorchScript archives
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True), {}
-        except OSError:
-            raise
-        except Exception as error:  # torch's restricted reader raises anything on bytes that are no pickle
-            raise pickle.UnpicklingError(str(error)) from error
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True), {}
+    except OSError:
+        raise
+    except Exception as error:  # torch's restricted reader raises anything on bytes that are no pickle
+        raise pickle.UnpicklingError(str(error)) from error
 
 
 def from_numpy(path: Path) -> Contents:

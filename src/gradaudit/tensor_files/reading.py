@@ -76,7 +76,9 @@ def _contents(path: Path, what: str) -> tuple[Any, dict[str, str]]:
     if ending not in READERS:
         raise AuditError(f"{what}: cannot tell what {path.name} is; give one of {', '.join(ENDINGS)}.")
     try:
-        return READERS[ending](path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on deprecated storages, sparse tensors, TorchScript archives, old headers
+            return READERS[ending](path)
     except pickle.UnpicklingError as error:
         raise AuditError(
             f"{what}: {path.name} is damaged or holds pickled objects, which could run code when read; save "
