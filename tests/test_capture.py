@@ -5,8 +5,6 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
@@ -17,18 +15,14 @@ from gradaudit.capture import (
     Settings,
     agreed_steps,
     capture,
-    fit,
     input_shape,
     movements,
-    plain_name,
-    read_tensors,
 )
 from gradaudit.capture.kinds import distance, scale_invariance
 from gradaudit.errors import AuditError
 from gradaudit.types import UpdateKind
 
 SHAPE = Settings(input_shape=(1, 8, 8))
-WORDS = st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True).filter(lambda w: w != "module")
 
 
 def shared(training=None, net=None):
@@ -75,30 +69,16 @@ def test_nested_lists_and_arrays_without_names(tmp_path):
         assert any("no names" in note for note in captured.notes)
 
 
-def test_arrays_without_names_keep_their_order(tmp_path):
-    np.savez(tmp_path / "u.npz", *[np.full(1, float(n)) for n in range(12)])
-    assert [float(value) for value in read_tensors(tmp_path / "u.npz")] == list(range(12))
-
-
-@given(st.lists(WORDS, min_size=1, max_size=5), st.data())
-def test_wrappers_leave_no_trace(segments, data):
-    wrapped = list(segments)
-    for _ in range(data.draw(st.integers(0, 4))):
-        place = data.draw(st.integers(0, len(wrapped)))
-        wrapped.insert(place, data.draw(st.sampled_from(["module", "_orig_mod", "_module"])))
-    assert plain_name(".".join(wrapped)) == ".".join(segments)
-    assert plain_name(plain_name(".".join(wrapped))) == ".".join(segments)
-
-
-@given(st.lists(st.sampled_from(["module.", "_orig_mod.", "_module."]), max_size=3), st.booleans())
-def test_any_wrapping_of_file_or_model_fits(prefixes, wrap_model):
-    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
-    names = dict(net.named_parameters())
-    model = nn.Module()
-    model.module = net
-    found = fit(model if wrap_model else net, {"".join(prefixes) + name: value for name, value in names.items()}, "u")
-    assert list(found.parameters) == [("module." if wrap_model else "") + name for name in names]
-    assert all(map(torch.equal, found.parameters.values(), names.values()))
+def test_a_none_in_a_list_keeps_its_place(tmp_path):
+    """As `torch.autograd.grad(..., allow_unused=True)` gives it."""
+    net, update = shared()
+    values = list(update.values)
+    torch.save([values[0], None, *values[2:]], tmp_path / "u.pt")
+    captured = capture(net, tmp_path / "u.pt", SHAPE)
+    found = captured.observation.update.tensors
+    assert not found["0.bias"].any()
+    assert all(torch.equal(found[name], value) for name, value in update.tensors.items() if name != "0.bias")
+    assert any("None for 0.bias: taken as zeros" in note for note in captured.notes)
 
 
 def test_whole_weights_become_the_difference(tmp_path):
@@ -195,6 +175,8 @@ def test_the_input_shape_is_found_or_asked_for():
     assert input_shape(nn.Sequential(nn.Flatten(), nn.Linear(784, 3))) == (1, 28, 28)
     with pytest.raises(AuditError, match="--input-shape C,H,W"):
         input_shape(nn.Sequential(nn.Flatten(), nn.Linear(7, 3)))
+    with pytest.raises(AuditError, match="returned one logit"):  # not that no shape fits
+        input_shape(nn.Sequential(nn.Flatten(), nn.Linear(784, 1)))
 
 
 def broken(path, net, update, what):
@@ -220,7 +202,7 @@ def broken(path, net, update, what):
         torch.save({}, path)
     elif what == "no tensor":
         path = path / "u.pt"
-        torch.save({first: 3}, path)
+        torch.save({**update.tensors, first: 3}, path)
     elif what == "number":
         path = path / "u.pt"
         torch.save([torch.ones(1)] * 3, path)
@@ -231,7 +213,6 @@ def broken(path, net, update, what):
             "unknown": {**update.tensors, "head.weight": torch.ones(2)},
             "shape": {**update.tensors, first: torch.ones(2)},
             "NaN": {**update.tensors, first: torch.full_like(update.tensors[first], torch.nan)},
-            "only buffers": dict(update.buffers),
             "twice": {**update.tensors, f"module.{first}": update.tensors[first]},
             "other weights": {name: value.roll(1, 0) for name, value in net.state_dict().items() if value.ndim},
         }[what]
@@ -252,11 +233,10 @@ def broken(path, net, update, what):
         ("empty", "holds no tensors"),
         ("no tensor", "is no tensor but of type int"),
         ("number", "holds 3 tensors without names, but the model has 6"),
-        ("unknown", "holds head.weight, which the model has not"),
+        ("unknown", r"u.pt does not fit the model: unexpected head.weight\.$"),
         ("shape", r"0.weight is \[2\] there but \[4, 1, 3, 3\] in the model"),
-        ("NaN", "hold NaN or infinity, first 0.weight"),
-        ("only buffers", "holds no parameter of the model"),
-        ("twice", "two tensors of u.pt stand for 0.weight"),
+        ("NaN", "1 of 6 tensors hold NaN or infinity, first 0.weight"),
+        ("twice", "u.pt holds two tensors for 0.weight, 0.weight and module.0.weight; keep one"),
         ("other weights", "give the weights that the server sent with --weights"),
     ],
 )
@@ -265,6 +245,32 @@ def test_errors_are_one_line(what, says, tmp_path):
     with pytest.raises(AuditError, match=says) as caught:
         capture(net, broken(tmp_path, net, update, what), SHAPE)
     assert "\n" not in str(caught.value)
+
+
+def test_only_buffers_are_read_as_those_after_the_training(tmp_path):
+    net, update = shared(FedAvg(learning_rate=0.05, epochs=3, batch_norm="train"))
+    captured = capture(net, save(update.buffers, tmp_path / "u.pt"), SHAPE)
+    assert captured.empty == "the file holds no trainable parameter"
+    assert captured.local_steps == 3
+    assert not captured.observation.update.tensors
+    net.requires_grad_(False)
+    assert capture(net, tmp_path / "u.pt", SHAPE).empty == "the model has no trainable parameter"
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_a_model_of_half_precision_is_looked_at_in_single(kind, tmp_path):
+    net, update = shared()
+    captured = capture(net.to(kind), save(update.tensors, tmp_path / "u.pt"), SHAPE)
+    assert captured.observation.model[0].weight.dtype is torch.float32
+    assert net[0].weight.dtype is kind
+    assert all(map(torch.equal, captured.observation.update.values, update.values))
+    assert any("was computed with in float32" in note for note in captured.notes)
+
+
+def test_a_model_of_double_precision_is_looked_at_in_double(tmp_path):
+    net, update = shared()
+    captured = capture(net.double(), save(update.tensors, tmp_path / "u.pt"), SHAPE)
+    assert captured.observation.update.values[0].dtype is torch.float64
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ FILES = sorted(SRC.rglob("*.py"))
 # A room may import from the rooms of the lines above its own, and from itself.
 ORDER = [
     {"chance", "characters", "errors", "files", "image_statistics", "records", "streams", "terminal"},
-    {"tables", "memory", "yaml_text"},
+    {"tables", "tensor_files", "memory", "yaml_text"},
     {"types"},
     {"measures", "scores", "transcript"},
     {"finding", "local_training", "overrides", "metrics", "datasets", "models"},

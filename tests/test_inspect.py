@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from gradaudit import Batch, Client, FedAvg, FedSGD, cli
-from gradaudit.capture import Settings, capture
+from gradaudit.capture import FileKind, Settings, capture
 from gradaudit.datasets import Photographs
 from gradaudit.defenses import Clip, GaussianNoise, TopK
 from gradaudit.inspection import Reading, inspect
@@ -236,7 +236,118 @@ def test_a_part_of_an_update(tmp_path):
     assert found.contents.share < 1
     assert found.layers == ()
     assert found.signs[3].found is None
-    assert not found.labels.applying
+    assert found.labels is None
+    assert "7.weight and 7.bias of the model did not travel" in found.unjudged
+    assert found.verdict == f"Cannot be judged: {found.unjudged}."
+
+
+def screen_and_page(found):
+    console = Console(file=io.StringIO(), width=110, highlight=False)
+    show(found, console)
+    return " ".join(console.file.getvalue().split()), page.render(found, (3, 32, 32))
+
+
+EMPTY = {
+    "zero": (lambda update: {n: torch.zeros_like(v) for n, v in update.tensors.items()}, "is zero in every value"),
+    "constant": (lambda update: {n: torch.full_like(v, 0.5) for n, v in update.tensors.items()}, "holds one number"),
+    "only buffers": (lambda update: {"bn1.running_mean": torch.zeros(64)}, "holds no trainable parameter"),
+}
+
+
+@pytest.mark.parametrize("kind", EMPTY)
+def test_an_update_that_holds_nothing_cannot_be_judged(kind, tmp_path):
+    net = network("resnet18")
+    make, why = EMPTY[kind]
+    tensors = make(Client(net).train(draw(2, 0)))
+    save_file(tensors, tmp_path / "u.safetensors")
+    found = inspect(capture(net, tmp_path / "u.safetensors", Settings(batch_size=2)))
+    assert (found.severity, found.labels, found.layers, found.signs, found.leaks) == (0, None, (), (), ())
+    assert found.verdict.startswith("Cannot be judged: ")
+    assert why in found.verdict
+    data = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert data["verdict"] == found.verdict
+    for text in screen_and_page(found):
+        assert "Cannot be judged:" in text
+        assert why in text
+        assert "Nothing can be read" not in text
+        assert "Signs of a defense: not looked for" in text
+
+
+def test_weights_that_did_not_change_cannot_be_judged(tmp_path):
+    net = network("lenet")
+    save_file(net.state_dict(), tmp_path / "u.safetensors")
+    found = inspect(capture(net, tmp_path / "u.safetensors"))
+    assert found.holds == "weights"
+    assert found.verdict.startswith("Cannot be judged: the update is zero in every value")
+
+
+def test_buffers_alone_still_tell_the_steps(tmp_path):
+    net = network("resnet18")
+    update = Client(net, FedAvg(learning_rate=0.01, epochs=2, batch_norm="train")).train(draw(2, 0))
+    save_file({name: value.contiguous() for name, value in update.buffers.items()}, tmp_path / "u.safetensors")
+    found = inspect(capture(net, tmp_path / "u.safetensors"))
+    assert found.severity == 1
+    assert any("exactly 2 local steps" in line for line in found.leaks)
+    assert found.unjudged == "the file holds no trainable parameter"
+    assert "Labels: the file holds no trainable parameter." in found.not_looked_for
+
+
+def test_no_method_is_never_told_as_no_leak(tmp_path):
+    """Behind a softmax no gradient holds p - y: the labels were not looked for, and the first line says so."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(3600, 10, bias=False), nn.Softmax(1)).eval()
+    found = inspect(capture(net, write(net, draw(4, 0), tmp_path), Settings(batch_size=4)))
+    assert found.labels is None
+    assert found.severity == 0
+    assert found.verdict.startswith("Cannot be judged: the update holds no layer with 10 outputs")
+    assert any(
+        line.startswith("Examples as they are: no linear layer that takes them") for line in found.not_looked_for
+    )
+    for text in screen_and_page(found):
+        assert "Cannot be judged: the update holds no layer with 10 outputs" in text
+        assert "Not looked for: Labels" in text
+
+
+def test_another_loss_gives_no_labels(tmp_path):
+    loss = FedSGD(lambda logits, labels: nn.functional.multi_margin_loss(logits, labels) + logits.square().mean())
+    net = network("lenet")
+    found = inspect(
+        capture(net, write(net, draw(4, 0), tmp_path, loss), Settings(batch_size=4, kind=FileKind.GRADIENT))
+    )
+    assert found.labels is None
+    assert "the loss was not cross entropy" in found.unjudged
+
+
+def test_nothing_says_what_was_looked_for(tmp_path):
+    """Of an update whose examples and labels noise hides, the methods that were tried are named."""
+    net = network("mlp")
+    found = inspect(
+        capture(net, write(net, draw(4, 0), tmp_path, **DEFENDED["noised"]), Settings(kind=FileKind.GRADIENT))
+    )
+    assert any(line.startswith("Labels, by ") for line in found.looked_for)
+    assert "Examples as they are: the update is noised, and row over bias is none then." in found.not_looked_for
+
+
+def test_whole_weights_in_half_precision_give_no_example(tmp_path):
+    """Their difference is a grid of a few steps, on which rows are equal by chance."""
+    net, training = network("mlp").bfloat16().float(), FedAvg(learning_rate=0.01)
+    update = Client(net, training).train(draw(4, 0))
+    own = dict(net.named_parameters())
+    torch.save(
+        {name: (own[name] - value).detach().bfloat16() for name, value in update.tensors.items()}, tmp_path / "u.pt"
+    )
+    found = inspect(capture(net, tmp_path / "u.pt"))
+    assert found.holds == "weights"
+    assert not any(layer.recovered for layer in found.layers)
+
+
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_float8_is_told_as_quantised(kind, tmp_path):
+    net = network("lenet")
+    update = Client(net).train(draw(4, 0))
+    save_file({name: (1e3 * value).to(kind) for name, value in update.tensors.items()}, tmp_path / "u.safetensors")
+    found = inspect(capture(net, tmp_path / "u.safetensors", Settings(kind=FileKind.GRADIENT)))
+    assert found.signs[2].found
+    assert "The file holds it as float8" in found.signs[2].evidence
 
 
 def test_the_consensus_is_the_answer_that_agrees_most():
@@ -280,11 +391,12 @@ def test_the_screen_says_what_the_json_says(tmp_path):
     assert "in_memory" not in json.dumps(data)
     assert data["local_steps"] == 3
     assert data["contents"]["tensors"]["fc.bias"] == [10]
-    text = " ".join(
-        [lines.headline(found), lines.label_lead(found), *(row.cells[-1] for row in lines.sign_rows(found))]
-    )
+    text = " ".join([found.verdict, lines.label_lead(found), *(row.cells[-1] for row in lines.sign_rows(found))])
     assert f"{data['labels']['classes']} classes" in text
-    assert lines.headline(found) in text
+    assert found.verdict == data["verdict"] == "Facts about the batch can be read off this update without an attack."
+    assert found.verdict in console.file.getvalue()
+    for line in (*data["looked_for"], *data["not_looked_for"]):
+        assert " ".join(line.split()[:4]) in console.file.getvalue()
     for sign in data["signs"]:
         assert " ".join(sign["evidence"].split()[:8]) in text
 
@@ -367,6 +479,7 @@ def capture_of_lenet():
         ((*MODEL, "--input-shape", "3,32"), "--input-shape: must be C,H,W"),
         ((*MODEL, "--kind", "nonsense"), "--kind: must be gradient, weight-difference, weights"),
         ((*MODEL, "--batch-norm", "off"), "--batch-norm: must be eval or train"),
+        ((*MODEL, "--sign", "plus"), "--sign: must be before-minus-after or after-minus-before"),
         ((*MODEL, "--batch-size", "0"), "--batch-size: must be at least 1"),
         ((*MODEL, "--out", "before.safetensors"), "--out before.safetensors: cannot be made"),
     ],

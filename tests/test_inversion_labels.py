@@ -7,7 +7,6 @@ from gradaudit import Client, Level
 from gradaudit.defenses import GaussianNoise
 from gradaudit.errors import AttackFailed
 from gradaudit.inversion.labels import IDLG
-from gradaudit.inversion.labels.head import head_gradient
 
 
 class SignedNet(nn.Module):
@@ -58,17 +57,3 @@ def test_idlg_reads_past_a_little_noise_and_fails_under_much():
 def test_idlg_refuses_what_it_cannot_read(client, batch):
     with pytest.raises(AttackFailed, match=r"one example; this update is of 2. Grant LABELS"):
         IDLG().infer(client.share(batch, Level.BASIC), 1)
-
-
-def test_head_is_found_by_name_not_by_position():
-    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10, bias=False), nn.BatchNorm1d(10))
-    net.eval()
-    head = head_gradient(Client(net).share(make_batch(1), Level.BASIC))
-    assert head.bias is None
-    assert head.weight.shape == (10, 64)
-
-
-def test_a_network_without_a_linear_head_is_refused():
-    net = nn.Sequential(nn.Conv2d(1, 10, 8), nn.Flatten())
-    with pytest.raises(AttackFailed, match="no linear layer with 10 outputs"):
-        head_gradient(Client(net).share(make_batch(1), Level.BASIC))

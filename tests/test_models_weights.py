@@ -78,9 +78,11 @@ BAD = {
         **{"3__weight": torch.zeros(5, 4)}
     ),
     r"missing 0.weight, 0.bias, 1.weight, 1.bias, 1.running_mean and 3 more; unexpected a\.$": {"a": torch.zeros(1)},
-    "epoch in .*w.pt is no tensor": altered(epoch=3),
-    "holds no names with tensors": {},
-    "holds no names with tensors; save": torch.zeros(3),
+    "epoch in w.pt is no tensor but of type int; leave it out": altered(epoch=3),
+    "holds no tensors; save a dictionary": {},
+    "holds one tensor without a name": torch.zeros(3),
+    "1 of 9 tensors hold NaN or infinity, first 3.bias": altered(**{"3__bias": torch.full((2,), torch.nan)}),
+    r"does not fit the model: missing 3.weight\.$": network(0).state_dict() | {"3.weight": None},
 }
 
 
@@ -96,11 +98,11 @@ def test_weights_that_do_not_fit(tmp_path, message):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(AuditError, match=r"weights: no file at .*gone.pt \(paths are relative"):
+    with pytest.raises(AuditError, match=r"weights: no file at .*gone.pt\.$"):
         load_weights(network(0), tmp_path / "gone.pt")
 
 
-@pytest.mark.parametrize("name", ["w.pkl", "w.bin", "w"])
+@pytest.mark.parametrize("name", ["w.bin", "w"])
 def test_unknown_ending(tmp_path, name):
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(AuditError, match=rf"cannot tell what {name} is; give one of .safetensors, .pt, .pth, .npz"):
@@ -124,7 +126,7 @@ def test_pickles_are_refused(tmp_path, suffix):
 
 def test_objects_in_numpy_archives_are_refused(tmp_path):
     np.savez(tmp_path / "w.npz", a=np.array([Harmful()], dtype=object))
-    with pytest.raises(AuditError, match=r"cannot read .*w.npz: ValueError"):
+    with pytest.raises(AuditError, match=r"cannot read w.npz: ValueError"):
         load_weights(network(1), tmp_path / "w.npz")
 
 

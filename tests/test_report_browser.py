@@ -71,7 +71,7 @@ def lines(kind, words):
     return tuple(
         Line(
             tuple(f" {word}" for word in text.split()),
-            tuple(kind != "truth" and i % 2 for i in range(len(text.split()))),
+            tuple(kind != "truth" and bool(i % 2) for i in range(len(text.split()))),
         )
         for text in words
     )

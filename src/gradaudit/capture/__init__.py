@@ -1,16 +1,17 @@
 """Updates captured from a real federation: files, names, kinds, and what BatchNorm's buffers tell."""
 
-from .files import read_tensors
-from .kinds import FileKind
-from .names import fit, fits, plain_name
+from .kinds import Direction, FileKind
+from .names import Parts, fit, fits
 from .observe import SHAPES, Captured, Settings, capture, input_shape
 from .statistics import Movement, agreed_steps, batch_statistics, movements
 
 __all__ = [
     "SHAPES",
     "Captured",
+    "Direction",
     "FileKind",
     "Movement",
+    "Parts",
     "Settings",
     "agreed_steps",
     "batch_statistics",
@@ -19,6 +20,4 @@ __all__ = [
     "fits",
     "input_shape",
     "movements",
-    "plain_name",
-    "read_tensors",
 ]

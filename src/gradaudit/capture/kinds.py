@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,13 @@ class FileKind(enum.StrEnum):
     WEIGHTS = "weights"
 
 
+class Direction(enum.StrEnum):
+    """Which way a difference was taken."""
+
+    BEFORE_MINUS_AFTER = "before-minus-after"
+    AFTER_MINUS_BEFORE = "after-minus-before"
+
+
 @dataclass(frozen=True, eq=False)
 class Reading:
     """The file's tensors as an update.
@@ -36,6 +43,8 @@ class Reading:
         tensors: Name -> tensor with the sign of a gradient, in the model's precision, on the CPU.
         buffers: Name -> buffer after the local training.
         notes: What was done to them, in plain sentences.
+        direction: Which way the difference was taken, where that is known: `tensors` has been turned by it.
+        changes: The buffers travel as differences too.
     """
 
     holds: FileKind
@@ -43,11 +52,35 @@ class Reading:
     tensors: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
     notes: tuple[str, ...] = ()
+    direction: Direction | None = None
+    changes: bool = False
 
     @property
     def kind(self) -> UpdateKind:
         """Of the update."""
         return UpdateKind.GRADIENT if self.holds is FileKind.GRADIENT else UpdateKind.WEIGHT_DIFFERENCE
+
+    def turned(self, model: nn.Module, why: str) -> Reading:
+        """The same as after minus before, so with the other sign; no gradient, for that has none.
+
+        Args:
+            model: With the buffers from before the local training.
+            why: The difference is known to be after minus before, as the beginning of a sentence.
+        """
+        old, buffers, gradient = dict(model.named_buffers()), self.buffers, self.holds is FileKind.GRADIENT
+        if self.changes:
+            buffers = {name: 2 * old[name].detach().cpu().double() - value for name, value in buffers.items()}
+        return replace(
+            self,
+            holds=FileKind.WEIGHT_DIFFERENCE if gradient else self.holds,
+            why="its values are unlike the model's weights, and of the other sign than a gradient"
+            if gradient
+            else self.why,
+            tensors={name: -value for name, value in self.tensors.items()},
+            buffers=buffers,
+            notes=(*self.notes, f"{why}, so the difference is after minus before; its sign was turned."),
+            direction=Direction.AFTER_MINUS_BEFORE,
+        )
 
 
 def interpret(model: nn.Module, parts: Parts, asked: FileKind | None, learning_rate: float | None) -> Reading:
@@ -70,10 +103,10 @@ def interpret(model: nn.Module, parts: Parts, asked: FileKind | None, learning_r
         raise AuditError("--learning-rate: a gradient has none; leave it out, or say --kind weight-difference.")
     if holds is FileKind.WEIGHTS:
         _require_near(tensors, before)
-        return Reading(holds, why, {name: before[name] - value for name, value in tensors.items()}, parts.buffers)
-    if holds is FileKind.GRADIENT:
-        return Reading(holds, why, tensors, parts.buffers)
-    return _difference(model, tensors, parts.buffers, why)
+        tensors = {name: before[name] - value for name, value in tensors.items()}
+        return Reading(holds, why, tensors, parts.buffers, direction=Direction.BEFORE_MINUS_AFTER)
+    reading = Reading(holds, why, tensors, parts.buffers)
+    return reading if holds is FileKind.GRADIENT else _with_changed_buffers(model, reading)
 
 
 def distance(found: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> float:
@@ -86,6 +119,8 @@ def distance(found: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> float
 def _guess(
     tensors: Mapping[str, Tensor], before: Mapping[str, Tensor], learning_rate: float | None
 ) -> tuple[FileKind, str]:
+    if not tensors:
+        return FileKind.WEIGHTS, "it holds buffers alone, which are taken as those after the training"
     apart = distance(tensors, before)
     if apart < NEAR:
         return FileKind.WEIGHTS, f"its values are near the model's own weights, {100 * apart:.2g} % apart"
@@ -110,7 +145,7 @@ def _alike(tensors: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> bool:
 
 
 def _require_near(tensors: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> None:
-    apart = distance(tensors, before)
+    apart = distance(tensors, before) if tensors else 0.0
     if apart >= 1:
         raise AuditError(
             f"update: whole weights need those from before the training, and the model's are {100 * apart:.0f} % away; "
@@ -118,22 +153,19 @@ def _require_near(tensors: Mapping[str, Tensor], before: Mapping[str, Tensor]) -
         )
 
 
-def _difference(model: nn.Module, tensors: Mapping[str, Tensor], buffers: Mapping[str, Tensor], why: str) -> Reading:
-    """A weight difference; where buffers travel as differences too, they tell its sign."""
-    changes = any(name.endswith(VARIANCE) and bool((value <= 0).any()) for name, value in buffers.items())
+def _with_changed_buffers(model: nn.Module, reading: Reading) -> Reading:
+    """A weight difference whose buffers, where they travel as differences too, tell its sign."""
+    buffers = reading.buffers
     counters = [float(value) for name, value in buffers.items() if name.endswith(COUNTER)]
-    changes = changes or any(counter < 0 for counter in counters)
-    if not changes:
-        return Reading(FileKind.WEIGHT_DIFFERENCE, why, tensors, buffers)
-    sign = -1.0 if counters and counters[0] > 0 else 1.0  # counters only grow: after - before, as NVFlare sends it
+    shrunk = any(name.endswith(VARIANCE) and bool((value <= 0).any()) for name, value in buffers.items())
+    if not shrunk and not any(counter < 0 for counter in counters):
+        return reading
     old = dict(model.named_buffers())
-    after = {name: old[name].detach().cpu().double() - sign * value.double() for name, value in buffers.items()}
-    notes = ["The buffers travel as differences too."]
-    if sign < 0:
-        notes.append("The step counters grow, so the difference is after minus before; its sign was turned.")
-    return Reading(
-        FileKind.WEIGHT_DIFFERENCE, why, {name: sign * value for name, value in tensors.items()}, after, tuple(notes)
-    )
+    after = {name: old[name].detach().cpu().double() - value.double() for name, value in buffers.items()}
+    reading = replace(reading, buffers=after, notes=("The buffers travel as differences too.",), changes=True)
+    if any(counter > 0 for counter in counters):  # they only grow
+        return reading.turned(model, "The step counters grow")
+    return replace(reading, direction=Direction.BEFORE_MINUS_AFTER if any(counters) else None)
 
 
 def scale_invariance(model: nn.Module, tensors: Mapping[str, Tensor]) -> float | None:

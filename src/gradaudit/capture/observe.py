@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,12 +12,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import AuditError
 from ..local_training import BatchNormMode, CrossEntropy, LocalTraining, batch_norm_mode
-from ..models import input_check
-from ..observation import Observation
+from ..models.check import DoesNotTake, input_check
+from ..models.copying import private_copy
+from ..observation import HALVES, Observation
+from ..tensor_files import TensorFile, listed, read_tensor_file
 from ..types import Knowledge, Normalisation, Update, UpdateKind
-from .files import read_tensors
-from .kinds import FileKind, Reading, interpret, scale_invariance
-from .names import Parts, fit, listed
+from .direction import direct
+from .kinds import Direction, FileKind, Reading, interpret, scale_invariance
+from .names import Parts, fit
 from .statistics import Movement, agreed_steps, batch_statistics, movements
 
 SHAPES = ((3, 32, 32), (1, 28, 28), (3, 224, 224))
@@ -37,6 +38,7 @@ class Settings:
         local_steps: Of the client's local training; `None` reads them off BatchNorm's counters, else takes 1.
         input_shape: `(C, H, W)` of one example; `None` tries `SHAPES`.
         batch_norm: `"eval"` or `"train"`; `None` guesses.
+        sign: Which way a difference was taken; `None` tells it from the last layer where that can be told.
 
     Raises:
         AuditError: A value is out of range.
@@ -48,6 +50,7 @@ class Settings:
     local_steps: int | None = None
     input_shape: tuple[int, ...] | None = None
     batch_norm: BatchNormMode | None = None
+    sign: Direction | None = None
 
     def __post_init__(self) -> None:
         for option, value in (("batch-size", self.batch_size), ("local-steps", self.local_steps)):
@@ -73,6 +76,8 @@ class Captured:
         movements: BatchNorm's buffers before and after, where they travel.
         local_steps: Known or read off the counters, else `None`.
         notes: What was guessed, and what was done to the tensors, in plain sentences.
+        empty: Why nothing lies in the tensors, without a full stop, or nothing where something does.
+        undirected: Why the sign of a difference is not known, without a full stop, or nothing where it is.
     """
 
     observation: Observation
@@ -84,29 +89,42 @@ class Captured:
     movements: tuple[Movement, ...]
     local_steps: int | None
     notes: tuple[str, ...]
+    empty: str = ""
+    undirected: str = ""
 
 
-def capture(model: nn.Module, path: Path, settings: Settings = Settings()) -> Captured:
+def capture(model: nn.Module, update: Path | TensorFile, settings: Settings = Settings()) -> Captured:
     """Read an update and put it beside the model that it was computed with.
 
     Args:
         model: With the weights that the server sent. Never changed.
-        path: `.safetensors`, `.pt`, `.pth` or `.npz`.
+        update: A file, `.safetensors`, `.pt`, `.pth` or `.npz`, or what was read from it.
         settings: What is known besides.
 
     Raises:
         AuditError: The file cannot be read or does not fit the model, or the model takes no picture of any shape tried.
     """
-    model = deepcopy(model).cpu()
-    parts = fit(model, read_tensors(path), path.name)
+    model, precision_note = _in_full_precision(model)
+    file = update if isinstance(update, TensorFile) else read_tensor_file(update, "update")
+    parts = fit(model, file)
     reading = interpret(model, parts, settings.kind, settings.learning_rate)
     shape = settings.input_shape or input_shape(model)
     input_check(model, shape, "cpu")
+    captured = _beside(model, parts, reading, settings, shape)
+    directed, undirected = direct(captured.observation, reading, settings.sign, settings.kind)
+    if directed is not reading:
+        captured = _beside(model, parts, directed, settings, shape)
+    doubt = (f"{undirected[0].upper()}{undirected[1:]}.",) if undirected else ()
+    notes = (*captured.notes, *precision_note, *doubt)
+    return replace(captured, file=file.name, undirected=undirected, notes=notes)
+
+
+def _beside(model: nn.Module, parts: Parts, reading: Reading, settings: Settings, shape: tuple[int, ...]) -> Captured:
+    """The update beside the model, with everything that follows from its buffers."""
     moved = movements(model, reading.buffers)
     steps = _local_steps(reading, settings, moved)
     mode, mode_note = _batch_norm(model, reading, settings, moved)
     statistics = _statistics(model, shape, settings.batch_size, mode, moved)
-    granted = _granted(settings, reading, statistics)
     observation = Observation(
         model=model,
         update=Update(reading.tensors, reading.kind, reading.buffers or None, settings.batch_size),
@@ -114,22 +132,48 @@ def capture(model: nn.Module, path: Path, settings: Settings = Settings()) -> Ca
         normalisation=Normalisation((0.0,) * shape[0], (1.0,) * shape[0]),
         loss=CrossEntropy(),
         batch_norm=mode,
-        knowledge=granted,
+        knowledge=_granted(settings, reading, statistics),
         batch_size=settings.batch_size,
         training=_training(settings, reading, steps, mode),
         batch_statistics=statistics or None,
     )
-    stored = {name: str(value.dtype).removeprefix("torch.") for name, value in parts.parameters.items()}
     notes = (*_notes(reading, parts, settings, shape), *mode_note)
-    return Captured(observation, path.name, reading.holds, parts.unshared, parts.frozen, stored, moved, steps, notes)
+    return Captured(
+        observation,
+        "",
+        reading.holds,
+        parts.unshared,
+        parts.frozen,
+        parts.stored,
+        moved,
+        steps,
+        notes,
+        _empty(parts, reading),
+    )
+
+
+def _in_full_precision(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
+    """A copy on the CPU, of a model of half precision in single precision: its values are the same, its sums finer."""
+    model, kinds = private_copy(model).cpu(), {value.dtype for value in (*model.parameters(), *model.buffers())}
+    halves = [str(kind).removeprefix("torch.") for kind in HALVES if kind in kinds]
+    if not halves:
+        return model, ()
+    return model.float(), (f"The model's {' and '.join(halves)} was computed with in float32, with the same values.",)
+
+
+def _empty(parts: Parts, reading: Reading) -> str:
+    """Why nothing can be read off the file's tensors, without a full stop, or nothing."""
+    if parts.parameters:
+        return Update(reading.tensors).emptiness
+    return f"{'the file holds' if parts.unshared else 'the model has'} no trainable parameter"
 
 
 def input_shape(model: nn.Module) -> tuple[int, ...]:
-    """The first of `SHAPES` that the model takes; raises `AuditError` where it takes none."""
+    """The first of `SHAPES` that the model takes; `AuditError` where it takes none, or gives no logits for it."""
     for shape in SHAPES:
         try:
             input_check(model, shape, "cpu")
-        except AuditError:
+        except DoesNotTake:
             continue
         return shape
     tried = ", ".join("x".join(map(str, shape)) for shape in SHAPES)
@@ -210,6 +254,10 @@ def _notes(reading: Reading, parts: Parts, settings: Settings, shape: tuple[int,
         notes.append("Prefixes of wrappers were dropped from the names.")
     if parts.positional:
         notes.append("The file has no names; tensors were matched to parameters by their order.")
+    if parts.unreached:
+        notes.append(
+            f"The file holds None for {listed(parts.unreached)}: taken as zeros, as where the loss does not reach."
+        )
     if parts.frozen:
         notes.append(f"Not trained, so not part of the update: {listed(parts.frozen)}.")
     if settings.input_shape is None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..capture import Captured, Settings
     from ..inspection import Inspection
+    from ..tensor_files import TensorFile
 
 UPDATE = typer.Argument(metavar="UPDATE", help="The captured update: .safetensors, .pt, .pth or .npz.")
 MODEL = typer.Option("--model", metavar="MODEL", help="package.module:function, file.py:function, or a model's name.")
@@ -28,6 +29,12 @@ SHAPE = typer.Option("--input-shape", metavar="C,H,W", help="Of one example; som
 CLASSES = typer.Option("--num-classes", help="For a model that is given by its name.")
 STEM = typer.Option("--cifar-stem", help="For torchvision's ResNets by name: the stem for pictures of 32 pixels.")
 MODE = typer.Option("--batch-norm", metavar="MODE", help="eval or train; guessed by default.")
+SIGN = typer.Option(
+    "--sign",
+    metavar="WAY",
+    help="Of a difference: before-minus-after, or after-minus-before (NVFlare, TensorFlow Federated, MONAI, FedOpt); "
+    "told from the last layer by default, where it can be.",
+)
 OUT = typer.Option("--out", metavar="DIR", help="Write the page DIR/inspection.html.")
 
 
@@ -48,13 +55,14 @@ def inspect(
     num_classes: Annotated[int | None, CLASSES] = None,
     cifar_stem: Annotated[bool, STEM] = False,
     batch_norm: Annotated[str | None, MODE] = None,
+    sign: Annotated[str | None, SIGN] = None,
     out: Annotated[Path | None, OUT] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")] = False,
 ) -> None:
     """Look at a captured update without attacking it: what travels, labels, local steps, exact layers, defenses.
 
     Takes seconds. The page holds recovered examples; the screen and the JSON do not. Exit code 0: it was read, whatever
-    leaks. 2: an error, in one line.
+    leaks, also where that cannot be judged, as the first line then says. 2: an error, in one line.
     """
     from ..capture import Settings
 
@@ -65,6 +73,7 @@ def inspect(
         local_steps=local_steps,
         input_shape=_shape(input_shape),
         batch_norm=_mode(batch_norm),
+        sign=_sign(sign),
     )
     with stdout_kept(as_json):
         captured, found = _look(update, model, weights, settings, num_classes, cifar_stem)
@@ -84,24 +93,25 @@ def _look(
 ) -> tuple[Captured, Inspection]:
     import torch
 
-    from ..capture import capture, read_tensors
+    from ..capture import capture
     from ..inspection import inspect as look
     from ..models import load_weights
+    from ..tensor_files import read_tensor_file
 
-    raw = read_tensors(update)
-    network = _build(model, settings, classes, cifar_stem, raw)
+    file = read_tensor_file(update, "update")
+    network = _build(model, settings, classes, cifar_stem, file)
     if weights is not None:
         load_weights(network, weights)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # many small passes: on a busy machine more threads wait for each other, 20 times as long
     try:
-        captured = capture(network, update, settings)
+        captured = capture(network, file, settings)
         return captured, look(captured, model=model, weights=weights.name if weights else "")
     finally:
         torch.set_num_threads(threads)
 
 
-def _build(name: str, settings: Settings, classes: int | None, cifar_stem: bool, raw: dict | tuple) -> nn.Module:
+def _build(name: str, settings: Settings, classes: int | None, cifar_stem: bool, file: TensorFile) -> nn.Module:
     """The model by its name or its factory; by name, for the first input shape at which the update fits."""
     import torch
 
@@ -117,7 +127,7 @@ def _build(name: str, settings: Settings, classes: int | None, cifar_stem: bool,
         shapes = (settings.input_shape,) if settings.input_shape else SHAPES
         for shape in shapes:
             network = build(name, num_classes=classes, channels=shape[0], size=shape[-1], cifar_stem=cifar_stem)
-            if fits(network, raw):
+            if fits(network, file):
                 break
         else:
             shape = shapes[0]
@@ -140,6 +150,14 @@ def _kind(text: str | None):  # noqa: ANN202 (importing the type would import to
     if text is not None and text not in list(FileKind):
         raise AuditError(f"--kind: must be {', '.join(FileKind)}. Found {text}.")
     return None if text is None else FileKind(text)
+
+
+def _sign(text: str | None):  # noqa: ANN202 (importing the type would import torch)
+    from ..capture import Direction
+
+    if text is not None and text not in list(Direction):
+        raise AuditError(f"--sign: must be {' or '.join(Direction)}. Found {text}.")
+    return None if text is None else Direction(text)
 
 
 def _mode(text: str | None):  # noqa: ANN202 (a literal)

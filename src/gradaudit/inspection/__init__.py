@@ -7,12 +7,12 @@ from dataclasses import replace
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..capture import Captured, agreed_steps
+from ..capture import Captured, FileKind, agreed_steps
 from ..observation import Observation
 from ..types import UpdateKind
 from . import words
 from .grids import HALVES, half_precision
-from .labels import label_facts
+from .labels import read_or_why_not
 from .layers import SINGLE, layer_facts
 from .signs import signs
 from .values import BatchNormFacts, Contents, Inspection, LabelFacts, LayerFacts, Reading, Sign
@@ -38,33 +38,45 @@ def inspect(captured: Captured, *, model: str = "", weights: str = "") -> Inspec
         weights: Where its weights came from.
     """
     seen = captured.observation
-    halves = half_precision(seen.update.tensors, captured.stored)
-    layers = layer_facts(seen, torch.finfo(HALVES[halves]).eps if halves else SINGLE, captured.local_steps == 1)
-    found = signs(seen, layers, captured.stored)
-    disturbed = any(sign.found for sign in found if sign.defense != "clipped")
-    if disturbed and not halves:  # equal rows are then made by the defense
-        layers = tuple(replace(layer, recovered=0, in_memory=None) for layer in layers)
-    least = max((layer.rank for layer in layers if layer.per_example), default=0) or None
-    estimate = None if disturbed else _batch_size(seen, layers, captured.local_steps)
-    size = seen.batch_size if seen.batch_size is not None else estimate
     facts = Inspection(
         file=captured.file,
         model=model or type(seen.model).__name__,
         weights=weights,
         holds=captured.holds.value,
-        notes=(*captured.notes, *_doubts(seen, least if not disturbed and captured.local_steps == 1 else None)),
+        notes=captured.notes,
         contents=_contents(captured),
         batch_norm=_batch_norm(captured),
-        labels=label_facts(seen, size, seen.batch_size is None and size is not None),
-        layers=layers,
-        signs=found,
-        least_examples=None if disturbed or (captured.local_steps or 2) > 1 else least,
+        labels=None,
+        layers=(),
+        signs=(),
+        least_examples=None,
         local_steps=captured.local_steps,
-        leaks=(),
-        open=(),
-        severity=0,
+        unjudged=captured.empty,
     )
-    return words.told(facts, seen)
+    return words.told(facts if captured.empty else _looked(facts, captured), seen)
+
+
+def _looked(facts: Inspection, captured: Captured) -> Inspection:
+    """What lies in tensors that hold something."""
+    seen = captured.observation
+    halves = half_precision(seen.update.tensors, captured.stored)
+    layers = layer_facts(seen, torch.finfo(HALVES[halves]).eps if halves else SINGLE, captured.local_steps == 1)
+    facts = replace(facts, layers=layers, signs=signs(seen, layers, captured.stored))
+    coarse = not halves or captured.holds is FileKind.WEIGHTS  # rounded weights differ by a few steps, or by none
+    if facts.disturbed and coarse:  # equal rows are then made by the defense
+        facts = replace(facts, layers=tuple(replace(layer, recovered=0, in_memory=None) for layer in layers))
+    least = max((layer.rank for layer in layers if layer.per_example), default=0) or None
+    estimate = None if facts.disturbed else _batch_size(seen, layers, captured.local_steps)
+    size = seen.batch_size if seen.batch_size is not None else estimate
+    labels, unjudged = read_or_why_not(seen, size, captured.undirected, facts.signs)
+    doubts = _doubts(seen, least if not facts.disturbed and captured.local_steps == 1 else None)
+    return replace(
+        facts,
+        notes=(*facts.notes, *doubts),
+        labels=labels,
+        unjudged=unjudged,
+        least_examples=None if facts.disturbed or (captured.local_steps or 2) > 1 else least,
+    )
 
 
 def _batch_size(seen: Observation, layers: tuple[LayerFacts, ...], steps: int | None) -> int | None:
@@ -85,11 +97,6 @@ def _doubts(seen: Observation, least: int | None) -> tuple[str, ...]:
     notes = []
     if least is not None and seen.batch_size is not None and least > seen.batch_size:
         notes.append(f"A gradient of rank {least} needs {least} examples; the batch size given is {seen.batch_size}.")
-    bias = list(seen.update.tensors.values())[-1]
-    if seen.update.kind is UpdateKind.WEIGHT_DIFFERENCE and bias.shape == (seen.classes,):
-        down, up = -float(bias.min()), float(bias.max())
-        if float((bias < 0).float().mean()) > 0.7 and up > 2 * down:
-            notes.append("The last bias looks like after minus before; a difference is read as before minus after.")
     return tuple(notes)
 
 
@@ -102,7 +109,7 @@ def _contents(captured: Captured) -> Contents:
     return Contents(
         tensors={name: tuple(value.shape) for name, value in shared.items()},
         trainable=len(trained),
-        share=values / sum(value.numel() for value in trained.values()),
+        share=values / max(1, sum(value.numel() for value in trained.values())),
         values=values,
         unshared=captured.unshared,
         buffers={name: tuple(value.shape) for name, value in (seen.update.buffers or {}).items()},

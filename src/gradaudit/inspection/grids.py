@@ -13,6 +13,7 @@ from .values import Sign
 SMALL = 32  # tensors with fewer values other than zero say too little
 UNIFORM = 0.8  # share of tensors that must agree
 MANY = 16  # distinct values; fewer are a grid's levels that happen to be short numbers
+COARSE = ("float8", "qint", "quint", "float4")  # beginnings of the names of precisions that only store
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -24,6 +25,9 @@ def quantised(tensors: Mapping[str, Tensor], rounding: Mapping[str, float], stor
         rounding: Name -> rounding of one entry.
         stored: Name -> precision in the file.
     """
+    coarse = sorted({kind for kind in stored.values() if kind.startswith(COARSE)})
+    if coarse:
+        return Sign("quantised", True, 0.99, f"The file holds it as {' and '.join(coarse)}.")
     halves = half_precision(tensors, stored)
     if halves:
         how = "The file holds it as" if halves in stored.values() else "In a file of more precision, every value is a"

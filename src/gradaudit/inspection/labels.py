@@ -8,15 +8,47 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from ..errors import AttackFailed
 from ..inversion.attack import LabelInference
 from ..inversion.labels import LABELS
+from ..inversion.labels.head import signed_head
 from ..inversion.labels.reading import LabelReading, read_labels
 from ..observation import Observation
 from ..types import Knowledge
-from .values import LabelFacts, Reading
+from .values import LabelFacts, Reading, Sign
 
 LARGE = 3 * 64 * 64  # values of an example from which on the probing methods send fewer of them through the model
 FEWER = 16
+OTHER_LOSS = (
+    "the last layer's gradients do not sum to zero over the classes, so the loss was not cross entropy (or its labels "
+    "were no probabilities), and no method here reads the labels of another"
+)
+
+
+def read_or_why_not(
+    seen: Observation, batch_size: int | None, undirected: str, signs: Sequence[Sign]
+) -> tuple[LabelFacts | None, str]:
+    """What the label inferences say, or nothing and why none is asked, without a full stop.
+
+    Args:
+        seen: The observation.
+        batch_size: Given, or read off the update.
+        undirected: Why the sign of the update is not known, where it is not.
+        signs: Of a defense, among which is whether the loss was another.
+    """
+    if undirected:
+        return None, undirected
+    if any(sign.other_loss for sign in signs):
+        return None, OTHER_LOSS
+    try:
+        signed_head(seen)
+    except AttackFailed as reason:
+        return None, str(reason).rstrip(".")
+    facts = label_facts(seen, batch_size, seen.batch_size is None and batch_size is not None)
+    if facts.applying:
+        return facts, ""
+    reasons = dict.fromkeys((reading.why_not or "").split(". ")[0].rstrip(".") for reading in facts.readings)
+    return None, f"no label inference applies: {'; '.join([*reasons][:3])}"
 
 
 def label_facts(seen: Observation, batch_size: int | None, read: bool) -> LabelFacts:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ..inversion.labels.search import search
 from ..local_training import batch_norm_mode
+from ..models.copying import private_copy
 from ..observation import Observation
 from ..types import UpdateKind
 from .values import LayerFacts
@@ -38,7 +39,7 @@ class Linear(NamedTuple):
 
 def linear_layers(seen: Observation) -> list[Linear]:
     """The model's linear layers in the order in which they run; a private copy of the model runs."""
-    model = deepcopy(seen.model)
+    model = private_copy(seen.model)
     generator = torch.Generator().manual_seed(0)
     like = next(model.parameters())
     x = torch.rand(2, *seen.input_shape, generator=generator).to(like)
@@ -53,7 +54,7 @@ def linear_layers(seen: Observation) -> list[Linear]:
         if isinstance(layer, nn.Linear):
             layer.register_forward_pre_hook(lambda module, args, name=name: watch(name, module, args[0]))
     with torch.no_grad(), batch_norm_mode(model, "eval"):
-        model(x)
+        model(x.clone())  # which may work in place
     return list(found.values())
 
 
@@ -65,17 +66,17 @@ def layer_facts(seen: Observation, precision: float = SINGLE, one_step: bool = T
         precision: Relative spacing of the numbers that the update is made of.
         one_step: After several steps only examples stay the same; inputs of later layers do not.
     """
-    facts = []
+    facts, head = [], search(seen).weight
     for entry in linear_layers(seen):
         weight, bias = _gradients(entry.name, seen.update.tensors)
         if weight is None:
             continue
         outputs, inputs = weight.shape
-        last = entry.per_example and outputs == seen.classes
+        last = head is not None and seen.update.tensors.get(head) is weight
         limit = min(outputs - 1 if last else outputs, inputs)
         rounding = resolution(seen, entry.layer.weight)
         rank, clear = numerical_rank(weight, rounding, precision)
-        recovered = weight[:0]
+        recovered = None
         if bias is not None and entry.per_example and (one_step or entry.takes_example):
             recovered = exact_inputs(weight, bias, rounding, precision)
         facts.append(
@@ -88,7 +89,7 @@ def layer_facts(seen: Observation, precision: float = SINGLE, one_step: bool = T
                 limit,
                 clear or rank >= limit,
                 entry.per_example,
-                len(recovered),
+                0 if recovered is None else len(recovered),
                 recovered,
             )
         )

@@ -28,23 +28,29 @@ def noised(seen: Observation, layers: Sequence[LayerFacts], disturbed: str = "")
         disturbed: The sign that explains sums other than zero, where one was found.
     """
     try:
-        name, layer = find_head(seen)
-    except AttackFailed:
-        return Sign("noised", None, 0.0, "The last linear layer does not travel.")
-    weight, bias = _head(seen, name)
+        found = find_head(seen)
+    except AttackFailed as reason:
+        return Sign("noised", None, 0.0, f"{str(reason)[0].upper()}{str(reason)[1:]}")
     if disturbed:
         return Sign("noised", None, 0.0, f"The update is {disturbed}, which disturbs the same sums.")
-    joint = weight if bias is None else torch.cat([weight, bias.unsqueeze(1)], 1)
-    sums = joint.sum(0)
+    if not found.exact:
+        return Sign("noised", None, 0.0, "Only signs of p - y lie in the last layer's gradient, so it has no sums.")
+    tensors, own = seen.update.tensors, dict(seen.model.named_parameters())
+    parts = [tensors[name].double().view(seen.classes, -1) for name in (found.weight, found.bias) if name]
+    joint, sums = torch.cat(parts, 1), torch.cat(parts, 1).sum(0)
     level = float(sums.square().mean().sqrt()) / len(joint) ** 0.5
     scale = float(joint.square().mean().sqrt())
-    grain = resolution(seen, layer.weight)
+    grain = max(resolution(seen, own[name]) for name in (found.weight, found.bias) if name)
     if scale == 0:
         return Sign("noised", None, 0.0, "The last layer's gradient is zero.")
     if level <= max(SUMS * scale, 2 * grain):
         evidence = "The last layer's gradients sum to zero over the classes, as cross entropy has it."
         return Sign("noised", False, 0.99, evidence)
-    return _added(layer.weight.detach().cpu().double(), weight, level, scale, _saturated(layers, name))
+    if found.weight is None:
+        evidence = "The last bias gradient does not sum to zero, but one sum does not tell noise from another loss."
+        return Sign("noised", None, 0.0, evidence)
+    weights = own[found.weight].detach().flatten(1).cpu().double()
+    return _added(weights, parts[0], level, scale, _saturated(layers, found.weight.rpartition(".")[0]))
 
 
 def _added(own: Tensor, weight: Tensor, level: float, scale: float, full: bool) -> Sign:
@@ -59,7 +65,7 @@ def _added(own: Tensor, weight: Tensor, level: float, scale: float, full: bool) 
             "The last layer's sums do not vanish, but its rank is low, which noise would fill up: "
             "the loss is not cross entropy, or one-hot labels were not used."
         )
-        return Sign("noised", False, 0.8, evidence)
+        return Sign("noised", False, 0.8, evidence, other_loss=True)
     evidence = (
         "The last layer's gradients do not sum to zero over the classes: noise of standard deviation "
         f"{level:.2g} on each value, {level / scale:.0%} of the layer's own rms."
@@ -69,9 +75,3 @@ def _added(own: Tensor, weight: Tensor, level: float, scale: float, full: bool) 
 
 def _saturated(layers: Sequence[LayerFacts], name: str) -> bool:
     return next((entry.saturated for entry in layers if entry.name == name), True)
-
-
-def _head(seen: Observation, name: str) -> tuple[Tensor, Tensor | None]:
-    prefix = f"{name}." if name else ""
-    bias = seen.update.tensors.get(f"{prefix}bias")
-    return seen.update.tensors[f"{prefix}weight"].double(), None if bias is None else bias.double()

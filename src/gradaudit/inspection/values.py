@@ -130,7 +130,7 @@ class LayerFacts:
         clear: The rank is sharp: singular values drop at it, or it is the limit.
         per_example: It runs once per example, not once per token.
         recovered: Inputs of the layer that lie in the update as they are.
-        in_memory: Those inputs, `[recovered, inputs]`; not part of the JSON.
+        in_memory: Those inputs, `[recovered, inputs]`, or `None` where none was looked for; not part of the JSON.
     """
 
     name: str
@@ -160,6 +160,7 @@ class Sign:
         confidence: In [0, 1], of `found` as it is.
         evidence: One sentence.
         value: The parameter read off: norm, share kept, levels, standard deviation.
+        other_loss: Of `"noised"`: the sums are those of no cross entropy, on which all reading of labels rests.
     """
 
     defense: str
@@ -167,6 +168,7 @@ class Sign:
     confidence: float
     evidence: str
     value: float | None = None
+    other_loss: bool = False
 
 
 @dataclass(frozen=True)
@@ -181,12 +183,16 @@ class Inspection:
         notes: What was guessed on the way, in plain sentences.
         contents: What travels.
         batch_norm: `None` for a model without BatchNorm.
-        labels: What the label inferences say; `None` where no layer gives any.
+        labels: What the label inferences say; `None` where none was asked, as `unjudged` says.
         layers: Linear layers, in the model's order.
         signs: Of a defense.
         least_examples: Lower bound of the batch size by rank, or `None`.
         local_steps: Known or read off the counters.
+        unjudged: Why no labels are stated, without a full stop, so that severity 0 is no all-clear; else nothing.
+        verdict: The whole in one sentence.
         leaks: What is known without an attack, in plain sentences, worst first.
+        looked_for: What was looked for, whether it was found or not, in plain sentences.
+        not_looked_for: What was not, and why.
         open: What an attacker would still need or not know.
         severity: 2 an example itself, 1 facts about the batch, 0 neither.
     """
@@ -203,13 +209,22 @@ class Inspection:
     signs: tuple[Sign, ...]
     least_examples: int | None
     local_steps: int | None
-    leaks: tuple[str, ...]
-    open: tuple[str, ...]
-    severity: int
+    unjudged: str = ""
+    verdict: str = ""
+    leaks: tuple[str, ...] = ()
+    looked_for: tuple[str, ...] = ()
+    not_looked_for: tuple[str, ...] = ()
+    open: tuple[str, ...] = ()
+    severity: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `json.dumps`: no NaN, no infinity; keys of mappings are strings."""
         return _plain(self)
+
+    @property
+    def disturbed(self) -> str:
+        """The sign of a defense that changed single values, such as `"pruned"`, or nothing."""
+        return next((sign.defense for sign in self.signs if sign.found and sign.defense != "clipped"), "")
 
     @property
     def no_defense(self) -> bool:

@@ -10,14 +10,26 @@ from .values import Inspection
 
 AGREED = 0.9  # share of labels in common from which the methods are said to agree
 SHOWN = 8  # classes that a sentence names
+FOUND = {2: "An example itself", 1: "Facts about the batch", 0: "Nothing"}
 
 
 def told(facts: Inspection, seen: Observation) -> Inspection:
     """`facts` with its sentences and its severity."""
     inputs = sum(layer.recovered for layer in facts.layers if layer.takes_example)
-    leaks = (*_examples(facts, inputs), *_labels(facts), *_batch_norm(facts), *_size(facts))
+    leaks = (*_examples(facts, inputs), *_labels(facts), *_batch_norm(facts), *_size(facts, seen))
     severity = 2 if inputs else 1 if leaks else 0
-    return replace(facts, leaks=leaks, open=tuple(_open(facts, seen, inputs)), severity=severity)
+    verdict = f"{FOUND[severity]} can be read off this update without an attack."
+    if facts.unjudged and not severity:
+        verdict = f"Cannot be judged: {facts.unjudged}."
+    return replace(
+        facts,
+        verdict=verdict,
+        leaks=leaks,
+        looked_for=tuple(_looked_for(facts)),
+        not_looked_for=tuple(_not_looked_for(facts)),
+        open=tuple(_open(facts, seen, inputs)),
+        severity=severity,
+    )
 
 
 def counts_in_words(counts: dict[int, int], most: int = SHOWN) -> str:
@@ -73,11 +85,11 @@ def _batch_norm(facts: Inspection) -> tuple[str, ...]:
     return tuple(leaks)
 
 
-def _size(facts: Inspection) -> tuple[str, ...]:
+def _size(facts: Inspection, seen: Observation) -> tuple[str, ...]:
     found = facts.labels
     if found is not None and found.batch_size_read:
         return (f"The batch holds {_examples_in_words(found.batch_size)}, by the rank of a gradient.",)
-    if facts.least_examples and facts.least_examples > 1 and (found is None or found.batch_size is None):
+    if facts.least_examples and facts.least_examples > 1 and seen.batch_size is None:
         return (f"The batch holds at least {_examples_in_words(facts.least_examples)}, by the rank of a gradient.",)
     return ()
 
@@ -86,10 +98,46 @@ def _examples_in_words(amount: int | None) -> str:
     return "one example" if amount == 1 else f"{amount} examples"
 
 
+def _looked_for(facts: Inspection) -> list[str]:
+    lines = []
+    if facts.labels is not None:
+        lines.append(f"Labels, by {_many(facts.labels.applying, 'method')}.")
+    looked = [layer for layer in facts.layers if layer.in_memory is not None]
+    for what, takes in (("Examples as they are", True), ("Features of examples", False)):
+        names = [layer.name or "the model" for layer in looked if layer.takes_example is takes]
+        if names:
+            lines.append(f"{what}, by row over bias of {', '.join(names)}.")
+    if facts.batch_norm is not None and facts.batch_norm.travelling:
+        lines.append(f"Steps and statistics of the batch, in the buffers of {facts.batch_norm.travelling} layers.")
+    if facts.layers and not facts.disturbed and facts.local_steps == 1:
+        lines.append(f"The batch size, by the rank of the gradient of {_many(len(facts.layers), 'linear layer')}.")
+    return lines
+
+
+def _not_looked_for(facts: Inspection) -> list[str]:
+    lines = [f"Labels: {facts.unjudged}."] if facts.unjudged else []
+    takes = [layer for layer in facts.layers if layer.takes_example and layer.bias and layer.per_example]
+    if not takes:
+        lines.append("Examples as they are: no linear layer that takes them travels with its bias.")
+    elif all(layer.in_memory is None for layer in takes):
+        lines.append(f"Examples as they are: the update is {facts.disturbed}, and row over bias is none then.")
+    if facts.batch_norm is not None and not facts.batch_norm.travelling:
+        lines.append("Steps and statistics of the batch in BatchNorm: its buffers do not travel.")
+    if facts.layers and facts.disturbed:
+        lines.append(f"The batch size by the rank of a gradient: the update is {facts.disturbed}.")
+    elif facts.layers and facts.local_steps != 1:
+        lines.append("The batch size by the rank of a gradient: not after several local steps, or an unknown number.")
+    return lines
+
+
+def _many(amount: int, noun: str) -> str:
+    return f"{'one' if amount == 1 else amount} {noun}{'' if amount == 1 else 's'}"
+
+
 def _open(facts: Inspection, seen: Observation, inputs: int) -> list[str]:
     labels = facts.labels
     lines = []
-    if labels is None or labels.batch_size is None:
+    if seen.batch_size is None and (labels is None or labels.batch_size is None):
         lines.append("The batch size (--batch-size), for counts and for any attack on the pictures.")
     if seen.update.kind is UpdateKind.WEIGHT_DIFFERENCE and seen.training is None:
         lines.append("The learning rate (--learning-rate), which a weight difference hides the gradient's size behind.")

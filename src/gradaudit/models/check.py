@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from ..errors import AuditError
+from ..errors import AuditError, guarded
 from ..types import Modality
-from ._causes import in_one_line
+
+NOUNS = {Modality.PICTURES: "picture", Modality.TEXT: "text", Modality.TABLE: "row"}
+
+
+class DoesNotTake(AuditError):  # noqa: N818
+    """The model raised when it was shown an example."""
 
 
 def input_check(
     model: nn.Module, shape: tuple[int, ...], device: torch.device | str, modality: Modality = Modality.PICTURES
 ) -> int:
-    """Show the model one example of zeros, in evaluation mode, and put its modes back.
+    """Show the model one example in its own precision, in evaluation mode, and put its modes back.
 
     Args:
         model: A classifier, on `device`.
@@ -22,25 +30,54 @@ def input_check(
         modality: What an example is; token ids are integers.
 
     Returns:
-        K, the number of logits.
+        K, the number of logits, at least 2.
 
     Raises:
-        AuditError: The model raised, or did not return logits `[1, K]`.
+        DoesNotTake: The model raised.
+        AuditError: It did not return finite floating point logits `[1, K]` of two classes or more.
     """
+    noun = NOUNS[modality]
     modes = [(module, module.training) for module in model.modules()]
-    kind = torch.int64 if modality is Modality.TEXT else torch.float32
-    noun = {Modality.PICTURES: "picture", Modality.TEXT: "text", Modality.TABLE: "row"}[modality]
     try:
-        with torch.no_grad():
-            output = model.eval()(torch.zeros(1, *shape, dtype=kind, device=device))
-    except Exception as error:  # the user's model may raise anything
-        raise AuditError(f"model: it cannot take {noun}s of shape {list(shape)}: {in_one_line(error)}") from error
+        with torch.no_grad(), guarded(f"model: it cannot take {noun}s of shape {list(shape)}"):
+            output = model.eval()(_example(model, shape, modality).to(device))
+    except AuditError as error:
+        raise DoesNotTake(str(error)) from error
     finally:
         for module, mode in modes:
             module.training = mode
-    if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != 1:
-        came = f"shape {list(output.shape)}" if isinstance(output, Tensor) else f"type {type(output).__name__}"
-        raise AuditError(
-            f"model: for one {noun} of shape {list(shape)} it returned a value of {came}, not logits [1, K]."
-        )
+    fault = _fault(output)
+    if fault:
+        raise AuditError(f"model: for one {noun} of shape {list(shape)} it returned {fault}")
     return output.shape[1]
+
+
+def precision(model: nn.Module) -> torch.dtype:
+    """Of the model's first floating point parameter, which its inputs must have; float32 where there is none."""
+    return next((value.dtype for value in model.parameters() if value.is_floating_point()), torch.float32)
+
+
+def _example(model: nn.Module, shape: tuple[int, ...], modality: Modality) -> Tensor:
+    """`[1, *shape]`: padding for a text, else a ramp, for a constant example may be divided by its own spread."""
+    if modality is Modality.TEXT:
+        return torch.zeros(1, *shape, dtype=torch.int64)
+    return torch.linspace(0.1, 0.9, math.prod(shape)).view(1, *shape).to(precision(model))
+
+
+def _fault(output: Any) -> str:
+    """What is wrong with an output for one example, and the fix; nothing where it is logits."""
+    if not isinstance(output, Tensor):
+        return f"a value of type {type(output).__name__}, not logits [1, K]; return the logits alone."
+    if output.ndim != 2 or len(output) != 1:
+        return f"a value of shape {list(output.shape)}, not logits [1, K]."
+    if not output.is_floating_point():
+        kind = str(output.dtype).removeprefix("torch.")
+        return f"{kind} numbers, not logits; return the scores before any argmax."
+    if output.shape[1] < 2:
+        return (
+            f"{'one logit' if output.shape[1] else 'no logits'}, and cross entropy over fewer than two classes is 0. "
+            "Binary cross entropy with one logit is not supported yet; give the model two logits, one for each class."
+        )
+    if not torch.isfinite(output).all():
+        return "logits that hold NaN or infinity; mend the model or its weights."
+    return ""

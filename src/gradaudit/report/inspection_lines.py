@@ -9,7 +9,6 @@ from . import formatting, words
 
 HOLDS = {"gradient": "a gradient", "weight-difference": "a weight difference", "weights": "whole weights"}
 OWN = "its own, as it was built; give --weights for those that were sent"
-VERDICT = {2: "An example itself", 1: "Facts about the batch", 0: "Nothing"}
 SHOWN = 6  # names of tensors, and classes of one answer
 
 
@@ -35,9 +34,9 @@ def summary(found: Inspection) -> str:
     return f"{HOLDS[found.holds].capitalize()} · {found.model} · {values} values"
 
 
-def headline(found: Inspection) -> str:
-    """The verdict in a few words."""
-    return f"{VERDICT[found.severity]} can be read off this update without an attack."
+def tone(found: Inspection) -> str:
+    """How the verdict is coloured: `2`, `1`, `0`, or `unknown` where severity 0 is no all-clear."""
+    return "unknown" if found.unjudged and not found.severity else str(found.severity)
 
 
 def travels(found: Inspection) -> tuple[tuple[str, str], ...]:
@@ -49,7 +48,7 @@ def travels(found: Inspection) -> tuple[tuple[str, str], ...]:
         entries.append(("not shared", _names(contents.unshared)))
     buffers = f"{len(contents.buffers)} of {contents.model_buffers}" if contents.buffers else "none"
     entries.append(("buffers", buffers))
-    stored = f"stored as {', '.join(contents.precision)}"
+    stored = f"stored as {', '.join(contents.precision) or 'nothing'}"
     entries.append(("length", f"{formatting.scientific(contents.length)} (L2 norm), {stored}"))
     entries.append(("model's weights", found.weights or OWN))
     if found.local_steps:
@@ -87,8 +86,8 @@ def batch_norm(found: Inspection) -> tuple[str, ...]:
 def label_lead(found: Inspection) -> str:
     """What the label inferences worked with, and how well they agree."""
     facts = found.labels
-    if facts is None or not facts.applying:
-        return "No label inference applies."
+    if facts is None:
+        return f"No labels are stated: {found.unjudged}."
     size = "an unknown batch size"
     if facts.batch_size is not None:
         size = f"batch size {facts.batch_size}{', read off the rank' if facts.batch_size_read else ''}"
@@ -149,11 +148,20 @@ def layer_rows(found: Inspection) -> tuple[Row, ...]:
             said = "no bias travels, so not by row over bias"
         elif not layer.per_example:
             said = "runs on tokens: rank counts tokens"
+        elif layer.in_memory is None:
+            said = f"not looked for ({what})"
         else:
             said = f"none exactly ({what})"
         rank = f"{layer.rank} of {layer.limit}" + (", full" if layer.saturated else "")
         rows.append(Row(layer.name, (f"{layer.shape[0]} × {layer.shape[1]}", rank, said), bool(layer.recovered)))
     return tuple(rows)
+
+
+def no_defense(found: Inspection) -> str:
+    """What a heading adds where no sign was found, or none was looked for."""
+    if not found.signs:
+        return ": not looked for"
+    return ": none" if found.no_defense else ""
 
 
 def sign_rows(found: Inspection) -> tuple[Row, ...]:

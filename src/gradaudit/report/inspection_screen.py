@@ -11,7 +11,7 @@ from ..inspection import Inspection
 from ..terminal import Screen, as_text
 from . import inspection_lines as lines
 
-TONE = {2: "bold red", 1: "bold yellow", 0: "bold"}
+TONE = {"2": "bold red", "1": "bold yellow", "0": "bold", "unknown": "bold magenta"}
 WIDTH = 110
 
 
@@ -21,8 +21,11 @@ def show(found: Inspection, console: Console | None = None) -> None:
         console = Screen()
         console.width = min(console.width, WIDTH)
     console.print(as_text(f"{found.file} · {lines.summary(found)}", style="dim"))
-    console.print(as_text(lines.headline(found), style=TONE[found.severity]))
+    console.print(as_text(found.verdict, style=TONE[lines.tone(found)]))
     _bullets(console, found.leaks)
+    _section(console, "What was looked for")
+    _bullets(console, found.looked_for)
+    _bullets(console, tuple(f"Not looked for: {line}" for line in found.not_looked_for))
     _section(console, "What travels")
     console.print(Padding(_facts(lines.travels(found)), (0, 0, 0, 2)))
     _section(console, "BatchNorm")
@@ -33,7 +36,7 @@ def show(found: Inspection, console: Console | None = None) -> None:
     _plain(console, lines.label_refusals(found), style="dim")
     _section(console, "Linear layers")
     _table(console, ("layer", "shape", "rank", "inputs"), lines.layer_rows(found))
-    _section(console, "Signs of a defense" + (": none" if found.no_defense else ""))
+    _section(console, "Signs of a defense" + lines.no_defense(found))
     _table(console, ("", "", "sure", "evidence"), lines.sign_rows(found))
     _section(console, "What an attacker would still need")
     _bullets(console, found.open)

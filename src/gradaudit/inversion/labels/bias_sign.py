@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ...observation import Observation
 from ..attack import LabelInference, Labels
 from .counting import present
-from .head import double_head
+from .head import signed_head
 
 
 @dataclass(frozen=True)
@@ -14,10 +14,11 @@ class BiasSign(LabelInference):
 
     ∂L/∂b_k = mean_i (p_ik - 1[y_i = k]) is positive for an absent class, so without noise nothing wrong is named; a
     class hides where the model is sure of it for other examples, or where its share of the batch is below its mean
-    probability. One example: exact.
+    probability. One example: exact. ReLU and its like behind the layer shrink entries but keep their signs: what is
+    named is there still.
     """
 
     def read(self, seen: Observation) -> Labels:
         """The set of classes. Raises `AttackFailed` without a bias."""
-        bias = double_head(seen).biases
+        bias = signed_head(seen).biases
         return present(seen, bias, bias < 0)

@@ -17,7 +17,7 @@ from ...types import Knowledge
 from ..attack import LabelInference, Labels, require_batch_size
 from .counting import counted, round_to_total
 from .head import local_steps, mean_head
-from .probe import Inputs, ask
+from .probe import Answers, Inputs, ask
 
 Between = Literal["average", "start", "end"]
 
@@ -47,7 +47,8 @@ class WeightCounts(LabelInference):
         """Counts that sum to B. Raises `AttackFailed` where sums of features change their sign between inputs."""
         size = require_batch_size(seen, self)
         sums = mean_head(seen).sums
-        p, masses = expectation(seen, self.inputs, self.samples, self.between)
+        found = expectation(seen, self.inputs, self.samples, self.between)
+        p, masses = found.probabilities.mean(0), found.masses
         if not (masses > 0).all() and not (masses < 0).all():
             raise AttackFailed(
                 "the features before the last layer sum to now more, now less than zero in this model, so row sums "
@@ -79,23 +80,21 @@ class BiasCounts(LabelInference):
         """Counts that sum to B. Raises `AttackFailed` without a bias."""
         size = require_batch_size(seen, self)
         bias = mean_head(seen).biases
-        p, _ = expectation(seen, self.inputs, self.samples, self.between)
+        p = expectation(seen, self.inputs, self.samples, self.between).probabilities.mean(0)
         return _counts(seen, size * (p - bias), size)
 
 
-def expectation(seen: Observation, inputs: Inputs, samples: int, between: Between) -> tuple[Tensor, Tensor]:
-    """Mean probabilities `[K]` and the sums of features `[n]`, over the client's local steps."""
+def expectation(seen: Observation, inputs: Inputs, samples: int, between: Between) -> Answers:
+    """The answers to the same inputs in the middle of the client's local steps."""
     if local_steps(seen) == 1 or between == "start":
-        answers = ask(seen, inputs, samples)
-        return answers.probabilities.mean(0), answers.masses
+        return ask(seen, inputs, samples)
     end = ask(seen, inputs, samples, end=True)
     if between == "end":
-        return end.probabilities.mean(0), end.masses
+        return end
     start = ask(seen, inputs, samples)
     # Steps t = 0 … T-1 leave from models t/T of the way, which averages to (T-1) / 2T.
     way = (local_steps(seen) - 1) / (2 * local_steps(seen))
-    p = start.probabilities.mean(0).lerp(end.probabilities.mean(0), way)
-    return p, start.masses.lerp(end.masses, way)
+    return start.lerp(end, way)
 
 
 def _counts(seen: Observation, raw: Tensor, size: int) -> Labels:

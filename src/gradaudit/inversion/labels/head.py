@@ -1,31 +1,54 @@
-"""The last linear layer's share of an update, which is where labels are read."""
+"""The last layer's share of an update, which is where labels are read."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...errors import AttackFailed
 from ...local_training import AggregatedTraining, LocalTraining
 from ...observation import Observation
 from ...types import UpdateKind
+from .search import Found, search
 
 # A feature this far below zero, as a share of the largest one, is rounding.
 ROUNDING = 1e-6
 
 
-class Head(NamedTuple):
+NO_ROWS = (
+    "the update holds no weight whose gradient is p - y times features (the last layer's is normalised, lies behind "
+    "something else, or is not shared), and this method reads the labels there. Take bias-sign or bias-counts."
+)
+NO_HEAD = "the update holds no layer with {classes} outputs whose gradient holds p - y, where labels are read: {why}."
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
     """Gradient of the classification layer.
 
     Args:
-        weight: `[K, m]`.
+        rows: `[K, m]`, (p - y) times the features, or `None` where no such gradient travels.
         bias: `[K]`, or `None` where the layer has none or it was not shared.
+        exact: The bias gradient is p - y itself, not only of its signs.
     """
 
-    weight: Tensor
+    rows: Tensor | None
     bias: Tensor | None
+    exact: bool = True
+
+    @property
+    def weight(self) -> Tensor:
+        """`[K, m]`; raises `AttackFailed` where there are no rows."""
+        if self.rows is None:
+            raise AttackFailed(NO_ROWS)
+        if not self.rows.any():
+            raise AttackFailed(
+                "the gradient of the last layer's weight is zero, and this method reads the labels there."
+            )
+        return self.rows
 
     @property
     def biases(self) -> Tensor:
@@ -39,34 +62,62 @@ class Head(NamedTuple):
         """`[K]`, the sum of every row of the weight's gradient."""
         return self.weight.sum(1)
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> Head:
+        """The same with both tensors changed."""
+        rows, bias = (None if tensor is None else change(tensor) for tensor in (self.rows, self.bias))
+        return replace(self, rows=rows, bias=bias)
 
-def find_head(seen: Observation) -> tuple[str, nn.Linear]:
-    """Name and layer of the last linear layer with K outputs whose weight was shared.
+
+def find_head(seen: Observation) -> Found:
+    """The parameters whose gradients hold p - y, of those that were shared.
 
     Raises:
-        AttackFailed: The model has no such layer, or its weight was not shared.
+        AttackFailed: The model has none, or none was shared.
     """
-    for name, layer in reversed(list(seen.model.named_modules())):
-        shared = f"{name}.weight" if name else "weight"
-        if isinstance(layer, nn.Linear) and layer.out_features == seen.classes and shared in seen.update.tensors:
-            return name, layer
-    raise AttackFailed(f"the update holds no linear layer with {seen.classes} outputs, so no label can be read off it.")
+    found = search(seen)
+    if found == Found():
+        raise AttackFailed(NO_HEAD.format(classes=seen.classes, why="nothing in the model moves one logit alone"))
+    shared = replace(found, weight=_shared(seen, found.weight), bias=_shared(seen, found.bias))
+    if shared.weight is None and shared.bias is None:
+        names = " and ".join(name for name in (found.weight, found.bias) if name)
+        raise AttackFailed(NO_HEAD.format(classes=seen.classes, why=f"{names} of the model did not travel"))
+    return shared
+
+
+def own_values(seen: Observation) -> tuple[Tensor, Tensor]:
+    """The head's own weight `[K, m]` and bias `[K]` (zeros where it has none), in double precision on the CPU.
+
+    Raises:
+        AttackFailed: As `find_head`, or the logits are not weight times features plus bias.
+    """
+    find_head(seen)
+    found, own = search(seen), dict(seen.model.named_parameters())
+    if not found.affine:
+        raise AttackFailed(
+            "the model's logits are not its last layer's output, so they cannot be computed from features."
+        )
+    weight = own[found.weight].detach().flatten(1).double().cpu()
+    return weight, own[found.bias].detach().flatten().double().cpu() if found.bias else weight.new_zeros(len(weight))
 
 
 def head_gradient(seen: Observation) -> Head:
-    """The shared gradient of the last linear layer with K outputs; its bias is looked up by the layer's own name.
+    """The shared gradient of the layer whose output is the model's logits.
 
     A weight difference is returned as it is: the sign and the shape of a gradient, but not its size.
 
     Raises:
         AttackFailed: There is no such layer, or its gradient is zero or not finite.
     """
-    name, _ = find_head(seen)
-    prefix = f"{name}." if name else ""
-    head = Head(seen.update.tensors[f"{prefix}weight"], seen.update.tensors.get(f"{prefix}bias"))
-    if not all(torch.isfinite(tensor).all() for tensor in head if tensor is not None):
+    found, tensors = find_head(seen), seen.update.tensors
+    head = Head(
+        tensors[found.weight].flatten(1) if found.weight else None,
+        tensors[found.bias].flatten() if found.bias else None,
+        found.exact,
+    )
+    values = [tensor for tensor in (head.rows, head.bias) if tensor is not None]
+    if not all(torch.isfinite(tensor).all() for tensor in values):
         raise AttackFailed("the gradient of the last layer holds NaN or infinity, so no label can be read off it.")
-    if not head.weight.any():
+    if not any(tensor.any() for tensor in values):
         raise AttackFailed("the gradient of the last layer is zero, so no label can be read off it.")
     return head
 
@@ -75,18 +126,31 @@ def mean_head(seen: Observation) -> Head:
     """The head's gradient in its true size, averaged over the local steps, in double precision on the CPU.
 
     Raises:
-        AttackFailed: As `head_gradient`, or the update is a weight difference and the adversary does not know by what
-            it was multiplied.
+        AttackFailed: As `double_head`, or the update is a weight difference and the adversary does not know by what it
+            was multiplied.
     """
-    head = double_head(seen)
     scale = displacement(seen)
-    return Head(head.weight / scale, None if head.bias is None else head.bias / scale)
+    return double_head(seen).map(lambda tensor: tensor / scale)
 
 
 def double_head(seen: Observation) -> Head:
-    """`head_gradient` in double precision on the CPU, for rules that do not care for its size."""
-    head = head_gradient(seen)
-    return Head(head.weight.double().cpu(), None if head.bias is None else head.bias.double().cpu())
+    """`head_gradient` in double precision on the CPU, for rules that do not care for its size.
+
+    Raises:
+        AttackFailed: As `head_gradient`, or it has only the signs of p - y.
+    """
+    head = signed_head(seen)
+    if not head.exact:
+        raise AttackFailed(
+            "something between the last layer and the model's logits, such as ReLU, scales its gradient class by "
+            "class, so that only the signs say something. Take bias-sign."
+        )
+    return head
+
+
+def signed_head(seen: Observation) -> Head:
+    """`head_gradient` in double precision on the CPU, for rules that read nothing but signs."""
+    return head_gradient(seen).map(lambda tensor: tensor.double().cpu())
 
 
 def displacement(seen: Observation) -> float:
@@ -133,3 +197,7 @@ def _examples(seen: Observation) -> int:
     if seen.batch_size is None and seen.training is not None and seen.training.minibatch_size is not None:
         raise AttackFailed("the number of local steps follows from the batch size. Grant BATCH_SIZE.")
     return seen.batch_size or 1
+
+
+def _shared(seen: Observation, name: str | None) -> str | None:
+    return name if name in seen.update.tensors else None

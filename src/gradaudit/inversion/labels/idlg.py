@@ -34,13 +34,15 @@ class IDLG(LabelInference):
             )
         head = head_gradient(seen)
         label = label_of_one(head).view(1)
-        counts = torch.zeros(len(head.weight), dtype=torch.long, device=label.device).index_fill(0, label, 1)
+        counts = torch.zeros(seen.classes, dtype=torch.long, device=label.device).index_fill(0, label, 1)
         return Labels(label, counts=counts, confidence=sureness(head, int(label)))
 
 
 def label_of_one(head: Head) -> Tensor:
     """The label, a scalar integer tensor."""
     if head.bias is not None:
+        if not head.bias.min() < 0:
+            raise AttackFailed("no entry of the last bias gradient is negative, and the label's would be.")
         return head.bias.argmin()
     sums = head.weight.sum(1)
     if (head.weight >= 0).all(1).logical_or((head.weight <= 0).all(1)).all():

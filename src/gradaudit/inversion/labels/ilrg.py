@@ -13,8 +13,7 @@ from ...observation import Observation
 from ...types import Knowledge
 from ..attack import LabelInference, Labels, require_batch_size
 from .counting import counted, round_to_total
-from .head import Head, find_head, mean_head
-from .probe import ask
+from .head import Head, mean_head, own_values
 
 LARGEST = 1e10  # bound of a recovered feature, so that a bias gradient near zero gives no infinity
 
@@ -40,22 +39,20 @@ class ClassEmbeddings(LabelInference):
         """Counts that sum to B. Raises `AttackFailed` without a bias."""
         size = require_batch_size(seen, self)
         head = mean_head(seen)
-        ask(seen, "noise", 2)  # the equations hold only where the layer's output is the model's
         counts, raw = solve_counts(seen, head, head.biases != 0, size)
         return counted(seen, counts, raw)
 
 
 def solve_counts(seen: Observation, head: Head, among: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Whole and unrounded counts `[K]`, zero outside the classes `among` (`[K]` booleans)."""
-    layer = find_head(seen)[1]
+    weight, bias = own_values(seen)
     classes = among.nonzero().view(-1)
     if not len(classes):
         raise AttackFailed("the bias gradient of the last layer is zero at every class that looks present.")
     smallest = torch.finfo(torch.float64).tiny
     divisor = torch.where(head.biases.abs() < smallest, smallest, head.biases)[classes].unsqueeze(1)
     embeddings = (head.weight[classes] / divisor).clamp(-LARGEST, LARGEST)
-    bias = 0 if layer.bias is None else layer.bias.detach().double().cpu()
-    q = (embeddings @ layer.weight.detach().double().cpu().T + bias).softmax(1).T.contiguous()  # [K, classes]
+    q = (embeddings @ weight.T + bias).softmax(1).T.contiguous()  # [K, classes]
     q[classes, torch.arange(len(classes))] -= 1
     system = torch.cat([torch.ones(1, len(classes), dtype=q.dtype), q])
     right = torch.cat([torch.ones(1, dtype=q.dtype), head.biases]) * size

@@ -1,12 +1,10 @@
 """What the known model answers to inputs of the adversary's own: features before the last layer, and probabilities.
 
-A private copy of the model runs, so no hook stays behind.
+A private copy of the model runs, so nothing stays behind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from copy import deepcopy
 from typing import Literal, NamedTuple
 
 import torch
@@ -14,9 +12,11 @@ from torch import Tensor, nn
 
 from ...errors import AttackFailed
 from ...local_training import batch_norm_mode
+from ...models.copying import private_copy
 from ...observation import Observation
 from ...types import UpdateKind
-from .head import ROUNDING, find_head
+from .head import NO_ROWS, ROUNDING, find_head
+from .search import features_of, noise, run
 
 Inputs = Literal["auto", "noise", "public"]
 CHUNK = 64  # inputs at once; also the batch that BatchNorm in training mode sees where the batch size is unknown
@@ -27,19 +27,31 @@ class Answers(NamedTuple):
     """The model's answers to n inputs, in double precision on the CPU.
 
     Args:
-        features: `[n, m]`, what enters the last layer.
+        entering: `[n, m]`, what the last layer's weight multiplies, or `None` where no such weight was shared.
         probabilities: `[n, K]`.
         labels: `[n]` integers, where the inputs are public pictures with labels.
     """
 
-    features: Tensor
+    entering: Tensor | None
     probabilities: Tensor
     labels: Tensor | None = None
+
+    @property
+    def features(self) -> Tensor:
+        """`[n, m]`; raises `AttackFailed` where there are none."""
+        if self.entering is None:
+            raise AttackFailed(NO_ROWS)
+        return self.entering
 
     @property
     def masses(self) -> Tensor:
         """`[n]`, the sum of an input's features."""
         return self.features.sum(1)
+
+    def lerp(self, end: Answers, way: float) -> Answers:
+        """So far along the straight line to the answers of another model to as many inputs."""
+        entering = None if self.entering is None else self.features.lerp(end.features, way)
+        return Answers(entering, self.probabilities.lerp(end.probabilities, way), self.labels)
 
 
 def ask(seen: Observation, inputs: Inputs, samples: int, end: bool = False) -> Answers:
@@ -53,14 +65,13 @@ def ask(seen: Observation, inputs: Inputs, samples: int, end: bool = False) -> A
         end: Ask the model after the client's local training, `θ - Δ`, instead of the one before.
 
     Raises:
-        AttackFailed: There are no public pictures, or the last layer's output is not the model's.
+        AttackFailed: There are no public pictures, or no gradient of the update holds p - y.
     """
     labels = None
     if inputs == "public" or (inputs == "auto" and seen.public_data is not None):
         x, labels = public_inputs(seen, samples), seen.public_labels
     else:
-        like = next(seen.model.parameters())
-        x = torch.randn(samples, *seen.input_shape, device=like.device, dtype=like.dtype)
+        x = noise(seen, samples)
     features, logits = _forward(seen, x, end)
     return Answers(features, logits.softmax(1), None if labels is None else labels[:samples].cpu())
 
@@ -69,8 +80,10 @@ def public_inputs(seen: Observation, most: int) -> Tensor:
     """The first `most` public pictures, normalised; raises `AttackFailed` where there are none."""
     if seen.public_data is None:
         raise AttackFailed("public pictures are needed, and none were given. Grant PUBLIC_DATA and set public_data.")
-    like = next(seen.model.parameters())
-    return seen.normalisation.apply(seen.public_data[:most].to(like))
+    x = seen.public_data[:most].to(seen.device)
+    if not x.is_floating_point():
+        return x
+    return seen.normalisation.apply(x.to(next(seen.model.parameters())))
 
 
 def require_nonnegative_features(seen: Observation) -> None:
@@ -93,29 +106,24 @@ def require_positive_masses(seen: Observation, answers: Answers | None = None) -
         )
 
 
-def _forward(seen: Observation, inputs: Tensor, end: bool) -> tuple[Tensor, Tensor]:
-    model = _copy(seen, end)
-    name, _ = find_head(seen)
+def _forward(seen: Observation, inputs: Tensor, end: bool) -> tuple[Tensor | None, Tensor]:
+    model, name = _copy(seen, end), find_head(seen).weight
+    model.requires_grad_(False)
+    weight = dict(model.named_parameters())[name].requires_grad_(True) if name else None
     entered: list[Tensor] = []
     left: list[Tensor] = []
-    layer = model.get_submodule(name)
-    layer.register_forward_pre_hook(_keep_input(entered))
-    layer.register_forward_hook(lambda _, __, output: left.append(output.detach()))
     size = CHUNK if seen.batch_norm == "eval" or seen.batch_size is None else max(2, seen.batch_size)
-    with torch.no_grad(), batch_norm_mode(model, seen.batch_norm):
-        logits = torch.cat([model(chunk) for chunk in inputs.split(min(size, CHUNK))])
-    features, outputs = torch.cat(entered), torch.cat(left)
-    if outputs.shape != logits.shape or not torch.equal(outputs, logits):
-        raise AttackFailed("the last linear layer's output is not the model's, so its gradient holds no p - y.")
-    return features.double().cpu(), logits.double().cpu()
-
-
-def _keep_input(kept: list[Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-    return lambda _, arguments: kept.append(arguments[0].detach())
+    with torch.set_grad_enabled(weight is not None), batch_norm_mode(model, seen.batch_norm):
+        for chunk in inputs.split(min(size, CHUNK)):
+            logits = run(model, chunk)
+            left.append(logits.detach().double().cpu())
+            if weight is not None:
+                entered.append(features_of(weight, logits).double().cpu())
+    return torch.cat(entered) if entered else None, torch.cat(left)
 
 
 def _copy(seen: Observation, end: bool) -> nn.Module:
-    model = deepcopy(seen.model)
+    model = private_copy(seen.model)
     if end and seen.update.kind is UpdateKind.WEIGHT_DIFFERENCE:
         parameters = dict(model.named_parameters())
         with torch.no_grad():

@@ -12,8 +12,7 @@ from ...errors import AttackFailed
 from ...observation import Observation
 from ...types import Knowledge
 from ..attack import LabelInference, Labels, require_batch_size
-from .head import Head, find_head, mean_head
-from .probe import ask
+from .head import Head, mean_head, own_values
 
 SCALE = 1000.0  # of the loss, as in the authors' code
 SLACK = 1e-3  # how far outside [0, 1] an entry of a label may lie
@@ -57,7 +56,6 @@ class SoftLabels(LabelInference):
         if size != 1:
             raise AttackFailed(f"{self!r} reads the soft label of one example; this update is of {size}.")
         line = line_of_labels(seen, mean_head(seen))
-        ask(seen, "noise", 2)  # p - y is the gradient only where the layer's output is the model's
         if self.use_bias and line.known is not None:
             y = line.at(line.known.view(1))[0]
             if not _valid(y):
@@ -125,9 +123,7 @@ def line_of_labels(seen: Observation, head: Head) -> Line:
     """The line through the row of largest norm (the authors take the largest sum, which signed features cancel)."""
     row = int(head.weight.norm(dim=1).argmax())
     reference = head.weight[row]
-    layer = find_head(seen)[1]
-    weight = layer.weight.detach().double().cpu()
-    bias = torch.zeros(len(weight), dtype=torch.float64) if layer.bias is None else layer.bias.detach().double().cpu()
+    weight, bias = own_values(seen)
     known = None if head.bias is None or head.bias[row] == 0 else 1 / head.bias[row]
     return Line(weight @ reference, bias, head.weight @ reference / reference.square().sum(), known)
 

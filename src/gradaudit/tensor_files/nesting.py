@@ -1,0 +1,66 @@
+"""Where in a checkpoint the tensors lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+WRAPPING = (
+    *("model", "state_dict", "model_state_dict", "model_state", "weights", "params", "parameters"),
+    *("module", "net", "network", "data", "update", "gradient", "gradients", "grad", "grads", "delta", "deltas"),
+    *("weight_diff", "weight_difference"),
+)
+"""What frameworks and people call the part of a checkpoint that holds its tensors, as a key or before every name."""
+DEEPEST = 4  # levels of wrapping
+POSITIONAL = "arr_"  # what numpy.savez calls arrays without a name
+
+
+def unwrapped(found: Any) -> Mapping[Any, Any] | list[Any]:
+    """The names with their tensors, or the tensors without names in their order; a `None` keeps its place.
+
+    Raises:
+        ValueError: No tensor lies where tensors are looked for, or they lie in two places; the message is the rest of
+            a sentence about the file.
+    """
+    for _ in range(DEEPEST):
+        places = [key for key in WRAPPING if isinstance(found, Mapping) and _holds_tensors(found.get(key))]
+        if len(places) > 1:
+            raise ValueError(f"holds tensors under {' and '.join(places)}; save only those that are meant")
+        found = found[places[0]] if places else found
+    if isinstance(found, Mapping) and found and all(_position(key) is not None for key in found):
+        found = {_position(key): value for key, value in found.items()}
+        lacking = sorted({*range(len(found))} - {*found})
+        if lacking:
+            raise ValueError(f"holds arrays without names, but not all in a row: {POSITIONAL}{lacking[0]} is missing")
+        found = [found[place] for place in range(len(found))]
+    if isinstance(found, (Mapping, list, tuple)) and any(map(_is_array, _entries(found))):
+        return found if isinstance(found, Mapping) else list(found)
+    if _is_array(found):
+        raise ValueError("holds one tensor without a name; save a dictionary of names and tensors in it")
+    inner = [str(key) for key, value in found.items() if _holds_tensors(value)] if isinstance(found, Mapping) else []
+    if inner:
+        raise ValueError(f"holds tensors under {', '.join(inner[:3])} only; save those alone")
+    raise ValueError("holds no tensors; save a dictionary of names and tensors in it")
+
+
+def _holds_tensors(value: Any, deep: int = DEEPEST) -> bool:
+    """Whether some tensor lies in `value`, at most `deep` levels down; a pickle may hold a dictionary in itself."""
+    return isinstance(value, (Mapping, list, tuple)) and any(
+        _is_array(entry) or (deep > 1 and _holds_tensors(entry, deep - 1)) for entry in _entries(value)
+    )
+
+
+def _entries(value: Any) -> list[Any]:
+    return list(value.values()) if isinstance(value, Mapping) else list(value)
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, (Tensor, np.ndarray))
+
+
+def _position(name: Any) -> int | None:
+    rest = str(name).removeprefix(POSITIONAL)
+    return int(rest) if str(name) != rest and rest.isdecimal() else None
