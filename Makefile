@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= runs/demo
+WORKERS ?= auto
 BIN := $(VENV)/bin
 
 .PHONY: demo test lint docs picture clean
@@ -9,10 +10,12 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed
 	$(BIN)/gradaudit demo --out $(OUT)
 
+# One process a core, up to four; each on one thread, as its networks are too small for more.
+test: export OMP_NUM_THREADS = 1
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix src tests benchmarks

@@ -1,15 +1,15 @@
 """The fast variant of Inverting Gradients, and its parts: coarse pictures, the chord, Levenberg-Marquardt."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from torch.autograd.functional import jacobian as reference
 
-from conftest import linear_net, make_batch, smooth_net
-from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation, metrics
+from conftest import make_batch, smooth_net
+from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation
 from gradaudit.attacks import INVERTING_GRADIENTS, INVERTING_GRADIENTS_FAST
-from gradaudit.datasets import SOURCES
 from gradaudit.defenses import Clip, TopK
 from gradaudit.errors import AttackFailed
 from gradaudit.inversion.attack import Progress, Stage
@@ -19,56 +19,47 @@ from gradaudit.inversion.match import GradientMatching
 from gradaudit.inversion.objectives import Chord, Cosine
 from gradaudit.inversion.optimisers import LBFGS, Adam
 from gradaudit.inversion.parametrisations import Coarse, Pixels
-from gradaudit.models import build
 from properties import assert_repr_rebuilds
+from recovery import NORMALISATION, drawn, exactness, gain, kinked_net
 
 GRANTED = Level.PRIORS | Knowledge.LABELS
 AT = Progress(0, 10)
-NORMALISATION = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 FAST = INVERTING_GRADIENTS_FAST
 
 
-def photograph(network, seed, size=32, **options):
-    source = SOURCES["photographs"](size=size, crops="whole").open()
-    torch.manual_seed(seed)
-    batch = Batch(source.stack([seed]), torch.tensor([seed % 10]))
-    client = Client(build(network, num_classes=10, channels=3, size=size), normalisation=NORMALISATION, **options)
-    return batch, client.share(batch, GRANTED), source.mean_except([seed]).unsqueeze(0)
+def photograph(seed, make=kinked_net):
+    batch, control = drawn(seed)
+    return batch, Client(make(), normalisation=NORMALISATION).share(batch, GRANTED), control
 
 
-def psnr(found, batch):
-    return float(metrics.psnr(found.inputs, batch.inputs).mean())
+def cut(*steps):
+    """The first stages with so many steps."""
+    return replace(FAST, stages=tuple(replace(s, steps=n) for s, n in zip(FAST.stages, steps, strict=False)))
 
 
 def test_better_than_the_papers_attack_in_as_many_steps():
-    steps, ours, theirs = (20, 20, 40), [], []
-    fast = replace(FAST, stages=tuple(replace(s, steps=n) for s, n in zip(FAST.stages, steps, strict=False)))
-    slow = replace(INVERTING_GRADIENTS, stages=(replace(INVERTING_GRADIENTS.stages[0], steps=sum(steps)),))
+    ours, theirs = [], []
+    slow = replace(INVERTING_GRADIENTS, stages=(replace(INVERTING_GRADIENTS.stages[0], steps=80),))
     for seed in range(3):
-        batch, seen, control = photograph("fedavg-cnn", seed)
-        base = float(metrics.psnr(control, batch.inputs).mean())
-        ours.append(psnr(fast(seen, seed=seed), batch) - base)
-        theirs.append(psnr(slow(seen, seed=seed), batch) - base)
-    assert min(ours) > 4, ours
-    assert sum(ours) / 3 > sum(theirs) / 3 + 2, (ours, theirs)
+        batch, seen, control = photograph(seed)
+        ours.append(gain(cut(20, 20, 40)(seen, seed=seed), batch, control))
+        theirs.append(gain(slow(seen, seed=seed), batch, control))
+    assert min(ours) > 4, ours  # measured: 13.1 to 24.1 over 54 perturbed runs
+    assert sum(ours) / 3 > sum(theirs) / 3 + 2, (ours, theirs)  # measured: 7.7 at least of these, 4.5 of 20 others
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_smooth_network_gives_all_digits(seed):
-    batch, seen, _ = photograph("lenet", seed, size=16)
-    stages = tuple(replace(s, steps=n) for s, n in zip(FAST.stages, (20, 20, 40, 40, 6, 1), strict=True))
-    before = psnr(replace(FAST, stages=stages[:3])(seen, seed=seed), batch)
-    found = replace(FAST, stages=stages)(seen, seed=seed)
-    assert before < 30
-    assert psnr(found, batch) > 50
-    assert found.verified
+def test_a_smooth_network_gives_all_digits():
+    for seed in range(3):
+        batch, seen, _ = photograph(seed, partial(smooth_net, channels=3))
+        before, found = (cut(*(10, 10, 20, 30, 6, 1)[:count])(seen, seed=seed) for count in (3, 6))
+        assert exactness(before, batch) < 45  # measured: 14 to 35 over 54 perturbed runs
+        assert exactness(found, batch) > 80  # measured: 127 to 144
+        assert found.verified
 
 
 def test_lbfgs_ends_at_once_on_a_network_with_kinks():
-    _, seen, _ = photograph("fedavg-cnn", 0, size=16)
-    short = [replace(stage, steps=n) for stage, n in zip(FAST.stages, (10, 10, 10, 150), strict=False)]
-    found = replace(FAST, stages=tuple(short))(seen)
-    assert len(found.trace[0]) < 30 + 100
+    _, seen, _ = photograph(0)
+    assert len(cut(10, 10, 10, 150)(seen).trace[0]) < 30 + 100  # measured: 32 to 39 over 38 perturbed runs
 
 
 def tiny(seen, *stages, objective=None):
@@ -178,17 +169,18 @@ def test_the_polish_reaches_the_picture(defenses, seed):
     facts = GRANTED | (Knowledge.DEFENSE if defenses and isinstance(defenses[0], TopK) else Knowledge.NOTHING)
     seen = Client(smooth_net(), defenses=defenses).share(batch, facts)
     first = Stage(Pixels(), LBFGS(line_search="strong-wolfe"), steps=3)
-    rough = psnr(tiny(seen, first), batch)
-    fine = psnr(tiny(seen, first, Stage(Pixels(box=False), LevenbergMarquardt(), steps=8)), batch)
+    rough = exactness(tiny(seen, first), batch)
+    fine = exactness(tiny(seen, first, Stage(Pixels(box=False), LevenbergMarquardt(), steps=8)), batch)
+    # Measured over 46 perturbed runs of each: 123 to 143, and 45 to 76 more than before.
     assert fine > max(50, rough), (rough, fine)
 
 
 def test_the_polish_serves_every_seed():
     batch = make_batch(1, side=4, classes=5)
-    seen = Client(linear_net()).share(batch, GRANTED)
+    seen = Client(smooth_net(5, 1, 4)).share(batch, GRANTED)
     stage = Stage(Pixels(box=False), LevenbergMarquardt(), steps=20)
     found = GradientMatching("test", "", Chord(), KnownLabels(), (stage,), seeds=3)(seen)
-    assert psnr(found, batch) > 50
+    assert exactness(found, batch) > 50  # measured: 131 to 148 over 60 runs
 
 
 @pytest.mark.parametrize("limit", [{"unknowns": 10}, {"entries": 100}], ids=repr)

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,7 @@ PRIVATE = {"client", "metrics", "modalities", "datasets", "audit", "report", "re
 PEERS = ("torchmetrics", "skimage.metrics", "lpips", "piq", "kornia")
 
 
+@cache
 def tree(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
@@ -73,6 +75,18 @@ def parts(path):
     return path.relative_to(SRC).with_suffix("").parts
 
 
+def said(path, fault):
+    return f"{'/'.join(parts(path))}: {fault}"
+
+
+def none_of(faults):
+    """Fails with every violation, one a line."""
+    faults = list(faults)
+    if faults:
+        pytest.fail("\n".join(faults), pytrace=False)
+
+
+@cache
 def imports(path):
     """(absolute path inside the package as a tuple, imported name), and full names from other packages."""
     inside, outside = [], []
@@ -92,6 +106,7 @@ def imports(path):
     return inside, outside
 
 
+@cache
 def type_checking_only(path):
     """Rooms imported only for annotations."""
     found = set()
@@ -103,27 +118,36 @@ def type_checking_only(path):
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: "/".join(parts(p)))
-def test_imports_point_one_way(path):
+def wrong_ways(path):
+    """Imports of `path` from a room to the right of its own."""
     room = parts(path)[0]
-    annotations = type_checking_only(path)
     for target, _ in imports(path)[0]:
         other = target[0] if target else "__init__"
-        if other != room and other not in annotations:
-            assert LEVEL[other] <= LEVEL[room], f"{room} may not import {other}"
+        if other != room and other not in type_checking_only(path) and LEVEL[other] > LEVEL[room]:
+            yield said(path, f"{room} may not import {other}")
         if room == other == "inversion" and len(target) > 1:
             mine, theirs = parts(path)[1], target[1]
-            if mine != theirs and theirs in INNER_LEVEL:
-                assert INNER_LEVEL[theirs] <= INNER_LEVEL[mine], f"inversion/{mine} may not import inversion/{theirs}"
+            if mine != theirs and theirs in INNER_LEVEL and INNER_LEVEL[theirs] > INNER_LEVEL[mine]:
+                yield said(path, f"inversion/{mine} may not import inversion/{theirs}")
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if parts(p)[0] in BLIND], ids=lambda p: "/".join(parts(p)))
-def test_the_adversary_cannot_peek(path):
+def test_imports_point_one_way():
+    none_of(fault for path in FILES for fault in wrong_ways(path))
+
+
+def peeks(path):
+    """What the adversary imports that it must not see."""
     inside, outside = imports(path)
     for target, name in inside:
-        assert target[0] not in PRIVATE, f"imports {'.'.join(target)}"
-        assert name != "Batch"
-    assert not [name for name in outside if f"{name}.".startswith(tuple(f"{peer}." for peer in PEERS))]
+        if target[0] in PRIVATE or name == "Batch":
+            yield said(path, f"imports {'.'.join((*target, name))}")
+    for name in outside:
+        if f"{name}.".startswith(tuple(f"{peer}." for peer in PEERS)):
+            yield said(path, f"imports {name}")
+
+
+def test_the_adversary_cannot_peek():
+    none_of(fault for path in FILES if parts(path)[0] in BLIND for fault in peeks(path))
 
 
 def test_no_import_cycle_among_modules():
@@ -152,28 +176,40 @@ def test_no_import_cycle_among_modules():
         visit(node)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: "/".join(parts(p)))
-def test_budgets(path):
-    assert path.read_text(encoding="utf-8").count("\n") <= 300, "a file holds at most 300 lines"
+def excesses(path):
+    """Files, functions and classes that are too long."""
+    if path.read_text(encoding="utf-8").count("\n") > 300:
+        yield said(path, "a file holds at most 300 lines")
     for node in ast.walk(tree(path)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             text = ast.get_docstring(node)
             length = node.end_lineno - node.lineno + 1 - (len(text.splitlines()) if text else 0)
             most = 120 if isinstance(node, ast.ClassDef) else 40
-            assert length <= most, f"{node.name} has {length} lines, more than {most}"
+            if length > most:
+                yield said(path, f"{node.name} has {length} lines, more than {most}")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: "/".join(parts(p)))
-def test_public_names_are_documented_and_typed(path):
+def test_budgets():
+    none_of(fault for path in FILES for fault in excesses(path))
+
+
+def silences(path):
+    """Public names without a docstring or a type."""
     module = tree(path)
-    assert ast.get_docstring(module), "a module says what it is"
+    if not ast.get_docstring(module):
+        yield said(path, "a module says what it is")
     public = [node for node in module.body if not getattr(node, "name", "_").startswith("_")]
     members = [inner for node in public if isinstance(node, ast.ClassDef) for inner in node.body]
     for node in [*public, *members]:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
-            assert ast.get_docstring(node), f"{node.name} has no docstring"
-            if isinstance(node, ast.FunctionDef):
-                assert node.returns is not None, f"{node.name} does not say what it returns"
+            if not ast.get_docstring(node):
+                yield said(path, f"{node.name} has no docstring")
+            if isinstance(node, ast.FunctionDef) and node.returns is None:
+                yield said(path, f"{node.name} does not say what it returns")
+
+
+def test_public_names_are_documented_and_typed():
+    none_of(fault for path in FILES for fault in silences(path))
 
 
 def test_few_duplicated_windows():

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from gradaudit import Batch, Client, Knowledge
 from gradaudit.types import Modality, TextLayout
@@ -31,6 +32,19 @@ def gpt2(seed=0, vocabulary=VOCABULARY, width=64, pad_id=0, **options):
 
     torch.manual_seed(seed)
     return TEXT_MODELS["tiny-gpt2"](2, vocabulary, width=width, pad_id=pad_id, **options).eval()
+
+
+class FlatText(nn.Module):
+    """Embeddings side by side through one smooth hidden layer: every place has weights of its own."""
+
+    def __init__(self, length=7, width=16):
+        super().__init__()
+        self.token_embedding = nn.Embedding(VOCABULARY, width)
+        nn.init.normal_(self.token_embedding.weight, std=0.1)
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(length * width, 32), nn.Tanh(), nn.Linear(32, 2))
+
+    def forward(self, inputs):
+        return self.head(inputs if inputs.is_floating_point() else self.token_embedding(inputs))
 
 
 def texts(rows, layout):
