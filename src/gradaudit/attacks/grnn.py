@@ -20,7 +20,7 @@ ATTACK = LabelledMatching(
         ),
     ),
     deviations=(
-        "returns the iterate with the lowest gradient distance, where the authors' code returns the last",
+        "returns the iterate with the lowest objective, its priors included, where the authors' code returns the last",
         "the weight of the total variation is that of LeNet; for ResNet-18 the authors take 1e-6",
     ),
 )

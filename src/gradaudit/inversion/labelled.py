@@ -7,8 +7,7 @@ candidate, and the run returns their logits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -23,8 +22,8 @@ from ..types import Curve, Knowledge, Reconstruction
 from .attack import Objective, Part, Progress, Stage, Watch
 from .keeper import Keeper, State, load_optimiser, optimiser_state, require_alike
 from .parametrisations.labelled import LabelledCandidate
-from .refusal import require_fit
-from .step import Matching
+from .refusal import attacked, require_fit
+from .step import Matching, without_slope
 
 POINTS = 200  # how often in a run the host looks at the device
 VERIFIED = 1e-3  # relative distance of the recomputed update below which a guess explains the observed one
@@ -42,7 +41,7 @@ class Found(NamedTuple):
         inputs: `[B, ...]` as the model takes them.
         reported: `[B, ...]` in the units of the data.
         logits: `[B, K]`.
-        objective: Of that guess, the lowest of the run.
+        objective: Of that guess, whose total, with the priors, is the lowest of the run.
         trace: Objective over the run.
     """
 
@@ -137,7 +136,7 @@ class LabelledMatching:
         runs: list[Found] = []
         with torch.random.fork_rng(devices=[seen.device] if seen.device.type == "cuda" else []):
             torch.manual_seed(seed)
-            copy = replace(seen, model=deepcopy(seen.model).eval())
+            copy = attacked(self.name, seen)
             matching = Matching(copy, self.objective.bind(copy))
             for number in range(self.restarts):
                 keeper = Keeper.of(keep, self, [seen], [seed], number) if keep else None
@@ -160,7 +159,7 @@ def dropped(attack: LabelledMatching, runs: list[Found]) -> tuple[str, ...]:
 @torch.no_grad()
 def explains(seen: Observation, found: Found) -> bool:
     """Whether the update recomputed from a guess lies within 1e-3 (relative) of the observed one."""
-    copy = replace(seen, model=deepcopy(seen.model).eval())
+    copy = attacked("", seen)
     matching = Matching(copy, lambda update, observed, at: _gap(update, observed))
     observed = torch.stack([tensor.norm() for tensor in seen.update.values]).norm()
     return bool(matching.value(found.inputs, found.logits, Progress(1, 1)) <= VERIFIED * observed)
@@ -168,6 +167,20 @@ def explains(seen: Observation, found: Found) -> bool:
 
 def _gap(update: tuple[Tensor, ...], observed: tuple[Tensor, ...]) -> Tensor:
     return torch.stack([(u - o).norm() for u, o in zip(update, observed, strict=True)]).norm()
+
+
+def _first(attack: LabelledMatching, matching: Matching) -> LabelledCandidate:
+    """The first guess; raises `AttackFailed` where it carries no labels, or could not move."""
+    parametrisation = attack.stages[0].parametrisation
+    candidate = parametrisation.start(matching.seen, 1, None)
+    if not isinstance(candidate, LabelledCandidate):
+        raise AttackFailed(
+            f"{attack.name}: needs a parametrisation whose candidate carries its labels, such as "
+            f"WithLogits({parametrisation!r})."
+        )
+    if matching.flat(candidate.decode()[0], candidate.logits()[0]):
+        raise without_slope(attack.name)
+    return candidate
 
 
 class _Run:
@@ -178,19 +191,12 @@ class _Run:
     ) -> None:
         self.matching, self.stage, self.watch, self.look = matching, attack.stages[0], watch, look
         self.done, self.total = number * self.stage.steps, attack.restarts * self.stage.steps
-        seen = matching.seen
-        candidate = self.stage.parametrisation.start(seen, 1, None)
-        if not isinstance(candidate, LabelledCandidate):
-            raise AttackFailed(
-                f"{attack.name}: needs a parametrisation whose candidate carries its labels, such as "
-                f"WithLogits({self.stage.parametrisation!r})."
-            )
-        self.candidate = candidate
+        self.candidate = candidate = _first(attack, matching)
         self.leaves = [leaf.requires_grad_() for leaf in candidate.variables.values()]
-        self.terms = [(term, term.prior.bind(seen)) for term in self.stage.terms]
-        self.transforms = [part.bind(seen) for part in self.stage.gradient]
+        self.terms = [(term, term.prior.bind(matching.seen)) for term in self.stage.terms]
+        self.transforms = [part.bind(matching.seen) for part in self.stage.gradient]
         self.kept = [leaf.detach().clone() for leaf in self.leaves]
-        self.lowest = torch.full((), torch.inf, device=self.leaves[0].device)
+        self.lowest = self.leaves[0].detach().new_full((), torch.inf)
         self.curve: list[tuple[int, float]] = []
 
     def run(self, keeper: Keeper | None = None) -> Found | None:
@@ -260,7 +266,7 @@ class _Run:
         """The objective; writes the gradient of the whole loss into every leaf."""
         inputs, logits = self.candidate.decode(), self.candidate.logits()
         slope = self.matching.slope(inputs[0], logits[0], self.terms, at._replace(candidates=inputs.detach()))
-        self.offer(slope.objective)
+        self.offer(slope.total)
         pulled = torch.autograd.grad((inputs, logits), self.leaves, (slope.inputs[None], slope.others[0][None]))
         for leaf, gradient in zip(self.leaves, pulled, strict=True):
             leaf.grad = reduce(lambda found, transform: transform(found, at), self.transforms, gradient)
@@ -278,12 +284,15 @@ class _Run:
     @torch.no_grad()
     def found(self) -> Found | None:
         """The best guess."""
-        inputs, logits = self.candidate.decode(), self.candidate.logits()
-        self.offer(self.matching.value(inputs[0], logits[0], Progress(1, 1)))
+        end = Progress(1, 1, candidates=self.candidate.decode())
+        inputs, logits = self.candidate.decode()[0], self.candidate.logits()[0]
+        penalty = sum(term.weight * prior(inputs, end) for term, prior in self.terms if term.acts(end))
+        self.offer(self.matching.value(inputs, logits, end) + penalty)
         if not torch.isfinite(self.lowest):
             return None
         for kept, leaf in zip(self.kept, self.leaves, strict=True):
             leaf.copy_(kept)
         inputs, reported = self.candidate.decode()[0], self.candidate.reported(self.matching.seen)[0]
         logits = self.candidate.logits()[0]
-        return Found(inputs.clone(), reported.clone(), logits.clone(), float(self.lowest), tuple(self.curve))
+        objective = float(self.matching.value(inputs, logits, end))
+        return Found(inputs.clone(), reported.clone(), logits.clone(), objective, tuple(self.curve))

@@ -15,6 +15,7 @@ from .guesses import Guesses
 from .keeper import Keeper
 from .recipe import Recipe
 from .stage_run import END, StageRun
+from .step import without_slope
 
 POINTS = 200  # how often in a run the host looks at the device: trace, finiteness, progress
 
@@ -138,11 +139,7 @@ class Loop:
             decoded = stage.parametrisation.start(self.seen, len(self.guesses), None).decode().detach()
             if not all(self.guesses.flat(i, guess) for i, guess in enumerate(decoded)):
                 return
-        raise AttackFailed(
-            f"{self.attack.name}: the objective does not depend differentiably on the input: its slope is exactly 0 at "
-            "the start. Is the input prepared by numpy or PIL, under detach or torch.no_grad(), or rounded? Write "
-            "that part of the model in torch, as an adversary would."
-        )
+        raise without_slope(self.attack.name)
 
     def _keep(self, running: StageRun, stage: int, step: int) -> None:
         assert self.keeper is not None

@@ -8,8 +8,22 @@ from operator import or_
 from typing import Any
 
 from ..errors import AttackFailed, MissingKnowledge
+from ..observation import Observation
 from ..types import Knowledge, Modality
 from .attack import Attack, Part
+
+
+def attacked(name: str, seen: Observation) -> Observation:
+    """A copy of `seen` that one run of the attack `name` may hook, in evaluation mode and in single precision at least.
+
+    Raises:
+        AttackFailed: The update holds nothing, so that any guess would explain it.
+    """
+    if seen.update.emptiness:
+        raise AttackFailed(f"{name}: {seen.update.emptiness}.")
+    copy = seen.in_full_precision()
+    copy.model.eval()
+    return copy
 
 
 def needs_given(attack: Attack, granted: Knowledge) -> Knowledge:

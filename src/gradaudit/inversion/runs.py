@@ -18,6 +18,7 @@ from .keeper import Keeper, beside
 from .loop import Loop, Outcome, diverged
 from .one_step import assumed_step
 from .recipe import Recipe
+from .refusal import attacked
 from .step import Matching
 from .together import Together, pays, why_not
 
@@ -33,10 +34,7 @@ class Target:
     """
 
     def __init__(self, attack: Recipe, seen: Observation) -> None:
-        if seen.update.emptiness:
-            raise AttackFailed(f"{attack.name}: {seen.update.emptiness}.")
-        self.attack, self.seen = attack, seen.in_full_precision()
-        self.seen.model.eval()
+        self.attack, self.seen = attack, attacked(attack.name, seen)
         one_step = assumed_step(self.seen, checkpoint=attack.checkpoint)  # before any part hooks the model
         self.simulated: Simulated | None = attack.simulation.bind(self.seen) if attack.simulation else None
         bound = attack.objective.bind(self.seen)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..errors import AttackFailed
 from ..observation import Observation
 from ..types import Tensors
 from .attack import Labels, Progress, Simulated
@@ -148,3 +149,12 @@ class Matching:
         leaves = {name: value.detach().requires_grad_() for name, value in own.items()}
         value, penalty, found = self.routes.slope(Point(inputs.detach().requires_grad_(), y, terms, at, leaves))
         return Slope(value, value if penalty is None else value + penalty, found[0], found[1:])
+
+
+def without_slope(name: str) -> AttackFailed:
+    """The error of an attack whose first guesses are all flat (`Matching.flat`)."""
+    return AttackFailed(
+        f"{name}: the objective does not depend differentiably on the input: its slope is exactly 0 at the start. Is "
+        "the input prepared by numpy or PIL, under detach or torch.no_grad(), or rounded? Write that part of the model "
+        "in torch, as an adversary would."
+    )
