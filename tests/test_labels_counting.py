@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradaudit.inversion.labels.counting import onto_simplex, present, round_to_total, separation, wholeness
+from gradaudit.inversion.labels.ilrg import rounded
 from label_cases import observe, relu_net
 
 scores = st.lists(st.floats(-50, 50), min_size=1, max_size=12)
@@ -75,3 +76,23 @@ def test_a_set_of_classes_says_what_it_does_not_know():
     many = present(seen, values, values < 2)
     assert many.values.tolist() == [0, 1, 2]
     assert many.notes[0].startswith("10 classes look present in a batch of 3")
+
+
+@pytest.mark.parametrize(
+    ("raw", "size", "counts"),
+    [
+        ([2.4, 1.7, -0.3, 0.2], 4, [2, 2, 0, 0]),
+        ([2.4, 1.4, 0.4, -9.0], 5, [3, 1, 1, 0]),  # two short: where rounding took most
+        ([1.6, 1.6, 1.8, 0.0], 5, [2, 1, 2, 0]),  # one too many: where rounding gave most
+        ([30.0, 1.2, 0.9, 0.0], 4, [2, 1, 1, 0]),  # more than the batch is no solution
+    ],
+)
+def test_ilrg_rounds_as_its_authors_do(raw, size, counts):
+    assert rounded(torch.tensor(raw).double(), size).tolist() == counts
+
+
+@given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=12), st.integers(1, 200))
+def test_ilrg_rounds_to_counts_of_the_batch(raw, size):
+    found = rounded(torch.tensor(raw, dtype=torch.float64), size)
+    assert int(found.sum()) == size
+    assert int(found.min()) >= 0

@@ -12,7 +12,7 @@ from ...errors import AttackFailed
 from ...observation import Observation
 from ...types import Knowledge
 from ..attack import LabelInference, Labels, require_batch_size
-from .counting import counted, round_to_total
+from .counting import counted
 from .head import Head, mean_head, own_values
 
 LARGEST = 1e10  # bound of a recovered feature, so that a bias gradient near zero gives no infinity
@@ -29,8 +29,8 @@ class ClassEmbeddings(LabelInference):
     Solved over all classes with a bias gradient, not over those that a sign rule finds: those miss classes as soon as
     the batch exceeds the classes.
 
-    Deviations: rounding goes through the nearest point whose entries are not negative and sum to B; the embedding is
-    bounded instead of divided by exponents, so that a bias gradient near zero gives no infinity.
+    Counts are rounded as the authors' code does (`rounded`). Deviation: the embedding is bounded instead of divided by
+    exponents, so that a bias gradient near zero gives no infinity.
     """
 
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
@@ -57,7 +57,24 @@ def solve_counts(seen: Observation, head: Head, among: Tensor, size: int) -> tup
     system = torch.cat([torch.ones(1, len(classes), dtype=q.dtype), q])
     right = torch.cat([torch.ones(1, dtype=q.dtype), head.biases]) * size
     raw = torch.zeros(len(head.biases), dtype=q.dtype)
-    raw[classes] = (torch.linalg.pinv(system, rtol=1e-12) @ right).clamp(-size, 2 * size)
+    raw[classes] = torch.linalg.pinv(system, rtol=1e-12) @ right
     counts = torch.zeros(len(raw), dtype=torch.long)
-    counts[classes] = round_to_total(raw[classes].clamp(0, size), size)
-    return counts, raw
+    counts[classes] = rounded(raw[classes], size)
+    return counts, raw.clamp(-size, 2 * size)
+
+
+def rounded(raw: Tensor, size: int) -> Tensor:
+    """Whole numbers near `raw` `[K]` that sum to `size`, as iLRG's code takes them.
+
+    Negative entries become 0, all are rounded, what then exceeds the batch is no solution and becomes 0, and the sum is
+    put right one by one where rounding erred most.
+    """
+    kept = raw.clamp_min(0)
+    counts = kept.round()
+    counts[counts > size] = 0
+    while (missing := size - int(counts.sum())) != 0:
+        error = kept.clamp_max(size) - counts
+        room = error if missing > 0 else torch.where(counts > 0, -error, -torch.inf)
+        chosen = room.topk(min(abs(missing), int((room > -torch.inf).sum()))).indices
+        counts[chosen] += 1 if missing > 0 else -1
+    return counts.long()
