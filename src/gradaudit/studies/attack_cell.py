@@ -12,7 +12,7 @@ import torch
 from skimage.registration import phase_cross_correlation
 from torch import Tensor
 
-from ..audit import match
+from ..audit import attack_seed, match
 from ..client import Client
 from ..defenses import Defense
 from ..errors import AttackFailed, AuditError
@@ -81,12 +81,13 @@ class AttackCell:
 
     def measure(self, bench: Bench, seed: int) -> Values:
         """Scores of one batch, means over its pictures; `norm` is that of the update."""
-        generator = torch.Generator().manual_seed(seed)
+        chance = bench.chance(seed)
+        generator = torch.Generator().manual_seed(chance)
         labels = self._labels(bench.classes, generator)
         client = self.client(bench, seed)
         indices = self._indices(bench, client, labels, generator)
         batch = Batch(bench.source.stack(indices), labels).to(bench.device)
-        seen = client.share(batch, self.knowledge, seed=seed, public=bench.public)
+        seen = client.share(batch, self.knowledge, seed=chance, public=bench.public)
         try:
             guess, seconds = self._attack(seen, bench, seed)
         except AttackFailed as failure:
@@ -141,7 +142,7 @@ class AttackCell:
         clock = time.perf_counter if seen.device.type == "cuda" else time.process_time
         started = clock()
         keep = bench.keep(f"{identity(self)}-{seed}")
-        return run_attack(self.attack, seen, seed=seed, keep=keep), clock() - started
+        return run_attack(self.attack, seen, seed=attack_seed(bench.chance(seed)), keep=keep), clock() - started
 
     def _labels(self, classes: int, generator: torch.Generator) -> Tensor:
         if self.labels == "uniform":

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import models
+from ..chance import child_seed
 from ..datasets import SOURCES
 from ..datasets.base import Source
 from ..errors import AuditError
@@ -65,6 +66,10 @@ class Bench:
         """Put a picture `[C, H, W]` in [0, 1] beside the results of the run, if there is one."""
         if self.pictures is not None:
             write_picture(self.pictures / f"{name}.png", picture)
+
+    def chance(self, seed: int) -> int:
+        """The seed from which batch, client and attack of one measurement draw theirs; the data enters it."""
+        return child_seed(seed, "the study", self.source.fingerprint())
 
     @property
     def labelled(self) -> bool:

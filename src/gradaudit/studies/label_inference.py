@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..audit import attack_seed
 from ..client import Client
 from ..defenses import Defense, GaussianNoise, TopK, describe
 from ..label_audit import MEASURES, METHODS, score_methods
@@ -59,7 +60,8 @@ class LabelCell:
 
     def measure(self, bench: Bench, seed: int) -> Values:
         """Every method on one update; columns are `method.measure`."""
-        generator = torch.Generator().manual_seed(seed)
+        chance = bench.chance(seed)
+        generator = torch.Generator().manual_seed(chance)
         batch = bench.batch(self._labels(bench.classes, generator), generator)
         client = Client(
             bench.network(self.network, trained=self.trained, seed=seed),
@@ -67,8 +69,8 @@ class LabelCell:
             defenses=(self.defense,) if self.defense else (),
             normalisation=bench.normalisation,
         )
-        seen = client.share(batch, GRANTED, seed=seed, public=bench.public)
-        found = score_methods(seen, batch.labels, METHODS, seed)
+        seen = client.share(batch, GRANTED, seed=chance, public=bench.public)
+        found = score_methods(seen, batch.labels, METHODS, attack_seed(chance))
         return {f"{method}.{measure}": found[method].get(measure) for method in METHODS for measure in MEASURES}
 
     def _labels(self, classes: int, generator: torch.Generator) -> Tensor:
