@@ -1,0 +1,108 @@
+"""Which tests run for a line, from one recorded run of the suite, kept as `build/mutants/coverage.json`."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from functools import cached_property
+
+from .mutate import Mutant
+from .recording import PARTS
+from .targets import MAP, ROOT, SOURCE
+
+MOST, SECONDS = 40, 20.0  # tests for a mutant, and what they took when they were recorded
+LEFT_OUT = ("tests/test_house.py", "tests/test_report_browser.py")
+
+
+def record(workers: int) -> None:
+    """Run the suite once and write the map."""
+    shutil.rmtree(PARTS, ignore_errors=True)
+    command = [sys.executable, "-m", "pytest", "-p", "benchmarks.mutants.recording", "-p", "no:cacheprovider", "tests"]
+    command += [f"--ignore={path}" for path in LEFT_OUT]
+    command += ["-n", str(workers), "--dist", "worksteal"] if workers > 1 else []
+    paths = os.pathsep.join([str(SOURCE.parent), str(ROOT)])
+    subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths}, check=False)
+    merge()
+
+
+def merge() -> None:
+    """One map of all processes' shares."""
+    seconds: dict[str, float] = {}
+    lines: dict[str, dict[str, list[str]]] = {}
+    for part in sorted(PARTS.glob("*.json")):
+        read = json.loads(part.read_text(encoding="utf-8"))
+        seconds |= read["seconds"]
+        for module, found in read["lines"].items():
+            for line, tests in found.items():
+                lines.setdefault(module, {}).setdefault(line, []).extend(tests)
+    names = sorted(seconds)
+    places = {name: place for place, name in enumerate(names)}
+    numbered = {
+        module: {line: sorted(places[test] for test in set(tests) if test in places) for line, tests in found.items()}
+        for module, found in sorted(lines.items())
+    }
+    written = {"tests": names, "seconds": [round(seconds[name], 3) for name in names], "lines": numbered}
+    MAP.write_text(json.dumps(written, separators=(",", ":")), encoding="utf-8")
+
+
+class Covering:
+    """The map, read."""
+
+    def __init__(self) -> None:
+        read = json.loads(MAP.read_text(encoding="utf-8"))
+        self.tests: list[str] = read["tests"]
+        self.seconds: list[float] = read["seconds"]
+        self.lines: dict[str, dict[int, list[int]]] = {
+            module: {int(line): tests for line, tests in found.items()} for module, found in read["lines"].items()
+        }
+
+    @cached_property
+    def breadth(self) -> Counter[int]:
+        """How many lines of the targets each test runs."""
+        return Counter(test for found in self.lines.values() for tests in found.values() for test in tests)
+
+    def of(self, mutant: Mutant) -> list[str]:
+        """The tests for a mutant, those first that are quick and run little else.
+
+        A line that runs at import alone, such as a default, is held by the tests of its class or function, or else of
+        its module.
+        """
+        for first, last in ((mutant.line, mutant.end), *_around(mutant)):
+            found = self._ran(mutant.module, range(first, last + 1))
+            if found:
+                return self._chosen(found)
+        return []
+
+    def seconds_of(self, tests: Iterable[str]) -> float:
+        """What tests took when they were recorded."""
+        spent = dict(zip(self.tests, self.seconds, strict=True))
+        return sum(spent[test] for test in tests)
+
+    def _ran(self, module: str, lines: range) -> set[int]:
+        known = self.lines.get(module, {})
+        return {test for line in lines for test in known.get(line, ())}
+
+    def _chosen(self, found: set[int]) -> list[str]:
+        chosen, spent = [], 0.0
+        for test in sorted(found, key=lambda one: (self.seconds[one] * self.breadth[one], one)):
+            if len(chosen) < MOST and spent + self.seconds[test] <= SECONDS:
+                chosen.append(self.tests[test])
+                spent += self.seconds[test]
+        return chosen
+
+
+def _around(mutant: Mutant) -> list[tuple[int, int]]:
+    """The lines of the functions and classes around a mutant, the smallest first, and of its module."""
+    tree = ast.parse((SOURCE / mutant.module).read_text(encoding="utf-8"))
+    spans = [
+        (node.lineno, node.end_lineno or node.lineno)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.lineno <= mutant.line <= (node.end_lineno or 0)
+    ]
+    return [*sorted(spans, key=lambda span: span[1] - span[0]), (1, 10**6)]
