@@ -7,7 +7,6 @@ Left out are strings and what builds them, type hints, decorators, assertions, `
 from __future__ import annotations
 
 import ast
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -54,10 +53,15 @@ class Mutant:
 
     def shown(self, around: int = 45) -> tuple[str, str]:
         """Before and after, each with so many characters on either side of where they differ."""
-        first = len(os.path.commonprefix([self.before, self.after]))
-        last = len(os.path.commonprefix([self.before[first:][::-1], self.after[first:][::-1]]))
+        first = _alike(self.before, self.after)
+        last = _alike(self.before[first:][::-1], self.after[first:][::-1])
         cut = max(0, first - around)
         return tuple(text[cut : max(first, len(text) - last) + around] for text in (self.before, self.after))  # type: ignore[return-value]
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters are the same from the start."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 @dataclass
