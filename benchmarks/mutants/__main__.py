@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .covering import Covering, record
-from .judge import Job, Judged, judge, prepare
+from .judge import ENDED, Job, Judged, judge, prepare
 from .mutate import Mutant, mutants
 from .report import equivalent, table
 from .targets import BUILD, MAP, SOURCE, modules
@@ -59,7 +59,11 @@ def failing_unchanged(tests: Sequence[str], covering: Covering, workers: int) ->
     files = sorted({test.split("::")[0] for test in tests})
     groups = [[test for test in tests if test.split("::")[0] == file] for file in files]
     jobs = [Job(None, group, 60 + TIMES * covering.seconds_of(group)) for group in groups]
-    failed = {name for one in judge(jobs, workers) if one.outcome != "survived" for name in one.by.splitlines()}
+    failed: set[str] = set()
+    for one in judge(jobs, workers):
+        if one.outcome == "timeout" or one.by == ENDED:
+            failed |= set(one.job.tests)
+        failed |= set(one.by.splitlines())
     for name in sorted(failed):
         print(f"fails without any mutant, left out: {name}", file=sys.stderr)
     return failed
@@ -76,7 +80,9 @@ def main() -> None:
     parser.add_argument("--line", type=int, action="append", metavar="N", help="only mutants of these lines")
     parser.add_argument("--again", type=Path, metavar="FILE", help="only the mutants that a file of survivors names")
     parser.add_argument("--list", action="store_true", help="print the mutants and stop")
-    parser.add_argument("--record", action="store_true", help="make the map from lines to tests anew")
+    parser.add_argument(
+        "--record", nargs="*", metavar="FILE", help="make the map from lines to tests anew, or for these test files"
+    )
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes at once")
     asked = parser.parse_args()
     names = [name for name in modules() if name.startswith(tuple(asked.module or [""]))]
@@ -89,8 +95,8 @@ def main() -> None:
     if asked.list:
         print(*chosen, sep="\n")
         return
-    if asked.record or not MAP.exists():
-        record(asked.workers)
+    if asked.record is not None or not MAP.exists():
+        record(asked.workers, asked.record if MAP.exists() and asked.record else ())
     prepare()
     outcomes = judged(chosen, asked.workers)
     survivors = "\n".join(str(one.job.mutant) for one in outcomes if one.outcome == "survived")

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 from .mutate import Mutant
@@ -20,31 +20,40 @@ MOST, SECONDS = 40, 20.0  # tests for a mutant, and what they took when they wer
 LEFT_OUT = ("tests/test_house.py", "tests/test_report_browser.py")
 
 
-def record(workers: int) -> None:
-    """Run the suite once and write the map."""
+def record(workers: int, files: Sequence[str] = ()) -> None:
+    """Run the suite once and write the map, or run some of its files and mend the map."""
     shutil.rmtree(PARTS, ignore_errors=True)
-    command = [sys.executable, "-m", "pytest", "-p", "benchmarks.mutants.recording", "-p", "no:cacheprovider", "tests"]
-    command += [f"--ignore={path}" for path in LEFT_OUT]
+    command = [sys.executable, "-m", "pytest", "-p", "benchmarks.mutants.recording", "-p", "no:cacheprovider"]
+    command += files or ["tests", *(f"--ignore={path}" for path in LEFT_OUT)]
     command += ["-n", str(workers), "--dist", "worksteal"] if workers > 1 else []
     paths = os.pathsep.join([str(SOURCE.parent), str(ROOT)])
     subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths}, check=False)
-    merge()
+    merge(files)
 
 
-def merge() -> None:
-    """One map of all processes' shares."""
+def merge(files: Sequence[str] = ()) -> None:
+    """One map of all processes' shares, and of the map before for all files but these."""
     seconds: dict[str, float] = {}
     lines: dict[str, dict[str, list[str]]] = {}
-    for part in sorted(PARTS.glob("*.json")):
-        read = json.loads(part.read_text(encoding="utf-8"))
-        seconds |= read["seconds"]
-        for module, found in read["lines"].items():
+    shares = [json.loads(part.read_text(encoding="utf-8")) for part in sorted(PARTS.glob("*.json"))]
+    if files and MAP.exists():
+        before = json.loads(MAP.read_text(encoding="utf-8"))
+        names = before["tests"]
+        for found in before["lines"].values():
             for line, tests in found.items():
-                lines.setdefault(module, {}).setdefault(line, []).extend(tests)
+                found[line] = [names[i] for i in tests]
+        spent = zip(names, before["seconds"], strict=True)
+        kept = {name: taken for name, taken in spent if name.split("::")[0] not in files}
+        shares.insert(0, {"seconds": kept, "lines": before["lines"]})
+    for share in shares:
+        seconds |= share["seconds"]
+        for module, found in share["lines"].items():
+            for line, tests in found.items():
+                lines.setdefault(module, {}).setdefault(line, []).extend(t for t in tests if t in share["seconds"])
     names = sorted(seconds)
     places = {name: place for place, name in enumerate(names)}
     numbered = {
-        module: {line: sorted(places[test] for test in set(tests) if test in places) for line, tests in found.items()}
+        module: {line: sorted(places[test] for test in set(tests)) for line, tests in found.items()}
         for module, found in sorted(lines.items())
     }
     written = {"tests": names, "seconds": [round(seconds[name], 3) for name in names], "lines": numbered}

@@ -58,6 +58,9 @@ READY = [
 ]
 
 
+ENDED = "the process ended"
+
+
 class Job(NamedTuple):
     """One mutant and what is to judge it; no mutant at all is the check that the tests pass."""
 
@@ -172,7 +175,7 @@ def judge(jobs: Iterable[Job], workers: int) -> Iterator[Judged]:
 def _verdict(path: Path, ended: bool) -> tuple[str, str]:
     if not ended:
         return "timeout", "out of time"
-    by = path.read_text(encoding="utf-8") if path.exists() else "the process ended"
+    by = path.read_text(encoding="utf-8") if path.exists() else ENDED
     return ("killed", by) if by else ("survived", "")
 
 
@@ -201,7 +204,15 @@ def _failing(job: Job, folder: Path) -> list[str]:
     for test in job.tests:
         by_file.setdefault(test.split("::")[0], []).append(test)
     for number, tests in enumerate(by_file.values()):
-        options = ["-q", "-p", "no:cacheprovider", "--tb=no", f"--basetemp={folder / str(number)}"]
+        options = [
+            "-q",
+            "-W",
+            "ignore::pytest.PytestAssertRewriteWarning",
+            "-p",
+            "no:cacheprovider",
+            "--tb=no",
+            f"--basetemp={folder / str(number)}",
+        ]
         code = pytest.main([*(["-x"] if job.mutant else []), *options, *tests], plugins=[failures])
         if code and not failures.names:
             failures.names.append(f"{tests[0]} (pytest ended with {int(code)})")
