@@ -5,6 +5,7 @@ The changed module comes through an import hook; nothing is written into the tre
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import shutil
@@ -58,6 +59,8 @@ READY = [
 ]
 
 
+PLUGIN = "_hypothesis_pytestplugin"  # the one that the suite needs
+REWRITTEN = "ignore::pytest.PytestAssertRewriteWarning"  # of what is imported before
 ENDED = "the process ended"
 
 
@@ -141,7 +144,10 @@ def prepare() -> None:
             importlib.import_module(name)
         except ImportError:
             continue
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # plugins take longer to load than most tests to run
     sys.modules["torch"].set_num_threads(1)
+    gc.collect()
+    gc.freeze()  # pytest collects garbage at its end, which need not look at what is here already
     assert "gradaudit" not in sys.modules
 
 
@@ -204,15 +210,8 @@ def _failing(job: Job, folder: Path) -> list[str]:
     for test in job.tests:
         by_file.setdefault(test.split("::")[0], []).append(test)
     for number, tests in enumerate(by_file.values()):
-        options = [
-            "-q",
-            "-W",
-            "ignore::pytest.PytestAssertRewriteWarning",
-            "-p",
-            "no:cacheprovider",
-            "--tb=no",
-            f"--basetemp={folder / str(number)}",
-        ]
+        options = ["-q", "-W", REWRITTEN, "-p", PLUGIN, "-p", "no:cacheprovider", "--tb=no"]
+        options += [f"--basetemp={folder / str(number)}"]
         code = pytest.main([*(["-x"] if job.mutant else []), *options, *tests], plugins=[failures])
         if code and not failures.names:
             failures.names.append(f"{tests[0]} (pytest ended with {int(code)})")
