@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .covering import Covering, record
+from .covering import FIRST, SECOND, Covering, record
 from .judge import ENDED, Job, Judged, judge, prepare
 from .mutate import Mutant, mutants
 from .report import equivalent, table
@@ -36,11 +37,34 @@ def sample(names: Sequence[str], share: float, seed: int) -> list[Mutant]:
     return chosen
 
 
-def judged(chosen: Sequence[Mutant], workers: int) -> list[Judged]:
-    """The outcome of every mutant, in the order of the sample; each is printed as it comes."""
+def judged(chosen: Sequence[Mutant], workers: int, check: bool = True) -> list[Judged]:
+    """The outcome of every mutant, in the order of the sample; each is printed as it comes.
+
+    Those that survive their first tests meet more of them, first those that noticed most other mutants.
+    """
     covering = Covering()
     tests = {mutant: covering.of(mutant) for mutant in chosen}
-    unsteady = failing_unchanged(sorted({test for some in tests.values() for test in some}), covering, workers)
+    first = {mutant: covering.within(some, *FIRST) for mutant, some in tests.items()}
+    found = round_of(first, covering, workers, check)
+    kills = Counter(one.by for one in found.values() if one.outcome == "killed")
+    second = {}
+    for mutant, one in found.items():
+        more = sorted(
+            set(tests[mutant]) - set(first[mutant]), key=lambda test: (-kills[test], tests[mutant].index(test))
+        )
+        if one.outcome == "survived" and more:
+            second[mutant] = covering.within(more, *SECOND)
+    found |= round_of(second, covering, workers, check)
+    return [found[mutant] for mutant in chosen]
+
+
+def round_of(
+    tests: Mapping[Mutant, Sequence[str]], covering: Covering, workers: int, check: bool
+) -> dict[Mutant, Judged]:
+    """Every mutant judged by its tests."""
+    unsteady: set[str] = set()
+    if check:
+        unsteady = failing_unchanged(sorted({test for some in tests.values() for test in some}), covering, workers)
     jobs = []
     for mutant, some in tests.items():
         left = [test for test in some if test not in unsteady]
@@ -51,7 +75,7 @@ def judged(chosen: Sequence[Mutant], workers: int) -> list[Judged]:
         found[one.job.mutant] = one
         mark = f"{one.outcome:8} {one.seconds:5.1f} s"
         print(f"{len(found)}/{len(jobs)} {mark} {one.job.mutant}  {one.by}", file=sys.stderr, flush=True)
-    return [found[mutant] for mutant in chosen]
+    return found
 
 
 def failing_unchanged(tests: Sequence[str], covering: Covering, workers: int) -> set[str]:
@@ -83,6 +107,7 @@ def main() -> None:
     parser.add_argument(
         "--record", nargs="*", metavar="FILE", help="make the map from lines to tests anew, or for these test files"
     )
+    parser.add_argument("--unchecked", action="store_true", help="trust that the tests pass without any mutant")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes at once")
     asked = parser.parse_args()
     names = [name for name in modules() if name.startswith(tuple(asked.module or [""]))]
@@ -98,7 +123,7 @@ def main() -> None:
     if asked.record is not None or not MAP.exists():
         record(asked.workers, asked.record if MAP.exists() and asked.record else ())
     prepare()
-    outcomes = judged(chosen, asked.workers)
+    outcomes = judged(chosen, asked.workers, not asked.unchecked)
     survivors = "\n".join(str(one.job.mutant) for one in outcomes if one.outcome == "survived")
     BUILD.mkdir(parents=True, exist_ok=True)
     (BUILD / "survivors.txt").write_text(survivors + "\n", encoding="utf-8")

@@ -16,7 +16,8 @@ from .mutate import Mutant
 from .recording import PARTS
 from .targets import MAP, ROOT, SOURCE
 
-MOST, SECONDS = 40, 20.0  # tests for a mutant, and what they took when they were recorded
+FIRST = (40, 20.0)  # tests for a mutant at most, and the seconds that they took when they were recorded
+SECOND = (150, 40.0)  # the same for one that survived those
 LEFT_OUT = ("tests/test_house.py", "tests/test_report_browser.py")
 
 
@@ -72,12 +73,17 @@ class Covering:
         }
 
     @cached_property
+    def places(self) -> dict[str, int]:
+        """Number of each test."""
+        return {test: place for place, test in enumerate(self.tests)}
+
+    @cached_property
     def breadth(self) -> Counter[int]:
         """How many lines of the targets each test runs."""
         return Counter(test for found in self.lines.values() for tests in found.values() for test in tests)
 
     def of(self, mutant: Mutant) -> list[str]:
-        """The tests for a mutant, those first that are quick and run little else.
+        """The tests that run a mutant, those first that are quick and run little else.
 
         A line that runs at import alone, such as a default, is held by the tests of its class or function, or else of
         its module.
@@ -85,25 +91,26 @@ class Covering:
         for first, last in ((mutant.line, mutant.end), *_around(mutant)):
             found = self._ran(mutant.module, range(first, last + 1))
             if found:
-                return self._chosen(found)
+                return [self.tests[i] for i in sorted(found, key=lambda i: (self.seconds[i] * self.breadth[i], i))]
         return []
+
+    def within(self, tests: Iterable[str], most: int, seconds: float) -> list[str]:
+        """As many of the tests, in their order."""
+        chosen, spent = [], 0.0
+        for test in tests:
+            takes = self.seconds[self.places[test]]
+            if len(chosen) < most and spent + takes <= seconds:
+                chosen.append(test)
+                spent += takes
+        return chosen
 
     def seconds_of(self, tests: Iterable[str]) -> float:
         """What tests took when they were recorded."""
-        spent = dict(zip(self.tests, self.seconds, strict=True))
-        return sum(spent[test] for test in tests)
+        return sum(self.seconds[self.places[test]] for test in tests)
 
     def _ran(self, module: str, lines: range) -> set[int]:
         known = self.lines.get(module, {})
         return {test for line in lines for test in known.get(line, ())}
-
-    def _chosen(self, found: set[int]) -> list[str]:
-        chosen, spent = [], 0.0
-        for test in sorted(found, key=lambda one: (self.seconds[one] * self.breadth[one], one)):
-            if len(chosen) < MOST and spent + self.seconds[test] <= SECONDS:
-                chosen.append(self.tests[test])
-                spent += self.seconds[test]
-        return chosen
 
 
 def _around(mutant: Mutant) -> list[tuple[int, int]]:
