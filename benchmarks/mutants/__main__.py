@@ -9,20 +9,20 @@ survives: either a test is missing, or the change changes nothing (`equivalent.t
 from __future__ import annotations
 
 import argparse
+import math
 import random
-import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from .covering import FIRST, SECOND, Covering, record
-from .judge import ENDED, Job, Judged, judge, prepare
+from .covering import record
+from .judge import prepare
 from .mutate import Mutant, mutants
 from .report import equivalent, table
+from .rounds import Rounds
 from .targets import BUILD, MAP, SOURCE, modules
 
 LEAST = 15  # mutants of a module, however small the share
-SLACK, TIMES = 10.0, 4.0  # seconds for a mutant: this, and so many times what its tests took
 
 
 def sample(names: Sequence[str], share: float, seed: int) -> list[Mutant]:
@@ -35,62 +35,6 @@ def sample(names: Sequence[str], share: float, seed: int) -> list[Mutant]:
         drawn = random.Random(f"{seed} {name}").sample(range(len(found)), count)
         chosen += [found[place] for place in sorted(drawn)]
     return chosen
-
-
-def judged(chosen: Sequence[Mutant], workers: int, check: bool = True) -> list[Judged]:
-    """The outcome of every mutant, in the order of the sample; each is printed as it comes.
-
-    Those that survive their first tests meet more of them, first those that noticed most other mutants.
-    """
-    covering = Covering()
-    tests = {mutant: covering.of(mutant) for mutant in chosen}
-    first = {mutant: covering.within(some, *FIRST) for mutant, some in tests.items()}
-    found = round_of(first, covering, workers, check)
-    kills = Counter(one.by for one in found.values() if one.outcome == "killed")
-    second = {}
-    for mutant, one in found.items():
-        more = sorted(
-            set(tests[mutant]) - set(first[mutant]), key=lambda test: (-kills[test], tests[mutant].index(test))
-        )
-        if one.outcome == "survived" and more:
-            second[mutant] = covering.within(more, *SECOND)
-    found |= round_of(second, covering, workers, check)
-    return [found[mutant] for mutant in chosen]
-
-
-def round_of(
-    tests: Mapping[Mutant, Sequence[str]], covering: Covering, workers: int, check: bool
-) -> dict[Mutant, Judged]:
-    """Every mutant judged by its tests."""
-    unsteady: set[str] = set()
-    if check:
-        unsteady = failing_unchanged(sorted({test for some in tests.values() for test in some}), covering, workers)
-    jobs = []
-    for mutant, some in tests.items():
-        left = [test for test in some if test not in unsteady]
-        jobs.append(Job(mutant, left, SLACK + TIMES * covering.seconds_of(left)))
-    found: dict[Mutant, Judged] = {}
-    for one in judge(jobs, workers):
-        assert one.job.mutant is not None
-        found[one.job.mutant] = one
-        mark = f"{one.outcome:8} {one.seconds:5.1f} s"
-        print(f"{len(found)}/{len(jobs)} {mark} {one.job.mutant}  {one.by}", file=sys.stderr, flush=True)
-    return found
-
-
-def failing_unchanged(tests: Sequence[str], covering: Covering, workers: int) -> set[str]:
-    """The tests that fail without any mutant: they judge nothing."""
-    files = sorted({test.split("::")[0] for test in tests})
-    groups = [[test for test in tests if test.split("::")[0] == file] for file in files]
-    jobs = [Job(None, group, 60 + TIMES * covering.seconds_of(group)) for group in groups]
-    failed: set[str] = set()
-    for one in judge(jobs, workers):
-        if one.outcome == "timeout" or one.by == ENDED:
-            failed |= set(one.job.tests)
-        failed |= set(one.by.splitlines())
-    for name in sorted(failed):
-        print(f"fails without any mutant, left out: {name}", file=sys.stderr)
-    return failed
 
 
 def main() -> None:
@@ -108,6 +52,9 @@ def main() -> None:
         "--record", nargs="*", metavar="FILE", help="make the map from lines to tests anew, or for these test files"
     )
     parser.add_argument("--unchecked", action="store_true", help="trust that the tests pass without any mutant")
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, metavar="N", help="judge no further mutant after them"
+    )
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes at once")
     asked = parser.parse_args()
     names = [name for name in modules() if name.startswith(tuple(asked.module or [""]))]
@@ -123,7 +70,8 @@ def main() -> None:
     if asked.record is not None or not MAP.exists():
         record(asked.workers, asked.record if MAP.exists() and asked.record else ())
     prepare()
-    outcomes = judged(chosen, asked.workers, not asked.unchecked)
+    rounds = Rounds(asked.workers, not asked.unchecked, time.monotonic() + asked.seconds)
+    outcomes = rounds.judged(random.Random(asked.seed).sample(chosen, len(chosen)))
     survivors = "\n".join(str(one.job.mutant) for one in outcomes if one.outcome == "survived")
     BUILD.mkdir(parents=True, exist_ok=True)
     (BUILD / "survivors.txt").write_text(survivors + "\n", encoding="utf-8")
