@@ -1,7 +1,7 @@
 """One-line changes of a module that a test should notice, found in its syntax tree.
 
 Left out are strings and what builds them, type hints, decorators, assertions, `__repr__`, options that only decorate
-(`strict=`, `repr=`), and everything that is raised: the error may be left out as a whole, its words may not be changed.
+(`strict=`, `repr=`), the question whether a device is a GPU, and everything that is raised: the error may be left out as a whole, its words may not be changed.
 """
 
 from __future__ import annotations
@@ -158,6 +158,10 @@ def _kept(parent: ast.AST, field: str, node: ast.AST) -> bool:
     if isinstance(node, ast.FunctionDef) and node.name in ("__repr__", "__str__"):
         return True
     if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        return True
+    if isinstance(node, ast.Compare) and any(
+        isinstance(side, ast.Constant) and side.value == "cuda" for side in node.comparators
+    ):
         return True
     if isinstance(node, ast.keyword) and node.arg in DECORATION:
         return True
