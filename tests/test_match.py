@@ -463,15 +463,18 @@ def test_the_restart_of_the_lowest_score_is_returned(client, batch):
         assert (found.inputs == 1).all()
 
 
-def test_iterates_of_a_varying_objective_compare_by_the_fixed_measure(client, batch):
-    """Where the last iterate is far from the best, and no gradient is followed twice in one direction."""
+@pytest.mark.parametrize(
+    ("steps", "changes"), [(2, {}), (30, {"selection": Euclidean(), "objective": Growing()})], ids=["alone", "measured"]
+)
+def test_the_best_iterate_is_returned_where_the_last_is_far_from_it(client, batch, steps, changes):
+    """Steps so wide that the distance goes up and down; a varying objective is compared by its fixed measure."""
     seen = client.share(batch, GRANTED)
     Towards.log.clear()
-    wild = Stage(Pixels(box=False), Adam(lr=3.0), steps=30, terms=(Term(Towards(), 1e-9),))
-    found = attack(stages=(wild,), selection=Euclidean(), objective=Growing())(seen)
+    wild = Stage(Pixels(box=False), Adam(lr=3.0), steps=steps, terms=(Term(Towards(), 1e-9),))
+    found = attack(stages=(wild,), **changes)(seen)
     distances, _ = totals(seen, batch.labels, 1e-9)
     chosen = seen.normalisation.apply(found.inputs)
     nearest = min(range(len(distances)), key=lambda i: (Towards.log[i][1] - chosen).abs().max())
     assert nearest == distances.index(min(distances))
     assert found.objective == pytest.approx(min(distances), rel=1e-3)
-    assert distances[-1] > 2 * min(distances)  # or the test could not fail
+    assert distances[-1] > 1.2 * min(distances)  # or the test could not fail

@@ -1,7 +1,8 @@
 """One-line changes of a module that a test should notice, found in its syntax tree.
 
 Left out are strings and what builds them, type hints, decorators, assertions, `__repr__`, options that only decorate
-(`strict=`, `repr=`), the question whether a device is a GPU, and everything that is raised: the error may be left out as a whole, its words may not be changed.
+(`strict=`, `repr=`), the question whether a device is a GPU, and everything that is raised: the error may be left out
+as a whole, its words may not be changed.
 """
 
 from __future__ import annotations
