@@ -21,6 +21,7 @@ import torch
 from gradaudit import cli
 
 SECONDS = 20
+CACHE = os.path.join(tempfile.gettempdir(), "torchinductor")  # which torch makes when it is imported
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 CHANGING = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.chmod", "os.truncate", "os.symlink", "os.link")
 
@@ -69,12 +70,11 @@ class _Watch:
         if (writes or event in CHANGING) and isinstance(arguments[0], (str, bytes, os.PathLike)):
             path = os.path.abspath(os.fsdecode(arguments[0]))
             path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
-            if not path.startswith((self.folder, "/dev/null")):
+            if not path.startswith((self.folder, "/dev/null", CACHE)):
                 self.found.append(f"{event} {path}")
 
 
 _watch = _Watch()
-tempfile.gettempdir()  # looks for a place by writing there, once
 
 
 def execute(argv: Sequence[str], folder: Path, seconds: int = SECONDS) -> Outcome:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..judge import Input
 from ..mutate import Dice
-from . import audit_files, tensor_files
+from . import audit_files, options, pictures, rows, runs, tensor_files, user_code
 
 Target = Callable[[Dice, Path], Input]
 """Makes the files of one input in its folder, and says the command line."""
@@ -16,4 +16,12 @@ TARGETS: dict[str, Target] = {
     "audit-file": audit_files.make,
     "update": tensor_files.update,
     "weights": tensor_files.weights,
+    "npz": pictures.archive,
+    "pictures": pictures.folder_of,
+    "table": rows.table,
+    "text": rows.text,
+    "options": options.make,
+    "results": runs.results,
+    "kept": runs.kept,
+    "user-code": user_code.make,
 }

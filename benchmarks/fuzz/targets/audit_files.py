@@ -78,7 +78,7 @@ WRONG_FEDAVG: dict[tuple, tuple] = {
 def make(dice: Dice, folder: Path) -> Input:
     """One audit file, wrong in one place or in its bytes."""
     whole.project(folder)
-    way = dice.choice(("wrong", "wrong", "tree", "tree", "bytes", "set", "missing", "place"))
+    way = dice.choice(("wrong", "wrong", "tree", "tree", "bytes", "bytes", "set", "set", "missing", "place"))
     return {"wrong": _wrong, "tree": _tree, "bytes": _bytes, "set": _set, "missing": _missing, "place": _place}[way](
         dice, folder
     )
@@ -112,8 +112,8 @@ def _tree(dice: Dice, folder: Path) -> Input:
     for _ in range(dice.choice((1, 1, 2, 3))):
         raw, what = mutated(raw, dice)
         done.append(what)
-    path = whole.audit_file(folder, raw)
-    return Input((dice.choice(("audit", "audit", "labels")), str(path)), "; ".join(done))
+    whole.audit_file(folder, raw)
+    return Input((dice.choice(("audit", "audit", "labels")), "a.yaml"), "; ".join(done))
 
 
 def _bytes(dice: Dice, folder: Path) -> Input:

@@ -56,7 +56,8 @@ def update(dice: Dice, folder: Path) -> Input:
     elif kind == "weights":
         tensors = {name: whole.weights()[name] - 0.1 * value for name, value in tensors.items()}
     name, made, must = _file(dice, folder, tensors, whole_file=False)
-    return Input(("inspect", name, "--model", "net.py:net", *extra), made, must)  # type: ignore[arg-type]
+    shape = () if "--input-shape" in extra or dice.rare(0.05) else ("--input-shape", "1,8,8")
+    return Input(("inspect", name, "--model", "net.py:net", *shape, *extra), made, must)  # type: ignore[arg-type]
 
 
 def weights(dice: Dice, folder: Path) -> Input:
@@ -67,7 +68,8 @@ def weights(dice: Dice, folder: Path) -> Input:
         whole.audit_file(folder, whole.config(model={"factory": "net.py:net", "weights": name}))
         return Input(("audit", "a.yaml"), made, must)  # type: ignore[arg-type]
     saved(folder / "g.pt", whole.gradient())
-    return Input(("inspect", "g.pt", "--model", "net.py:net", "--weights", name), made, must)  # type: ignore[arg-type]
+    argv = ("inspect", "g.pt", "--model", "net.py:net", "--input-shape", "1,8,8", "--weights", name)
+    return Input(argv, made, must)  # type: ignore[arg-type]
 
 
 def _file(dice: Dice, folder: Path, tensors: dict[str, Tensor], *, whole_file: bool) -> tuple[str, str, str]:
