@@ -20,7 +20,7 @@ from gradaudit.studies import STUDIES, Study, Table
 
 from .. import whole
 from ..judge import Input, Must
-from ..mutate import Dice, bytes_mutated, mutated
+from ..mutate import TENSORS, WRONG, Dice, at, bytes_mutated, mutated, places
 from ..run import execute
 
 AUDIT = ("audit", "a.yaml", "--out", "run")
@@ -90,9 +90,9 @@ def finished(kind: str) -> Path:
         "kept": {"attacks": [NESTED]},
     }
     whole.audit_file(folder, whole.config(repeats=2, **changes.get(kind, {})))
-    with mock.patch.object(keeper, "SECONDS", -1.0 if kind == "kept" else 30.0), mock.patch.object(keeper, "forget"):
-        with mock.patch.object(keeper, "clear"):
-            outcome = execute(STUDY_RUN if kind == "study" else AUDIT, folder, 300)
+    often = mock.patch.object(keeper, "SECONDS", -1.0 if kind == "kept" else 30.0)
+    with often, mock.patch.object(keeper, "forget"), mock.patch.object(keeper, "clear"):
+        outcome = execute(STUDY_RUN if kind == "study" else AUDIT, folder, 300)
     assert outcome.code in (0, 2), outcome.err + outcome.error
     return folder
 
@@ -248,8 +248,6 @@ def _state(dice: Dice, path: Path) -> str:
 
 
 def _tensors_mutated(state: Any, dice: Dice) -> tuple[Any, str]:
-    from ..mutate import TENSORS, WRONG, at, places
-
     paths = [path for path in places(state) if isinstance(at(state, path), torch.Tensor)]
     if not paths or dice.rare(0.5):
         return mutated(state, dice)

@@ -9,45 +9,76 @@ from ..judge import Input
 from ..mutate import Dice
 from .tensor_files import saved
 
-RAISED = ("ValueError('a\\nb')", "SystemExit(0)", "SystemExit('x')", "KeyError()", "RecursionError()",
-          "MemoryError()", "StopIteration()",
-          "GeneratorExit()", "Exception('\\x1b[2J')", "OSError(28, 'No space left')", "UnicodeDecodeError('utf-8',
-          b'a', 0, 1, 'x')",
-          "AssertionError()", "BrokenPipeError()", "EOFError()", "NotImplementedError()", "BaseException('x')",
-          "TimeoutError()",
-          "type('E', (Exception,), {'__str__': lambda self: 1 / 0})()", "ExceptionGroup('x', [ValueError()])",
-          "AuditError('own')")  # fmt: skip
+RAISED = (
+    "ValueError('a\\nb')",
+    "SystemExit(0)",
+    "SystemExit('x')",
+    "KeyError()",
+    "RecursionError()",
+    "MemoryError()",
+    "StopIteration()",
+    "GeneratorExit()",
+    "Exception('\\x1b[2J')",
+    "OSError(28, 'No space left')",
+    "UnicodeDecodeError('utf-8', b'a', 0, 1, 'x')",
+    "AssertionError()",
+    "BrokenPipeError()",
+    "EOFError()",
+    "NotImplementedError()",
+    "BaseException('x')",
+    "TimeoutError()",
+    "type('E', (Exception,), {'__str__': lambda self: 1 / 0})()",
+    "ExceptionGroup('x', [ValueError()])",
+    "AuditError('own')",
+)
 MODELS = {
-    "None": "None", "a class": "nn.Linear", "a text": "'net'", "a list": "[nn.Linear(64, 3)]",
-                                                                                     "a tensor": "torch.ones(3)",
-    "no parameters": "nn.Flatten()", "one logit": "nn.Sequential(nn.Flatten(), nn.Linear(64, 1))",
-    "another input": "nn.Sequential(nn.Flatten(), nn.Linear(63, 3))", "raises in forward": "Wrong(lambda x: 1 / 0)",
-    "exits in forward": "Wrong(lambda x: exit())", "NaN": "Wrong(lambda x: x.flatten(1)[:, :3] * float('nan'))",
-    "None in forward": "Wrong(lambda x: None)", "a dictionary": "Wrong(lambda x: {'logits': x.flatten(1)[:, :3]})",
-    "three axes": "Wrong(lambda x: x.flatten(1)[:, :3, None])", "one axis": "Wrong(lambda x: x.sum((1, 2, 3)))",
-    "a scalar": "Wrong(lambda x: x.sum())", "integers": "Wrong(lambda x: x.flatten(1)[:, :3].long())",
+    "None": "None",
+    "a class": "nn.Linear",
+    "a text": "'net'",
+    "a list": "[nn.Linear(64, 3)]",
+    "a tensor": "torch.ones(3)",
+    "no parameters": "nn.Flatten()",
+    "one logit": "nn.Sequential(nn.Flatten(), nn.Linear(64, 1))",
+    "another input": "nn.Sequential(nn.Flatten(), nn.Linear(63, 3))",
+    "raises in forward": "Wrong(lambda x: 1 / 0)",
+    "exits in forward": "Wrong(lambda x: exit())",
+    "NaN": "Wrong(lambda x: x.flatten(1)[:, :3] * float('nan'))",
+    "None in forward": "Wrong(lambda x: None)",
+    "a dictionary": "Wrong(lambda x: {'logits': x.flatten(1)[:, :3]})",
+    "three axes": "Wrong(lambda x: x.flatten(1)[:, :3, None])",
+    "one axis": "Wrong(lambda x: x.sum((1, 2, 3)))",
+    "a scalar": "Wrong(lambda x: x.sum())",
+    "integers": "Wrong(lambda x: x.flatten(1)[:, :3].long())",
     "random": "Wrong(lambda x: x.flatten(1)[:, :3] + torch.rand(1))",
-                     "another batch": "Wrong(lambda x: x.flatten(1)[:1, :3].repeat(7, 1))",
-    "complex": "Wrong(lambda x: x.flatten(1)[:, :3] * 1j)", "meta": "net().to('meta')",
-                      "detached": "Wrong(lambda x: x.flatten(1)[:, :3].detach())",
-    "no weights used": "Wrong(lambda x: x.flatten(1)[:, :3])", "numpy": "Wrong(lambda x: x.flatten(1)[:,
-    :3].detach().numpy())",
-    "lazy": "nn.Sequential(nn.Flatten(), nn.LazyLinear(3))", "frozen": "net().requires_grad_(False)",
-    "infinite weights": "filled(float('inf'))", "zero weights": "filled(0.0)", "a sparse parameter": "sparse()",
-    "long names": "nn.ModuleDict({'a' * 5000: nn.Linear(2, 2)})", "fewer classes": "nn.Sequential(nn.Flatten(),
-    nn.Linear(64, 2))",
-}  # fmt: skip
+    "another batch": "Wrong(lambda x: x.flatten(1)[:1, :3].repeat(7, 1))",
+    "complex": "Wrong(lambda x: x.flatten(1)[:, :3] * 1j)",
+    "meta": "net().to('meta')",
+    "detached": "Wrong(lambda x: x.flatten(1)[:, :3].detach())",
+    "no weights used": "Wrong(lambda x: x.flatten(1)[:, :3])",
+    "numpy": "Wrong(lambda x: x.flatten(1)[:, :3].detach().numpy())",
+    "lazy": "nn.Sequential(nn.Flatten(), nn.LazyLinear(3))",
+    "frozen": "net().requires_grad_(False)",
+    "infinite weights": "filled(float('inf'))",
+    "zero weights": "filled(0.0)",
+    "a sparse parameter": "sparse()",
+    "long names": "nn.ModuleDict({'a' * 5000: nn.Linear(2, 2)})",
+    "fewer classes": "nn.Sequential(nn.Flatten(), nn.Linear(64, 2))",
+}
 FINE = {
-    "double": "net().double()", "half": "net().half()", "in place": "nn.Sequential(nn.Flatten(), nn.ReLU(True),
-                   nn.Linear(64, 3))",
-    "scripted": "torch.jit.script(net())", "dropout": "nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(64, 3))",
-                                  "training": "net().train()",
-    "parallel": "nn.DataParallel(net())", "compiled away": "nn.Sequential(net())",
-                                 "channels last": "net().to(memory_format=torch.channels_last)",
-    "batch norm": "nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, 3))", "tied": "tied()",
+    "double": "net().double()",
+    "half": "net().half()",
+    "in place": "nn.Sequential(nn.Flatten(), nn.ReLU(True), nn.Linear(64, 3))",
+    "scripted": "torch.jit.script(net())",
+    "dropout": "nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(64, 3))",
+    "training": "net().train()",
+    "parallel": "nn.DataParallel(net())",
+    "compiled away": "nn.Sequential(net())",
+    "channels last": "net().to(memory_format=torch.channels_last)",
+    "batch norm": "nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, 3))",
+    "tied": "tied()",
     "hook": "hooked()",
     "a tuple": "Wrong(lambda x: (x.flatten(1)[:, :3],))",
-}  # fmt: skip
+}
 NET = """
 import torch
 from torch import nn
@@ -85,30 +116,45 @@ def hooked():
     return model
 """
 GUESSES = {
-    "None": "None", "a tensor": "torch.rand(1, 1, 8, 8)", "a tuple": "(torch.rand(1, 1, 8, 8), None, 0.0)",
-                                            "NaN": "guess(whole * float('nan'))",
-    "infinity": "guess(whole * float('inf'))", "another shape": "guess(torch.rand(1, 1, 4, 4))",
-                       "another batch": "guess(torch.rand(5, 1, 8, 8))",
-    "no batch": "guess(torch.rand(1, 8, 8))", "empty": "guess(torch.rand(0, 1, 8, 8))", "text": "guess('x')",
+    "None": "None",
+    "a tensor": "torch.rand(1, 1, 8, 8)",
+    "a tuple": "(torch.rand(1, 1, 8, 8), None, 0.0)",
+    "NaN": "guess(whole * float('nan'))",
+    "infinity": "guess(whole * float('inf'))",
+    "another shape": "guess(torch.rand(1, 1, 4, 4))",
+    "another batch": "guess(torch.rand(5, 1, 8, 8))",
+    "no batch": "guess(torch.rand(1, 8, 8))",
+    "empty": "guess(torch.rand(0, 1, 8, 8))",
+    "text": "guess('x')",
     "complex": "guess(whole * 1j)",
-    "sparse": "guess(whole.to_sparse())", "meta": "guess(whole.to('meta'))", "labels as floats": "guess(whole,
-                     torch.rand(1))",
-    "labels too many": "guess(whole, torch.tensor([0, 1]))", "objective as text": "guess(whole, None, 'low')",
-    "notes as a text": "guess(whole, None, 0.0, notes='x')", "notes as numbers": "guess(whole, None, 0.0, notes=(1,))",
-    "trace of nonsense": "guess(whole, None, 0.0, trace=3)", "a list": "guess([1.0])", "None as inputs": "guess(None)",
-}  # fmt: skip
+    "sparse": "guess(whole.to_sparse())",
+    "meta": "guess(whole.to('meta'))",
+    "labels as floats": "guess(whole, torch.rand(1))",
+    "labels too many": "guess(whole, torch.tensor([0, 1]))",
+    "objective as text": "guess(whole, None, 'low')",
+    "notes as a text": "guess(whole, None, 0.0, notes='x')",
+    "notes as numbers": "guess(whole, None, 0.0, notes=(1,))",
+    "trace of nonsense": "guess(whole, None, 0.0, trace=3)",
+    "a list": "guess([1.0])",
+    "None as inputs": "guess(None)",
+}
 MAYBE = {
-    "integers": "guess((whole * 255).byte())", "objective NaN": "guess(whole, None, float('nan'))",
-                       "labels below zero": "guess(whole, torch.tensor([-1]))",
-    "labels beyond": "guess(whole, torch.tensor([10**12]))", "far outside": "guess(whole * 1e30)",
-    "half": "guess(whole.half())", "double": "guess(whole.double())",
-    "a graph": "guess(whole.requires_grad_() * 2)", "notes that hide": "guess(whole, None, 0.0,
-    notes=('\\x1b[2J\\u202e',))", "truth values": "guess(whole > 0.5)",
-    "verified": "guess(whole, None, 0.0, verified=3)", "objective as a tensor": "guess(whole, None, torch.ones(2))",
-                       "float8": "guess(whole.to(torch.float8_e4m3fn))",
-    "confidence": "guess(whole, confidence=torch.ones(3))", "expanded": "guess(torch.rand(1, 1, 1, 1).expand(1, 1,
-                         8, 8))",
-}  # fmt: skip
+    "integers": "guess((whole * 255).byte())",
+    "objective NaN": "guess(whole, None, float('nan'))",
+    "labels below zero": "guess(whole, torch.tensor([-1]))",
+    "labels beyond": "guess(whole, torch.tensor([10**12]))",
+    "far outside": "guess(whole * 1e30)",
+    "half": "guess(whole.half())",
+    "double": "guess(whole.double())",
+    "a graph": "guess(whole.requires_grad_() * 2)",
+    "notes that hide": "guess(whole, None, 0.0, notes=('\\x1b[2J\\u202e',))",
+    "truth values": "guess(whole > 0.5)",
+    "verified": "guess(whole, None, 0.0, verified=3)",
+    "objective as a tensor": "guess(whole, None, torch.ones(2))",
+    "float8": "guess(whole.to(torch.float8_e4m3fn))",
+    "confidence": "guess(whole, confidence=torch.ones(3))",
+    "expanded": "guess(torch.rand(1, 1, 1, 1).expand(1, 1, 8, 8))",
+}
 ATTACK = """
 import torch
 from gradaudit import Knowledge, Reconstruction
@@ -127,12 +173,22 @@ class Own:
 
 ATTACK = {attack}
 """
-ATTACKS = ("None", "3", "Own", "'own'", "lambda seen: None", "[Own()]", "object()", "Knowledge.LABELS",
-           "torch.nn.Linear(2, 2)",
-           "type('A', (Own,), {'needs': 3})()", "type('A', (Own,), {'name': None})()", "type('A', (),
-           {'__call__': print})()",
-           "type('A', (Own,), {'__repr__': lambda self: 1 / 0})()", "type('A', (Own,), {'__getattr__': lambda self,
-           name: 1 / 0, 'name': 3})()")  # fmt: skip
+ATTACKS = (
+    "None",
+    "3",
+    "Own",
+    "'own'",
+    "lambda seen: None",
+    "[Own()]",
+    "object()",
+    "Knowledge.LABELS",
+    "torch.nn.Linear(2, 2)",
+    "type('A', (Own,), {'needs': 3})()",
+    "type('A', (Own,), {'name': None})()",
+    "type('A', (), {'__call__': print})()",
+    "type('A', (Own,), {'__repr__': lambda self: 1 / 0})()",
+    "type('A', (Own,), {'__getattr__': lambda self, name: 1 / 0, 'name': 3})()",
+)
 
 
 def make(dice: Dice, folder: Path) -> Input:
@@ -174,8 +230,7 @@ def _attack(dice: Dice, folder: Path) -> Input:
         body = f"return {pool[what]}"
     (folder / "own.py").write_text(ATTACK.format(body=body, attack=attack), encoding="utf-8")
     whole.audit_file(folder, whole.config(attacks=["own.py:ATTACK"], repeats=dice.choice((1, 1, 2))))
-    return Input(("audit", "a.yaml", *dice.choice(((), ("--json",)))), f"an attack {way}: {what}",
-                 must)  # type: ignore[arg-type]
+    return Input(("audit", "a.yaml", *dice.choice(((), ("--json",)))), f"an attack {way}: {what}", must)  # type: ignore[arg-type]
 
 
 def _module(dice: Dice, folder: Path) -> Input:
