@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import json
+import resource
 import shutil
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from .mutate import Dice
 from .run import Outcome, execute
 from .targets import TARGETS
 
+MEMORY = 8 * 2**30  # bytes, so that an input that claims more breaks this process and not the machine
 SHARED_MEMORY = Path("/dev/shm")  # where a file that is put onto the disk costs nothing
 
 
@@ -125,6 +127,7 @@ def main() -> None:
     chosen = parser.parse_args()
     sys.dont_write_bytecode = True
     torch.set_num_threads(1)
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     if chosen.again:
         mended = [again(case.resolve()) for case in chosen.again]
         sys.exit(0 if all(mended) else 1)

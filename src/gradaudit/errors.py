@@ -39,8 +39,8 @@ class AuditInterrupted(Exception):  # noqa: N818
 
 
 @contextmanager
-def guarded(what: str) -> Iterator[None]:
-    """Run the user's own code: whatever it raises, `sys.exit` included, is an `AuditError` that begins with `what`.
+def guarded(what: str, how: str = ": stopped with") -> Iterator[None]:
+    """Run the user's own code: whatever it raises, `sys.exit` included, is an `AuditError`: `what`, `how`, the cause.
 
     Errors of this package and Ctrl-C pass through.
     """
@@ -49,7 +49,7 @@ def guarded(what: str) -> Iterator[None]:
     except (AuditError, AuditInterrupted, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise AuditError(f"{what}: stopped with {in_one_line(error)}") from error
+        raise AuditError(f"{what}{how} {in_one_line(error)}") from error
 
 
 def in_one_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -104,7 +105,7 @@ def _own_attack(name: str, folder: Path, at: str) -> Attack:
     if not colon or not file.endswith(".py"):
         raise AuditError(f"{at}: unknown attack {name}{suggest(name, ATTACKS)} Your own: file.py:ATTACK.")
     path = folder / file
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise AuditError(f"{at}: no file {path} (paths are relative to the audit file).")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None

@@ -6,6 +6,7 @@ import atexit
 import hashlib
 import io
 import json
+import shutil
 import tempfile
 from dataclasses import dataclass
 from functools import cache
@@ -160,7 +161,7 @@ def _lines(dice: Dice, path: Path) -> tuple[str, Must]:
         "lacks the last": lines[:-1],
     }[what]
     path.write_bytes(b"".join(changed))
-    return what, {"cut": "say", "swapped": "any", "lacks the last": "any"}.get(what, "refuse")  # type: ignore[return-value]
+    return what, {"cut": "say", "swapped": "any", "BOM": "any", "lacks the last": "any"}.get(what, "refuse")  # type: ignore[return-value]
 
 
 def _file(dice: Dice, path: Path) -> tuple[str, Must]:
@@ -189,8 +190,9 @@ def _beside(dice: Dice, run: Path, *, reads: bool) -> tuple[str, Must]:
     what = dice.choice(("gone", "empty", "bytes", "folder", "lock", "page", "part", "unfinished"))
     if what in ("lock", "page", "part", "unfinished") or not files:
         path = run / {"lock": ".lock", "page": "report.html", "part": ".x.1.gradaudit-part"}.get(what, "unfinished")
-        if path.exists():
-            path.unlink()
+        if path.is_dir():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
         if dice.rare(0.3):
             path.mkdir()
         else:

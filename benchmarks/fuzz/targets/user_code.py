@@ -56,7 +56,6 @@ MODELS = {
     "detached": "Wrong(lambda x: x.flatten(1)[:, :3].detach())",
     "no weights used": "Wrong(lambda x: x.flatten(1)[:, :3])",
     "numpy": "Wrong(lambda x: x.flatten(1)[:, :3].detach().numpy())",
-    "lazy": "nn.Sequential(nn.Flatten(), nn.LazyLinear(3))",
     "frozen": "net().requires_grad_(False)",
     "infinite weights": "filled(float('inf'))",
     "zero weights": "filled(0.0)",
@@ -65,10 +64,11 @@ MODELS = {
     "fewer classes": "nn.Sequential(nn.Flatten(), nn.Linear(64, 2))",
 }
 FINE = {
+    "lazy": "nn.Sequential(nn.Flatten(), nn.LazyLinear(3))",
     "double": "net().double()",
     "half": "net().half()",
     "in place": "nn.Sequential(nn.Flatten(), nn.ReLU(True), nn.Linear(64, 3))",
-    "scripted": "torch.jit.script(net())",
+    "scripted": "scripted()",
     "dropout": "nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(64, 3))",
     "training": "net().train()",
     "parallel": "nn.DataParallel(net())",
@@ -80,6 +80,7 @@ FINE = {
     "a tuple": "Wrong(lambda x: (x.flatten(1)[:, :3],))",
 }
 NET = """
+import warnings
 import torch
 from torch import nn
 from gradaudit.errors import AuditError
@@ -104,6 +105,11 @@ def sparse():
     model = net()
     model[1].weight = nn.Parameter(torch.eye(4, 64).to_sparse())
     return model
+
+def scripted():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.script(net())
 
 def tied():
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 3))

@@ -83,7 +83,9 @@ class Keeper:
         mark, digest, content = (*raw.split(b"\n", 2), b"", b"")[:3]
         if mark != MARK or hashlib.sha256(content).hexdigest().encode() != digest:
             raise ValueError("it is damaged, or no unfinished run of this version")
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, on sparse tensors and others that no run of ours holds
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if state["identity"] != self.identity:
             raise ValueError("it is of another attack, update or seed")
         if state["torch"] != torch.__version__:
