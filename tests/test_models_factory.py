@@ -90,6 +90,23 @@ BAD = {
     "model: importing ga_module raised SyntaxError": ("ga_module:make", "def\n"),
     "model: running .*ga_module.py raised SystemExit: 2": ("ga_module.py:make", "raise SystemExit(2)\n"),
     "model: running .*ga_module.py raised NameError: name 'x'": ("ga_module.py:make", "x\n"),
+    "model: ga_module:make raised GeneratorExit": ("ga_module:make", "def make():\n    raise GeneratorExit\n"),
+    "model: importing ga_module raised BaseException: own": ("ga_module:make", "raise BaseException('own')\n"),
+    "model: running .*ga_module.py raised GeneratorExit": ("ga_module.py:make", "raise GeneratorExit\n"),
+    "model: ga_module:make returned a model of TorchScript; return the module": (
+        "ga_module:make",
+        "import torch, warnings\ndef make():\n    with warnings.catch_warnings(action='ignore'):\n"
+        "        return torch.nn.Sequential(torch.jit.script(torch.nn.Linear(2, 2)))\n",
+    ),
+    "model: ga_module:make returned a model whose weight is sparse_coo; return it dense": (
+        "ga_module:make",
+        "import torch\ndef make():\n    net = torch.nn.Linear(2, 2)\n"
+        "    net.weight = torch.nn.Parameter(torch.eye(2).to_sparse())\n    return net\n",
+    ),
+    "model: ga_module:make returned a model whose weight is on the meta device": (
+        "ga_module:make",
+        "import torch\ndef make():\n    return torch.nn.Linear(2, 2, device='meta')\n",
+    ),
 }
 
 

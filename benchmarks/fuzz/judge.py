@@ -13,7 +13,7 @@ from .run import SECONDS, Outcome
 HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 FAULTS = ("traceback", "hang", "silent", "lines", "control", "outside")
 COUNTS = ("inputs", "refused", "accepted", "other", *FAULTS)
-KNOWN = re.compile(r"error: |note: |interrupted|\[\d+/\d+\] |\d+ of \d+ cases are done already\.")
+KNOWN = re.compile(r"[eE]rror: |note: |interrupted|\[\d+/\d+\] |\d+ of \d+ cases are done already\.")
 FOREIGN = re.compile(
     r"Traceback \(most recent|^\S+\.py:\d+: |\w+Warning: |^Exception ignored|^\[[WE]\d* ", re.MULTILINE
 )
@@ -74,7 +74,7 @@ def _line_too_many(outcome: Outcome) -> str:
         return ""
     if not lines:
         return f"exit code {outcome.code} without a word"
-    if outcome.code == 2 and not lines[-1].startswith("error: "):
+    if outcome.code == 2 and not lines[-1].startswith(("error: ", "Error: ")):
         return lines[-1]
     if any(line.startswith("[") for line in lines):  # a case began: alarms of findings are sentences of their own
         return ""

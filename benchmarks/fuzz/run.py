@@ -70,7 +70,7 @@ class _Watch:
         if (writes or event in CHANGING) and isinstance(arguments[0], (str, bytes, os.PathLike)):
             path = os.path.abspath(os.fsdecode(arguments[0]))
             path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
-            if not path.startswith((self.folder, "/dev/null", CACHE)):
+            if not path.startswith((self.folder, CACHE, "/dev/null", "/proc/")):
                 self.found.append(f"{event} {path}")
 
 

@@ -33,6 +33,9 @@ class AttackFailed(AuditError):  # noqa: N818
     An audit that meets it goes on, and says of this case that it cannot be judged, and why.
     """
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message if message.strip() else "it could not run, and does not say why.")
+
 
 class AuditInterrupted(Exception):  # noqa: N818
     """Ctrl-C, with what was kept."""

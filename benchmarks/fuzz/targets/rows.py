@@ -62,6 +62,8 @@ def _rows(dice: Dice, text: str, mark: str) -> tuple[bytes, str, Must]:
     elif way == "NUL":
         place = dice.randrange(len(data))
         data = data[:place] + b"\0" + data[place:]
+    if way == "quote" and mark == "\t":  # means itself there
+        return data, way, "any"
     refused = way in ("longer", "shorter", "twice", "quote", "empty", "only header", "utf-16", "NUL")
     return data, way, "refuse" if refused else "any"
 

@@ -64,9 +64,11 @@ class Keeper:
             return None
         now = _random()
         try:
-            state = self._state(raw)
-            found = apply(state)
-            _set_random(state["random"])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of torch, on a state that no run of ours saves
+                state = self._state(raw)
+                found = apply(state)
+                _set_random(state["random"])
         except UNFIT as error:
             _set_random(now)
             aside = set_aside(self.path)
@@ -83,9 +85,7 @@ class Keeper:
         mark, digest, content = (*raw.split(b"\n", 2), b"", b"")[:3]
         if mark != MARK or hashlib.sha256(content).hexdigest().encode() != digest:
             raise ValueError("it is damaged, or no unfinished run of this version")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, on sparse tensors and others that no run of ours holds
-            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if state["identity"] != self.identity:
             raise ValueError("it is of another attack, update or seed")
         if state["torch"] != torch.__version__:

@@ -63,9 +63,10 @@ def _require_ordinary(model: nn.Module, spec: str) -> None:
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         raise AuditError(f"model: {spec} returned a model of TorchScript; return the module that it was made of.")
     for name, value in (*model.named_parameters(), *model.named_buffers()):
-        if value.layout is not torch.strided or value.is_quantized:
-            found = "quantised" if value.is_quantized else str(value.layout).removeprefix("torch.")
-            raise AuditError(f"model: {spec} returned a model whose {name} is {found}; return it dense.")
+        if value.layout is not torch.strided or value.is_quantized or value.is_meta:
+            layout = str(value.layout).removeprefix("torch.")
+            found = "quantised" if value.is_quantized else "on the meta device" if value.is_meta else layout
+            raise AuditError(f"model: {spec} returned a model whose {name} is {found}; return it dense, with its values.")
 
 
 @contextmanager
