@@ -66,7 +66,7 @@ def _require_ordinary(model: nn.Module, spec: str) -> None:
         if value.layout is not torch.strided or value.is_quantized or value.is_meta:
             layout = str(value.layout).removeprefix("torch.")
             found = "quantised" if value.is_quantized else "on the meta device" if value.is_meta else layout
-            raise AuditError(f"model: {spec} returned a model whose {name} is {found}; return it dense, with its values.")
+            raise AuditError(f"model: {spec} returned a model whose {name} is {found}; return it dense.")
 
 
 @contextmanager
