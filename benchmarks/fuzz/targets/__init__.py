@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..judge import Input
 from ..mutate import Dice
-from . import audit_files, options, pictures, rows, runs, tensor_files, user_code
+from . import audit_files, options, parts, pictures, rows, runs, tensor_files, user_code
 
 Target = Callable[[Dice, Path], Input]
 """Makes the files of one input in its folder, and says the command line."""
@@ -21,6 +21,7 @@ TARGETS: dict[str, Target] = {
     "table": rows.table,
     "text": rows.text,
     "options": options.make,
+    "parts": parts.make,
     "results": runs.results,
     "kept": runs.kept,
     "user-code": user_code.make,
