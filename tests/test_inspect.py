@@ -477,6 +477,8 @@ def capture_of_lenet():
         (("update.safetensors", "--model", "lenet", "--num-classes", "10"), "update: update.safetensors"),
         (("update.safetensors", "--model", "mlpp", "--num-classes", "10"), "Did you mean mlp"),
         ((*MODEL, "--input-shape", "3,32"), "--input-shape: must be C,H,W"),
+        ((*MODEL, "--input-shape", "²,8,8"), "--input-shape: must be C,H,W"),
+        ((*MODEL, "--input-shape", f"1,8,{'9' * 5000}"), "--input-shape: must be C,H,W"),
         ((*MODEL, "--kind", "nonsense"), "--kind: must be gradient, weight-difference, weights"),
         ((*MODEL, "--batch-norm", "off"), "--batch-norm: must be eval or train"),
         ((*MODEL, "--sign", "plus"), "--sign: must be before-minus-after or after-minus-before"),

@@ -93,6 +93,10 @@ BAD = {
     "model: ga_module:make raised GeneratorExit": ("ga_module:make", "def make():\n    raise GeneratorExit\n"),
     "model: importing ga_module raised BaseException: own": ("ga_module:make", "raise BaseException('own')\n"),
     "model: running .*ga_module.py raised GeneratorExit": ("ga_module.py:make", "raise GeneratorExit\n"),
+    "model: ga_module:make returned a model without parameters": (
+        "ga_module:make",
+        "import torch\ndef make():\n    return torch.nn.Flatten()\n",
+    ),
     "model: ga_module:make returned a model of TorchScript; return the module": (
         "ga_module:make",
         "import torch, warnings\ndef make():\n    with warnings.catch_warnings(action='ignore'):\n"

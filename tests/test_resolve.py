@@ -68,6 +68,12 @@ def test_an_optimiser_that_torch_refuses(field, tmp_path):
         make_attack(AttackEntry(name="inverting-gradients", set={field: new}), tmp_path, "attacks.0")
 
 
+def test_a_schedule_beyond_all_numbers(tmp_path):
+    changes = {"stages.0.optimiser.factor": 1e300, "stages.0.optimiser.milestones": [0, 0]}
+    with pytest.raises(AuditError, match=r"attacks.0.stages.0.optimiser: its numbers are out of range"):
+        make_attack(AttackEntry(name="inverting-gradients", set=changes), tmp_path, "attacks.0")
+
+
 def test_an_attack_of_the_users_that_ends_the_program(tmp_path):
     (tmp_path / "own.py").write_text("import sys\nsys.exit('two\\nlines')\n")
     with pytest.raises(AuditError, match=r"own.py:ATTACK cannot be loaded: stopped with SystemExit: two"):

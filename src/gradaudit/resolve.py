@@ -91,8 +91,9 @@ def _require_optimisers(attack: Attack, at: str) -> None:
     for number, stage in enumerate(getattr(attack, "stages", ())):
         try:
             stage.optimiser.build([torch.zeros(1, requires_grad=True)], stage.steps, lambda seed: ((), ()))
-        except ValueError as error:
-            raise AuditError(f"{at}.stages.{number}.optimiser: {error}.") from error
+        except (ValueError, ArithmeticError) as error:  # a factor to a power overflows
+            reason = "its numbers are out of range" if isinstance(error, ArithmeticError) else error
+            raise AuditError(f"{at}.stages.{number}.optimiser: {reason}.") from error
 
 
 def _own_attack(name: str, folder: Path, at: str) -> Attack:

@@ -34,7 +34,8 @@ def from_factory(spec: str, folder: Path) -> nn.Module:
 
     Raises:
         AuditError: The spec is malformed, the module or the function does not exist, the user's code raised, or what
-            came back is no `nn.Module`, or one of TorchScript or with a parameter that is not dense.
+            came back is no `nn.Module`, or one of TorchScript, without
+            parameters, or with one that is not dense.
     """
     place, colon, attribute = spec.rpartition(":")
     if not colon or not place or not attribute.isidentifier():
@@ -59,7 +60,9 @@ def from_factory(spec: str, folder: Path) -> nn.Module:
 
 
 def _require_ordinary(model: nn.Module, spec: str) -> None:
-    """Raise `AuditError` for a model that torch can run, but not copy or differentiate twice."""
+    """Raise `AuditError` for a model that torch can run, but not copy, train or differentiate twice."""
+    if not any(True for _ in model.parameters()):
+        raise AuditError(f"model: {spec} returned a model without parameters, which learns nothing and shares nothing.")
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         raise AuditError(f"model: {spec} returned a model of TorchScript; return the module that it was made of.")
     for name, value in (*model.named_parameters(), *model.named_buffers()):
