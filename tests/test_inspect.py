@@ -477,6 +477,8 @@ def capture_of_lenet():
         (("update.safetensors", "--model", "lenet", "--num-classes", "10"), "update: update.safetensors"),
         (("update.safetensors", "--model", "mlpp", "--num-classes", "10"), "Did you mean mlp"),
         ((*MODEL, "--input-shape", "3,32"), "--input-shape: must be C,H,W"),
+        ((*MODEL, "--batch-size", "2147483648"), "--batch-size: must be at most 1000000. Found 2147483648"),
+        ((*MODEL, "--learning-rate", "inf"), "--learning-rate: must be positive and finite. Found inf"),
         ((*MODEL, "--input-shape", "²,8,8"), "--input-shape: must be C,H,W"),
         ((*MODEL, "--input-shape", f"1,8,{'9' * 5000}"), "--input-shape: must be C,H,W"),
         ((*MODEL, "--kind", "nonsense"), "--kind: must be gradient, weight-difference, weights"),

@@ -31,7 +31,7 @@ def test_file_and_module(tmp_path):
     write(tmp_path / "ga_package" / "inner.py")
     for spec in ("deep/ga_mine.py:make", f"{tmp_path}/deep/ga_mine.py:make", "ga_package.inner:make"):
         assert isinstance(from_factory(spec, tmp_path), nn.Linear)
-    assert isinstance(from_factory("torch.nn:Identity", tmp_path), nn.Identity)
+    assert isinstance(from_factory("torch.nn:PReLU", tmp_path), nn.PReLU)
 
 
 def test_current_folder_is_importable(tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ import torch
 from gradaudit import cli
 
 SECONDS = 20
+GRACE = 5
 CACHE = os.path.join(tempfile.gettempdir(), "torchinductor")  # which torch makes when it is imported
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 CHANGING = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.chmod", "os.truncate", "os.symlink", "os.link")
@@ -115,8 +116,15 @@ def _text(file: IO[bytes]) -> str:
 
 @contextlib.contextmanager
 def _alarm(seconds: int) -> Iterator[None]:
-    def stop(*_: object) -> NoReturn:
+    """Ctrl-C after so many seconds, and five more for what does not end by that."""
+
+    def kill(*_: object) -> NoReturn:
         raise Hang
+
+    def stop(*_: object) -> NoReturn:
+        signal.signal(signal.SIGALRM, kill)
+        signal.alarm(GRACE)
+        raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.alarm(seconds)

@@ -22,6 +22,14 @@ def net():
 
 def rows():
     return nn.Sequential(nn.Linear({features}, 4), nn.Sigmoid(), nn.Linear(4, 2))
+
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.token_embedding, self.fc = nn.Embedding(64, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.fc((x if x.is_floating_point() else self.token_embedding(x)).sigmoid().mean(1))
 """
 ATTACK = {"name": "inverting-gradients", "set": {"stages.0.steps": 1, "seeds": 1}}
 WORDS = ("a b c d", "the cat sat here", "dogs bark at night", "we went home", "rain fell all day", "it was a good one")

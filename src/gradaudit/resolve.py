@@ -157,6 +157,8 @@ def make_model(config: AuditConfig, source: AnySource, shape: tuple[int, ...], f
     if section.weights is not None:
         models.load_weights(model, folder / section.weights)
     classes = models.input_check(model, shape, torch.device("cpu"), source.modality)
+    if section.num_classes not in (None, classes):  # only of a factory, which is not told
+        raise AuditError(f"model.num_classes: is {section.num_classes}, but the model tells {classes} classes apart.")
     require_labels(source, classes)
     return model, classes
 

@@ -50,6 +50,19 @@ INSPECT = {
     "--weights": ("g.pt", "w.pt", "", ".", "net.py", "gone", "/dev/null", "/dev/zero", "a" * 300),
     "--model": MODELS,
 }
+COUNTS = ("0", "-1", "1.5", "1e3", "nan", "inf", "2147483648", "9" * 30, "", "x", "0x10")
+WRONG = {
+    "--kind": ("Gradient", "", "\x1b"),
+    "--batch-size": COUNTS,
+    "--local-steps": COUNTS,
+    "--learning-rate": ("0", "-1", "nan", "inf", "-inf", "1e400", "", "x", "1e-400"),
+    "--input-shape": ("0,8,8", "1,8", "1,8,8,8", "a,b,c", "²,8,8", "1,8,9999999999", ",,", "64", "1,8,7", "1.0,8,8"),
+    "--batch-norm": ("", "Eval"),
+    "--sign": ("", "+"),
+    "--out": ("net.py", "net.py/x", "loop", "a" * 300),
+    "--weights": ("", ".", "net.py", "gone", "link", "loop", "/dev/null", "/dev/zero", "a" * 300),
+    "--model": ("net.py", ":", "", "nothing", "net.py:no", "os:nothing", "sys:exit", "builtins:dict", "net.py:rows"),
+}
 AUDIT = {
     "--out": PATHS,
     "--set": ("", "=", "a", "a=", "=1", "seed=", "seed=1", "seed", "data=1", "data.=1", ".=1", "..=1",
@@ -83,6 +96,12 @@ def make(dice: Dice, folder: Path) -> Input:
     saved(folder / "g.pt", whole.gradient())
     (folder / "link").symlink_to("gone")
     (folder / "loop").symlink_to("loop")
+    if dice.rare(0.25):
+        option = dice.choice(list(WRONG))
+        value = dice.choice(WRONG[option])
+        usual = {"--model": "net.py:net", "--input-shape": "1,8,8", option: value}
+        argv = ["inspect", "g.pt", *(word for pair in usual.items() for word in pair)]
+        return Input(tuple(argv), f"{option} {value[:20]}", "refuse")
     argv = dice.choice((_inspect, _inspect, _inspect, _audit, _audit, _labels, _study, _other, _words))(dice)
     return Input(
         tuple(word.replace("\0", "") for word in argv),

@@ -92,7 +92,8 @@ def text(dice: Dice, folder: Path) -> Input:
     else:
         data["tokenizer"] = "encoder.json"
         what = _pairs(dice, folder)
-    whole.audit_file(folder, whole.config(data=data, model={"name": "tiny-bert"}, attacks=TEXT_ATTACK))
+    model = {"name": "tiny-bert"} if dice.rare() else {"factory": "net.py:Words"}
+    whole.audit_file(folder, whole.config(data=data, model=model, attacks=TEXT_ATTACK))
     return Input(("labels" if dice.rare(0.3) else "audit", "a.yaml"), f"text: {way}: {what}", must)
 
 

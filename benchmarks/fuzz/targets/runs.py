@@ -85,7 +85,7 @@ def finished(kind: str) -> Path:
         },
         "text": {
             "data": {"source": "text", "path": "t.tsv"},
-            "model": {"name": "tiny-bert"},
+            "model": {"factory": "net.py:Words"},
             "attacks": [{"name": "tag", "set": {"stages.0.steps": 1}}],
         },
         "kept": {"attacks": [NESTED]},

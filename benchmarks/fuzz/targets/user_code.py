@@ -219,7 +219,8 @@ def _factory(dice: Dice, folder: Path) -> Input:
         saved(folder / "g.pt", whole.gradient())
         return Input(("inspect", "g.pt", "--model", "own.py:make", "--input-shape", "1,8,8"), made, "any")
     whole.audit_file(folder, whole.config(model={"factory": "own.py:make"}))
-    return Input((dice.choice(("audit", "audit", "labels")), "a.yaml"), made, must)  # type: ignore[arg-type]
+    command = "audit" if what == "zero weights" else dice.choice(("audit", "audit", "labels"))  # they have labels
+    return Input((command, "a.yaml"), made, must)  # type: ignore[arg-type]
 
 
 def _attack(dice: Dice, folder: Path) -> Input:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,7 +28,7 @@ def read_arrays(path: Path, wanted: Iterable[str], source: str) -> tuple[dict[st
         AuditError: No such file, no archive, a damaged or encrypted one, an array of objects, one whose header and
             length differ, or more bytes than this machine has.
     """
-    if not os.path.isfile(path):
+    if not path.is_file():
         raise AuditError(f"{source}: no file at {path} (paths are relative to the audit file).")
     if not zipfile.is_zipfile(path):
         raise AuditError(f"{source}: {path} is not an .npz file; write one with numpy.savez(path, images=...).")
