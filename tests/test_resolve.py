@@ -109,6 +109,15 @@ def test_labels_that_no_model_can_have(labels, classes, message, tmp_path):
         plan(tmp_path, model={"name": "mlp", "num_classes": classes})
 
 
+def test_a_factory_that_builds_other_classes_than_the_file_says(tmp_path):
+    write(tmp_path / "x.npz", labels=np.arange(6) % 3)
+    net = "from torch import nn\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.LazyLinear(3))\n"
+    (tmp_path / "net.py").write_text(net)
+    assert plan(tmp_path, model={"factory": "net.py:net", "num_classes": 3}).classes == 3
+    with pytest.raises(AuditError, match=r"model.num_classes: is 4, but the model tells 3 classes apart"):
+        plan(tmp_path, model={"factory": "net.py:net", "num_classes": 4})
+
+
 def test_public_labels_are_classes_of_the_model(tmp_path):
     write(tmp_path / "x.npz", labels=np.arange(6) % 2)
     write(tmp_path / "public.npz", labels=np.arange(6))
