@@ -35,9 +35,16 @@ def archive(dice: Dice, folder: Path) -> Input:
 
 
 def _arrays(dice: Dice, way: str) -> tuple[dict[str, Any], str, Must]:
-    images, labels = whole.pixels(), np.array([0, 1, 2, 0, 1, 2])
+    pool = (_wrong if way == "wrong" else _odd)(whole.pixels(), np.array([0, 1, 2, 0, 1, 2]))
+    what = dice.choice(list(pool))
+    arrays = {**whole.arrays(), **pool[what]}
+    return {k: v for k, v in arrays.items() if v is not None}, what, "refuse" if way == "wrong" else "any"
+
+
+def _wrong(images: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Arrays that no archive of pictures may hold."""
     unit = images / 255.0
-    wrong: dict[str, dict[str, Any]] = {
+    return {
         "no images": {"images": None},
         "images of 16 bits": {"images": images.astype(np.uint16) * 257},
         "signed images": {"images": images.astype(np.int8)},
@@ -72,7 +79,12 @@ def _arrays(dice: Dice, way: str) -> tuple[dict[str, Any], str, Must]:
         "class names as numbers": {"class_names": labels},
         "names as numbers": {"names": images},
     }
-    odd: dict[str, dict[str, Any]] = {
+
+
+def _odd(images: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Arrays that may be read or refused."""
+    unit = images / 255.0
+    return {
         "big endian": {"images": unit.astype(">f4"), "labels": labels.astype(">i2")},
         "Fortran order": {"images": np.asfortranarray(images)},
         "half": {"images": unit.astype(np.float16)},
@@ -93,10 +105,6 @@ def _arrays(dice: Dice, way: str) -> tuple[dict[str, Any], str, Must]:
         "oblong": {"images": images[:, :4]},
         "three channels": {"images": np.stack([images] * 3, -1)},
     }
-    pool = wrong if way == "wrong" else odd
-    what = dice.choice(list(pool))
-    arrays = {**whole.arrays(), **pool[what]}
-    return {k: v for k, v in arrays.items() if v is not None}, what, "refuse" if way == "wrong" else "any"
 
 
 def _damaged(path: Path, dice: Dice, way: str) -> tuple[str, Must]:
