@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradaudit import Batch, Client, FedAvg, Knowledge, Level, audit, metrics
+from gradaudit import Batch, Client, FedAvg, Knowledge, Level, SecureAggregation, audit, metrics
 from gradaudit.chance import child_seed
 from gradaudit.client import own_seed
 from gradaudit.config import make_config
@@ -142,3 +142,24 @@ def test_rounding_of_pixels_changes_no_seed(nudge):
     pixels = torch.randint(0, 256, (3, 8, 8)) / 255
     assert child_seed(1, "use", pixels) == child_seed(1, "use", pixels + nudge)
     assert child_seed(1, "use", pixels) != child_seed(1, "use", 1 - pixels)
+
+
+def noise_of(client, batch, seed):
+    """What the defenses put on the update."""
+    pairs = zip(client.protected(batch, seed=seed)[0].values, client.train(batch, seed=seed).values, strict=True)
+    return torch.cat([(noisy - plain).flatten() for noisy, plain in pairs])
+
+
+def test_noise_is_drawn_anew_for_every_batch_and_run():
+    """Equal for equal runs; two clients that hold the same example draw apart, so that their mean is quieter."""
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 100))
+    client = Client(model, defenses=[GaussianNoise(1.0)])
+    one, other = (Batch(torch.full((1, 1, 8, 8), value), torch.tensor([0])) for value in (0.2, 0.7))
+    relabelled = Batch(one.inputs, torch.tensor([1]))
+    drawn = [noise_of(client, *run) for run in ((one, 0), (other, 0), (relabelled, 0), (one, 1))]
+    assert torch.equal(drawn[0], noise_of(client, one, 0))
+    alike = torch.corrcoef(torch.stack(drawn)) - torch.eye(4)
+    assert alike.abs().max() < 0.1  # 6,500 entries: 8 standard deviations
+    both = Batch(one.inputs.repeat(2, 1, 1, 1), one.labels.repeat(2))
+    mean = noise_of(SecureAggregation(model, defenses=[GaussianNoise(1.0)], sizes=(1, 1)), both, 0)
+    assert float(mean.std()) == pytest.approx(0.5**0.5, rel=0.05)

@@ -19,6 +19,7 @@ from gradaudit.inversion.call import accepts_keep, run_attack, run_attack_on_all
 from gradaudit.inversion.gradient_transforms import Noise
 from gradaudit.inversion.keeper import Keeper
 from gradaudit.inversion.match import GradientMatching
+from gradaudit.inversion.optimisers import Adam
 from gradaudit.inversion.priors import L2
 from properties import short
 from test_mgia import brief, private, two_networks
@@ -31,6 +32,7 @@ CASES = {
     "one stage": SHORT,
     "random numbers": replace(SHORT, stages=(replace(STAGE, gradient=(Noise(0.1),)),)),
     "two stages": replace(SHORT, stages=(STAGE, replace(STAGE, terms=()))),
+    "a best iterate long past": replace(SHORT, stages=(replace(STAGE, optimiser=Adam(lr=3.0), gradient=(), terms=()),)),
     "restarts": replace(SHORT, restarts=3, together=False),
     "restarts in one pass": replace(SHORT, restarts=3, together=True),
     "several seeds": replace(SHORT, seeds=2, together=False),

@@ -12,7 +12,7 @@ from gradaudit.defenses import GaussianNoise
 from gradaudit.inversion.labels import LABELS, BiasCounts, ErroneousConfidence, WeightCounts
 from gradaudit.inversion.labels.head import double_head, mean_head
 from gradaudit.inversion.labels.hfgradinv import evolve, steadiest
-from gradaudit.inversion.labels.llg import impact_and_offsets
+from gradaudit.inversion.labels.llg import LabelLeakage, impact_and_offsets
 from gradaudit.inversion.labels.probe import Answers, ask
 from gradaudit.inversion.labels.reading import read_labels
 from gradaudit.inversion.labels.rlg import separable
@@ -265,3 +265,23 @@ def test_without_the_local_training_only_rules_without_a_scale_apply():
     applies = {name for name in READERS if read_labels(name, seen).applies}
     assert applies == {"bias-sign", "gradinversion", "rlg", "llg", *HFGRADINV}
     assert read_labels("bias-counts", seen).why_not.endswith("Grant LOCAL_TRAINING.")
+
+
+def test_llg_lifts_by_the_impact_of_its_formula():
+    """(1 + 1/K) / B · Σ: with 1 / B alone the last of these six labels would be taken for another one of class 0."""
+    shares = torch.tensor([0.1, 1 / 6 + 0.01, 0.4, 0.0])
+    shares[3] = 1 - shares.sum()
+    model = nn.Sequential(nn.Flatten(), nn.Sigmoid(), nn.Linear(1, 4, bias=False))
+    model[2].weight.data = shares.log().view(4, 1) / torch.ones(()).sigmoid()
+    batch = Batch(torch.ones(6, 1, 1, 1), torch.tensor([0, 0, 0, 0, 0, 1]))
+    found = LabelLeakage().infer(Client(model).share(batch, Level.BASIC), 1)
+    assert found.values.sort().values.tolist() == batch.labels.tolist()
+
+
+def test_llg_star_lifts_by_the_impact_of_its_formula():
+    probabilities = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1]], dtype=torch.float64)
+    answers = Answers(torch.tensor([[1.0], [3.0]], dtype=torch.float64), probabilities)
+    impact, offsets = impact_and_offsets(answers, 5)
+    pulls = [(1 * (a - 1) + 3 * (b - 1)) / 2 for a, b in zip(*probabilities.tolist(), strict=True)]
+    assert impact == pytest.approx(sum(pulls) / 4 * (1 + 1 / 4) / 5)
+    assert offsets.tolist() == pytest.approx([(a + 3 * b) / 2 for a, b in zip(*probabilities.tolist(), strict=True)])

@@ -23,12 +23,15 @@ from gradaudit.inversion.attack import (
     Term,
 )
 from gradaudit.inversion.gradient_transforms import Noise
+from gradaudit.inversion.guesses import Best
 from gradaudit.inversion.labels import KnownLabels
+from gradaudit.inversion.loop import Outcome
 from gradaudit.inversion.match import GradientMatching
 from gradaudit.inversion.objectives import Cosine, Euclidean
 from gradaudit.inversion.optimisers import LBFGS, Adam
 from gradaudit.inversion.parametrisations import Pixels
 from gradaudit.inversion.priors import L2, TotalVariation
+from gradaudit.inversion.runs import Target
 from gradaudit.inversion.step import Matching
 from properties import short
 
@@ -432,3 +435,46 @@ def test_without_the_batch_size_pixels_refuse(client, batch):
         MissingKnowledge, match=r"dlg: Pixels\(.*\) needs BATCH_SIZE, but the adversary knows only nothing"
     ):
         DLG(client.share(batch, Knowledge.NOTHING))
+
+
+def test_the_best_values_are_kept_guess_by_guess():
+    leaves = [torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]), torch.tensor([1.0, 2.0, 3.0])]
+    best = Best(leaves, 3)
+    for scores in ([3.0, 3.0, torch.nan], [4.0, 1.0, torch.nan], [torch.nan, torch.inf, torch.nan]):
+        best.offer(torch.tensor(scores))
+        for leaf in leaves:
+            leaf.mul_(10)
+    best.restore()
+    assert best.scores.tolist() == [3, 1, torch.inf]
+    assert leaves[0].tolist() == [[1, 1], [20, 20], [3, 3]]
+    assert leaves[1].tolist() == [1, 20, 3]
+
+
+def test_the_restart_of_the_lowest_score_is_returned(client, batch):
+    """Wherever it stands among them, and whatever its objective alone."""
+    seen = client.share(batch, GRANTED)
+    for scores in ([1.0, 3.0, 2.0], [3.0, 1.0, 2.0], [3.0, 2.0, 1.0]):
+        target = Target(attack(restarts=3), seen)
+        for number, score in enumerate(scores):
+            labels, inputs = target.restart(number).labels.of(0), torch.full((2, 1, 8, 8), score)
+            target.add(Outcome(score, 10 - score, inputs, inputs, labels, labels, {}), ())
+        found = target.reconstruction()
+        assert found.objective == 9
+        assert (found.inputs == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("steps", "changes"), [(2, {}), (30, {"selection": Euclidean(), "objective": Growing()})], ids=["alone", "measured"]
+)
+def test_the_best_iterate_is_returned_where_the_last_is_far_from_it(client, batch, steps, changes):
+    """Steps so wide that the distance goes up and down; a varying objective is compared by its fixed measure."""
+    seen = client.share(batch, GRANTED)
+    Towards.log.clear()
+    wild = Stage(Pixels(box=False), Adam(lr=3.0), steps=steps, terms=(Term(Towards(), 1e-9),))
+    found = attack(stages=(wild,), **changes)(seen)
+    distances, _ = totals(seen, batch.labels, 1e-9)
+    chosen = seen.normalisation.apply(found.inputs)
+    nearest = min(range(len(distances)), key=lambda i: (Towards.log[i][1] - chosen).abs().max())
+    assert nearest == distances.index(min(distances))
+    assert found.objective == pytest.approx(min(distances), rel=1e-3)
+    assert distances[-1] > 1.2 * min(distances)  # or the test could not fail

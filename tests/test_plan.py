@@ -166,3 +166,13 @@ def test_real_data_and_trained_weights(tmp_path, shared_data):
     logits = case.client.model.eval()(case.client.normalisation.apply(case.batch.inputs))
     assert made.classes == 10
     assert (logits.argmax(1) == case.batch.labels).float().mean() >= 0.5
+
+
+def test_later_rounds_draw_other_batches():
+    """Once the source is used up it is shuffled anew: no batch comes again in the same order, and runs differ."""
+    rounds = [
+        [tuple(draw(40, 10, 4 * number + slot, seed)) for slot in range(4)] for number in range(5) for seed in (0, 1)
+    ]
+    drawn = [batch for batches in rounds for batch in batches]
+    assert len(set(drawn)) == len(drawn)
+    assert all(sorted(i for one in batches for i in one) == list(range(40)) for batches in rounds)

@@ -8,7 +8,7 @@ import pytest
 from gradaudit.finding import Finding, Score, Scores
 from gradaudit.metrics.interval import Interval
 from gradaudit.report import formatting, svg
-from gradaudit.report.cases import Leak
+from gradaudit.report.cases import Leak, worst_per_picture
 from gradaudit.report.line_chart import Line, line_chart
 from gradaudit.report.strip_plot import axis_for, strip
 from gradaudit.report.verdict import Level, above_chance, judge
@@ -197,3 +197,32 @@ def test_a_strip_has_one_dot_per_value_and_its_interval():
     assert 'class="interval" x1="0.00%" x2="100.00%"' in drawn
     alone = str(strip([9.0], [True], Interval(9.0, math.nan, math.nan, 1), axis, 6.0))
     assert "interval" not in alone
+
+
+def scored(scores, control):
+    """A leak with scores of its own."""
+    finding = leak(0).finding
+    of = (Scores({name: Score.of((value,)) for name, value in side.items()}) for side in (scores, control))
+    return Leak(replace(finding, scores=next(of), control=next(of)), 0, 0)
+
+
+def test_a_gain_needs_both_sides():
+    assert scored({"psnr": 12.0}, {"psnr": 10.0}).gain == 2
+    for one in (
+        scored({"psnr": 12.0}, {"psnr": 10.0, "ssim": 0.5}),
+        scored({"psnr": 12.0, "ssim": 0.5}, {"psnr": 10.0}),
+    ):
+        assert one.gain_of("ssim") is None
+    assert scored({"ssim": 0.5}, {"ssim": 0.1}).gain == 0  # the measure was not taken
+
+
+def test_the_worst_leak_comes_first():
+    """A recovered example before one of a larger gain that is not, and each by the attack that got closest."""
+    told_apart = leak(7, 1.0, key=0), leak(3, 1.0, key=0, attack="b")
+    closer = leak(20, 2.0, key=1), leak(30, 2.0, key=1, attack="b")
+    worst = worst_per_picture([*closer, *told_apart])
+    assert [(one.key, one.gain) for one in worst] == [(0, 7), (1, 30)]
+    assert worst == worst_per_picture([*reversed(told_apart), *reversed(closer)])
+    verdict = judged(*closer, *told_apart)
+    assert verdict.severity == (Level.RECOGNISABLE, 0.5, 37 / 2)
+    assert verdict.details[0].startswith("Closest picture: 17.0 dB, 7.0 dB above the control, rank 1 of 100.")

@@ -11,7 +11,7 @@ from gradaudit.attacks import ATTACKS
 from gradaudit.errors import AttackFailed, MissingKnowledge
 from gradaudit.inversion.attack import Progress
 from gradaudit.inversion.objectives import Cosine, Euclidean
-from gradaudit.inversion.simulations import AsGradient, Bezier, Segment, Unrolled
+from gradaudit.inversion.simulations import AsGradient, Bezier, Segment, Unrolled, segment
 from gradaudit.inversion.step import Matching
 from properties import short
 
@@ -129,3 +129,34 @@ def test_every_pixel_attack_takes_every_simulation(simulation):
     found = attack(observed(SEVERAL)[0])
     assert found.objective < found.trace[0][0][1]
     assert found.inputs.shape == BATCH.inputs.shape
+
+
+def test_an_epoch_in_one_step_goes_as_far():
+    """As a client of full batches does at the rates of the epoch's steps together."""
+    seen, truth = observed(SEVERAL)
+    whole = observed(FedAvg(learning_rate=2 * 0.1, epochs=2))[0]
+    found = Unrolled(minibatches="epoch").bind(seen)(truth, BATCH.labels, {})
+    for mine, theirs in zip(found, whole.update.values, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("simulation", [Segment(), Bezier()], ids=repr)
+def test_the_point_lies_between_before_and_after(simulation):
+    alphas = torch.tensor([-0.2, 0.4, 1.7])
+    simulation.bind(observed(SEVERAL)[0]).project({"alpha": alphas})
+    assert alphas.tolist() == pytest.approx([0, 0.4, 1])
+
+
+def test_a_run_never_leaves_the_segment(monkeypatch):
+    """With a rate at which one step would lead far out."""
+    told, plain = [], segment._Segment.__call__
+
+    def listening(self, inputs, labels, own):
+        told.append(float(own["alpha"].detach()))
+        return plain(self, inputs, labels, own)
+
+    monkeypatch.setattr(segment._Segment, "__call__", listening)
+    replace(short(ATTACKS["inverting-gradients"], 5), simulation=Segment(rate=100.0))(observed(SEVERAL)[0])
+    assert len(set(told)) > 1
+    assert min(told) >= 0
+    assert max(told) <= 1

@@ -1,5 +1,6 @@
 """The two routes to the gradient agree, and neither leaves a trace on the model."""
 
+import math
 from dataclasses import dataclass, replace
 
 import pytest
@@ -11,8 +12,9 @@ from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation
 from gradaudit.attacks import DLG, INVERTING_GRADIENTS
 from gradaudit.defenses import Clip, TopK
+from gradaudit.inversion import routes
 from gradaudit.inversion.attack import Prior, Progress, Term
-from gradaudit.inversion.objectives import L1, Cosine, Euclidean, LayerwiseCosine
+from gradaudit.inversion.objectives import L1, Chord, Cosine, Euclidean, LayerwiseCosine
 from gradaudit.inversion.priors import TotalVariation
 from gradaudit.inversion.step import Matching
 from gradaudit.models import build
@@ -299,3 +301,54 @@ def test_hooks_of_priors_fire_in_the_first_pass_only():
     ]
     for other in found[1:]:
         assert (other.inputs - found[0].inputs).abs().mean() < 0.05
+
+
+def test_auto_looks_again_every_hundred_evaluations(monkeypatch, client, batch):
+    """Where it looks, the gradient is the exact one bit for bit."""
+    seen, looks = client.share(batch, GRANTED), []
+    plain = routes.Routes._looked_at
+    monkeypatch.setattr(
+        routes.Routes, "_looked_at", lambda self, *a: (looks.append(self.evaluations), plain(self, *a))[1]
+    )
+    auto, exact = Matching(seen, Cosine(), "auto"), Matching(seen, Cosine(), "exact")
+    x = torch.randn(2, 1, 8, 8)
+    found = [auto.slope(x, batch.labels, [], AT).inputs for _ in range(202)]
+    assert looks == [1, 101, 201]
+    truth = exact.slope(x, batch.labels, [], AT).inputs
+    assert [torch.equal(found[i], truth) for i in (0, 1, 100, 101, 200)] == [True, False, True, False, True]
+
+
+@pytest.mark.parametrize(("agreement", "stays"), [(0.9992, True), (0.9988, False), (-1.0, False), (math.nan, False)])
+def test_auto_stays_down_to_a_cosine_of_0_999(monkeypatch, client, batch, agreement, stays):
+    seen = client.share(batch, GRANTED)
+    monkeypatch.setattr(routes, "_cosine", lambda *both: torch.tensor(agreement))
+    auto = Matching(seen, Cosine(), "auto")
+    auto.slope(torch.randn(2, 1, 8, 8), batch.labels, [], AT)
+    assert auto.routes.directional is stays
+    assert len(auto.notes) == (0 if stays else 1)
+
+
+def test_agreement_is_the_cosine_of_all_gradients_together():
+    one, other = (torch.tensor([3.0, 0.0]), torch.tensor([4.0])), (torch.tensor([3.0, 4.0]), torch.tensor([0.0]))
+    assert routes._cosine(one, other).item() == pytest.approx(9 / 25)
+    assert routes._cosine(one, tuple(-t for t in one)).item() == pytest.approx(-1)
+    nothing = tuple(torch.zeros_like(t) for t in one)
+    assert routes._cosine(nothing, nothing).item() == 1
+
+
+@pytest.mark.parametrize("objective", [Cosine(), Euclidean(), Chord()], ids=repr)
+def test_a_closed_form_sees_no_update_behind_a_known_defense(client, batch, objective):
+    """The defense comes between the simulated update and the distance, so its slope belongs to that of the distance."""
+    seen = Client(client.model.double(), FedSGD(), (TopK(0.3),)).share(
+        Batch(batch.inputs.double(), batch.labels), GRANTED | Knowledge.DEFENSE
+    )
+    at = Matching(seen, objective.bind(seen))
+    update = tuple(torch.randn_like(t) for t in seen.update.values)
+    leaves = tuple(t.clone().requires_grad_() for t in update)
+    value = at.compare(leaves, AT)
+    pull, observed = at.pull(update, AT)
+    found = [t.clone() for t in update]
+    pull.combine(found, observed)
+    torch.testing.assert_close(pull.value, value.detach())
+    for mine, theirs in zip(found, torch.autograd.grad(value, leaves), strict=True):
+        torch.testing.assert_close(mine, theirs)

@@ -1,0 +1,124 @@
+"""Which tests run for a line, from one recorded run of the suite, kept as `build/mutants/coverage.json`."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+from .mutate import Mutant
+from .recording import PARTS
+from .targets import MAP, ROOT, SOURCE
+
+FIRST = (40, 20.0)  # tests for a mutant at most, and the seconds that they took when they were recorded
+SECOND = (150, 40.0)  # the same for one that survived those
+LEFT_OUT = ("tests/test_house.py", "tests/test_report_browser.py")
+
+
+def record(workers: int, files: Sequence[str] = ()) -> None:
+    """Run the suite once and write the map, or run some of its files and mend the map."""
+    shutil.rmtree(PARTS, ignore_errors=True)
+    command = [sys.executable, "-m", "pytest", "-p", "benchmarks.mutants.recording", "-p", "no:cacheprovider"]
+    command += files or ["tests", *(f"--ignore={path}" for path in LEFT_OUT)]
+    command += ["-n", str(workers), "--dist", "worksteal"] if workers > 1 else []
+    paths = os.pathsep.join([str(SOURCE.parent), str(ROOT)])
+    subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths}, check=False)
+    merge(files)
+
+
+def merge(files: Sequence[str] = ()) -> None:
+    """One map of all processes' shares, and of the map before for all files but these."""
+    seconds: dict[str, float] = {}
+    lines: dict[str, dict[str, list[str]]] = {}
+    shares = [json.loads(part.read_text(encoding="utf-8")) for part in sorted(PARTS.glob("*.json"))]
+    if files and MAP.exists():
+        before = json.loads(MAP.read_text(encoding="utf-8"))
+        names = before["tests"]
+        for found in before["lines"].values():
+            for line, tests in found.items():
+                found[line] = [names[i] for i in tests]
+        spent = zip(names, before["seconds"], strict=True)
+        kept = {name: taken for name, taken in spent if name.split("::")[0] not in files}
+        shares.insert(0, {"seconds": kept, "lines": before["lines"]})
+    for share in shares:
+        seconds |= share["seconds"]
+        for module, found in share["lines"].items():
+            for line, tests in found.items():
+                lines.setdefault(module, {}).setdefault(line, []).extend(t for t in tests if t in share["seconds"])
+    names = sorted(seconds)
+    places = {name: place for place, name in enumerate(names)}
+    numbered = {
+        module: {line: sorted(places[test] for test in set(tests)) for line, tests in found.items()}
+        for module, found in sorted(lines.items())
+    }
+    written = {"tests": names, "seconds": [round(seconds[name], 3) for name in names], "lines": numbered}
+    MAP.write_text(json.dumps(written, separators=(",", ":")), encoding="utf-8")
+
+
+class Covering:
+    """The map, read."""
+
+    def __init__(self) -> None:
+        read = json.loads(MAP.read_text(encoding="utf-8"))
+        self.tests: list[str] = read["tests"]
+        self.seconds: list[float] = read["seconds"]
+        self.lines: dict[str, dict[int, list[int]]] = {
+            module: {int(line): tests for line, tests in found.items()} for module, found in read["lines"].items()
+        }
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Number of each test."""
+        return {test: place for place, test in enumerate(self.tests)}
+
+    @cached_property
+    def breadth(self) -> Counter[int]:
+        """How many lines of the targets each test runs."""
+        return Counter(test for found in self.lines.values() for tests in found.values() for test in tests)
+
+    def of(self, mutant: Mutant) -> list[str]:
+        """The tests that run a mutant, those first that are quick and run little else.
+
+        A line that runs at import alone, such as a default, is held by the tests of its class or function, or else of
+        its module.
+        """
+        for first, last in ((mutant.line, mutant.end), *_around(mutant)):
+            found = self._ran(mutant.module, range(first, last + 1))
+            if found:
+                return [self.tests[i] for i in sorted(found, key=lambda i: (self.seconds[i] * self.breadth[i], i))]
+        return []
+
+    def within(self, tests: Iterable[str], most: int, seconds: float) -> list[str]:
+        """As many of the tests, in their order."""
+        chosen, spent = [], 0.0
+        for test in tests:
+            takes = self.seconds[self.places[test]]
+            if len(chosen) < most and spent + takes <= seconds:
+                chosen.append(test)
+                spent += takes
+        return chosen
+
+    def seconds_of(self, tests: Iterable[str]) -> float:
+        """What tests took when they were recorded."""
+        return sum(self.seconds[self.places[test]] for test in tests)
+
+    def _ran(self, module: str, lines: range) -> set[int]:
+        known = self.lines.get(module, {})
+        return {test for line in lines for test in known.get(line, ())}
+
+
+def _around(mutant: Mutant) -> list[tuple[int, int]]:
+    """The lines of the functions and classes around a mutant, the smallest first, and of its module."""
+    tree = ast.parse((SOURCE / mutant.module).read_text(encoding="utf-8"))
+    spans = [
+        (node.lineno, node.end_lineno or node.lineno)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.lineno <= mutant.line <= (node.end_lineno or 0)
+    ]
+    return [*sorted(spans, key=lambda span: span[1] - span[0]), (1, 10**6)]

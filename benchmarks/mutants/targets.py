@@ -1,0 +1,30 @@
+"""Which modules are mutated, and where the tool keeps its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src" / "gradaudit"
+BUILD = ROOT / "build" / "mutants"
+MAP = BUILD / "coverage.json"
+
+# What an audit's honesty rests on: files, and folders with all they hold.
+TARGETS = (
+    *(f"inversion/{name}" for name in ("objectives", "priors", "labels", "simulations")),
+    *(f"inversion/{name}.py" for name in ("loop", "stage_run", "guesses", "step", "routes", "one_step", "runs")),
+    *(f"inversion/{name}.py" for name in ("labelled", "ensemble", "keeper")),
+    *("metrics", "defenses", "local_training", "modalities"),
+    *(f"{name}.py" for name in ("client", "aggregation", "audit", "attempt", "chance", "finding", "plan")),
+    *("report/verdict.py", "report/cases.py"),
+)
+
+
+def modules() -> list[str]:
+    """Every target file, relative to `src/gradaudit`, sorted."""
+    found = []
+    for target in TARGETS:
+        path = SOURCE / target
+        files = path.rglob("*.py") if path.is_dir() else [path]
+        found += [file.relative_to(SOURCE).as_posix() for file in files]
+    return sorted(found)
