@@ -34,8 +34,7 @@ def from_factory(spec: str, folder: Path) -> nn.Module:
 
     Raises:
         AuditError: The spec is malformed, the module or the function does not exist, the user's code raised, or what
-            came back is no `nn.Module`, or one of TorchScript, without
-            parameters, or with one that is not dense.
+            came back is no `nn.Module`, or one of TorchScript, without parameters, or with one that is not dense.
     """
     place, colon, attribute = spec.rpartition(":")
     if not colon or not place or not attribute.isidentifier():
