@@ -8,6 +8,7 @@ from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation
 from gradaudit.defenses import Clip, GaussianNoise
 from gradaudit.errors import AuditError
+from gradaudit.types import Update
 
 EVERYTHING = ~Knowledge.NOTHING
 
@@ -141,3 +142,20 @@ def test_normalisation_round_trip():
     low, high = normalisation.box(pictures)
     torch.testing.assert_close(low.flatten(), torch.tensor([-1 / 3, -0.5]))
     torch.testing.assert_close(high.flatten(), torch.tensor([3.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "why"),
+    [
+        ([], "holds no values"),
+        ([torch.empty(0), torch.empty(2, 0)], "holds no values"),
+        ([torch.zeros(2), torch.zeros(3, 2)], "is zero in every value"),
+        ([torch.empty(0), torch.full((2,), 3.0), torch.full((3, 2), -1.0)], "holds one number, again and again"),
+        ([torch.zeros(2), torch.tensor([1.0, 1.0, 1.001])], ""),
+        ([torch.tensor([0.0, 1.0]), torch.ones(3)], ""),
+    ],
+)
+def test_why_nothing_can_be_read_off_an_update(tensors, why):
+    found = Update(dict(zip("abc", tensors, strict=False))).emptiness
+    assert why in found
+    assert bool(found) is bool(why)
