@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -148,3 +148,39 @@ def test_any_numbers_survive_json(values, objective):
 
 CASE = case(batch=Batch(big_batch().inputs, big_batch().labels))
 FOUND = []
+
+
+def test_an_attack_may_hand_over_tensors_with_a_graph():
+    """What a user's own attack returns is scored and shown, whatever its tensors hang on."""
+
+    @dataclass(frozen=True)
+    class Graphed:
+        name: str = "graphed"
+        needs: Knowledge = Knowledge.NOTHING
+
+        def __call__(self, seen, *, seed=0, watch=None):
+            return Reconstruction(
+                torch.full((2, 1, 8, 8), 0.4, requires_grad=True) * 1, None, torch.ones((), requires_grad=True).detach()
+            )
+
+    batch = make_batch()
+    case = audit.Case(
+        "one",
+        "graphed",
+        Graphed(),
+        Client(smooth_net()),
+        batch,
+        Level.BASIC,
+        torch.full((1, 8, 8), 0.5),
+        torch.rand(3, 1, 8, 8),
+    )
+    found = audit.audit(case)
+    assert found.finding.scores.psnr.per_example == pytest.approx(
+        metrics.psnr(torch.full((2, 1, 8, 8), 0.4), batch.inputs).tolist()
+    )
+    assert found.finding.control.psnr.per_example == pytest.approx(
+        metrics.psnr(torch.full((2, 1, 8, 8), 0.5), batch.inputs).tolist()
+    )
+    assert found.finding.gallery == 4
+    assert found.finding.objective == 1
+    assert not found.reconstruction.requires_grad

@@ -1,6 +1,7 @@
 """The loop and its extension points, on clients small enough to know the answer."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import ClassVar
 
 import pytest
@@ -12,6 +13,7 @@ from gradaudit.attacks import DLG, INVERTING_GRADIENTS
 from gradaudit.defenses import Clip as ClipDefense
 from gradaudit.defenses import TopK
 from gradaudit.errors import AttackFailed
+from gradaudit.inversion import keeper, loop
 from gradaudit.inversion.attack import (
     Candidate,
     GradientTransform,
@@ -478,3 +480,46 @@ def test_the_best_iterate_is_returned_where_the_last_is_far_from_it(client, batc
     assert nearest == distances.index(min(distances))
     assert found.objective == pytest.approx(min(distances), rel=1e-3)
     assert distances[-1] > 1.2 * min(distances)  # or the test could not fail
+
+
+def test_the_objective_is_looked_at_at_even_steps_and_at_the_last(client, batch, monkeypatch):
+    monkeypatch.setattr(loop, "POINTS", 5)
+    told, seen = [], client.share(batch, GRANTED)
+    two = (Stage(Pixels(), Adam(lr=0.1), steps=12), Stage(Pixels(), Adam(lr=0.1), steps=3))
+    found = attack(stages=two, restarts=2, together=False)(seen, watch=lambda *news: told.append(news[:2]))
+    looks = [1, 3, 5, 7, 9, 11, 12, 13, 14, 15]
+    assert told == [(step, 30) for step in looks] + [(15 + step, 30) for step in looks]
+    assert [[step for step, _ in curve] for curve in found.trace] == [looks, looks]
+
+
+def test_a_stage_ends_where_it_gains_too_little(client, batch):
+    """At the first look that is not so much below the one before, and not before the second look."""
+    found = attack(steps=40, stage={"stop_flat": 0.127})(client.share(batch, GRANTED))
+    shares = [after / before for (_, before), (_, after) in pairwise(found.trace[0])]
+    assert 1 < len(shares) < 39
+    assert all(share <= 0.873 for share in shares[:-1])
+    assert shares[-1] > 0.873
+
+
+def test_a_run_is_kept_where_a_stage_ends_and_when_it_is_due(client, batch, monkeypatch, tmp_path):
+    seen, kept = client.share(batch, GRANTED), []
+    plain = keeper.Keeper.save
+    monkeypatch.setattr(keeper.Keeper, "save", lambda self, state: (kept.append(state["step"]), plain(self, state)))
+    two = (Stage(Pixels(), Adam(lr=0.1), steps=4), Stage(Pixels(), Adam(lr=0.1), steps=9, stop_below=1e9))
+    attack(stages=two)(seen, keep=tmp_path / "a")
+    assert kept == [4, 9]  # the second stage ended at its first step
+    kept.clear()
+    monkeypatch.setattr(keeper, "SECONDS", -1.0)
+    attack(stages=two)(seen, keep=tmp_path / "b")
+    assert kept == [1, 2, 3, 4, 9]
+
+
+def test_traces_of_restarts_in_one_pass_are_those_of_each_alone(client, batch):
+    """The lowest of its own seeds, and the result is the best of all."""
+    seen = client.share(batch, GRANTED)
+    one_pass, apart = (attack(restarts=3, seeds=2, together=way)(seen, seed=4) for way in (True, False))
+    for mine, theirs in zip(one_pass.trace, apart.trace, strict=True):
+        assert [step for step, _ in mine] == [step for step, _ in theirs]
+    assert len({curve[0][1] for curve in one_pass.trace}) == 3
+    assert one_pass.trace[0][0][1] == pytest.approx(apart.trace[0][0][1], rel=1e-4)
+    assert one_pass.objective == pytest.approx(min(curve[-1][1] for curve in one_pass.trace), rel=0.5)
