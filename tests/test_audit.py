@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, Finding, Knowledge, Level, Reconstruction, audit, metrics
 from gradaudit.attacks import INVERTING_GRADIENTS
+from gradaudit.defenses import Clip
 from gradaudit.errors import AuditError
 from gradaudit.finding import Score, Scores
 from properties import short
@@ -184,3 +185,56 @@ def test_an_attack_may_hand_over_tensors_with_a_graph():
     assert found.finding.gallery == 4
     assert found.finding.objective == 1
     assert not found.reconstruction.requires_grad
+
+
+@dataclass(frozen=True)
+class Grey:
+    """Returns grey pictures."""
+
+    name: str = "grey"
+    needs: Knowledge = Knowledge.NOTHING
+
+    def __call__(self, seen, *, seed=0, watch=None):
+        return Reconstruction(torch.full((2, 1, 8, 8), 0.4), None, 0.0)
+
+
+def grey_case(control, **changes):
+    case = audit.Case("one", "grey", Grey(), Client(smooth_net()), make_batch(), Level.BASIC, control, torch.empty(0))
+    return replace(case, **changes)
+
+
+def test_a_control_that_is_the_truth_leaves_no_room():
+    """One example that can be judged is enough; without any the finding says why."""
+    truth = make_batch().inputs
+    assert audit.audit(grey_case(torch.full((1, 8, 8), 0.5))).finding.cannot_judge == ""
+    one = torch.cat([truth[:1], torch.full((1, 1, 8, 8), 0.5)])
+    found = audit.audit(grey_case(one)).finding
+    assert (found.judgeable, found.cannot_judge) == ((False, True), "")
+    why = audit.audit(grey_case(truth)).finding.cannot_judge
+    assert why.startswith("a guess without the update already comes to 100.0 dB or more: the pictures hardly differ")
+    assert f"between {float(truth.min()):.4g} and {float(truth.max()):.4g}" in why
+
+
+def test_what_a_case_says_reaches_its_finding():
+    defended = Client(smooth_net(), defenses=[Clip(1e9)])
+    case = grey_case(
+        torch.full((1, 8, 8), 0.5), client=defended, repeat=3, seed=7, notes=("Noted.",), warnings=("Warned.",)
+    )
+    found = audit.audit(case).finding
+    assert (found.case, found.attack, found.client, found.repeat, found.seed) == (
+        "one",
+        "grey",
+        "clip norm=1000000000.0",
+        3,
+        7,
+    )
+    assert (found.notes, found.warnings, found.no_op_defenses) == (
+        ("Noted.",),
+        ("Warned.",),
+        ("clip norm=1000000000.0",),
+    )
+    assert found.labels == tuple(case.batch.labels.tolist())
+    assert found.gallery == 1
+    assert found.seconds > 0
+    assert found.guessed_labels is None
+    assert found.label_accuracy is None
