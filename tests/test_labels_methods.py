@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,9 @@ from torch import nn
 
 from gradaudit import Batch, Client, FedAvg, Knowledge, Level
 from gradaudit.defenses import GaussianNoise
+from gradaudit.errors import AttackFailed
 from gradaudit.inversion.labels import LABELS, BiasCounts, ErroneousConfidence, WeightCounts
+from gradaudit.inversion.labels.afgi import _present, simulate
 from gradaudit.inversion.labels.head import double_head, mean_head
 from gradaudit.inversion.labels.hfgradinv import evolve, steadiest
 from gradaudit.inversion.labels.llg import LabelLeakage, impact_and_offsets
@@ -285,3 +288,24 @@ def test_llg_star_lifts_by_the_impact_of_its_formula():
     pulls = [(1 * (a - 1) + 3 * (b - 1)) / 2 for a, b in zip(*probabilities.tolist(), strict=True)]
     assert impact == pytest.approx(sum(pulls) / 4 * (1 + 1 / 4) / 5)
     assert offsets.tolist() == pytest.approx([(a + 3 * b) / 2 for a, b in zip(*probabilities.tolist(), strict=True)])
+
+
+def test_simulated_batches_have_the_gradient_of_their_labels():
+    """The class sums of p - y vanish; where p is 0 the gradient is minus the labels' shares times the features."""
+    torch.manual_seed(0)
+    features = torch.rand(20, 3, dtype=torch.float64) + 0.5
+    gradients, shares = simulate(Answers(features, torch.randn(20, 4, dtype=torch.float64).softmax(1)), 6, 5)
+    assert gradients.shape == (5, 4, 3)
+    torch.testing.assert_close(gradients.sum(1), torch.zeros(5, 3, dtype=torch.float64))
+    torch.testing.assert_close(shares.sum(1), torch.ones(5, dtype=torch.float64))
+    alike = Answers(torch.full((20, 3), 2.0, dtype=torch.float64), torch.zeros(20, 4, dtype=torch.float64))
+    gradients, shares = simulate(alike, 6, 5)
+    torch.testing.assert_close(gradients, -2 * shares.unsqueeze(2).expand(5, 4, 3))
+    assert ((6 * shares).round() - 6 * shares).abs().max() < 1e-9
+
+
+def test_rows_with_a_negative_entry_look_present():
+    weight = torch.tensor([[0.5, -0.1, 0.2], [0.2, 0.3, 0.4], [0.0, 0.0, 0.0], [-1.0, -2.0, 3.0]])
+    assert _present(SimpleNamespace(weight=weight)).tolist() == [True, False, False, True]
+    with pytest.raises(AttackFailed, match="no class looks present"):
+        _present(SimpleNamespace(weight=weight[1:3]))

@@ -226,3 +226,12 @@ def test_the_worst_leak_comes_first():
     verdict = judged(*closer, *told_apart)
     assert verdict.severity == (Level.RECOGNISABLE, 0.5, 37 / 2)
     assert verdict.details[0].startswith("Closest picture: 17.0 dB, 7.0 dB above the control, rank 1 of 100.")
+
+
+def test_chance_is_that_of_the_smallest_gallery():
+    """One hit of one picture is 1 in 100 by itself, and 1 in 10 by the attack that had ten pictures to choose from."""
+    hits = [leak(-5, 1.0, attack="a", gallery=100), leak(-5, 9.0, attack="b", gallery=10)]
+    assert not above_chance(1, hits)
+    assert above_chance(1, hits[:1])
+    verdict = judged(leak(-5, 1.0, key=0), leak(-5, 1.0, key=1, gallery=200))
+    assert "2 of 2 could be told from 100 pictures" in verdict.sentence
