@@ -196,7 +196,7 @@ def test_the_guess_of_the_lowest_total_is_returned(client):
         assert gaps.index(min(gaps)) == penalties.index(min(penalties))
     assert found.trace[0][1] < found.objective + 1e3 * min(penalties)  # before the prior acts, so the test can fail
     Pull.log.clear()
-    wild = labelled(2, optimiser=Adam(lr=3.0), terms=(Term(Pull(), 1e-9),))
+    wild = labelled(2, optimiser=Adam(lr=300.0), terms=(Term(Pull(), 1e-9),))
     (found,) = wild.search(seen, seed=1)
     assert (found.inputs - Pull.log[0][1]).abs().max() < 1e-6
     assert found.objective == pytest.approx(found.trace[0][1], rel=1e-5)
