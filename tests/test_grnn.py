@@ -227,3 +227,10 @@ def test_labelled_guesses_without_slope_are_refused(client):
     seen = Client(Rounded()).share(make_batch(1), Level.BASIC)
     with pytest.raises(AttackFailed, match="slope is exactly 0"):
         labelled(3, optimiser=Adam()).search(seen)
+
+
+def test_squared_total_variation_of_neighbours():
+    """Of three by three pixels, by hand: neighbours are compared, not the first row or column with all others."""
+    picture = torch.tensor([[0.0, 1.0, 3.0], [0.0, 1.0, 3.0], [2.0, 3.0, 5.0]]).view(1, 1, 3, 3)
+    # dx: 1, 2 in every row -> mean square 2.5; dy: 0, then 2 in every column -> mean square 2
+    assert SquaredTotalVariation()(picture, AT).item() == 2 * (2.5 + 2)

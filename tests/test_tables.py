@@ -263,3 +263,11 @@ def test_a_cell_with_a_broken_number_is_not_right_by_luck(place, broken):
     guess[0, place] = broken
     right = int(guess[0, 1:4].nan_to_num(posinf=2, neginf=-2).argmax()) == int(truth[0, 1:4].argmax())
     assert metrics.cells_right(guess, truth, LAYOUT).tolist() == [[True, right and not math.isnan(broken), True]]
+
+
+def test_costs_are_the_share_of_wrong_cells():
+    truth = LAYOUT.encode(ROWS[:2])
+    assert metrics.row_costs(truth, truth, LAYOUT).diagonal().tolist() == [0, 0]
+    wrong = truth.clone()
+    wrong[:, 0] += 5
+    assert metrics.row_costs(wrong, truth, LAYOUT).diagonal().tolist() == pytest.approx([1 / 3, 1 / 3])
