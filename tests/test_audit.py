@@ -13,7 +13,7 @@ from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, Finding, Knowledge, Level, Reconstruction, audit, metrics
 from gradaudit.attacks import INVERTING_GRADIENTS
 from gradaudit.defenses import Clip
-from gradaudit.errors import AuditError
+from gradaudit.errors import AttackFailed, AuditError
 from gradaudit.finding import Score, Scores
 from properties import short
 
@@ -238,3 +238,50 @@ def test_what_a_case_says_reaches_its_finding():
     assert found.seconds > 0
     assert found.guessed_labels is None
     assert found.label_accuracy is None
+
+
+def test_a_case_is_the_first_of_seed_0_unless_it_says_otherwise():
+    case = grey_case(torch.full((1, 8, 8), 0.5))
+    assert (case.seed, case.repeat, case.chance, case.public) == (0, 0, 0, None)
+
+
+def test_an_attack_that_could_not_run_verified_nothing():
+    @dataclass(frozen=True)
+    class Fails(Grey):
+        def __call__(self, seen, *, seed=0, watch=None):
+            raise AttackFailed("no.")
+
+    found = audit.audit(grey_case(torch.full((1, 8, 8), 0.5), attack=Fails()))
+    assert found.finding.cannot_judge == "no."
+    assert not found.finding.verified
+    assert not found.finding.scored
+    assert math.isnan(found.finding.objective)
+    assert found.reconstruction is None
+
+
+GUESS = Reconstruction(torch.full((2, 1, 8, 8), 0.4), None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        (None, "returned a value of type NoneType, not a Reconstruction"),
+        (replace(GUESS, inputs=None), "inputs must be a tensor"),
+        (replace(GUESS, labels=[0, 1]), "labels must be a tensor"),
+        (replace(GUESS, labels=torch.tensor([0.0, 1.0])), r"labels must be \[2\] integers. Found torch.float32 \[2\]"),
+        (replace(GUESS, labels=torch.tensor([0])), r"labels must be \[2\] integers. Found torch.int64 \[1\]"),
+        (replace(GUESS, inputs=GUESS.inputs.to(torch.complex64)), "inputs must be a dense tensor of real numbers"),
+        (replace(GUESS, objective="far"), "the fields of its Reconstruction are wrong"),
+        (replace(GUESS, trace=((1, 2),)), "the fields of its Reconstruction are wrong"),
+        (replace(GUESS, notes=(3,)), "the fields of its Reconstruction are wrong"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_answer_that_is_none_is_refused_by_name(answer, complaint):
+    @dataclass(frozen=True)
+    class Answers(Grey):
+        def __call__(self, seen, *, seed=0, watch=None):
+            return answer
+
+    with pytest.raises(AuditError, match=f"grey: {complaint}"):
+        audit.audit(grey_case(torch.full((1, 8, 8), 0.5), attack=Answers()))

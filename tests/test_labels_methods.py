@@ -15,6 +15,7 @@ from gradaudit.inversion.labels import LABELS, BiasCounts, ErroneousConfidence, 
 from gradaudit.inversion.labels.afgi import _present, simulate
 from gradaudit.inversion.labels.head import double_head, mean_head
 from gradaudit.inversion.labels.hfgradinv import evolve, steadiest
+from gradaudit.inversion.labels.idlg import label_of_one
 from gradaudit.inversion.labels.llg import LabelLeakage, impact_and_offsets
 from gradaudit.inversion.labels.probe import Answers, ask
 from gradaudit.inversion.labels.reading import read_labels
@@ -309,3 +310,31 @@ def test_rows_with_a_negative_entry_look_present():
     assert _present(SimpleNamespace(weight=weight)).tolist() == [True, False, False, True]
     with pytest.raises(AttackFailed, match="no class looks present"):
         _present(SimpleNamespace(weight=weight[1:3]))
+
+
+def test_the_steadiest_positions_vary_least_for_their_size():
+    features = torch.tensor([[1.0, 10.0, 100.0], [3.0, 11.0, 150.0], [2.0, 12.0, 130.0]])
+    # Variations 0.5, 0.09 and 0.2: neither the smallest spread nor the largest mean.
+    positions, means = steadiest(features, 2)
+    assert positions.tolist() == [1, 2]
+    torch.testing.assert_close(means, torch.tensor([11.0, 380 / 3]))
+    dead = torch.cat([torch.zeros(3, 1), features], 1)
+    assert steadiest(dead, 9)[0].tolist() == [2, 3, 1]
+
+
+def test_evolution_finds_the_counts_of_largest_cosine():
+    torch.manual_seed(0)
+    found = evolve(torch.tensor([5.0, 1.0, 2.0]).double(), 8, 20, 200)
+    assert found.tolist() == [5, 1, 2]
+
+
+def test_one_example_by_the_weight_alone():
+    """Where features have signs, the row that points away from the others is the label's."""
+    weight = torch.tensor([[1.0, -2.0, 3.0], [0.1, -0.2, 0.3], [-20.0, 40.0, -60.0], [0.5, -1.0, 1.5]])
+    assert label_of_one(SimpleNamespace(bias=None, weight=weight)).item() == 2
+    uneven = torch.tensor([[0.001, 0.0], [0.0, 100.0], [-1.0, -1.0]])
+    assert label_of_one(SimpleNamespace(bias=None, weight=uneven)).item() == 2
+    positive = torch.tensor([[0.0, 0.0], [2.0, 1.0], [-1.0, -0.5]])
+    assert label_of_one(SimpleNamespace(bias=None, weight=positive)).item() == 2
+    with pytest.raises(AttackFailed, match="no entry of the last bias gradient is negative"):
+        label_of_one(SimpleNamespace(bias=torch.tensor([0.0, 1.0]), weight=weight))
