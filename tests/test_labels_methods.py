@@ -13,11 +13,12 @@ from gradaudit.defenses import GaussianNoise
 from gradaudit.errors import AttackFailed
 from gradaudit.inversion.labels import LABELS, BiasCounts, ErroneousConfidence, WeightCounts
 from gradaudit.inversion.labels.afgi import _present, simulate
+from gradaudit.inversion.labels.counts import expectation
 from gradaudit.inversion.labels.head import double_head, mean_head
 from gradaudit.inversion.labels.hfgradinv import evolve, steadiest
 from gradaudit.inversion.labels.idlg import label_of_one
 from gradaudit.inversion.labels.llg import LabelLeakage, impact_and_offsets
-from gradaudit.inversion.labels.probe import Answers, ask
+from gradaudit.inversion.labels.probe import Answers, ask, require_nonnegative_features, require_positive_masses
 from gradaudit.inversion.labels.reading import read_labels
 from gradaudit.inversion.labels.rlg import separable
 from gradaudit.models import build
@@ -338,3 +339,50 @@ def test_one_example_by_the_weight_alone():
     assert label_of_one(SimpleNamespace(bias=None, weight=positive)).item() == 2
     with pytest.raises(AttackFailed, match="no entry of the last bias gradient is negative"):
         label_of_one(SimpleNamespace(bias=torch.tensor([0.0, 1.0]), weight=weight))
+
+
+def test_a_reading_draws_from_its_seed():
+    seen = observe([1, 2, 2], relu_net(), public=0)
+    part = BiasCounts(inputs="noise", samples=3)
+    first, again, other = (ask_counts(part, seen, seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def ask_counts(part, seen, seed):
+    """The confidence, which depends on the noise."""
+    torch.rand(seed)  # what was drawn before does not matter
+    return read_labels(part, seen, seed=seed).confidence
+
+
+@pytest.mark.parametrize("between", ["average", "start", "end"])
+def test_the_expectation_lies_in_the_middle_of_the_steps(between):
+    """Of T steps at (T - 1) / 2T of the way; of one step at its start."""
+    several = observe([1, 2, 3, 4], relu_net(), training=FedAvg(learning_rate=0.5, epochs=2, minibatch_size=2))
+    start, end = (ask(several, "public", 64, end=end).probabilities for end in (False, True))
+    way = {"average": 3 / 8, "start": 0.0, "end": 1.0}[between]
+    found = expectation(several, "public", 64, between).probabilities
+    torch.testing.assert_close(found, start.lerp(end, way))
+    assert (start - end).abs().max() > 1e-3
+    one = observe([1, 2, 3, 4], relu_net(), training=FedAvg(learning_rate=0.5))
+    torch.testing.assert_close(
+        expectation(one, "public", 64, "average").probabilities, ask(one, "public", 64).probabilities
+    )
+
+
+def test_features_may_be_negative_by_rounding_alone():
+    class Shifted(nn.Module):
+        def __init__(self, by):
+            super().__init__()
+            self.by, self.linear = by, nn.Linear(64, 10)
+
+        def forward(self, x):
+            return self.linear(x.flatten(1).abs() + self.by)
+
+    fine, broken = (observe([1, 2], Shifted(by)) for by in (0.0, -1.0))
+    require_nonnegative_features(fine)
+    require_positive_masses(fine)
+    with pytest.raises(AttackFailed, match="can be negative"):
+        require_nonnegative_features(broken)
+    with pytest.raises(AttackFailed, match="can sum to zero or less"):
+        require_positive_masses(broken)

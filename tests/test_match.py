@@ -13,7 +13,7 @@ from gradaudit.attacks import DLG, INVERTING_GRADIENTS
 from gradaudit.defenses import Clip as ClipDefense
 from gradaudit.defenses import TopK
 from gradaudit.errors import AttackFailed
-from gradaudit.inversion import keeper, loop
+from gradaudit.inversion import guesses, keeper, loop
 from gradaudit.inversion.attack import (
     Candidate,
     GradientTransform,
@@ -523,3 +523,49 @@ def test_traces_of_restarts_in_one_pass_are_those_of_each_alone(client, batch):
     assert len({curve[0][1] for curve in one_pass.trace}) == 3
     assert one_pass.trace[0][0][1] == pytest.approx(apart.trace[0][0][1], rel=1e-4)
     assert one_pass.objective == pytest.approx(min(curve[-1][1] for curve in one_pass.trace), rel=0.5)
+
+
+def test_a_pass_ends_where_all_its_restarts_do(client, batch):
+    """One restart below its mark waits for the others."""
+    seen = client.share(batch, GRANTED)
+    start = [curve[0][1] for curve in attack(steps=1, restarts=3, together=True)(seen).trace]
+    between = sorted(start)[1]
+    found = attack(steps=30, restarts=3, together=True, stage={"stop_below": between})(seen)
+    lengths = {len(curve) for curve in found.trace}
+    assert len(lengths) == 1
+    assert 1 < lengths.pop() < 30
+    assert all(curve[-1][1] < between for curve in found.trace)
+
+
+def test_a_measured_run_compares_where_it_looks(client, batch, monkeypatch):
+    """Every second iterate, counted from the first, and the last."""
+    monkeypatch.setattr(loop, "POINTS", 4)
+    asked, plain = [], guesses.Guesses.scores
+    monkeypatch.setattr(
+        guesses.Guesses,
+        "scores",
+        lambda self, candidate, at: (asked.append(candidate.decode().clone()), plain(self, candidate, at))[1],
+    )
+    Towards.log.clear()
+    stage = Stage(Pixels(box=False), Adam(lr=0.5), steps=8, terms=(Term(Towards(), 1e-9, stop=0.999),))
+    attack(stages=(stage,), selection=Euclidean(), objective=Growing())(client.share(batch, GRANTED))
+    iterates = [x for _, x in Towards.log][:8]
+    found = [next(i for i, x in enumerate(iterates) if torch.equal(x, one[0])) for one in asked[:4]]
+    assert found == [0, 2, 4, 6]
+
+
+def test_an_attack_without_selection_takes_no_measure_of_its_own(client, batch):
+    seen = client.share(batch, GRANTED)
+    assert Target(attack(), seen).selection is None
+    assert Target(attack(selection=Euclidean()), seen).selection is not None
+    assert Target(attack(objective=Growing()), seen).selection is not None
+
+
+def test_a_later_stage_is_counted_where_it_is_left_out(client, batch):
+    """The steps of a stage that is left out count as done."""
+    told = []
+    stages = [Stage(Pixels(), Adam(lr=0.1), steps=2) for _ in range(3)]
+    stages[1] = replace(stages[1], only_above=1e9)
+    found = attack(stages=tuple(stages))(client.share(batch, GRANTED), watch=lambda *news: told.append(news[:2]))
+    assert told == [(1, 6), (2, 6), (5, 6), (6, 6)]
+    assert [step for step, _ in found.trace[0]] == [1, 2, 5, 6]

@@ -12,6 +12,7 @@ from gradaudit.datasets.tables import Tables
 from gradaudit.errors import AttackFailed
 from gradaudit.inversion.ensemble import Ensemble
 from gradaudit.inversion.gradient_transforms import Noise
+from gradaudit.inversion.labels import JointLabels
 from gradaudit.inversion.match import GradientMatching
 from gradaudit.inversion.parametrisations import TableRows
 from gradaudit.inversion.parametrisations.table_rows import decided
@@ -306,3 +307,21 @@ def test_a_pooled_guess_is_verified_where_it_explains_the_update():
     value, verified = ensemble(1, 1)._judged(seen, Pooled(rows, None, None))
     assert math.isnan(value)
     assert not verified
+
+
+def test_an_ensemble_needs_what_its_parts_need():
+    attack = ensemble(2, 1)
+    assert attack.needs == attack.attack.needs | attack.pool.needs
+    assert attack.pool in attack.parts
+    known = replace(attack, attack=replace(attack.attack, labels=JointLabels()))
+    assert known.pool.needs in known.needs
+
+
+def test_the_seeds_of_members_are_drawn_from_all_there_are():
+    seeds = ensemble(30, 1)._seeds(0)
+    assert seeds == ensemble(30, 1)._seeds(0)
+    assert len({*seeds, *ensemble(30, 1)._seeds(1)}) == 60
+    assert max(seeds) > 2**60
+    first, again = (ensemble(1, 2)(few_rows(), **seed) for seed in ({}, {"seed": 0}))
+    assert torch.equal(first.inputs, again.inputs)
+    assert first.objective == again.objective
