@@ -259,3 +259,14 @@ def test_a_gradient_is_no_mean_step():
     moved = Client(smooth_net(), FedAvg(learning_rate=0.1, epochs=2)).share(make_batch(2), Level.TRAINING_DETAILS)
     scaled = MeanStep(decay=0.0).bind(moved)(twos, ones, Progress(0, 1))
     assert scaled.item() == pytest.approx(plain.item() / (0.1 * 2) ** 2)
+
+
+def test_steps_without_the_batch_size():
+    """Of whole batches they are the epochs; of minibatches nobody can tell."""
+    victim = Client(smooth_net(), FedAvg(learning_rate=0.1, epochs=3))
+    assert local_steps(victim.share(make_batch(2), Knowledge.LOCAL_TRAINING)) == 3
+    assert local_steps(victim.share(make_batch(2), Knowledge.NOTHING)) == 1
+    cut = Client(smooth_net(), FedAvg(learning_rate=0.1, epochs=3, minibatch_size=1))
+    assert local_steps(cut.share(make_batch(2), Level.TRAINING_DETAILS)) == 6
+    with pytest.raises(AttackFailed, match="follows from the batch size"):
+        local_steps(cut.share(make_batch(2), Knowledge.LOCAL_TRAINING))

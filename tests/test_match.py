@@ -569,3 +569,13 @@ def test_a_later_stage_is_counted_where_it_is_left_out(client, batch):
     found = attack(stages=tuple(stages))(client.share(batch, GRANTED), watch=lambda *news: told.append(news[:2]))
     assert told == [(1, 6), (2, 6), (5, 6), (6, 6)]
     assert [step for step, _ in found.trace[0]] == [1, 2, 5, 6]
+
+
+def test_a_guess_that_moves_in_one_pixel_is_not_flat(client, batch):
+    """Flat is a slope of exactly 0 everywhere, at an objective that is not 0."""
+    model = linear_net(pixels=64)
+    model[1].weight.data[:, 1:] = 0
+    seen = Client(model).share(Batch(batch.inputs, torch.tensor([0, 1])), GRANTED)
+    matching = Matching(seen, Euclidean())
+    assert not matching.flat(torch.rand(2, 1, 8, 8), torch.tensor([0, 1]))
+    assert not matching.flat(batch.inputs, torch.tensor([0, 1]))  # at the truth the objective is 0
