@@ -285,3 +285,10 @@ def test_an_answer_that_is_none_is_refused_by_name(answer, complaint):
 
     with pytest.raises(AuditError, match=f"grey: {complaint}"):
         audit.audit(grey_case(torch.full((1, 8, 8), 0.5), attack=Answers()))
+
+
+def test_one_other_picture_is_a_gallery_of_two():
+    batch = big_batch(1)
+    found = audit.score(batch, guess(batch.inputs), distractors=torch.zeros(1, 1, 16, 16))
+    assert found.rank.per_example == (1,)
+    assert audit.score(batch, guess(batch.inputs), distractors=torch.empty(0, 1, 16, 16)).rank is None

@@ -234,3 +234,9 @@ def test_squared_total_variation_of_neighbours():
     picture = torch.tensor([[0.0, 1.0, 3.0], [0.0, 1.0, 3.0], [2.0, 3.0, 5.0]]).view(1, 1, 3, 3)
     # dx: 1, 2 in every row -> mean square 2.5; dy: 0, then 2 in every column -> mean square 2
     assert SquaredTotalVariation()(picture, AT).item() == 2 * (2.5 + 2)
+
+
+def test_the_factors_at_the_truth_are_those_of_the_square():
+    values = (torch.ones(3), torch.ones(2))
+    pulled = SquaredPlusPlain().pull(values, values, AT)
+    assert (float(pulled.on_candidate), float(pulled.on_observed)) == (2, -2)

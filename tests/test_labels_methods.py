@@ -15,7 +15,7 @@ from gradaudit.inversion.labels import LABELS, BiasCounts, ErroneousConfidence, 
 from gradaudit.inversion.labels.afgi import _present, simulate
 from gradaudit.inversion.labels.counts import expectation
 from gradaudit.inversion.labels.head import double_head, mean_head
-from gradaudit.inversion.labels.hfgradinv import evolve, steadiest
+from gradaudit.inversion.labels.hfgradinv import _rescale, evolve, steadiest
 from gradaudit.inversion.labels.idlg import label_of_one
 from gradaudit.inversion.labels.llg import LabelLeakage, impact_and_offsets
 from gradaudit.inversion.labels.probe import Answers, ask, require_nonnegative_features, require_positive_masses
@@ -386,3 +386,7 @@ def test_features_may_be_negative_by_rounding_alone():
         require_nonnegative_features(broken)
     with pytest.raises(AttackFailed, match="can sum to zero or less"):
         require_positive_masses(broken)
+
+
+def test_counts_are_rescaled_above_one_of_each():
+    assert _rescale(torch.tensor([[1, 1], [3, 1], [5, 3]]), 6).tolist() == [[3, 3], [5, 1], [4, 2]]
