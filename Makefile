@@ -5,7 +5,7 @@ OUT ?= runs/demo
 WORKERS ?= auto
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs picture clean
+.PHONY: demo test lowest lint docs picture clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gradaudit demo --out $(OUT)
@@ -16,6 +16,10 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal
+
+# The core rooms' tests with the lowest releases of the dependencies.
+lowest: $(VENV)/.installed-test
+	.ci/lowest $(VENV)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix src tests benchmarks

@@ -108,6 +108,22 @@ def test_labels_go_through_the_same_assignment():
     assert wrong.label_accuracy == 0
 
 
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.float8_e5m2, torch.complex64])
+def test_numbers_that_torch_only_stores_are_refused(kind):
+    batch = big_batch()
+    with pytest.raises(AuditError, match=f"^mine: inputs must be a dense tensor of real numbers. Found {kind}"):
+        audit.audit(case(batch=batch, attack=Oracle(batch.inputs.to(kind), None)))
+
+
+def test_an_attack_that_fails_without_a_word_is_not_judged():
+    class Silent(Oracle):
+        def __call__(self, seen, *, seed=0, watch=None):
+            raise AttackFailed(" ")
+
+    finding = audit.audit(case(attack=Silent(None, None))).finding
+    assert finding.cannot_judge == "it could not run, and does not say why."
+
+
 def test_a_broken_attack_is_named():
     class Broken(Oracle):
         def __call__(self, seen, *, seed=0, watch=None):
@@ -119,9 +135,21 @@ def test_a_broken_attack_is_named():
 
 def test_a_diverged_picture_scores_nothing():
     batch = big_batch()
-    found = audit.audit(case(batch=batch, attack=Oracle(torch.full_like(batch.inputs, torch.nan), None)))
-    assert found.finding.scores.psnr.mean < 1
-    assert found.finding.scores.rank.mean > 6
+    guess = torch.full_like(batch.inputs, torch.nan)
+    guess[0] = batch.inputs[0]
+    finding = audit.audit(case(batch=batch, attack=Oracle(guess, None))).finding
+    assert sum(value < 1 for value in finding.scores.psnr.per_example) == len(guess) - 1
+    assert sum(place > 6 for place in finding.scores.rank.per_example) == len(guess) - 1
+    lost, values = guess[1:].numel(), guess.numel()
+    assert finding.notes[-1].startswith(f"{lost} of {values} values of the reconstruction are NaN or infinity")
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
+def test_an_attack_that_returns_no_number_cannot_be_judged(number):
+    batch = big_batch()
+    finding = audit.audit(case(batch=batch, attack=Oracle(torch.full_like(batch.inputs, number), None))).finding
+    assert "holds no number" in finding.cannot_judge
+    assert not finding.scored
 
 
 def test_a_finding_survives_json():

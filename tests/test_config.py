@@ -82,6 +82,10 @@ def test_set(changes, check):
             {"model": {"name": "lenet", "num_classes": 1}},
             "model.num_classes: should be greater than or equal to 2. Found 1",
         ),
+        (
+            {"model": {"factory": "net.py:net", "cifar_stem": True}},
+            "cifar_stem is for a model that is given by its name",
+        ),
         ({"training": {"kind": "fedsdg"}}, "training.kind: should be 'fedsgd' or 'fedavg'. Found 'fedsdg'"),
         ({"training": {"kind": "fedavg"}}, "training: fedavg needs a learning_rate"),
         ({"training": {"epochs": 2}}, "fedsgd is one step"),

@@ -163,6 +163,7 @@ WRONG = {
     "curves of nothing": {"curves": [[["a", "b"]]]},
     "other restarts": {"curves": [[], []]},
     "no schedule": {"schedule": 3},
+    "sparse scores": {"scores": torch.ones(2).to_sparse()},
 }
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, Finding, Knowledge, Level, Normalisation, Reconstruction, audit
 from gradaudit.datasets import SOURCES
+from gradaudit.datasets.vocabulary import Words
 from gradaudit.errors import AuditError, MissingKnowledge
 from gradaudit.inversion.attack import Attack
 from gradaudit.inversion.one_step import assumed_training
@@ -302,3 +303,14 @@ def test_rows_with_one_broken_number_are_refused():
     batch = Batch(rows, torch.tensor([0, 1]), Modality.TABLE, table=layout)
     with pytest.raises(AuditError, match="rows must be finite floats"):
         Client(torch.nn.Linear(1, 2)).train(batch)
+
+
+def test_ids_that_no_token_has_are_shown_as_numbers():
+    words = Words(("[PAD]", "[UNK]", "cat", "sat"))
+    batch = text_batch(inputs=((2, 3, 2), (3, 2, 0)), text=words.layout)
+    guess = torch.tensor([[2, 99, -1], [3, 4, 0]])
+    handling = Text(words)
+    first, second = handling.transcribe(batch, guess, batch.inputs).reconstruction
+    assert first.pieces == (" cat", " <99>", " <-1>")
+    assert second.pieces == (" sat", " <4>")
+    assert handling.score(batch, guess)["token_accuracy"].per_example == (pytest.approx(1 / 3), pytest.approx(1 / 2))

@@ -31,7 +31,7 @@ def test_file_and_module(tmp_path):
     write(tmp_path / "ga_package" / "inner.py")
     for spec in ("deep/ga_mine.py:make", f"{tmp_path}/deep/ga_mine.py:make", "ga_package.inner:make"):
         assert isinstance(from_factory(spec, tmp_path), nn.Linear)
-    assert isinstance(from_factory("torch.nn:Identity", tmp_path), nn.Identity)
+    assert isinstance(from_factory("torch.nn:PReLU", tmp_path), nn.PReLU)
 
 
 def test_current_folder_is_importable(tmp_path, monkeypatch):
@@ -90,6 +90,27 @@ BAD = {
     "model: importing ga_module raised SyntaxError": ("ga_module:make", "def\n"),
     "model: running .*ga_module.py raised SystemExit: 2": ("ga_module.py:make", "raise SystemExit(2)\n"),
     "model: running .*ga_module.py raised NameError: name 'x'": ("ga_module.py:make", "x\n"),
+    "model: ga_module:make raised GeneratorExit": ("ga_module:make", "def make():\n    raise GeneratorExit\n"),
+    "model: importing ga_module raised BaseException: own": ("ga_module:make", "raise BaseException('own')\n"),
+    "model: running .*ga_module.py raised GeneratorExit": ("ga_module.py:make", "raise GeneratorExit\n"),
+    "model: ga_module:make returned a model without parameters": (
+        "ga_module:make",
+        "import torch\ndef make():\n    return torch.nn.Flatten()\n",
+    ),
+    "model: ga_module:make returned a model of TorchScript; return the module": (
+        "ga_module:make",
+        "import torch, warnings\ndef make():\n    with warnings.catch_warnings(action='ignore'):\n"
+        "        return torch.nn.Sequential(torch.jit.script(torch.nn.Linear(2, 2)))\n",
+    ),
+    "model: ga_module:make returned a model whose weight is sparse_coo; return it dense": (
+        "ga_module:make",
+        "import torch\ndef make():\n    net = torch.nn.Linear(2, 2)\n"
+        "    net.weight = torch.nn.Parameter(torch.eye(2).to_sparse())\n    return net\n",
+    ),
+    "model: ga_module:make returned a model whose weight is on the meta device": (
+        "ga_module:make",
+        "import torch\ndef make():\n    return torch.nn.Linear(2, 2, device='meta')\n",
+    ),
 }
 
 

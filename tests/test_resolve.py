@@ -68,6 +68,12 @@ def test_an_optimiser_that_torch_refuses(field, tmp_path):
         make_attack(AttackEntry(name="inverting-gradients", set={field: new}), tmp_path, "attacks.0")
 
 
+def test_a_schedule_beyond_all_numbers(tmp_path):
+    changes = {"stages.0.optimiser.factor": 1e300, "stages.0.optimiser.milestones": [0, 0]}
+    with pytest.raises(AuditError, match=r"attacks.0.stages.0.optimiser: its numbers are out of range"):
+        make_attack(AttackEntry(name="inverting-gradients", set=changes), tmp_path, "attacks.0")
+
+
 def test_an_attack_of_the_users_that_ends_the_program(tmp_path):
     (tmp_path / "own.py").write_text("import sys\nsys.exit('two\\nlines')\n")
     with pytest.raises(AuditError, match=r"own.py:ATTACK cannot be loaded: stopped with SystemExit: two"):
@@ -101,6 +107,15 @@ def test_labels_that_no_model_can_have(labels, classes, message, tmp_path):
     write(tmp_path / "x.npz", labels=np.array(labels))
     with pytest.raises(AuditError, match=message):
         plan(tmp_path, model={"name": "mlp", "num_classes": classes})
+
+
+def test_a_factory_that_builds_other_classes_than_the_file_says(tmp_path):
+    write(tmp_path / "x.npz", labels=np.arange(6) % 3)
+    net = "from torch import nn\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.LazyLinear(3))\n"
+    (tmp_path / "net.py").write_text(net)
+    assert plan(tmp_path, model={"factory": "net.py:net", "num_classes": 3}).classes == 3
+    with pytest.raises(AuditError, match=r"model.num_classes: is 4, but the model tells 3 classes apart"):
+        plan(tmp_path, model={"factory": "net.py:net", "num_classes": 4})
 
 
 def test_public_labels_are_classes_of_the_model(tmp_path):

@@ -333,6 +333,12 @@ def test_a_model_without_shapes():
         placed(nn.LazyLinear(3), {"weight": torch.ones(3, 2)})
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "a/" * 3_000 + "a", "a\0b"])
+def test_a_name_that_no_file_can_have(name, tmp_path):
+    with pytest.raises(AuditError, match=r"^update: no file at "):
+        read_tensor_file(tmp_path / f"{name}.pt", "update")
+
+
 def test_the_metadata_block_is_kept(tmp_path):
     safetensors.torch.save_file({"a": VALUES}, tmp_path / "w.safetensors", {"format": "pt", "note": json.dumps([1])})
     assert read_tensor_file(tmp_path / "w.safetensors", "weights").metadata == {"format": "pt", "note": "[1]"}

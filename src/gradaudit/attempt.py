@@ -50,9 +50,25 @@ def attempt(
     with guarded(name):
         mine, own = [seen[i] for i in open_], [seeds[i] for i in open_]
         found = run_attack_on_all(attack, mine, seeds=own, watch=watch, keep=keep)
-    checked = (guess if isinstance(guess, AttackFailed) else _valid(guess, name) for guess in found)
+    checked = (guess if isinstance(guess, AttackFailed) else _real(_valid(guess, name)) for guess in found)
     made = dict(zip(open_, checked, strict=True))
     return [made.get(i) or AttackFailed(f"{one.update.emptiness}.") for i, one in enumerate(seen)]
+
+
+def _readable(value: Tensor) -> bool:
+    """Whether a tensor holds real numbers with which one can count: none that torch only stores, such as float8."""
+    if value.is_complex() or value.is_quantized or value.is_meta or value.layout is not torch.strided:
+        return False
+    return not value.is_floating_point() or value.element_size() > 1
+
+
+def _real(guess: Reconstruction) -> Attempt:
+    """`guess`, and in its notes how many of its values are no numbers; a failure where none is one."""
+    broken = int((~guess.inputs.isfinite()).sum())
+    if broken and broken == guess.inputs.numel():
+        return AttackFailed("what it returned holds no number, only NaN or infinity.")
+    note = f"{broken} of {guess.inputs.numel()} values of the reconstruction are NaN or infinity; each counts as wrong."
+    return replace(guess, notes=(*guess.notes, note)) if broken else guess
 
 
 def _valid(guess: Reconstruction, name: str) -> Reconstruction:
@@ -62,7 +78,7 @@ def _valid(guess: Reconstruction, name: str) -> Reconstruction:
     for field, value in (("inputs", guess.inputs), ("labels", guess.labels), ("confidence", guess.confidence)):
         if not isinstance(value, Tensor) and (value is not None or field == "inputs"):
             raise AuditError(f"{name}: {field} must be a tensor. Found a value of type {type(value).__name__}.")
-        if value is not None and (value.is_complex() or value.layout is not torch.strided or value.is_meta):
+        if value is not None and not _readable(value):
             raise AuditError(f"{name}: {field} must be a dense tensor of real numbers. Found {value.dtype}.")
     labels = guess.labels
     if labels is not None and (labels.is_floating_point() or labels.shape != guess.inputs.shape[:1]):

@@ -55,6 +55,8 @@ class ModelSection(_Section):
     def _one_of(self) -> ModelSection:
         if (self.name is None) == (self.factory is None):
             raise ValueError("give either name or factory")
+        if self.factory is not None and self.cifar_stem:
+            raise ValueError("cifar_stem is for a model that is given by its name")
         return self
 
 

@@ -33,14 +33,17 @@ class AttackFailed(AuditError):  # noqa: N818
     An audit that meets it goes on, and says of this case that it cannot be judged, and why.
     """
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message if message.strip() else "it could not run, and does not say why.")
+
 
 class AuditInterrupted(Exception):  # noqa: N818
     """Ctrl-C, with what was kept."""
 
 
 @contextmanager
-def guarded(what: str) -> Iterator[None]:
-    """Run the user's own code: whatever it raises, `sys.exit` included, is an `AuditError` that begins with `what`.
+def guarded(what: str, how: str = ": stopped with") -> Iterator[None]:
+    """Run the user's own code: whatever it raises, `sys.exit` included, is an `AuditError`: `what`, `how`, the cause.
 
     Errors of this package and Ctrl-C pass through.
     """
@@ -49,7 +52,7 @@ def guarded(what: str) -> Iterator[None]:
     except (AuditError, AuditInterrupted, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise AuditError(f"{what}: stopped with {in_one_line(error)}") from error
+        raise AuditError(f"{what}{how} {in_one_line(error)}") from error
 
 
 def in_one_line(error: BaseException) -> str:

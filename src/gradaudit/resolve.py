@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -90,8 +91,9 @@ def _require_optimisers(attack: Attack, at: str) -> None:
     for number, stage in enumerate(getattr(attack, "stages", ())):
         try:
             stage.optimiser.build([torch.zeros(1, requires_grad=True)], stage.steps, lambda seed: ((), ()))
-        except ValueError as error:
-            raise AuditError(f"{at}.stages.{number}.optimiser: {error}.") from error
+        except (ValueError, ArithmeticError) as error:  # a factor to a power overflows
+            reason = "its numbers are out of range" if isinstance(error, ArithmeticError) else error
+            raise AuditError(f"{at}.stages.{number}.optimiser: {reason}.") from error
 
 
 def _own_attack(name: str, folder: Path, at: str) -> Attack:
@@ -104,7 +106,7 @@ def _own_attack(name: str, folder: Path, at: str) -> Attack:
     if not colon or not file.endswith(".py"):
         raise AuditError(f"{at}: unknown attack {name}{suggest(name, ATTACKS)} Your own: file.py:ATTACK.")
     path = folder / file
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise AuditError(f"{at}: no file {path} (paths are relative to the audit file).")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
@@ -155,6 +157,8 @@ def make_model(config: AuditConfig, source: AnySource, shape: tuple[int, ...], f
     if section.weights is not None:
         models.load_weights(model, folder / section.weights)
     classes = models.input_check(model, shape, torch.device("cpu"), source.modality)
+    if section.num_classes not in (None, classes):  # only of a factory, which is not told
+        raise AuditError(f"model.num_classes: is {section.num_classes}, but the model tells {classes} classes apart.")
     require_labels(source, classes)
     return model, classes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,9 @@ from .statistics import Movement, agreed_steps, batch_statistics, movements
 SHAPES = ((3, 32, 32), (1, 28, 28), (3, 224, 224))
 """Input shapes that are tried where none is given."""
 PERPENDICULAR = 0.2  # of `scale_invariance`: below, BatchNorm was training
+
+
+MOST = 1_000_000  # examples or local steps: more are a slip of the keyboard, and would end in years
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         for option, value in (("batch-size", self.batch_size), ("local-steps", self.local_steps)):
-            if value is not None and value < 1:
-                raise AuditError(f"--{option}: must be at least 1. Found {value}.")
-        if self.learning_rate is not None and not self.learning_rate > 0:
-            raise AuditError(f"--learning-rate: must be positive. Found {self.learning_rate:g}.")
+            if value is not None and not 1 <= value <= MOST:
+                bound = "at least 1" if value < 1 else f"at most {MOST}"
+                raise AuditError(f"--{option}: must be {bound}. Found {value}.")
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise AuditError(f"--learning-rate: must be positive and finite. Found {self.learning_rate:g}.")
         if self.local_steps is not None and self.learning_rate is None:
             raise AuditError("--local-steps: needs --learning-rate, for what one step is.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -169,7 +170,7 @@ def _mode(text: str | None):  # noqa: ANN202 (a literal)
 def _shape(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
-    parts = text.replace("x", ",").split(",")
-    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+    parts = [part.strip() for part in text.replace("x", ",").split(",")]
+    if len(parts) != 3 or not all(re.fullmatch("[1-9][0-9]{0,8}", part) for part in parts):
         raise AuditError(f"--input-shape: must be C,H,W in whole numbers, such as 3,32,32. Found {text}.")
     return tuple(int(part) for part in parts)

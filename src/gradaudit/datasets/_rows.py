@@ -40,9 +40,9 @@ class Cells(NamedTuple):
 
 def read_text(path: Path, source: str) -> str:
     """A UTF-8 text file, a byte order mark dropped; raises `AuditError` where it is none, naming the line."""
-    if path.exists() and not path.is_file():  # a device has no end
-        raise AuditError(f"{source}: cannot read {path}: it is no file.")
     try:
+        if path.exists() and not path.is_file():  # a device has no end
+            raise AuditError(f"{source}: cannot read {path}: it is no file.")
         require_memory(EXPANSION * path.stat().st_size, f"{source}: {path}", "Take a part of it.")
         data = path.read_bytes()
     except OSError as error:

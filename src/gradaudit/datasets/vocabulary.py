@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -163,7 +164,7 @@ def open_vocabulary(path: Path, merges: Path | None = None, *, lowercase: bool =
         AuditError: No such file, another kind of file, or `tokenizers` is not installed.
     """
     if path.suffix == ".json":
-        beside = [path.with_name(name) for name in MERGES if path.with_name(name).is_file()]
+        beside = [path.with_name(name) for name in MERGES if os.path.isfile(path.with_name(name))]
         if merges is None and not beside:
             raise AuditError(f"tokenizer: {path} needs its merges: give merges, or put {MERGES[0]} beside it.")
         found: BytePairs | WordPieces = BytePairs(path, merges or beside[0])
@@ -185,7 +186,7 @@ def _spaced(token: str) -> str:
 
 def _read(path: Path) -> str:
     """The text of a vocabulary's file; raises `AuditError` where there is none."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise AuditError(f"tokenizer: no file at {path} (paths are relative to the audit file).")
     return read_text(path, "tokenizer")
 

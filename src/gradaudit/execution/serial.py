@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
 from typing import Protocol
@@ -48,9 +48,9 @@ def describe_run(plans: Sequence[Plan], title: str) -> Run:
         configuration="---\n".join(plan.config.as_yaml() for plan in plans),
         source=plans[0].source.description,
         planned=sum(map(len, plans)),
-        identity={**identity, "gradaudit": version("gradaudit")},
+        identity={**identity, "gradaudit": _version("gradaudit")},
         attribution=plans[0].source.attribution,
-        version=version("gradaudit"),
+        version=_version("gradaudit"),
     )
 
 
@@ -145,4 +145,11 @@ def _save(pictures: Tensor, folder: Path, stem: str) -> tuple[str, ...]:
 
 def versions() -> dict[str, str]:
     """What a finding was computed with."""
-    return {"python": python_version(), **{name: version(name) for name in ("gradaudit", "torch", "torchvision")}}
+    return {"python": python_version(), **{name: _version(name) for name in ("gradaudit", "torch", "torchvision")}}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from a folder of source files
+        return "not installed"

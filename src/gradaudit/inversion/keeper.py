@@ -64,9 +64,11 @@ class Keeper:
             return None
         now = _random()
         try:
-            state = self._state(raw)
-            found = apply(state)
-            _set_random(state["random"])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of torch, on a state that no run of ours saves
+                state = self._state(raw)
+                found = apply(state)
+                _set_random(state["random"])
         except UNFIT as error:
             _set_random(now)
             aside = set_aside(self.path)

@@ -111,7 +111,12 @@ class Text:
         return Line(tuple(self._pieces(ids)), tuple((guess != truth).tolist()), values=tuple(ids))
 
     def _pieces(self, ids: list[int]) -> list[str]:
-        return self.vocabulary.pieces(ids) if self.vocabulary else [f" {i}" for i in ids]
+        """One string per id; an id that no token has, such as a row that only fills an embedding up, is its number."""
+        if self.vocabulary is None:
+            return [f" {i}" for i in ids]
+        known = range(self.vocabulary.layout.size)
+        words = iter(self.vocabulary.pieces([i for i in ids if i in known]))
+        return [next(words) if i in known else f" <{i}>" for i in ids]
 
     def _words(self, ids: Tensor) -> str:
         return "".join(self._pieces(ids.tolist())).strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +13,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
-from ..errors import AuditError
-from ._causes import in_one_line
+from ..errors import AuditError, guarded
+
+RAISED = " raised"
 
 
 def from_factory(spec: str, folder: Path) -> nn.Module:
@@ -31,7 +34,8 @@ def from_factory(spec: str, folder: Path) -> nn.Module:
 
     Raises:
         AuditError: The spec is malformed, the module or the function does not exist, the user's code raised, or what
-            came back is no `nn.Module`.
+            came back is no `nn.Module`, or one of TorchScript, without
+            parameters, or with one that is not dense.
     """
     place, colon, attribute = spec.rpartition(":")
     if not colon or not place or not attribute.isidentifier():
@@ -47,13 +51,25 @@ def from_factory(spec: str, folder: Path) -> nn.Module:
             raise AuditError(f"model: {place} has no {attribute}.")
         if not callable(factory):
             raise AuditError(f"model: {attribute} in {place} is no function but {_kind(factory)}.")
-        try:
+        with guarded(f"model: {spec}", RAISED):
             model = factory()
-        except (Exception, SystemExit) as error:  # the user's code may raise anything
-            raise AuditError(f"model: {spec} raised {in_one_line(error)}") from error
     if not isinstance(model, nn.Module):
         raise AuditError(f"model: {spec} returned {_kind(model)}, not a torch.nn.Module.")
+    _require_ordinary(model, spec)
     return model
+
+
+def _require_ordinary(model: nn.Module, spec: str) -> None:
+    """Raise `AuditError` for a model that torch can run, but not copy, train or differentiate twice."""
+    if not any(True for _ in model.parameters()):
+        raise AuditError(f"model: {spec} returned a model without parameters, which learns nothing and shares nothing.")
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise AuditError(f"model: {spec} returned a model of TorchScript; return the module that it was made of.")
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        if value.layout is not torch.strided or value.is_quantized or value.is_meta:
+            layout = str(value.layout).removeprefix("torch.")
+            found = "quantised" if value.is_quantized else "on the meta device" if value.is_meta else layout
+            raise AuditError(f"model: {spec} returned a model whose {name} is {found}; return it dense.")
 
 
 @contextmanager
@@ -74,29 +90,29 @@ def _from_name(name: str, search: list[str]) -> ModuleType:
     origin = getattr(loaded, "__file__", None)
     if found is not None and found.origin and origin and Path(found.origin).resolve() != Path(origin).resolve():
         raise AuditError(f"model: {top} of {Path(found.origin).parent} is hidden by {origin}; rename it.")
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise AuditError(
-                f"model: no module {name} in the audit file's folder, the current folder or the installed packages."
-            ) from error
-        raise AuditError(f"model: importing {name} raised {in_one_line(error)}") from error
-    except (Exception, SystemExit) as error:
-        raise AuditError(f"model: importing {name} raised {in_one_line(error)}") from error
+    with guarded(f"model: importing {name}", RAISED):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+                raise AuditError(
+                    f"model: no module {name} in the audit file's folder, the current folder or the installed packages."
+                ) from error
+            raise
 
 
 def _from_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"_gradaudit_factory_{path.stem}", path)
-    if not path.is_file() or spec is None or spec.loader is None:
+    if not os.path.isfile(path) or spec is None or spec.loader is None:
         raise AuditError(f"model: no file at {path} (paths are relative to the audit file).")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickle look their module up there
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[spec.name]
-        raise AuditError(f"model: running {path} raised {in_one_line(error)}") from error
+    with guarded(f"model: running {path}", RAISED):
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[spec.name]
+            raise
     return module
 
 

@@ -1,5 +1,6 @@
 """Filling one of this room's templates, with the style that all pages share."""
 
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -11,15 +12,22 @@ from ..terminal import visible
 
 def fill(name: str, **values: Any) -> str:
     """The template `name` as HTML; every value is escaped, what cannot be seen in it is written out."""
-    environment = jinja2.Environment(
+    template = _environment().get_template(name)
+    return visible(template.render(style=Markup(_own("page.css")), **values), lines=True)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """Compiles each template once in a process."""
+    return jinja2.Environment(
         loader=jinja2.FunctionLoader(_own),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return visible(environment.get_template(name).render(style=Markup(_own("page.css")), **values), lines=True)
 
 
+@cache
 def _own(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

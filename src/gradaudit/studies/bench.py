@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -150,7 +151,7 @@ class Bench:
 
 def _content(path: Path) -> str:
     """Tells files by their bytes, and anything else, such as a folder, by its name."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         return str(path)
     with path.open("rb") as file:
         return f"{path.name}, sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,4 +64,4 @@ def _is_array(value: Any) -> bool:
 
 def _position(name: Any) -> int | None:
     rest = str(name).removeprefix(POSITIONAL)
-    return int(rest) if str(name) != rest and rest.isdecimal() else None
+    return int(rest) if str(name) != rest and re.fullmatch("[0-9]{1,9}", rest) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -66,7 +67,7 @@ def read_tensor_file(path: Path, what: str) -> TensorFile:
 
 def _contents(path: Path, what: str) -> tuple[Any, dict[str, str]]:
     ending = path.suffix.lower()
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise AuditError(f"{what}: no file at {path}.")
     if ending in PICKLED:
         raise AuditError(

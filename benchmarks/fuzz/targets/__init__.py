@@ -1,0 +1,28 @@
+"""One file for each kind of thing that a user hands to the command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ..judge import Input
+from ..mutate import Dice
+from . import audit_files, options, parts, pictures, rows, runs, tensor_files, user_code
+
+Target = Callable[[Dice, Path], Input]
+"""Makes the files of one input in its folder, and says the command line."""
+
+TARGETS: dict[str, Target] = {
+    "audit-file": audit_files.make,
+    "update": tensor_files.update,
+    "weights": tensor_files.weights,
+    "npz": pictures.archive,
+    "pictures": pictures.folder_of,
+    "table": rows.table,
+    "text": rows.text,
+    "options": options.make,
+    "parts": parts.make,
+    "results": runs.results,
+    "kept": runs.kept,
+    "user-code": user_code.make,
+}
