@@ -579,3 +579,13 @@ def test_a_guess_that_moves_in_one_pixel_is_not_flat(client, batch):
     matching = Matching(seen, Euclidean())
     assert not matching.flat(torch.rand(2, 1, 8, 8), torch.tensor([0, 1]))
     assert not matching.flat(batch.inputs, torch.tensor([0, 1]))  # at the truth the objective is 0
+
+
+def test_iterates_compete_only_where_every_last_prior_acts(client, batch):
+    """One that acts all the time does not stand in for one that comes late."""
+    seen = client.share(batch, GRANTED)
+    Towards.log.clear()
+    terms = (Term(L2(), 1e-9), Term(Towards(), 1e3, start=0.5))
+    found = attack(stages=(Stage(Pixels(box=False), Adam(lr=0.1), steps=20, terms=terms),))(seen)
+    chosen = seen.normalisation.apply(found.inputs)
+    assert min(float((x - chosen).abs().max()) for _, x in Towards.log) < 1e-5
