@@ -126,3 +126,30 @@ def test_steps_are_those_of_the_largest_client():
 def test_refuses(sizes, message):
     with pytest.raises(AuditError, match=message):
         federation(sizes=sizes).share(make_batch(6), Level.BASIC)
+
+
+def test_a_call_without_a_seed_takes_seed_0():
+    many, batch = federation(defenses=[GaussianNoise(1.0)]), make_batch(6)
+    one = alone(many)
+    for client in (many, one):
+        for call in (client.train, lambda b, c=client, **o: c.protected(b, **o)[0]):
+            for plain, zero in zip(call(batch).values, call(batch, seed=0).values, strict=True):
+                assert torch.equal(plain, zero)
+        shared = (client.share(batch, Level.BASIC, **seed).update.values for seed in ({}, {"seed": 0}))
+        assert all(map(torch.equal, *shared))
+    update = one.train(batch)
+    assert all(map(torch.equal, one.defend(update)[0].values, one.defend(update, seed=0)[0].values))
+
+
+def test_clients_sizes_may_be_a_list_and_their_training_is_checked():
+    assert federation(sizes=[3, 1, 2]).sizes == (3, 1, 2)
+    training = AggregatedTraining(sizes=[3, 1, 2], shared="*")
+    assert (training.sizes, training.shared) == ((3, 1, 2), ("*",))
+    assert hash(training) == hash(AggregatedTraining(sizes=(3, 1, 2)))
+    with pytest.raises(AuditError, match="epochs must be at least 1"):
+        AggregatedTraining(epochs=0, sizes=(1,))
+    with pytest.raises(AuditError, match=r"3 clients hold 6 examples\. Found 5"):
+        training.train(smooth_net(), torch.rand(5, 1, 8, 8), torch.arange(5))
+    alone_ = AggregatedTraining(learning_rate=0.1, sizes=(2,))
+    update, _ = alone_.train(smooth_net(), torch.rand(2, 1, 8, 8), torch.arange(2))
+    assert len(update) == len(list(smooth_net().parameters()))

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, Finding, Knowledge, Level, Reconstruction, audit, metrics
 from gradaudit.attacks import INVERTING_GRADIENTS
+from gradaudit.defenses import Clip
 from gradaudit.errors import AttackFailed, AuditError
 from gradaudit.finding import Score, Scores
 from properties import short
@@ -176,3 +177,146 @@ def test_any_numbers_survive_json(values, objective):
 
 CASE = case(batch=Batch(big_batch().inputs, big_batch().labels))
 FOUND = []
+
+
+def test_an_attack_may_hand_over_tensors_with_a_graph():
+    """What a user's own attack returns is scored and shown, whatever its tensors hang on."""
+
+    @dataclass(frozen=True)
+    class Graphed:
+        name: str = "graphed"
+        needs: Knowledge = Knowledge.NOTHING
+
+        def __call__(self, seen, *, seed=0, watch=None):
+            return Reconstruction(
+                torch.full((2, 1, 8, 8), 0.4, requires_grad=True) * 1, None, torch.ones((), requires_grad=True).detach()
+            )
+
+    batch = make_batch()
+    case = audit.Case(
+        "one",
+        "graphed",
+        Graphed(),
+        Client(smooth_net()),
+        batch,
+        Level.BASIC,
+        torch.full((1, 8, 8), 0.5),
+        torch.rand(3, 1, 8, 8),
+    )
+    found = audit.audit(case)
+    assert found.finding.scores.psnr.per_example == pytest.approx(
+        metrics.psnr(torch.full((2, 1, 8, 8), 0.4), batch.inputs).tolist()
+    )
+    assert found.finding.control.psnr.per_example == pytest.approx(
+        metrics.psnr(torch.full((2, 1, 8, 8), 0.5), batch.inputs).tolist()
+    )
+    assert found.finding.gallery == 4
+    assert found.finding.objective == 1
+    assert not found.reconstruction.requires_grad
+
+
+@dataclass(frozen=True)
+class Grey:
+    """Returns grey pictures."""
+
+    name: str = "grey"
+    needs: Knowledge = Knowledge.NOTHING
+
+    def __call__(self, seen, *, seed=0, watch=None):
+        return Reconstruction(torch.full((2, 1, 8, 8), 0.4), None, 0.0)
+
+
+def grey_case(control, **changes):
+    case = audit.Case("one", "grey", Grey(), Client(smooth_net()), make_batch(), Level.BASIC, control, torch.empty(0))
+    return replace(case, **changes)
+
+
+def test_a_control_that_is_the_truth_leaves_no_room():
+    """One example that can be judged is enough; without any the finding says why."""
+    truth = make_batch().inputs
+    assert audit.audit(grey_case(torch.full((1, 8, 8), 0.5))).finding.cannot_judge == ""
+    one = torch.cat([truth[:1], torch.full((1, 1, 8, 8), 0.5)])
+    found = audit.audit(grey_case(one)).finding
+    assert (found.judgeable, found.cannot_judge) == ((False, True), "")
+    why = audit.audit(grey_case(truth)).finding.cannot_judge
+    assert why.startswith("a guess without the update already comes to 100.0 dB or more: the pictures hardly differ")
+    assert f"between {float(truth.min()):.4g} and {float(truth.max()):.4g}" in why
+
+
+def test_what_a_case_says_reaches_its_finding():
+    defended = Client(smooth_net(), defenses=[Clip(1e9)])
+    case = grey_case(
+        torch.full((1, 8, 8), 0.5), client=defended, repeat=3, seed=7, notes=("Noted.",), warnings=("Warned.",)
+    )
+    found = audit.audit(case).finding
+    assert (found.case, found.attack, found.client, found.repeat, found.seed) == (
+        "one",
+        "grey",
+        "clip norm=1000000000.0",
+        3,
+        7,
+    )
+    assert (found.notes, found.warnings, found.no_op_defenses) == (
+        ("Noted.",),
+        ("Warned.",),
+        ("clip norm=1000000000.0",),
+    )
+    assert found.labels == tuple(case.batch.labels.tolist())
+    assert found.gallery == 1
+    assert found.seconds > 0
+    assert found.guessed_labels is None
+    assert found.label_accuracy is None
+
+
+def test_a_case_is_the_first_of_seed_0_unless_it_says_otherwise():
+    case = grey_case(torch.full((1, 8, 8), 0.5))
+    assert (case.seed, case.repeat, case.chance, case.public) == (0, 0, 0, None)
+
+
+def test_an_attack_that_could_not_run_verified_nothing():
+    @dataclass(frozen=True)
+    class Fails(Grey):
+        def __call__(self, seen, *, seed=0, watch=None):
+            raise AttackFailed("no.")
+
+    found = audit.audit(grey_case(torch.full((1, 8, 8), 0.5), attack=Fails()))
+    assert found.finding.cannot_judge == "no."
+    assert not found.finding.verified
+    assert not found.finding.scored
+    assert math.isnan(found.finding.objective)
+    assert found.reconstruction is None
+
+
+GUESS = Reconstruction(torch.full((2, 1, 8, 8), 0.4), None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        (None, "returned a value of type NoneType, not a Reconstruction"),
+        (replace(GUESS, inputs=None), "inputs must be a tensor"),
+        (replace(GUESS, labels=[0, 1]), "labels must be a tensor"),
+        (replace(GUESS, labels=torch.tensor([0.0, 1.0])), r"labels must be \[2\] integers. Found torch.float32 \[2\]"),
+        (replace(GUESS, labels=torch.tensor([0])), r"labels must be \[2\] integers. Found torch.int64 \[1\]"),
+        (replace(GUESS, inputs=GUESS.inputs.to(torch.complex64)), "inputs must be a dense tensor of real numbers"),
+        (replace(GUESS, objective="far"), "the fields of its Reconstruction are wrong"),
+        (replace(GUESS, trace=((1, 2),)), "the fields of its Reconstruction are wrong"),
+        (replace(GUESS, notes=(3,)), "the fields of its Reconstruction are wrong"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_answer_that_is_none_is_refused_by_name(answer, complaint):
+    @dataclass(frozen=True)
+    class Answers(Grey):
+        def __call__(self, seen, *, seed=0, watch=None):
+            return answer
+
+    with pytest.raises(AuditError, match=f"grey: {complaint}"):
+        audit.audit(grey_case(torch.full((1, 8, 8), 0.5), attack=Answers()))
+
+
+def test_one_other_picture_is_a_gallery_of_two():
+    batch = big_batch(1)
+    found = audit.score(batch, guess(batch.inputs), distractors=torch.zeros(1, 1, 16, 16))
+    assert found.rank.per_example == (1,)
+    assert audit.score(batch, guess(batch.inputs), distractors=torch.empty(0, 1, 16, 16)).rank is None

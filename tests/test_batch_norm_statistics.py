@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from conftest import make_batch, smooth_net
-from gradaudit import Client, FedAvg, FedSGD, Knowledge, Level, Normalisation
+from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation
 from gradaudit.attacks import INVERTING_GRADIENTS
 from gradaudit.errors import AttackFailed, MissingKnowledge
 from gradaudit.inversion.attack import Progress, Term
@@ -207,3 +207,14 @@ def test_what_it_needs_follows_its_source():
     seen = Client(smooth_net()).share(make_batch(2), Level.BASIC | Knowledge.LABELS)
     with pytest.raises(MissingKnowledge, match="needs BATCH_STATISTICS"):
         attack(seen)
+
+
+def test_a_layer_that_has_seen_data_in_either_statistic_counts():
+    """Only a layer that still holds both initial values, 0 and 1, is left out."""
+    inputs = torch.rand(2, 1, 8, 8)
+    for mean, variance, counts in ((0.0, 1.0, False), (0.1, 1.0, True), (0.0, 1.5, True)):
+        model = smooth_net()
+        model[1].running_mean.fill_(mean)
+        model[1].running_var.fill_(variance)
+        seen = Client(model).share(Batch(inputs, torch.tensor([0, 1])), Level.BASIC)
+        assert bool(BatchNormStatistics().bind(seen)(inputs, Progress(0, 1)) > 0) is counts

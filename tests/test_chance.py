@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradaudit import Batch, Client, FedAvg, Knowledge, Level, SecureAggregation, audit, metrics
+from gradaudit import Batch, Client, FedAvg, Knowledge, Level, LocalTraining, SecureAggregation, audit, metrics
 from gradaudit.chance import child_seed
 from gradaudit.client import own_seed
 from gradaudit.config import make_config
@@ -163,3 +163,21 @@ def test_noise_is_drawn_anew_for_every_batch_and_run():
     both = Batch(one.inputs.repeat(2, 1, 1, 1), one.labels.repeat(2))
     mean = noise_of(SecureAggregation(model, defenses=[GaussianNoise(1.0)], sizes=(1, 1)), both, 0)
     assert float(mean.std()) == pytest.approx(0.5**0.5, rel=0.05)
+
+
+def test_training_draws_from_a_seed_that_only_the_client_knows(monkeypatch):
+    """Neither the run's seed nor that of the defenses, and another one for another batch or run."""
+    told, plain = [], LocalTraining.train
+
+    def listening(self, *args, seed=None, **options):
+        told.append(seed)
+        return plain(self, *args, seed=seed, **options)
+
+    monkeypatch.setattr(LocalTraining, "train", listening)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    one, other = (Batch(torch.full((1, 1, 2, 2), value), torch.tensor([0])) for value in (0.2, 0.7))
+    for batch, seed in ((one, 3), (other, 3), (one, 4), (one, 3)):
+        Client(model).train(batch, seed=seed)
+    assert len(set(told)) == 3
+    assert told[0] == told[3]
+    assert not set(told) & {3, 4, own_seed("defenses", 3, one), own_seed("defenses", 4, one)}

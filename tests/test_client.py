@@ -6,8 +6,10 @@ from torch import nn
 
 from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation
+from gradaudit.client import _alike
 from gradaudit.defenses import Clip, GaussianNoise
 from gradaudit.errors import AuditError
+from gradaudit.types import Update
 
 EVERYTHING = ~Knowledge.NOTHING
 
@@ -141,3 +143,49 @@ def test_normalisation_round_trip():
     low, high = normalisation.box(pictures)
     torch.testing.assert_close(low.flatten(), torch.tensor([-1 / 3, -0.5]))
     torch.testing.assert_close(high.flatten(), torch.tensor([3.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "why"),
+    [
+        ([], "holds no values"),
+        ([torch.empty(0), torch.empty(2, 0)], "holds no values"),
+        ([torch.zeros(2), torch.zeros(3, 2)], "is zero in every value"),
+        ([torch.empty(0), torch.full((2,), 3.0), torch.full((3, 2), -1.0)], "holds one number, again and again"),
+        ([torch.zeros(2), torch.tensor([1.0, 1.0, 1.001])], ""),
+        ([torch.tensor([0.0, 1.0]), torch.ones(3)], ""),
+    ],
+)
+def test_why_nothing_can_be_read_off_an_update(tensors, why):
+    found = Update(dict(zip("abc", tensors, strict=False))).emptiness
+    assert why in found
+    assert bool(found) is bool(why)
+
+
+@pytest.mark.parametrize("wrong", [-1, 10, 99])
+def test_the_label_that_does_not_fit_is_named(client, wrong):
+    batch = make_batch(3)
+    labels = batch.labels.clone()
+    labels[1] = wrong
+    with pytest.raises(AuditError, match=rf"labels: must be in 0...9, .*Found {wrong};"):
+        client.train(Batch(batch.inputs, labels))
+
+
+def test_two_passes_may_differ_by_rounding_alone():
+    logits = torch.tensor([[1000.0, 0.0], [3.0, -2.0]])
+    assert _alike(logits, logits + 0.5)
+    assert not _alike(logits, logits + 5)
+    assert not _alike(logits, logits[:1])
+    assert not _alike(logits, torch.cat([logits, logits]))
+    broken = torch.tensor([[torch.nan, 1.0]])
+    assert _alike(broken, broken)
+    assert not _alike(broken, broken + 0.1)
+
+
+def test_the_defense_is_told_where_it_is_granted():
+    defended = Client(smooth_net(), defenses=[Clip(1.0)])
+    for facts, told in ((Level.BASIC, None), (Level.BASIC | Knowledge.DEFENSE, (Clip(1.0),))):
+        assert defended.share(make_batch(2), facts).defenses == told
+    oracle = defended.share(make_batch(2), Level.BASIC | Knowledge.IMAGE_STATISTICS)
+    assert oracle.image_statistics is not None
+    assert defended.share(make_batch(2), Level.BASIC).image_statistics is None

@@ -87,3 +87,12 @@ def test_refuses_parameters_out_of_range(make):
 def test_table_and_description():
     assert set(DEFENSES) == {"gaussian-noise", "laplace-noise", "top-k", "clip"}
     assert describe(GaussianNoise(0.01)) == "gaussian-noise std=0.01"
+
+
+def test_no_noise_at_all_is_allowed():
+    update = Update({"w": torch.randn(3)})
+    for defense in (GaussianNoise(0.0), LaplaceNoise(0.0), GaussianNoise(0.0, relative=True)):
+        assert torch.equal(defense(update).values[0], update.values[0])
+    for make in (GaussianNoise, LaplaceNoise):
+        with pytest.raises(AuditError, match="at least 0"):
+            make(-1e-9)

@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from gradaudit.datasets import Npz, Tables, Texts
 from gradaudit.modalities import Pictures, Table, Text
+from gradaudit.modalities.pictures import SAME, _alike, _sketches
 from gradaudit.types import Batch, Modality
 
 
@@ -136,3 +137,35 @@ def test_every_private_example_is_its_own_duplicate(public, private, seed):
     found = Pictures().duplicates(pictures, batch)
     assert found.shape == (public + private,)
     assert found[public:].all()
+
+
+def test_plain_and_faint_pictures():
+    """A contrast of a hundredth is enough to tell a picture by its shape, and less is compared by its values."""
+    ramp = torch.linspace(-1, 1, 64).view(1, 1, 8, 8)
+    faint, fainter = 0.5 + 0.02 * ramp, 0.5 + 0.005 * ramp
+    batch = Batch(torch.cat([faint, fainter]), torch.arange(2))
+    brighter = Pictures().duplicates(torch.cat([faint + 0.1, fainter + 0.1]), batch)
+    assert brighter.tolist() == [True, False]
+    half = torch.full((1, 1, 8, 8), 0.5)
+    half[..., :4, :] += 0.1  # half of its pixels equal their mean after centring? none: it shows something
+    assert Pictures().duplicates(half * 0.9, Batch(half, torch.tensor([0]))).tolist() == [True]
+
+
+def test_how_much_alike_the_same_picture_must_be():
+    """As near as all but three in a million pairs of public pictures, between 0.90 and 0.995."""
+    apart = torch.eye(3, dtype=torch.float64)
+    assert _alike(apart) == SAME[0]
+    twins = torch.stack([apart[0], apart[0], apart[1]])
+    assert _alike(twins) == SAME[1] == 0.995
+    angle = torch.tensor(0.3, dtype=torch.float64)
+    near = torch.stack([apart[0], apart[0] * angle.cos() + apart[1] * angle.sin()])
+    assert _alike(near) == pytest.approx(float(angle.cos()))
+    generator = torch.Generator().manual_seed(0)
+    many = torch.nn.functional.normalize(torch.randn(600, 3, generator=generator, dtype=torch.float64), dim=1)
+    pairs = (many @ many.T).triu(1).flatten().sort(descending=True).values
+    assert int(3e-6 * 600 * 599 / 2) == 0
+    assert _alike(many) == min(max(float(pairs[0]), 0.9), 0.995)
+
+
+def test_small_versions_have_sixteen_pixels_or_fewer():
+    assert _sketches(torch.rand(2, 1, 40, 8)).shape == (2, 16 * 8)

@@ -236,3 +236,37 @@ def test_adam_hides_the_size_of_the_gradient():
     facts = Level.BASIC | Knowledge.LOCAL_TRAINING
     with pytest.raises(AttackFailed, match="Adam"):
         displacement(share(FedAvg(learning_rate=0.01, optimiser="adam"), facts=facts))
+
+
+def test_the_random_features_of_the_order_prior():
+    """The same 96 filters of unit gain in every run, over pixels of equal count: a border of zeros."""
+    seen = Client(smooth_net(), FedAvg(learning_rate=0.1, epochs=2)).share(make_batch(2), Level.TRAINING_DETAILS)
+    inputs = torch.rand(4, 1, 8, 8)
+    filters = torch.randn(96, 1, 3, 3, generator=torch.Generator().manual_seed(0)) / 3
+    features = torch.nn.functional.conv2d(inputs, filters, padding=1)
+    by_hand = (features[:2].mean(0) - features[2:].mean(0)).square().mean()
+    torch.testing.assert_close(EpochOrder(features="convolution").bind(seen)(inputs, Progress(0, 1)), by_hand)
+
+
+def test_a_gradient_is_no_mean_step():
+    """A client that shares a gradient: its distance is not divided by rate and steps."""
+    training = FedAvg(learning_rate=0.1, epochs=2, update="gradient")
+    seen = Client(smooth_net(), training).share(make_batch(2), Level.TRAINING_DETAILS)
+    ones = tuple(torch.ones_like(t) for t in seen.update.values)
+    twos = tuple(2 * t for t in ones)
+    plain = MeanStep(decay=0.0).bind(seen)(twos, ones, Progress(0, 1))
+    assert plain.item() == pytest.approx(sum(t.numel() for t in ones))
+    moved = Client(smooth_net(), FedAvg(learning_rate=0.1, epochs=2)).share(make_batch(2), Level.TRAINING_DETAILS)
+    scaled = MeanStep(decay=0.0).bind(moved)(twos, ones, Progress(0, 1))
+    assert scaled.item() == pytest.approx(plain.item() / (0.1 * 2) ** 2)
+
+
+def test_steps_without_the_batch_size():
+    """Of whole batches they are the epochs; of minibatches nobody can tell."""
+    victim = Client(smooth_net(), FedAvg(learning_rate=0.1, epochs=3))
+    assert local_steps(victim.share(make_batch(2), Knowledge.LOCAL_TRAINING)) == 3
+    assert local_steps(victim.share(make_batch(2), Knowledge.NOTHING)) == 1
+    cut = Client(smooth_net(), FedAvg(learning_rate=0.1, epochs=3, minibatch_size=1))
+    assert local_steps(cut.share(make_batch(2), Level.TRAINING_DETAILS)) == 6
+    with pytest.raises(AttackFailed, match="follows from the batch size"):
+        local_steps(cut.share(make_batch(2), Knowledge.LOCAL_TRAINING))

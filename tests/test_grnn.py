@@ -1,6 +1,7 @@
 """GRNN: the generator, the distance, and what it recovers."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -12,9 +13,10 @@ from gradaudit.attacks.grnn import ATTACK
 from gradaudit.attacks.mgia import ALONE
 from gradaudit.defenses import GaussianNoise
 from gradaudit.errors import AttackFailed
-from gradaudit.inversion.attack import Progress, Stage
+from gradaudit.inversion.attack import Prior, Progress, Stage, Term
+from gradaudit.inversion.labelled import LabelledMatching
 from gradaudit.inversion.objectives import Euclidean, SquaredPlusPlain
-from gradaudit.inversion.optimisers import RMSprop
+from gradaudit.inversion.optimisers import Adam, RMSprop
 from gradaudit.inversion.parametrisations import GRNNGenerator, Pixels, WithLogits
 from gradaudit.inversion.priors import SquaredTotalVariation
 from gradaudit.models import build
@@ -163,3 +165,78 @@ def test_a_stage_needs_a_candidate_with_labels(client):
     with pytest.raises(AttackFailed, match="carries its labels"):
         attack(client.share(make_batch(1), Level.BASIC))
     assert WithLogits(Pixels()).needs == Pixels().needs
+
+
+def labelled(steps, **stage):
+    """Pixels and logits as DLG has them, by Adam, without a box."""
+    return LabelledMatching("test", "", Euclidean(), (Stage(WithLogits(Pixels(box=False)), steps=steps, **stage),))
+
+
+@dataclass(frozen=True)
+class Pull(Prior):
+    """Pulls every pixel to 2, and remembers the iterates."""
+
+    log: ClassVar[list] = []
+
+    def __call__(self, inputs, at):
+        self.log.append((at.step, inputs.detach().clone()))
+        return (inputs - 2).square().mean()
+
+
+def test_the_guess_of_the_lowest_total_is_returned(client):
+    """Neither the last one nor that of the lowest distance, and none from before the last prior acts."""
+    seen = client.share(make_batch(1), Level.BASIC)
+    for start in (0.0, 0.5):
+        Pull.log.clear()
+        attack = labelled(20, optimiser=Adam(lr=0.1), terms=(Term(Pull(), 1e3, start=start),))
+        (found,) = attack.search(seen, seed=1)
+        gaps = [float((x - found.inputs).abs().max()) for _, x in Pull.log]
+        penalties = [float((x - 2).square().mean()) for _, x in Pull.log]
+        assert min(gaps) < 1e-6
+        assert gaps.index(min(gaps)) == penalties.index(min(penalties))
+    assert found.trace[0][1] < found.objective + 1e3 * min(penalties)  # before the prior acts, so the test can fail
+    Pull.log.clear()
+    wild = labelled(2, optimiser=Adam(lr=300.0), terms=(Term(Pull(), 1e-9),))
+    (found,) = wild.search(seen, seed=1)
+    assert (found.inputs - Pull.log[0][1]).abs().max() < 1e-6
+    assert found.objective == pytest.approx(found.trace[0][1], rel=1e-5)
+
+
+def test_restarts_of_labelled_guesses(client):
+    """The lowest objective wins, wherever it stands; progress counts through all of them."""
+    seen, told = client.share(make_batch(1), Level.BASIC), []
+    attack = replace(labelled(3, optimiser=Adam(lr=0.1)), restarts=4)
+    found = attack(seen, seed=2, watch=lambda *news: told.append(news[:2]))
+    runs = attack.search(seen, seed=2)
+    assert told == [(step, 12) for step in range(1, 13)]
+    assert len({run.objective for run in runs}) == 4
+    assert found.objective == min(run.objective for run in runs) < max(run.objective for run in runs)
+    assert found.labels.tolist() == min(runs, key=lambda run: run.objective).logits.argmax(-1).tolist()
+    assert [run.objective for run in attack.search(seen)] == [run.objective for run in attack.search(seen, seed=0)]
+
+
+def test_labelled_guesses_without_slope_are_refused(client):
+    class Rounded(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(64, 10)
+
+        def forward(self, x):
+            return self.linear(x.detach().flatten(1))
+
+    seen = Client(Rounded()).share(make_batch(1), Level.BASIC)
+    with pytest.raises(AttackFailed, match="slope is exactly 0"):
+        labelled(3, optimiser=Adam()).search(seen)
+
+
+def test_squared_total_variation_of_neighbours():
+    """Of three by three pixels, by hand: neighbours are compared, not the first row or column with all others."""
+    picture = torch.tensor([[0.0, 1.0, 3.0], [0.0, 1.0, 3.0], [2.0, 3.0, 5.0]]).view(1, 1, 3, 3)
+    # dx: 1, 2 in every row -> mean square 2.5; dy: 0, then 2 in every column -> mean square 2
+    assert SquaredTotalVariation()(picture, AT).item() == 2 * (2.5 + 2)
+
+
+def test_the_factors_at_the_truth_are_those_of_the_square():
+    values = (torch.ones(3), torch.ones(2))
+    pulled = SquaredPlusPlain().pull(values, values, AT)
+    assert (float(pulled.on_candidate), float(pulled.on_observed)) == (2, -2)

@@ -232,3 +232,11 @@ def test_quantised_sign_is_doubled_over_the_first_101_of_15_000_steps():
         torch.testing.assert_close(QuantisedSign()(gradient, Progress(step, 15_000)), factor * once)
     torch.testing.assert_close(QuantisedSign()(gradient, Progress(3, 600)), 2 * once)
     torch.testing.assert_close(QuantisedSign()(gradient, Progress(4, 600)), once)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "stride", "last"), [("resnet18", 56, 5, 19), ("resnet34", 100, 10, 25), ("resnet50", 146, 15, 37)]
+)
+def test_residual_networks_have_timetables_of_their_own(name, first, stride, last):
+    starts = list(changes(Growing().bind(update_of(name)), 15_000).values())
+    assert starts == [*range(first, last, -stride), last]

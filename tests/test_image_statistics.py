@@ -208,3 +208,14 @@ def test_texts_and_rows_have_none():
         object.__setattr__(seen, "input_shape", (12,))
         with pytest.raises(AttackFailed, match="is for pictures"):
             prior.bind(seen)
+
+
+def test_the_means_without_any_source_are_those_of_the_normalisation():
+    """Zero for each channel in normalised space, which is the mean that the model was told of."""
+    victim = Client(
+        build("fedavg-cnn", num_classes=10, channels=3, size=16), normalisation=Normalisation((0.4,) * 3, (0.2,) * 3)
+    )
+    seen = victim.share(Batch(torch.rand(2, 3, 16, 16), torch.tensor([0, 1])), Level.BASIC)
+    penalty = ChannelMeans(source="public").bind(seen)
+    assert penalty(torch.zeros(2, 3, 16, 16), Progress(0, 1)).item() == pytest.approx(0, abs=1e-9)
+    assert penalty(torch.ones(2, 3, 16, 16), Progress(0, 1)).item() > 0.1

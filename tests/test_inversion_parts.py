@@ -9,7 +9,21 @@ from gradaudit import Knowledge, Level
 from gradaudit.errors import AttackFailed
 from gradaudit.inversion.attack import Progress, Term
 from gradaudit.inversion.gradient_transforms import Clip, Langevin, Noise, QuantisedSign, Sign
-from gradaudit.inversion.labels import IDLG, JointLabels, KnownLabels
+from gradaudit.inversion.labels import (
+    IDLG,
+    BiasCounts,
+    ColumnMinimum,
+    ErroneousConfidence,
+    JointLabels,
+    KnownLabels,
+    LabelLeakagePlus,
+    LabelLeakageStar,
+    LearnedRecoveryBlock,
+    MinimumVariation,
+    MinimumVariationDirect,
+    SoftLabels,
+    WeightCounts,
+)
 from gradaudit.inversion.levenberg_marquardt import LevenbergMarquardt
 from gradaudit.inversion.moves import LangevinStep, RandomStart, TokenEdits, Trigram
 from gradaudit.inversion.objectives import (
@@ -263,3 +277,84 @@ def test_known_labels_are_those_granted(client, batch):
 def test_parts_that_need_the_batch_size_say_so(client, batch):
     with pytest.raises(AttackFailed, match="needs the batch size"):
         Pixels().start(client.share(batch, Knowledge.NOTHING), 1, None)
+
+
+@pytest.mark.parametrize("sign", [1, -1], ids=["towards", "away"])
+@pytest.mark.parametrize("objective", [one for one in OBJECTIVES if hasattr(one, "pull")], ids=repr)
+def test_closed_forms_are_value_gradient_and_its_square(objective, sign):
+    """Also where the two updates point away from each other, and neither has length 1."""
+    observed = tuple(3 * t for t in tensors())
+    candidate = tuple(sign * (o + 0.5 * t) for o, t in zip(observed, tensors(1), strict=True))
+    leaves = tuple(t.clone().requires_grad_() for t in candidate)
+    value = objective(leaves, observed, AT)
+    gradient = torch.autograd.grad(value, leaves)
+    pull = objective.pull(candidate, observed, AT)
+    found = [t.clone() for t in candidate]
+    pull.combine(found, observed)
+    torch.testing.assert_close(pull.value, value.detach())
+    torch.testing.assert_close(pull.squares, sum(g.square().sum() for g in gradient))
+    for mine, theirs in zip(found, gradient, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("objective", [Cosine(), Chord(), LayerwiseCosine(), WeightedCosine()], ids=repr)
+def test_the_opposite_update_is_the_farthest(objective):
+    """2, not 0: an update of the other sign explains nothing."""
+    opposite = tuple(-2 * t for t in tensors())
+    assert objective(opposite, tensors(), AT).item() == pytest.approx(2)
+    if hasattr(objective, "pull"):
+        assert objective.pull(opposite, tensors(), AT).value.item() == pytest.approx(2)
+
+
+def test_layers_weigh_more_and_more():
+    """By hand: weights 1, 5.5 and 10."""
+    one, other = (tuple(torch.tensor([entry]) for entry in side) for side in ((1.0, 2.0, -1.0), (1.0, 1.0, 1.0)))
+    inner, ours, theirs = 1 + 5.5 * 2 - 10, 1 + 5.5 * 4 + 10, 1 + 5.5 + 10
+    assert WeightedCosine()(one, other, AT).item() == pytest.approx(1 - inner / math.sqrt(ours * theirs))
+    assert WeightedCosine(last=1.0)(one, other, AT).item() == pytest.approx(1 - 2 / math.sqrt(6 * 3))
+
+
+def test_distances_by_hand():
+    one, other = (torch.tensor([3.0, 4.0]), torch.tensor([0.0])), (torch.tensor([3.0, 0.0]), torch.tensor([2.0]))
+    apart = math.sqrt((3 / 5 - 3 / math.sqrt(13)) ** 2 + (4 / 5) ** 2 + (2 / math.sqrt(13)) ** 2)
+    assert Chord()(one, other, AT).item() == pytest.approx(apart**2 / 2)
+    assert EuclideanL1(alpha=0.5)(one, other, AT).item() == pytest.approx(20 + 0.5 * 6)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        EuclideanL1(alpha=0.01),
+        Growing(dropout=0.3, stepwise=True, blocks=(), timetable=None, every=1 / 30),
+        LayerwiseCosine(floor=0.0),
+        LayerwiseEuclidean(scale=1.0, squared=False),
+        MeanStep(decay=1.0, first=1.0, last=1.0),
+        PositionEmbedding(Euclidean(), weight=1.0),
+        WeightedCosine(last=10.0),
+        Edges(every=0.01, threshold=0.5, softness=0.2),
+        GroupConsistency(registered=False, every=100),
+        ErroneousConfidence(pictures=1000),
+        LabelLeakagePlus(samples=512),
+        LabelLeakageStar(samples=64),
+        LearnedRecoveryBlock(pictures=256, width=64, steps=200, lr=3e-3),
+        MinimumVariation(pictures=40, ranks=20, population=20, generations=200),
+        MinimumVariationDirect(pictures=40, ranks=20),
+        SoftLabels(use_bias=True, tolerance=1e-9, bound=1e3, points=4000),
+        ColumnMinimum(strict=True),
+        BiasCounts(samples=64),
+        WeightCounts(samples=64),
+        Bezier(alpha=0.5, rate=1e-3, control_rate=1e-2),
+        Segment(alpha=0.5, rate=1e-3),
+        Unrolled("batch", "known", checkpoint=False),
+        UnrolledCopies(checkpoint=False),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_a_part_without_arguments_has_these_numbers(part):
+    """Of the papers, or ours where the part says so: no default changes without being noticed."""
+    assert type(part)() == part
+
+
+def test_known_labels_without_any_are_refused(client, batch):
+    with pytest.raises(AttackFailed, match="was handed no labels"):
+        KnownLabels().infer(client.share(batch, Level.BASIC), 1)

@@ -239,3 +239,18 @@ def test_updates_that_share_no_pass_are_kept_apart(tmp_path):
     assert isinstance(attack, GradientMatching)
     run_attack_on_all(attack, [SEEN, SEEN], seeds=[1, 2], keep=tmp_path / "run")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run-0-0.pt", "run-1-0.pt"]
+
+
+@pytest.mark.parametrize("restarts", [1, 3])
+def test_progress_goes_on_where_it_stood(tmp_path, monkeypatch, restarts):
+    """Steps done are counted through the interruption, and the whole is that of the attack."""
+    monkeypatch.setattr(keeper, "SECONDS", 0.0)
+    attack = replace(SHORT, restarts=restarts, together=False)
+    watch, told = stopping(2 + 12 * (restarts - 1))
+    with pytest.raises(KeyboardInterrupt):
+        attack(SEEN, watch=watch, keep=tmp_path / "run")
+    watch, again = stopping(0)
+    attack(SEEN, watch=watch, keep=tmp_path / "run")
+    assert told + again == sorted(told + again)
+    assert again[-1] == 12 * restarts
+    assert again[0] in (told[-1], told[-1] + 1)

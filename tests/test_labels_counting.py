@@ -96,3 +96,27 @@ def test_ilrg_rounds_to_counts_of_the_batch(raw, size):
     found = rounded(torch.tensor(raw, dtype=torch.float64), size)
     assert int(found.sum()) == size
     assert int(found.min()) >= 0
+
+
+def test_rounding_moves_to_the_nearest_point_above_the_least():
+    """From -5 and 9 with a sum of 4 and at least one of each: 1 and 3, not a point that the least has moved."""
+    assert round_to_total(torch.tensor([-5.0, 9.0]).double(), 4, least=1).tolist() == [1, 3]
+    assert round_to_total(torch.tensor([3.0, 1.0, 0.2]).double(), 5, least=1).tolist() == [3, 1, 1]
+    batched = torch.tensor([[0.6, 0.4, 1.0], [1.0, 0.4, 0.6]]).double()
+    assert round_to_total(batched, 2).tolist() == [[1, 0, 1], [1, 0, 1]]
+    even = torch.full((40,), 0.5).double()  # ties go to the first
+    assert round_to_total(even, 20).tolist() == [1] * 20 + [0] * 20
+
+
+def test_nothing_is_separated_from_nothing():
+    values = torch.tensor([-3.0, -1.0])
+    assert separation(values, torch.tensor([True, True])) == pytest.approx(0.5)  # from zero
+    assert separation(values, torch.tensor([True, False])) == 1
+    assert separation(values, torch.tensor([False, False])) == 0
+
+
+def test_counts_that_go_over_are_put_right_one_by_one():
+    assert rounded(torch.tensor([1.6, 1.6, 0.4]), 3).tolist() in ([2, 1, 0], [1, 2, 0])
+    assert rounded(torch.tensor([0.4, 0.4, 0.4]), 1).sum() == 1
+    assert rounded(torch.tensor([9.0, 1.2, 0.0]), 3).tolist()[1] >= 1
+    assert rounded(torch.tensor([2.0, 1.0, -4.0]), 3).tolist() == [2, 1, 0]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,11 +10,15 @@ from torch import nn
 
 from gradaudit import Batch, Client, FedAvg, Knowledge, Level
 from gradaudit.defenses import GaussianNoise
+from gradaudit.errors import AttackFailed
 from gradaudit.inversion.labels import LABELS, BiasCounts, ErroneousConfidence, WeightCounts
+from gradaudit.inversion.labels.afgi import _present, simulate
+from gradaudit.inversion.labels.counts import expectation
 from gradaudit.inversion.labels.head import double_head, mean_head
-from gradaudit.inversion.labels.hfgradinv import evolve, steadiest
+from gradaudit.inversion.labels.hfgradinv import _rescale, evolve, steadiest
+from gradaudit.inversion.labels.idlg import label_of_one
 from gradaudit.inversion.labels.llg import LabelLeakage, impact_and_offsets
-from gradaudit.inversion.labels.probe import Answers, ask
+from gradaudit.inversion.labels.probe import Answers, ask, require_nonnegative_features, require_positive_masses
 from gradaudit.inversion.labels.reading import read_labels
 from gradaudit.inversion.labels.rlg import separable
 from gradaudit.models import build
@@ -285,3 +290,103 @@ def test_llg_star_lifts_by_the_impact_of_its_formula():
     pulls = [(1 * (a - 1) + 3 * (b - 1)) / 2 for a, b in zip(*probabilities.tolist(), strict=True)]
     assert impact == pytest.approx(sum(pulls) / 4 * (1 + 1 / 4) / 5)
     assert offsets.tolist() == pytest.approx([(a + 3 * b) / 2 for a, b in zip(*probabilities.tolist(), strict=True)])
+
+
+def test_simulated_batches_have_the_gradient_of_their_labels():
+    """The class sums of p - y vanish; where p is 0 the gradient is minus the labels' shares times the features."""
+    torch.manual_seed(0)
+    features = torch.rand(20, 3, dtype=torch.float64) + 0.5
+    gradients, shares = simulate(Answers(features, torch.randn(20, 4, dtype=torch.float64).softmax(1)), 6, 5)
+    assert gradients.shape == (5, 4, 3)
+    torch.testing.assert_close(gradients.sum(1), torch.zeros(5, 3, dtype=torch.float64))
+    torch.testing.assert_close(shares.sum(1), torch.ones(5, dtype=torch.float64))
+    alike = Answers(torch.full((20, 3), 2.0, dtype=torch.float64), torch.zeros(20, 4, dtype=torch.float64))
+    gradients, shares = simulate(alike, 6, 5)
+    torch.testing.assert_close(gradients, -2 * shares.unsqueeze(2).expand(5, 4, 3))
+    assert ((6 * shares).round() - 6 * shares).abs().max() < 1e-9
+
+
+def test_rows_with_a_negative_entry_look_present():
+    weight = torch.tensor([[0.5, -0.1, 0.2], [0.2, 0.3, 0.4], [0.0, 0.0, 0.0], [-1.0, -2.0, 3.0]])
+    assert _present(SimpleNamespace(weight=weight)).tolist() == [True, False, False, True]
+    with pytest.raises(AttackFailed, match="no class looks present"):
+        _present(SimpleNamespace(weight=weight[1:3]))
+
+
+def test_the_steadiest_positions_vary_least_for_their_size():
+    features = torch.tensor([[1.0, 10.0, 100.0], [3.0, 11.0, 150.0], [2.0, 12.0, 130.0]])
+    # Variations 0.5, 0.09 and 0.2: neither the smallest spread nor the largest mean.
+    positions, means = steadiest(features, 2)
+    assert positions.tolist() == [1, 2]
+    torch.testing.assert_close(means, torch.tensor([11.0, 380 / 3]))
+    dead = torch.cat([torch.zeros(3, 1), features], 1)
+    assert steadiest(dead, 9)[0].tolist() == [2, 3, 1]
+
+
+def test_evolution_finds_the_counts_of_largest_cosine():
+    torch.manual_seed(0)
+    found = evolve(torch.tensor([5.0, 1.0, 2.0]).double(), 8, 20, 200)
+    assert found.tolist() == [5, 1, 2]
+
+
+def test_one_example_by_the_weight_alone():
+    """Where features have signs, the row that points away from the others is the label's."""
+    weight = torch.tensor([[1.0, -2.0, 3.0], [0.1, -0.2, 0.3], [-20.0, 40.0, -60.0], [0.5, -1.0, 1.5]])
+    assert label_of_one(SimpleNamespace(bias=None, weight=weight)).item() == 2
+    uneven = torch.tensor([[0.001, 0.0], [0.0, 100.0], [-1.0, -1.0]])
+    assert label_of_one(SimpleNamespace(bias=None, weight=uneven)).item() == 2
+    positive = torch.tensor([[0.0, 0.0], [2.0, 1.0], [-1.0, -0.5]])
+    assert label_of_one(SimpleNamespace(bias=None, weight=positive)).item() == 2
+    with pytest.raises(AttackFailed, match="no entry of the last bias gradient is negative"):
+        label_of_one(SimpleNamespace(bias=torch.tensor([0.0, 1.0]), weight=weight))
+
+
+def test_a_reading_draws_from_its_seed():
+    seen = observe([1, 2, 2], relu_net(), public=0)
+    part = BiasCounts(inputs="noise", samples=3)
+    first, again, other = (ask_counts(part, seen, seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def ask_counts(part, seen, seed):
+    """The confidence, which depends on the noise."""
+    torch.rand(seed)  # what was drawn before does not matter
+    return read_labels(part, seen, seed=seed).confidence
+
+
+@pytest.mark.parametrize("between", ["average", "start", "end"])
+def test_the_expectation_lies_in_the_middle_of_the_steps(between):
+    """Of T steps at (T - 1) / 2T of the way; of one step at its start."""
+    several = observe([1, 2, 3, 4], relu_net(), training=FedAvg(learning_rate=0.5, epochs=2, minibatch_size=2))
+    start, end = (ask(several, "public", 64, end=end).probabilities for end in (False, True))
+    way = {"average": 3 / 8, "start": 0.0, "end": 1.0}[between]
+    found = expectation(several, "public", 64, between).probabilities
+    torch.testing.assert_close(found, start.lerp(end, way))
+    assert (start - end).abs().max() > 1e-3
+    one = observe([1, 2, 3, 4], relu_net(), training=FedAvg(learning_rate=0.5))
+    torch.testing.assert_close(
+        expectation(one, "public", 64, "average").probabilities, ask(one, "public", 64).probabilities
+    )
+
+
+def test_features_may_be_negative_by_rounding_alone():
+    class Shifted(nn.Module):
+        def __init__(self, by):
+            super().__init__()
+            self.by, self.linear = by, nn.Linear(64, 10)
+
+        def forward(self, x):
+            return self.linear(x.flatten(1).abs() + self.by)
+
+    fine, broken = (observe([1, 2], Shifted(by)) for by in (0.0, -1.0))
+    require_nonnegative_features(fine)
+    require_positive_masses(fine)
+    with pytest.raises(AttackFailed, match="can be negative"):
+        require_nonnegative_features(broken)
+    with pytest.raises(AttackFailed, match="can sum to zero or less"):
+        require_positive_masses(broken)
+
+
+def test_counts_are_rescaled_above_one_of_each():
+    assert _rescale(torch.tensor([[1, 1], [3, 1], [5, 3]]), 6).tolist() == [[3, 3], [5, 1], [4, 2]]

@@ -45,3 +45,9 @@ def test_refuses_what_is_no_count(metric):
     for guess, truth in (([-1.0, 2.0], [1, 1]), ([1.0, float("nan")], [1, 1]), ([1.0, 0.0], [0, 0])):
         with pytest.raises(AuditError, match="finite and at least 0"):
             metric(torch.tensor(guess), torch.tensor(truth))
+
+
+@pytest.mark.parametrize("truth", [[-1, 2], [2, -1], [0, 0]])
+def test_true_counts_are_checked(truth):
+    with pytest.raises(AuditError, match="must be finite and at least 0"):
+        count_error(torch.tensor([1.0, 0.0]), torch.tensor(truth))

@@ -7,7 +7,7 @@ from torch import nn
 from conftest import make_batch, smooth_net
 from gradaudit import FedAvg, FedSGD, LocalTraining
 from gradaudit.errors import AuditError
-from gradaudit.local_training import CrossEntropy
+from gradaudit.local_training import CrossEntropy, DistilledCrossEntropy
 from gradaudit.types import UpdateKind
 
 
@@ -124,3 +124,16 @@ def test_refuses(options, message):
 def test_kind():
     assert FedSGD().kind is UpdateKind.GRADIENT
     assert FedAvg(learning_rate=0.1).kind is UpdateKind.WEIGHT_DIFFERENCE
+
+
+def test_the_ends_of_ranges_are_allowed():
+    assert LocalTraining(learning_rate=0.1, optimiser="adam", betas=(0.0, 0.0)).betas == (0, 0)
+    with pytest.raises(AuditError, match="betas"):
+        LocalTraining(learning_rate=0.1, optimiser="adam", betas=(0.0, 1.0))
+    logits, labels = torch.tensor([[1.0, 2.0]]), torch.tensor([1])
+    plain = torch.nn.functional.cross_entropy(logits, labels)
+    torch.testing.assert_close(DistilledCrossEntropy(alpha=1.0)(logits, labels), plain)
+    assert DistilledCrossEntropy(alpha=0.0).alpha == 0
+    for alpha in (-0.1, 1.1):
+        with pytest.raises(AuditError, match=r"alpha must be in \[0, 1\]"):
+            DistilledCrossEntropy(alpha=alpha)

@@ -1,6 +1,7 @@
 """The loop and its extension points, on clients small enough to know the answer."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import ClassVar
 
 import pytest
@@ -12,6 +13,7 @@ from gradaudit.attacks import DLG, INVERTING_GRADIENTS
 from gradaudit.defenses import Clip as ClipDefense
 from gradaudit.defenses import TopK
 from gradaudit.errors import AttackFailed
+from gradaudit.inversion import guesses, keeper, loop
 from gradaudit.inversion.attack import (
     Candidate,
     GradientTransform,
@@ -478,3 +480,112 @@ def test_the_best_iterate_is_returned_where_the_last_is_far_from_it(client, batc
     assert nearest == distances.index(min(distances))
     assert found.objective == pytest.approx(min(distances), rel=1e-3)
     assert distances[-1] > 1.2 * min(distances)  # or the test could not fail
+
+
+def test_the_objective_is_looked_at_at_even_steps_and_at_the_last(client, batch, monkeypatch):
+    monkeypatch.setattr(loop, "POINTS", 5)
+    told, seen = [], client.share(batch, GRANTED)
+    two = (Stage(Pixels(), Adam(lr=0.1), steps=12), Stage(Pixels(), Adam(lr=0.1), steps=3))
+    found = attack(stages=two, restarts=2, together=False)(seen, watch=lambda *news: told.append(news[:2]))
+    looks = [1, 3, 5, 7, 9, 11, 12, 13, 14, 15]
+    assert told == [(step, 30) for step in looks] + [(15 + step, 30) for step in looks]
+    assert [[step for step, _ in curve] for curve in found.trace] == [looks, looks]
+
+
+def test_a_stage_ends_where_it_gains_too_little(client, batch):
+    """At the first look that is not so much below the one before, and not before the second look."""
+    found = attack(steps=40, stage={"stop_flat": 0.127})(client.share(batch, GRANTED))
+    shares = [after / before for (_, before), (_, after) in pairwise(found.trace[0])]
+    assert 1 < len(shares) < 39
+    assert all(share <= 0.873 for share in shares[:-1])
+    assert shares[-1] > 0.873
+
+
+def test_a_run_is_kept_where_a_stage_ends_and_when_it_is_due(client, batch, monkeypatch, tmp_path):
+    seen, kept = client.share(batch, GRANTED), []
+    plain = keeper.Keeper.save
+    monkeypatch.setattr(keeper.Keeper, "save", lambda self, state: (kept.append(state["step"]), plain(self, state)))
+    two = (Stage(Pixels(), Adam(lr=0.1), steps=4), Stage(Pixels(), Adam(lr=0.1), steps=9, stop_below=1e9))
+    attack(stages=two)(seen, keep=tmp_path / "a")
+    assert kept == [4, 9]  # the second stage ended at its first step
+    kept.clear()
+    monkeypatch.setattr(keeper, "SECONDS", -1.0)
+    attack(stages=two)(seen, keep=tmp_path / "b")
+    assert kept == [1, 2, 3, 4, 9]
+
+
+def test_traces_of_restarts_in_one_pass_are_those_of_each_alone(client, batch):
+    """The lowest of its own seeds, and the result is the best of all."""
+    seen = client.share(batch, GRANTED)
+    one_pass, apart = (attack(restarts=3, seeds=2, together=way)(seen, seed=4) for way in (True, False))
+    for mine, theirs in zip(one_pass.trace, apart.trace, strict=True):
+        assert [step for step, _ in mine] == [step for step, _ in theirs]
+    assert len({curve[0][1] for curve in one_pass.trace}) == 3
+    assert one_pass.trace[0][0][1] == pytest.approx(apart.trace[0][0][1], rel=1e-4)
+    assert one_pass.objective == pytest.approx(min(curve[-1][1] for curve in one_pass.trace), rel=0.5)
+
+
+def test_a_pass_ends_where_all_its_restarts_do(client, batch):
+    """One restart below its mark waits for the others."""
+    seen = client.share(batch, GRANTED)
+    start = [curve[0][1] for curve in attack(steps=1, restarts=3, together=True)(seen).trace]
+    between = sorted(start)[1]
+    found = attack(steps=30, restarts=3, together=True, stage={"stop_below": between})(seen)
+    lengths = {len(curve) for curve in found.trace}
+    assert len(lengths) == 1
+    assert 1 < lengths.pop() < 30
+    assert all(curve[-1][1] < between for curve in found.trace)
+
+
+def test_a_measured_run_compares_where_it_looks(client, batch, monkeypatch):
+    """Every second iterate, counted from the first, and the last."""
+    monkeypatch.setattr(loop, "POINTS", 4)
+    asked, plain = [], guesses.Guesses.scores
+    monkeypatch.setattr(
+        guesses.Guesses,
+        "scores",
+        lambda self, candidate, at: (asked.append(candidate.decode().clone()), plain(self, candidate, at))[1],
+    )
+    Towards.log.clear()
+    stage = Stage(Pixels(box=False), Adam(lr=0.5), steps=8, terms=(Term(Towards(), 1e-9, stop=0.999),))
+    attack(stages=(stage,), selection=Euclidean(), objective=Growing())(client.share(batch, GRANTED))
+    iterates = [x for _, x in Towards.log][:8]
+    found = [next(i for i, x in enumerate(iterates) if torch.equal(x, one[0])) for one in asked[:4]]
+    assert found == [0, 2, 4, 6]
+
+
+def test_an_attack_without_selection_takes_no_measure_of_its_own(client, batch):
+    seen = client.share(batch, GRANTED)
+    assert Target(attack(), seen).selection is None
+    assert Target(attack(selection=Euclidean()), seen).selection is not None
+    assert Target(attack(objective=Growing()), seen).selection is not None
+
+
+def test_a_later_stage_is_counted_where_it_is_left_out(client, batch):
+    """The steps of a stage that is left out count as done."""
+    told = []
+    stages = [Stage(Pixels(), Adam(lr=0.1), steps=2) for _ in range(3)]
+    stages[1] = replace(stages[1], only_above=1e9)
+    found = attack(stages=tuple(stages))(client.share(batch, GRANTED), watch=lambda *news: told.append(news[:2]))
+    assert told == [(1, 6), (2, 6), (5, 6), (6, 6)]
+    assert [step for step, _ in found.trace[0]] == [1, 2, 5, 6]
+
+
+def test_a_guess_that_moves_in_one_pixel_is_not_flat(client, batch):
+    """Flat is a slope of exactly 0 everywhere, at an objective that is not 0."""
+    model = linear_net(pixels=64)
+    model[1].weight.data[:, 1:] = 0
+    seen = Client(model).share(Batch(batch.inputs, torch.tensor([0, 1])), GRANTED)
+    matching = Matching(seen, Euclidean())
+    assert not matching.flat(torch.rand(2, 1, 8, 8), torch.tensor([0, 1]))
+    assert not matching.flat(batch.inputs, torch.tensor([0, 1]))  # at the truth the objective is 0
+
+
+def test_iterates_compete_only_where_every_last_prior_acts(client, batch):
+    """One that acts all the time does not stand in for one that comes late."""
+    seen = client.share(batch, GRANTED)
+    Towards.log.clear()
+    terms = (Term(L2(), 1e-9), Term(Towards(), 1e3, start=0.5))
+    found = attack(stages=(Stage(Pixels(box=False), Adam(lr=0.1), steps=20, terms=terms),))(seen)
+    chosen = seen.normalisation.apply(found.inputs)
+    assert min(float((x - chosen).abs().max()) for _, x in Towards.log) < 1e-5

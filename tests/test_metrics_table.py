@@ -53,3 +53,9 @@ def test_distances_and_ranks_fall_as_the_leak_grows():
 
 def test_exports_what_it_says():
     assert all(hasattr(metrics, name) for name in metrics.__all__)
+
+
+def test_which_way_every_metric_leaks():
+    """Of distances, ranks and errors the lowest value is the worst leak; of all others the highest."""
+    low = {key for key, metric in metrics.METRICS.items() if not metric.higher_is_better}
+    assert low == {"lpips", "rank", "edit_distance", "count_error"}

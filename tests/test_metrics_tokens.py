@@ -108,3 +108,24 @@ def test_other_shapes_are_refused(guess):
 def test_a_text_without_tokens_is_refused():
     with pytest.raises(AuditError, match="no token besides padding"):
         metrics.token_accuracy(TRUTH, TRUTH, COUNTED & torch.tensor([[True], [False]]))
+
+
+def test_costs_of_texts_by_hand():
+    """1 minus the mean of accuracy and F1: half of the tokens right, and all of them somewhere."""
+    truth, counted = torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]]), torch.ones(2, 4, dtype=torch.bool)
+    guess = torch.tensor([[1, 2, 4, 3], [5, 9, 9, 9]])
+    assert metrics.text_costs(guess, truth, counted).tolist() == [[0.25, 1], [1, 0.75]]
+    hidden = torch.tensor([[True, True, False, False], [True, True, True, True]])
+    assert metrics.text_costs(guess, truth, hidden)[0].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [metrics.token_accuracy, metrics.exact_match, metrics.edit_distance, metrics.bag_of_tokens, metrics.text_costs],
+    ids=lambda metric: metric.__name__,
+)
+def test_every_score_refuses_what_does_not_fit(metric):
+    with pytest.raises(AuditError, match=r"one shape \[B, L\]"):
+        metric(TRUTH[:1], TRUTH, COUNTED)
+    with pytest.raises(AuditError, match="no token besides padding"):
+        metric(TRUTH, TRUTH, torch.zeros_like(COUNTED))

@@ -15,9 +15,11 @@ from gradaudit.errors import AuditError, MissingKnowledge
 from gradaudit.inversion.attack import Attack
 from gradaudit.inversion.one_step import assumed_training
 from gradaudit.modalities import Pictures, Table, Text
+from gradaudit.modalities.table import written
 from gradaudit.tables import Column, TableLayout
 from gradaudit.types import Modality, TextLayout
 from places_model import READER, Places
+from text_cases import FlatText
 
 GRANTED = Level.BASIC | Knowledge.LABELS | Knowledge.EMBEDDING_GRADIENT
 
@@ -273,6 +275,34 @@ def test_numbers_that_are_none_are_written_as_such():
     assert transcript.reconstruction[0].pieces == ("n/a", "red")
     assert json.loads(json.dumps(transcript.to_json(), allow_nan=False))["reconstruction"][0]["values"][0] is None
     assert type(transcript).from_json(transcript.to_json()).truth == transcript.truth
+
+
+def test_lengths_reach_from_one_to_the_whole_row():
+    model = FlatText()
+    for lengths in ([1, 7], [7, 1]):
+        Client(model).train(texts_of(lengths))
+    for lengths in ([0, 7], [8, 1]):
+        with pytest.raises(AuditError, match="lengths must be"):
+            Client(model).train(texts_of(lengths))
+
+
+def texts_of(lengths):
+    """Two rows of seven words, so many of them counted."""
+    return Batch(torch.arange(3, 17).view(2, 7), torch.tensor([0, 1]), Modality.TEXT, torch.tensor(lengths))
+
+
+def test_numbers_of_a_cell_are_written_to_three_places():
+    assert [written(value) for value in (2.0004, 2.0006, 1234.5678, -3.0, 1e20, -1e20, 0.1234)] == [
+        "2", "2.001", "1235", "-3", "100000000000000000000", "-100000000000000000000", "0.1234",
+    ]  # fmt: skip
+
+
+def test_rows_with_one_broken_number_are_refused():
+    layout = TableLayout((Column("age", mean=0.0, std=1.0),))
+    rows = torch.tensor([[0.0], [torch.nan]])
+    batch = Batch(rows, torch.tensor([0, 1]), Modality.TABLE, table=layout)
+    with pytest.raises(AuditError, match="rows must be finite floats"):
+        Client(torch.nn.Linear(1, 2)).train(batch)
 
 
 def test_ids_that_no_token_has_are_shown_as_numbers():

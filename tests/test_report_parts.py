@@ -6,12 +6,15 @@ from dataclasses import replace
 import pytest
 
 from gradaudit.finding import Finding, Score, Scores
+from gradaudit.measures import MEASURES
+from gradaudit.metrics import METRICS
 from gradaudit.metrics.interval import Interval
 from gradaudit.report import formatting, svg
 from gradaudit.report.cases import Leak, worst_per_picture
 from gradaudit.report.line_chart import Line, line_chart
 from gradaudit.report.strip_plot import axis_for, strip
 from gradaudit.report.verdict import Level, above_chance, judge
+from gradaudit.types import Modality
 
 
 def leak(gain, rank=1.0, key=0, attack="a", gallery=100):
@@ -226,3 +229,53 @@ def test_the_worst_leak_comes_first():
     verdict = judged(*closer, *told_apart)
     assert verdict.severity == (Level.RECOGNISABLE, 0.5, 37 / 2)
     assert verdict.details[0].startswith("Closest picture: 17.0 dB, 7.0 dB above the control, rank 1 of 100.")
+
+
+def test_chance_is_that_of_the_smallest_gallery():
+    """One hit of one picture is 1 in 100 by itself, and 1 in 10 by the attack that had ten pictures to choose from."""
+    hits = [leak(-5, 1.0, attack="a", gallery=100), leak(-5, 9.0, attack="b", gallery=10)]
+    assert not above_chance(1, hits)
+    assert above_chance(1, hits[:1])
+    verdict = judged(leak(-5, 1.0, key=0), leak(-5, 1.0, key=1, gallery=200))
+    assert "2 of 2 could be told from 100 pictures" in verdict.sentence
+
+
+def test_the_order_of_levels():
+    """They stand in findings and sort verdicts: unknown is worse than nothing, a trace worse than both."""
+    assert [(level.name, int(level)) for level in Level] == [
+        ("NOTHING", 0), ("UNKNOWN", 1), ("TRACES", 2), ("RECOGNISABLE", 3),
+    ]  # fmt: skip
+    assert judge("c", [unable("why.")], []).severity == (Level.UNKNOWN, 0, 0)
+
+
+def test_chance_needs_a_gallery_of_two():
+    assert not above_chance(1, [leak(0, 1.0, gallery=1)])
+    many = [leak(0, 1.0, key=key, gallery=2) for key in range(7)]
+    assert above_chance(7, many)  # 2 ** -7 = 0.8 %
+    assert not above_chance(6, many)
+
+
+def of_text(**gains):
+    """A leak of a text whose scores lie so far above the control's."""
+    control = dict.fromkeys(("token_accuracy", "rouge1", "bag_of_tokens"), 0.1)
+    one = scored({name: 0.1 + gains.get(name, 0.0) for name in control}, control)
+    return Leak(replace(one.finding, modality=Modality.TEXT), 0, 0)
+
+
+@pytest.mark.parametrize("metric", MEASURES[Modality.TEXT].also)
+def test_a_trace_by_another_metric_is_named(metric):
+    least = MEASURES[Modality.TEXT].trace_gain
+    verdict = judged(of_text(**{metric: least + 0.01}))
+    assert verdict.level is Level.TRACES
+    assert METRICS[metric].name in verdict.sentence
+    assert judged(of_text(**{metric: least - 0.01})).level is Level.NOTHING
+
+
+def test_details_say_what_the_labels_were_worth():
+    one = leak(8)
+    inferred = Leak(replace(one.finding, label_accuracy=0.5, labels_granted=False), 0, 0)
+    granted = Leak(replace(one.finding, label_accuracy=1.0, labels_granted=True), 0, 0)
+    assert judged(inferred).details[-1] == "Labels inferred right: 50 %."
+    assert len(judged(granted).details) == 1
+    assert "Identified" not in judged(one).details[0]  # of one picture the rank says it
+    assert "Identified: 1 of 2" in judged(leak(8), leak(8, 3.0, key=1)).details[0]

@@ -11,7 +11,8 @@ from gradaudit.attacks import ATTACKS
 from gradaudit.errors import AttackFailed, MissingKnowledge
 from gradaudit.inversion.attack import Progress
 from gradaudit.inversion.objectives import Cosine, Euclidean
-from gradaudit.inversion.simulations import AsGradient, Bezier, Segment, Unrolled, segment
+from gradaudit.inversion.optimisers import LBFGS
+from gradaudit.inversion.simulations import AsGradient, Bezier, Segment, Unrolled, UnrolledCopies, segment
 from gradaudit.inversion.step import Matching
 from properties import short
 
@@ -160,3 +161,65 @@ def test_a_run_never_leaves_the_segment(monkeypatch):
     assert len(set(told)) > 1
     assert min(told) >= 0
     assert max(told) <= 1
+
+
+@pytest.mark.parametrize("simulation", [Unrolled(), UnrolledCopies()], ids=repr)
+def test_unrolling_needs_training_and_batch_size(simulation):
+    assert simulation.needs == Knowledge.BATCH_SIZE | Knowledge.LOCAL_TRAINING
+    seen, _ = observed(SEVERAL)
+    with pytest.raises(AttackFailed, match="needs the local training"):
+        simulation.bind(replace(seen, training=None))
+    with pytest.raises(AttackFailed, match="batch size"):
+        simulation.bind(replace(seen, batch_size=None))
+
+
+def test_a_known_scale_needs_training_and_batch_size():
+    seen, truth = observed(SEVERAL)
+    for without in ({"training": None}, {"batch_size": None}):
+        with pytest.raises(AttackFailed, match="needs the local training and the batch size"):
+            AsGradient("known").bind(replace(seen, **without))
+    gradient = AsGradient().bind(seen)(truth, BATCH.labels, {})
+    for mine, slope in zip(AsGradient("known").bind(seen)(truth, BATCH.labels, {}), gradient, strict=True):
+        torch.testing.assert_close(mine, 0.1 * 4 * slope)  # rate times steps
+
+
+def test_one_gradient_has_no_order_to_draw():
+    """FedSGD sees all examples at once, so that a random order asks for no random numbers and changes nothing."""
+    seen, truth = observed(FedSGD())
+    state = torch.get_rng_state()
+    bound = Unrolled(order="random").bind(seen)
+    assert torch.equal(state, torch.get_rng_state())
+    for mine, theirs in zip(bound(truth, BATCH.labels, {}), seen.update.values, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_variables_of_a_simulation_need_adam():
+    stage = replace(short(ATTACKS["inverting-gradients"], 2).stages[0], optimiser=LBFGS())
+    attack = replace(ATTACKS["inverting-gradients"], stages=(stage,), simulation=Segment())
+    with pytest.raises(AttackFailed, match="needs Adam"):
+        attack(observed(SEVERAL)[0])
+
+
+def test_a_control_point_moves_in_units_of_the_update():
+    """The unit is the root mean square of the update's entries, and the curve bends by 2 α (1 - α) of it."""
+    seen, _ = observed(SEVERAL)
+    bound = Bezier().bind(seen)
+    entries = torch.cat([t.flatten() for t in seen.update.values])
+    assert bound.unit == pytest.approx(float(entries.square().mean().sqrt()))
+    start = bound.start(3)
+    assert start["alpha"].tolist() == [0.5] * 3
+    assert start["control"].shape == (3, len(entries))
+    assert not start["control"].any()
+    assert bound.rates == {"alpha": 1e-3, "control": 1e-2}
+
+
+def test_copies_take_the_labels_of_their_examples():
+    """Soft labels, too: copy i of every epoch has label i."""
+    seen, truth = observed(SEVERAL)
+    bound = UnrolledCopies().bind(seen)
+    hard = bound(truth.repeat(2, 1, 1, 1), BATCH.labels, {})
+    soft = bound(truth.repeat(2, 1, 1, 1), torch.nn.functional.one_hot(BATCH.labels, 10).double(), {})
+    for mine, theirs in zip(hard, soft, strict=True):
+        torch.testing.assert_close(mine, theirs)
+    for mine, theirs in zip(hard, seen.update.values, strict=True):
+        torch.testing.assert_close(mine, theirs)

@@ -352,3 +352,13 @@ def test_a_closed_form_sees_no_update_behind_a_known_defense(client, batch, obje
     torch.testing.assert_close(pull.value, value.detach())
     for mine, theirs in zip(found, torch.autograd.grad(value, leaves), strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+def test_only_auto_looks_at_the_exact_gradient():
+    """Whoever asks for the directional route has it, right or wrong."""
+    private = Batch(torch.rand(2, 3, 8, 8), torch.arange(2))
+    seen = Client(Planted()).share(private, GRANTED)
+    asked = Matching(seen, Cosine(), "directional")
+    asked.slope(torch.randn(2, 3, 8, 8), private.labels, [], AT)
+    assert asked.routes.directional
+    assert asked.notes == ()

@@ -11,9 +11,12 @@ from gradaudit.attacks import inverting_gradients_table, tableak
 from gradaudit.datasets.tables import Tables
 from gradaudit.errors import AttackFailed
 from gradaudit.inversion.ensemble import Ensemble
+from gradaudit.inversion.gradient_transforms import Noise
+from gradaudit.inversion.labels import JointLabels
+from gradaudit.inversion.match import GradientMatching
 from gradaudit.inversion.parametrisations import TableRows
 from gradaudit.inversion.parametrisations.table_rows import decided
-from gradaudit.inversion.pools import TableMedian
+from gradaudit.inversion.pools import Pooled, TableMedian
 from gradaudit.modalities import Table
 from gradaudit.models import build_table
 from gradaudit.plan import draw
@@ -264,3 +267,61 @@ def test_adult(shared_data):
         assert ours > right(batch, Reconstruction(common, None, 0.0))[0].double().mean() + 0.1
         gains.append(float(ours - theirs))
     assert sum(gains) / len(gains) > 0.05
+
+
+def test_an_ensemble_without_a_member_says_why():
+    spoilt = replace(tableak.MEMBER.stages[0], steps=3, gradient=(Noise(math.inf),))
+    attack = replace(ensemble(2, 3), attack=replace(tableak.MEMBER, stages=(spoilt,)))
+    with pytest.raises(AttackFailed, match="no longer finite"):
+        attack(few_rows())
+
+
+def test_a_member_that_is_lost_is_left_out_and_said(monkeypatch):
+    seen, plain = few_rows(), GradientMatching.many
+
+    def losing(self, *args, **options):
+        found = plain(self, *args, **options)
+        return [found[0], AttackFailed("lost."), AttackFailed("lost."), found[3]]
+
+    monkeypatch.setattr(GradientMatching, "many", losing)
+    found = ensemble(4, 5)(seen)
+    objectives = sorted(
+        one.objective for one in plain(ensemble(4, 5).attack, [seen] * 4, seeds=ensemble(4, 5)._seeds(0))
+    )
+    assert found.notes[0].startswith("Pooled from 2 runs, whose objectives reach from ")
+    assert found.notes.count("A run was dropped: lost.") == 1
+    assert len(found.trace) == 2
+    low, high = (float(word.rstrip(";")) for word in (found.notes[0].split()[8], found.notes[0].split()[10]))
+    assert objectives[0] * 0.99 <= low < high <= objectives[-1] * 1.01
+
+
+def test_a_pooled_guess_is_verified_where_it_explains_the_update():
+    seen = few_rows()
+    rows = LAYOUT.encode([("crafts", 50.0, 1.0, "couple"), ("office", 30.0, -2.0, "single")])
+    value, verified = ensemble(1, 1)._judged(seen, Pooled(rows, torch.tensor([0, 1]), None))
+    assert value == pytest.approx(0, abs=1e-6)
+    assert verified
+    value, verified = ensemble(1, 1)._judged(seen, Pooled(rows + 0.1, torch.tensor([0, 1]), None))
+    assert value > 1e-4
+    assert not verified
+    value, verified = ensemble(1, 1)._judged(seen, Pooled(rows, None, None))
+    assert math.isnan(value)
+    assert not verified
+
+
+def test_an_ensemble_needs_what_its_parts_need():
+    attack = ensemble(2, 1)
+    assert attack.needs == attack.attack.needs | attack.pool.needs
+    assert attack.pool in attack.parts
+    known = replace(attack, attack=replace(attack.attack, labels=JointLabels()))
+    assert known.pool.needs in known.needs
+
+
+def test_the_seeds_of_members_are_drawn_from_all_there_are():
+    seeds = ensemble(30, 1)._seeds(0)
+    assert seeds == ensemble(30, 1)._seeds(0)
+    assert len({*seeds, *ensemble(30, 1)._seeds(1)}) == 60
+    assert max(seeds) > 2**60
+    first, again = (ensemble(1, 2)(few_rows(), **seed) for seed in ({}, {"seed": 0}))
+    assert torch.equal(first.inputs, again.inputs)
+    assert first.objective == again.objective

@@ -252,3 +252,22 @@ def test_real_tables(shared_data):
     with pytest.raises(AuditError, match=r"label column zgpa holds .*, so it is a measurement"):
         SOURCES["table"](path=shared_data / "law_school.csv", label="zgpa").open()
     assert (len(german), len(german.layout.columns), german.class_names) == (800, 20, ("1", "2"))
+
+
+@pytest.mark.parametrize("place", [1, 2, 3])
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_a_cell_with_a_broken_number_is_not_right_by_luck(place, broken):
+    """The largest of three numbers is a NaN wherever it stands, also where the truth is; infinity is a number."""
+    truth = LAYOUT.encode(ROWS[:1])
+    guess = truth.clone()
+    guess[0, place] = broken
+    right = int(guess[0, 1:4].nan_to_num(posinf=2, neginf=-2).argmax()) == int(truth[0, 1:4].argmax())
+    assert metrics.cells_right(guess, truth, LAYOUT).tolist() == [[True, right and not math.isnan(broken), True]]
+
+
+def test_costs_are_the_share_of_wrong_cells():
+    truth = LAYOUT.encode(ROWS[:2])
+    assert metrics.row_costs(truth, truth, LAYOUT).diagonal().tolist() == [0, 0]
+    wrong = truth.clone()
+    wrong[:, 0] += 5
+    assert metrics.row_costs(wrong, truth, LAYOUT).diagonal().tolist() == pytest.approx([1 / 3, 1 / 3])

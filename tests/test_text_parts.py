@@ -273,3 +273,14 @@ def test_widest_gap_by_hand():
     assert widest_gap(values, most=2).count == 1
     assert widest_gap(values, least=4).count == 4
     assert widest_gap(values, descending=True).count == 2
+
+
+def test_padding_alone_is_left_out_of_the_mean_length():
+    """A word that shares some entries with the padding's embedding is a word."""
+    seen = share(texts([[5, 6, 7, 8]], ENCODED))
+    table = seen.model.token_embedding.weight.detach()
+    word = table[ENCODED.padding].clone()
+    word[0] += 3
+    rows = torch.stack([word, table[ENCODED.padding], word])[None]
+    found = EmbeddingLength(target=0.0).bind(seen)(rows, Progress(0, 1))
+    assert found.item() == pytest.approx(word.norm().item() ** 2, rel=1e-5)

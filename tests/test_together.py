@@ -138,3 +138,43 @@ def test_the_memory_rule():
 def test_by_default_only_small_networks_share_a_pass():
     assert together.pays(smooth_net())
     assert not together.pays(torch.nn.Linear(1000, 1000))
+
+
+def test_only_updates_of_one_model_and_training_share_a_pass():
+    """Other weights, training, batch size or shape, and each one runs by itself; no note says otherwise."""
+    victim, attack = client(), replace(short(ATTACK, 3), together=True)
+    one = victim.share(make_batch(2), KNOWN)
+    moved = client()
+    moved.model[0].weight.data[0] += 1
+    buffered = client()
+    buffered.model[1].running_mean += 1
+    others = [
+        moved.share(make_batch(2), KNOWN),
+        buffered.share(make_batch(2), KNOWN),
+        victim.share(make_batch(1), KNOWN),
+        client(training=FedSGD(batch_norm="train")).share(make_batch(2), KNOWN),
+    ]
+    for other in others:
+        found = attack.many([one, other], seeds=[0, 1])
+        assert not any("one pass" in note for guess in found for note in guess.notes)
+    shared = attack.many([one, victim.share(make_batch(2, seed=5), KNOWN), one], seeds=[0, 1, 2])
+    assert [guess.notes[-1] for guess in shared] == ["Ran in one pass with 1 other updates of the same model."] * 3
+
+
+def test_errors_in_one_pass_are_not_swallowed(monkeypatch):
+    def failing(*args, **options):
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr(together.Together, "slope", failing)
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        replace(ATTACK, restarts=2, together=True)(client().share(make_batch(2), KNOWN))
+
+
+def test_updates_one_after_another_keep_their_labels_and_notes():
+    """Of many updates in one pass, each has its own labels."""
+    victim = client()
+    seen = [victim.share(make_batch(2, seed=number), KNOWN) for number in range(3)]
+    found = replace(short(ATTACK, 2), together=True, restarts=2).many(seen, seeds=range(3))
+    for guess, one in zip(found, seen, strict=True):
+        assert guess.labels_granted
+        assert torch.equal(guess.labels, one.labels)

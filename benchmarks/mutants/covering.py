@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,8 @@ class Covering:
         read = json.loads(MAP.read_text(encoding="utf-8"))
         self.tests: list[str] = read["tests"]
         self.seconds: list[float] = read["seconds"]
+        self.words: dict[str, dict[str, set[str]]] = {}
+        self.naming: dict[str, set[int]] = {}
         self.lines: dict[str, dict[int, list[int]]] = {
             module: {int(line): tests for line, tests in found.items()} for module, found in read["lines"].items()
         }
@@ -85,14 +88,36 @@ class Covering:
     def of(self, mutant: Mutant) -> list[str]:
         """The tests that run a mutant, those first that are quick and run little else.
 
-        A line that runs at import alone, such as a default, is held by the tests of its class or function, or else of
-        its module.
+        A line that runs at import alone, such as a default or an entry of a table, is held by the tests that name what
+        it belongs to, then by those of its class or function, or else of its module.
         """
-        for first, last in ((mutant.line, mutant.end), *_around(mutant)):
-            found = self._ran(mutant.module, range(first, last + 1))
-            if found:
-                return [self.tests[i] for i in sorted(found, key=lambda i: (self.seconds[i] * self.breadth[i], i))]
-        return []
+        found = self._ran(mutant.module, range(mutant.line, mutant.end + 1))
+        if found:
+            return self._ordered(found)
+        spans, module = _around(mutant), self._ran(mutant.module, range(1, 10**6))
+        named = set().union(*(self._naming(name) for name, _, _ in spans))
+        around = next(
+            (ran for _, first, last in spans if (ran := self._ran(mutant.module, range(first, last + 1)))), set()
+        )
+        groups = (named & module, named - module, around - named)
+        return [test for group in groups for test in self._ordered(group)]
+
+    def _ordered(self, found: set[int]) -> list[str]:
+        return [self.tests[i] for i in sorted(found, key=lambda i: (self.seconds[i] * self.breadth[i], i))]
+
+    def _naming(self, name: str) -> set[int]:
+        """The tests in whose own lines a name stands."""
+        if name not in self.naming:
+            self.naming[name] = {i for i, test in enumerate(self.tests) if name and name in self._words(test)}
+        return self.naming[name]
+
+    def _words(self, test: str) -> set[str]:
+        file, function = test.split("::")[0], test.split("::")[-1].split("[")[0]
+        if file not in self.words:
+            tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+            functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+            self.words[file] = {node.name: set(re.findall(r"\w+", ast.unparse(node))) for node in functions}
+        return self.words[file].get(function, set())
 
     def within(self, tests: Iterable[str], most: int, seconds: float) -> list[str]:
         """As many of the tests, in their order."""
@@ -110,15 +135,19 @@ class Covering:
 
     def _ran(self, module: str, lines: range) -> set[int]:
         known = self.lines.get(module, {})
-        return {test for line in lines for test in known.get(line, ())}
+        return {test for line, tests in known.items() if line in lines for test in tests}
 
 
-def _around(mutant: Mutant) -> list[tuple[int, int]]:
-    """The lines of the functions and classes around a mutant, the smallest first, and of its module."""
+def _around(mutant: Mutant) -> list[tuple[str, int, int]]:
+    """Name, first and last line of what is around a mutant: functions, classes and tables, the smallest first."""
     tree = ast.parse((SOURCE / mutant.module).read_text(encoding="utf-8"))
-    spans = [
-        (node.lineno, node.end_lineno or node.lineno)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.lineno <= mutant.line <= (node.end_lineno or 0)
-    ]
-    return [*sorted(spans, key=lambda span: span[1] - span[0]), (1, 10**6)]
+    spans = [("", 1, 10**6)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            spans.append((node.name, node.lineno, node.end_lineno or node.lineno))
+    for node in tree.body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(target, ast.Name):
+            spans.append((target.id, node.lineno, node.end_lineno or node.lineno))
+    found = [span for span in spans if span[1] <= mutant.line <= span[2]]
+    return sorted(found, key=lambda span: span[2] - span[1])

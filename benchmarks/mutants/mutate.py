@@ -1,8 +1,8 @@
 """One-line changes of a module that a test should notice, found in its syntax tree.
 
 Left out are strings and what builds them, type hints, decorators, assertions, `__repr__`, options that only decorate
-(`strict=`, `repr=`), the question whether a device is a GPU, and everything that is raised: the error may be left out
-as a whole, its words may not be changed.
+(`strict=`, `repr=`), what decides only about speed (`independent`, whether a device is a GPU), and everything that is
+raised: the error may be left out as a whole, its words may not be changed.
 """
 
 from __future__ import annotations
@@ -163,6 +163,8 @@ def _kept(parent: ast.AST, field: str, node: ast.AST) -> bool:
     if isinstance(node, ast.Compare) and any(
         isinstance(side, ast.Constant) and side.value == "cuda" for side in node.comparators
     ):
+        return True
+    if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "independent":
         return True
     if isinstance(node, ast.keyword) and node.arg in DECORATION:
         return True

@@ -12,7 +12,7 @@ from .covering import FIRST, SECOND, Covering
 from .judge import ENDED, Job, Judged, judge
 from .mutate import Mutant
 
-SLACK, TIMES = 10.0, 4.0  # seconds for a mutant: this, and so many times what its tests took
+SLACK, TIMES = 20.0, 6.0  # seconds for a mutant: this, and so many times what its tests took
 EARLY = 0.6  # of the time for the first round
 
 

@@ -23,7 +23,7 @@ from .attack import Objective, Part, Progress, Stage, Watch
 from .keeper import Keeper, State, load_optimiser, optimiser_state, require_alike
 from .parametrisations.labelled import LabelledCandidate
 from .refusal import attacked, require_fit
-from .step import Matching, without_slope
+from .step import Matching, comparable, without_slope
 
 POINTS = 200  # how often in a run the host looks at the device
 VERIFIED = 1e-3  # relative distance of the recomputed update below which a guess explains the observed one
@@ -266,7 +266,8 @@ class _Run:
         """The objective; writes the gradient of the whole loss into every leaf."""
         inputs, logits = self.candidate.decode(), self.candidate.logits()
         slope = self.matching.slope(inputs[0], logits[0], self.terms, at._replace(candidates=inputs.detach()))
-        self.offer(slope.total)
+        if comparable(self.terms, at):
+            self.offer(slope.total)
         pulled = torch.autograd.grad((inputs, logits), self.leaves, (slope.inputs[None], slope.others[0][None]))
         for leaf, gradient in zip(self.leaves, pulled, strict=True):
             leaf.grad = reduce(lambda found, transform: transform(found, at), self.transforms, gradient)

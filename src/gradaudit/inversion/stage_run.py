@@ -12,8 +12,7 @@ from .attack import Candidate, Progress, Stage
 from .guesses import Best, Guesses
 from .keeper import load_optimiser, optimiser_state, require_alike
 from .routes import BoundTerm
-
-END = Progress(1, 1)
+from .step import END, comparable
 
 
 class StageRun:
@@ -81,13 +80,9 @@ class StageRun:
         for variable in variables:
             for transform in self.transforms:
                 variable.grad = transform(variable.grad, at)
-        if not self.measured and self._comparable(at):
+        if not self.measured and comparable(self.terms, at):
             self.best.offer(found.total)
         return found.objective
-
-    def _comparable(self, at: Progress) -> bool:
-        """Whether the priors that act now are those that act at the end: other totals are of another loss."""
-        return all(term.acts(at) == term.acts(END) for term, _ in self.terms)
 
     def _totals(self, at: Progress) -> Tensor:
         """By what iterates compare: the selection measure, and the priors that act at the end with their weights."""

@@ -18,7 +18,7 @@ from .one_step import OneStep, assumed_step, assumed_training
 from .routes import BoundTerm, Point, Routes, Step
 from .vectors import Combination, norm
 
-START = Progress(0, 1)
+START, END = Progress(0, 1), Progress(1, 1)
 NONE: Mapping[str, Tensor] = MappingProxyType({})
 
 
@@ -149,6 +149,11 @@ class Matching:
         leaves = {name: value.detach().requires_grad_() for name, value in own.items()}
         value, penalty, found = self.routes.slope(Point(inputs.detach().requires_grad_(), y, terms, at, leaves))
         return Slope(value, value if penalty is None else value + penalty, found[0], found[1:])
+
+
+def comparable(terms: Sequence[BoundTerm], at: Progress) -> bool:
+    """Whether the priors that act now are those that act at the end: other totals are of another loss."""
+    return all(term.acts(at) == term.acts(END) for term, _ in terms)
 
 
 def without_slope(name: str) -> AttackFailed:
