@@ -12,6 +12,7 @@ from gradaudit.report.cases import Leak, worst_per_picture
 from gradaudit.report.line_chart import Line, line_chart
 from gradaudit.report.strip_plot import axis_for, strip
 from gradaudit.report.verdict import Level, above_chance, judge
+from gradaudit.types import Modality
 
 
 def leak(gain, rank=1.0, key=0, attack="a", gallery=100):
@@ -226,3 +227,53 @@ def test_the_worst_leak_comes_first():
     verdict = judged(*closer, *told_apart)
     assert verdict.severity == (Level.RECOGNISABLE, 0.5, 37 / 2)
     assert verdict.details[0].startswith("Closest picture: 17.0 dB, 7.0 dB above the control, rank 1 of 100.")
+
+
+@pytest.mark.parametrize(("words", "level"), [(0.5, Level.TRACES), (0.2, Level.NOTHING), (None, Level.NOTHING)])
+def test_words_out_of_place_are_a_trace_of_their_own(words, level):
+    """ROUGE-1 alone makes a trace, and the sentence names it; where it was not taken it makes none."""
+    taken = {} if words is None else {"rouge1": words}
+    one = scored({"token_accuracy": 0.1, **taken}, {"token_accuracy": 0.1, **dict.fromkeys(taken, 0.0)})
+    one = replace(one, finding=replace(one.finding, modality=Modality.TEXT))
+    verdict = judged(one)
+    assert verdict.level is level
+    if level is Level.TRACES:
+        assert "but one text's ROUGE-1 lies 50 points above the control" in verdict.sentence
+
+
+def test_where_less_could_be_judged_is_not_the_worse_case():
+    """A setting in which an attack ran and gained something sorts above one in which none could run at all."""
+    ran, none = judged(leak(0.5, 9.0), others=[unable("no gradient.")]), judge("d", [unable("no gradient.")], [])
+    assert ran.level is none.level is Level.UNKNOWN
+    assert none.severity < ran.severity
+
+
+@pytest.mark.parametrize(
+    ("galleries", "keys", "above"),
+    [
+        ((1000, 20), (0, 0), False),  # the smaller gallery decides: two guesses in 20 hit one time in ten
+        ((1000, 1000), (0, 0), True),
+        ((2,) * 7, range(7), True),  # seven coins in a row
+        ((2,) * 6, range(6), False),
+        ((1,) * 7, range(7), False),  # nothing to be told from
+    ],
+)
+def test_chance_hits_oftener_in_small_galleries(galleries, keys, above):
+    found = [leak(0, key=key, gallery=gallery) for key, gallery in zip(keys, galleries, strict=True)]
+    assert above_chance(len(set(keys)), found) is above
+
+
+def test_the_smallest_gallery_is_the_one_that_is_named():
+    verdict = judged(leak(0, gallery=400), leak(0, key=1, gallery=300))
+    assert "2 of 2 could be told from 300 pictures" in verdict.sentence
+
+
+def test_details_of_a_single_picture_and_its_inferred_label():
+    one, other = leak(8), leak(8, key=1)
+    assert judged(one).details == ("Closest picture: 18.0 dB, 8.0 dB above the control, rank 1 of 100.",)
+    for granted, said in ((False, ("Labels inferred right: 75 %.",)), (True, ())):
+        some = [
+            replace(leak_, finding=replace(leak_.finding, label_accuracy=share, labels_granted=granted))
+            for leak_, share in ((one, 0.5), (other, 1.0))
+        ]
+        assert judged(*some).details[1:] == said
