@@ -126,3 +126,34 @@ def test_steps_are_those_of_the_largest_client():
 def test_refuses(sizes, message):
     with pytest.raises(AuditError, match=message):
         federation(sizes=sizes).share(make_batch(6), Level.BASIC)
+
+
+def test_sizes_may_come_as_a_list():
+    batch = make_batch(6)
+    seen = federation(sizes=list(SIZES)).share(batch, KNOWN)
+    assert seen.clients == SIZES
+    listed = AggregatedTraining(sizes=list(SIZES))
+    assert listed == AggregatedTraining(sizes=SIZES) == seen.training
+    assert hash(listed) == hash(seen.training)
+
+
+def test_the_training_of_several_clients_is_checked_as_that_of_one():
+    with pytest.raises(AuditError, match="epochs must be at least 1"):
+        AggregatedTraining(epochs=0, sizes=(1,))
+    assert AggregatedTraining(sizes=(1,), shared="4.*").shared == ("4.*",)
+
+
+def test_one_client_alone_is_a_client():
+    training = FedAvg(learning_rate=0.2, epochs=2, minibatch_size=2, batch_norm="train")
+    model, batch = smooth_net(), make_batch(4)
+    found, buffers = AggregatedTraining.of(training, (4,)).train(model, batch.inputs, batch.labels)
+    wanted, kept = training.train(model, batch.inputs, batch.labels)
+    assert all(map(torch.equal, found, wanted))
+    assert {name: buffer.tolist() for name, buffer in buffers.items()} == {n: b.tolist() for n, b in kept.items()}
+
+
+def test_chance_is_that_of_seed_0_where_none_is_given():
+    many, batch = federation(defenses=[GaussianNoise(1.0)]), make_batch(6)
+    assert torch.equal(many.protected(batch)[0].values[0], many.protected(batch, seed=0)[0].values[0])
+    seen = [many.share(batch, KNOWN, **options).update.values[0] for options in ({}, {"seed": 0})]
+    assert torch.equal(*seen)
