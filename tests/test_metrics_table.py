@@ -53,3 +53,10 @@ def test_distances_and_ranks_fall_as_the_leak_grows():
 
 def test_exports_what_it_says():
     assert all(hasattr(metrics, name) for name in metrics.__all__)
+
+
+def test_costs_of_rows_are_the_share_of_wrong_cells():
+    layout = TableLayout((Column("age"), Column("colour", ("blue", "red"))))
+    rows = layout.encode([(0.0, "red"), (1.0, "blue")])
+    guess = layout.encode([(0.0, "red"), (0.0, "blue")])
+    assert metrics.row_costs(guess, rows, layout).tolist() == [[0, 0.5], [1, 0.5]]
