@@ -181,7 +181,8 @@ def test_later_rounds_draw_other_batches():
 
 def test_public_data_that_does_not_fit_into_memory_is_refused(tmp_path, monkeypatch):
     """The model and the private batch fit, the public pictures beside them do not."""
-    np.savez(tmp_path / "p.npz", images=np.zeros((1000, 16, 16, 3), dtype=np.uint8), labels=np.zeros(1000, dtype=int))
+    images = np.random.default_rng(0).integers(0, 256, (1000, 16, 16, 3), dtype=np.uint8)
+    np.savez(tmp_path / "p.npz", images=images, labels=np.zeros(1000, dtype=int))
     changes = {"knowledge": ["priors", "LABELS", "PUBLIC_DATA"], "public_data": {"source": "npz", "path": "p.npz"}}
     assert plan(tmp_path, **changes)
     monkeypatch.setattr(memory, "memory_here", lambda: 3_000_000)

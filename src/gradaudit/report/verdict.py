@@ -20,12 +20,12 @@ CANNOT = "Cannot be judged:"
 
 
 class Level(enum.IntEnum):
-    """How much came back."""
+    """How much came back, least first."""
 
-    NOTHING = 0
-    UNKNOWN = 1
-    TRACES = 2
-    RECOGNISABLE = 3
+    NOTHING = enum.auto()
+    UNKNOWN = enum.auto()
+    TRACES = enum.auto()
+    RECOGNISABLE = enum.auto()
 
     @property
     def tone(self) -> str:
