@@ -192,6 +192,9 @@ def test_what_comes_back_holds_no_graph():
     assert found.finding.scores.psnr.mean == 100
 
 
-def test_one_other_picture_is_a_gallery():
+def test_one_other_picture_is_a_gallery_and_none_is_not():
     found = audit.audit(case(attack=Oracle(PICTURES, None), distractors=torch.rand(1, 1, 16, 16))).finding
     assert (found.gallery, found.scores.rank.per_example) == (2, (1.0,) * 4)
+    alone = audit.audit(case(attack=Oracle(PICTURES, None), distractors=torch.empty(0, 1, 16, 16))).finding
+    assert alone.scores.rank is None
+    assert alone.scores.why_not["rank"] == "no other pictures to tell it from"

@@ -161,7 +161,8 @@ def towards(first, second, correlation):
         ((0.9999, 0.5), 0, 0.993, False),
         ((0.97, 0.93), 0, 0.95, False),
         ((0.97, 0.93), 0, 0.98, True),
-        ((0.97, 0.93), 1151, 0.95, True),  # 666435 pairs: one more may be as near, the nearest is taken for chance
+        ((0.97, 0.93), 814, 0.95, True),  # 334153 pairs: one may be nearer
+        ((0.97, 0.93), 1151, 0.95, True),  # 666435 pairs: still one, not quite two
         ((0.97, 0.93), 1151, 0.915, False),
     ],
 )
@@ -181,7 +182,8 @@ def test_a_faint_picture_is_one_as_well(contrast, same):
     levels = torch.tensor([-1.0, 0.0, 1.0, 0.0]).repeat(4, 1)[None, None]  # some pixels lie exactly at the mean
     private = 0.5 + contrast * levels
     batch = Batch(private, torch.zeros(1))
-    assert Pictures().duplicates(private + 0.125, batch).tolist() == [same]
+    public = torch.cat([private + 0.125, smooth(2, 1, 4)])
+    assert Pictures().duplicates(public, batch).tolist() == [same, False, False]
     assert Pictures().duplicates(private, batch).tolist() == [True]
 
 
