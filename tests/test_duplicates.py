@@ -181,7 +181,7 @@ def test_a_faint_picture_is_one_as_well(contrast, same):
     """Brightened, it is found by its shape, down to one hundredth of contrast; below that its values decide."""
     levels = torch.tensor([-1.0, 0.0, 1.0, 0.0]).repeat(4, 1)[None, None]  # some pixels lie exactly at the mean
     private = 0.5 + contrast * levels
-    batch = Batch(private, torch.zeros(1))
+    batch = Batch(torch.cat([private, smooth(1, 1, 4, seed=9)]), torch.zeros(2))
     public = torch.cat([private + 0.125, smooth(2, 1, 4)])
     assert Pictures().duplicates(public, batch).tolist() == [same, False, False]
     assert Pictures().duplicates(private, batch).tolist() == [True]
