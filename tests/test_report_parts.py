@@ -231,14 +231,23 @@ def test_the_worst_leak_comes_first():
 
 @pytest.mark.parametrize(("words", "level"), [(0.5, Level.TRACES), (0.2, Level.NOTHING), (None, Level.NOTHING)])
 def test_words_out_of_place_are_a_trace_of_their_own(words, level):
-    """ROUGE-1 alone makes a trace, and the sentence names it; where it was not taken it makes none."""
-    taken = {} if words is None else {"rouge1": words}
-    one = scored({"token_accuracy": 0.1, **taken}, {"token_accuracy": 0.1, **dict.fromkeys(taken, 0.0)})
-    one = replace(one, finding=replace(one.finding, modality=Modality.TEXT))
-    verdict = judged(one)
+    """ROUGE-1 of one text alone makes a trace, and the sentence names it; where it was not taken it makes none."""
+
+    def text(key, **taken):
+        one = scored({"token_accuracy": 0.1, **taken}, {"token_accuracy": 0.1, **dict.fromkeys(taken, 0.0)})
+        return Leak(replace(one.finding, modality=Modality.TEXT, case=f"a{key}"), 0, key)
+
+    found = [text(0), text(1)] if words is None else [text(0, rouge1=words), text(1, rouge1=0.0)]
+    verdict = judged(*found)
     assert verdict.level is level
     if level is Level.TRACES:
         assert "but one text's ROUGE-1 lies 50 points above the control" in verdict.sentence
+
+
+def test_one_example_alone_is_a_trace():
+    verdict = judged(leak(3.5, 5.0), leak(-4, 50.0, key=1), leak(0, 50.0, key=2))
+    assert verdict.level is Level.TRACES
+    assert "the closest lies 3.5 dB above the control" in verdict.sentence
 
 
 def test_where_less_could_be_judged_is_not_the_worse_case():
@@ -253,6 +262,8 @@ def test_where_less_could_be_judged_is_not_the_worse_case():
     [
         ((1000, 20), (0, 0), False),  # the smaller gallery decides: two guesses in 20 hit one time in ten
         ((1000, 1000), (0, 0), True),
+        ((12, 12), (0, 1), True),
+        ((12, 12, 12), (0, 0, 1), False),  # the picture that was tried most often decides for all
         ((2,) * 7, range(7), True),  # seven coins in a row
         ((2,) * 6, range(6), False),
         ((1,) * 7, range(7), False),  # nothing to be told from
