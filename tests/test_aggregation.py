@@ -152,8 +152,30 @@ def test_one_client_alone_is_a_client():
     assert {name: buffer.tolist() for name, buffer in buffers.items()} == {n: b.tolist() for n, b in kept.items()}
 
 
-def test_chance_is_that_of_seed_0_where_none_is_given():
-    many, batch = federation(defenses=[GaussianNoise(1.0)]), make_batch(6)
-    assert torch.equal(many.protected(batch)[0].values[0], many.protected(batch, seed=0)[0].values[0])
-    seen = [many.share(batch, KNOWN, **options).update.values[0] for options in ({}, {"seed": 0})]
-    assert torch.equal(*seen)
+def test_chance_is_that_of_the_seed_and_of_0_where_none_is_given():
+    training = FedAvg(learning_rate=0.3, minibatch_size=1, shuffle=True)
+    many, batch = federation(training, defenses=[GaussianNoise(1.0)]), make_batch(6)
+    draws = (
+        many.train,
+        lambda batch, **options: many.protected(batch, **options)[0],
+        lambda batch, **options: many.share(batch, KNOWN, **options).update,
+    )
+    for draw in draws:
+        plain, zero, one = (draw(batch, **options).values[0] for options in ({}, {"seed": 0}, {"seed": 1}))
+        assert torch.equal(plain, zero)
+        assert not torch.equal(zero, one)
+
+
+def test_a_federation_of_one_shares_what_the_client_does():
+    many, batch = federation(sizes=(6,), defenses=[Clip(0.1)]), make_batch(6)
+    assert (many.defenses, many.model_name) == ((Clip(0.1),), "Sequential")
+    for a, b in zip(many.share(batch, KNOWN).update.values, alone(many).share(batch, KNOWN).update.values, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_defense_that_changed_one_update_is_not_idle():
+    many, batch = federation(sizes=(1, 1)), make_batch(2)
+    one, other = (alone(many).train(Batch(batch.inputs[k : k + 1], batch.labels[k : k + 1])).values for k in range(2))
+    lengths = [torch.stack([tensor.norm() for tensor in values]).norm() for values in (one, other)]
+    between = Clip(float(sum(lengths) / 2))
+    assert replace(many, defenses=(between,)).protected(batch)[1] == ()
