@@ -153,3 +153,56 @@ def test_clients_sizes_may_be_a_list_and_their_training_is_checked():
     alone_ = AggregatedTraining(learning_rate=0.1, sizes=(2,))
     update, _ = alone_.train(smooth_net(), torch.rand(2, 1, 8, 8), torch.arange(2))
     assert len(update) == len(list(smooth_net().parameters()))
+
+
+def test_sizes_may_come_as_a_list():
+    batch = make_batch(6)
+    seen = federation(sizes=list(SIZES)).share(batch, KNOWN)
+    assert seen.clients == SIZES
+    listed = AggregatedTraining(sizes=list(SIZES))
+    assert listed == AggregatedTraining(sizes=SIZES) == seen.training
+    assert hash(listed) == hash(seen.training)
+
+
+def test_the_training_of_several_clients_is_checked_as_that_of_one():
+    with pytest.raises(AuditError, match="epochs must be at least 1"):
+        AggregatedTraining(epochs=0, sizes=(1,))
+    assert AggregatedTraining(sizes=(1,), shared="4.*").shared == ("4.*",)
+
+
+def test_one_client_alone_is_a_client():
+    training = FedAvg(learning_rate=0.2, epochs=2, minibatch_size=2, batch_norm="train")
+    model, batch = smooth_net(), make_batch(4)
+    found, buffers = AggregatedTraining.of(training, (4,)).train(model, batch.inputs, batch.labels)
+    wanted, kept = training.train(model, batch.inputs, batch.labels)
+    assert all(map(torch.equal, found, wanted))
+    assert {name: buffer.tolist() for name, buffer in buffers.items()} == {n: b.tolist() for n, b in kept.items()}
+
+
+def test_chance_is_that_of_the_seed_and_of_0_where_none_is_given():
+    training = FedAvg(learning_rate=0.3, minibatch_size=1, shuffle=True)
+    many, batch = federation(training, defenses=[GaussianNoise(1.0)]), make_batch(6)
+    draws = (
+        many.train,
+        lambda batch, **options: many.protected(batch, **options)[0],
+        lambda batch, **options: many.share(batch, KNOWN, **options).update,
+    )
+    for draw in draws:
+        plain, zero, one = (draw(batch, **options).values[0] for options in ({}, {"seed": 0}, {"seed": 1}))
+        assert torch.equal(plain, zero)
+        assert not torch.equal(zero, one)
+
+
+def test_a_federation_of_one_shares_what_the_client_does():
+    many, batch = federation(sizes=(6,), defenses=[Clip(0.1)]), make_batch(6)
+    assert (many.defenses, many.model_name) == ((Clip(0.1),), "Sequential")
+    for a, b in zip(many.share(batch, KNOWN).update.values, alone(many).share(batch, KNOWN).update.values, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_defense_that_changed_one_update_is_not_idle():
+    many, batch = federation(sizes=(1, 1)), make_batch(2)
+    one, other = (alone(many).train(Batch(batch.inputs[k : k + 1], batch.labels[k : k + 1])).values for k in range(2))
+    lengths = [torch.stack([tensor.norm() for tensor in values]).norm() for values in (one, other)]
+    between = Clip(float(sum(lengths) / 2))
+    assert replace(many, defenses=(between,)).protected(batch)[1] == ()

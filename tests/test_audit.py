@@ -320,3 +320,53 @@ def test_one_other_picture_is_a_gallery_of_two():
     found = audit.score(batch, guess(batch.inputs), distractors=torch.zeros(1, 1, 16, 16))
     assert found.rank.per_example == (1,)
     assert audit.score(batch, guess(batch.inputs), distractors=torch.empty(0, 1, 16, 16)).rank is None
+
+
+PICTURES = big_batch().inputs
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("pictures", "returned a value of type str, not a Reconstruction"),
+        (guess(None), "inputs must be a tensor. Found a value of type NoneType"),
+        (guess(PICTURES, [1, 2, 3, 4]), "labels must be a tensor. Found a value of type list"),
+        (guess(PICTURES, torch.zeros(4)), r"labels must be \[4\] integers. Found torch.float32 \[4\]"),
+        (guess(PICTURES, torch.zeros(3, dtype=torch.int64)), r"labels must be \[4\] integers. Found torch.int64 \[3\]"),
+        (guess(PICTURES + 0j), "inputs must be a dense tensor of real numbers"),
+        (replace(guess(PICTURES), objective="low"), "the fields of its Reconstruction are wrong: objective must be"),
+        (replace(guess(PICTURES), notes=(1,)), "the fields of its Reconstruction are wrong: objective must be"),
+    ],
+)
+def test_what_is_no_reconstruction_is_refused_in_one_line(answer, why):
+    attack = Oracle(None, None)
+    attack.answer = answer
+    with pytest.raises(AuditError, match=f"^mine: {why}"):
+        audit.audit(case(attack=attack))
+
+
+def test_a_case_that_could_not_run_claims_nothing():
+    class Unable(Oracle):
+        def __call__(self, seen, *, seed=0, watch=None):
+            raise AttackFailed("no gradient.")
+
+    found = audit.audit(case(attack=Unable(None, None), repeat=3)).finding
+    assert (found.cannot_judge, found.scored, found.verified) == ("no gradient.", False, False)
+    assert (found.seed, found.repeat) == (0, 3)
+    plain = audit.audit(case(attack=Unable(None, None), seed=5)).finding
+    assert (plain.seed, plain.repeat) == (5, 0)
+
+
+def test_what_comes_back_holds_no_graph():
+    made = PICTURES.clone().requires_grad_()
+    found = audit.audit(case(attack=Oracle(2 * made / 2, None)))
+    assert not found.reconstruction.requires_grad
+    assert found.finding.scores.psnr.mean == 100
+
+
+def test_one_other_picture_is_a_gallery_and_none_is_not():
+    found = audit.audit(case(attack=Oracle(PICTURES, None), distractors=torch.rand(1, 1, 16, 16))).finding
+    assert (found.gallery, found.scores.rank.per_example) == (2, (1.0,) * 4)
+    alone = audit.audit(case(attack=Oracle(PICTURES, None), distractors=torch.empty(0, 1, 16, 16))).finding
+    assert alone.scores.rank is None
+    assert alone.scores.why_not["rank"] == "no other pictures to tell it from"

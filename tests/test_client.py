@@ -189,3 +189,44 @@ def test_the_defense_is_told_where_it_is_granted():
     oracle = defended.share(make_batch(2), Level.BASIC | Knowledge.IMAGE_STATISTICS)
     assert oracle.image_statistics is not None
     assert defended.share(make_batch(2), Level.BASIC).image_statistics is None
+
+
+class Rolls(nn.Module):
+    """The first logit lies at `large`; the others change by up to `step` from pass to pass."""
+
+    def __init__(self, large, step):
+        super().__init__()
+        self.layer, self.large, self.step, self.sign = nn.Linear(64, 3), large, step, 1
+
+    def forward(self, x):
+        self.sign *= -1
+        return 1e-6 * self.layer(x.flatten(1)) + torch.tensor([self.large, self.sign * self.step, 0.0])
+
+
+@pytest.mark.parametrize(("large", "step"), [(1e4, 1.0), (1.0, 1e-4), (1e-3, 1e-7)])
+def test_rounding_is_told_by_the_largest_logit(large, step):
+    """A difference of a ten-thousandth of the largest logit is rounding, of a tenth it is dice, at any scale."""
+    batch = make_batch(classes=3)
+    assert Client(Rolls(large, step)).train(batch).values
+    with pytest.raises(AuditError, match="two passes over the same batch"):
+        Client(Rolls(large, 1e3 * step)).train(batch)
+
+
+def test_a_logit_that_is_nan_is_no_dice():
+    """Rounding from pass to pass beside NaN: the update is named as what cannot be used, not the model's chance."""
+    with pytest.raises(AuditError, match=r"update: .* hold NaN or infinity"):
+        Client(Rolls(torch.nan, 1e-11)).train(make_batch(classes=3))
+
+
+def test_the_label_that_does_not_fit_is_the_one_that_is_named():
+    with pytest.raises(AuditError, match=r"must be in 0\.\.\.2.*Found 7"):
+        Client(smooth_net(classes=3)).train(Batch(make_batch().inputs, torch.tensor([0, 7])))
+
+
+def test_noise_is_that_of_seed_0_where_none_is_given(batch):
+    client = Client(smooth_net(), defenses=[GaussianNoise(0.1)])
+    clean = client.train(batch)
+    assert torch.equal(client.defend(clean)[0].values[0], client.defend(clean, seed=0)[0].values[0])
+    assert torch.equal(client.protected(batch)[0].values[0], client.protected(batch, seed=0)[0].values[0])
+    seen = [client.share(batch, Level.PRIORS, **options).update.values[0] for options in ({}, {"seed": 0})]
+    assert torch.equal(*seen)

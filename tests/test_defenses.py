@@ -96,3 +96,18 @@ def test_no_noise_at_all_is_allowed():
     for make in (GaussianNoise, LaplaceNoise):
         with pytest.raises(AuditError, match="at least 0"):
             make(-1e-9)
+
+
+@pytest.mark.parametrize(
+    "defense", [GaussianNoise(0.0), LaplaceNoise(0.0), GaussianNoise(0.0, relative=True)], ids=repr
+)
+def test_no_noise_leaves_the_update_as_it_is(defense):
+    before = update()
+    assert all(map(torch.equal, defense(before).values, before.values))
+
+
+def test_a_guess_without_gradient_has_a_finite_slope_under_clipping():
+    candidate = (torch.zeros(3, requires_grad=True), torch.zeros(2, 2, requires_grad=True))
+    clipped = Clip(1.0).simulate(candidate, candidate)
+    slopes = torch.autograd.grad(sum(t.sum() for t in clipped), candidate)
+    assert all(torch.isfinite(slope).all() for slope in slopes)

@@ -169,3 +169,58 @@ def test_how_much_alike_the_same_picture_must_be():
 
 def test_small_versions_have_sixteen_pixels_or_fewer():
     assert _sketches(torch.rand(2, 1, 40, 8)).shape == (2, 16 * 8)
+
+
+def directions(count, side=16, seed=5):
+    """Rows of mean 0, length 1 and no correlation between them: `[count, side * side]`."""
+    noise = torch.randn(count, side * side, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    ones = torch.ones(1, side * side, dtype=torch.float64)
+    return torch.linalg.qr(torch.cat([ones, noise]).T).Q.T[1:]
+
+
+def drawn(rows, side=16):
+    """Pictures `[N, 1, side, side]` in [0, 1] of such rows."""
+    return (0.5 + 1.5 * rows).view(-1, 1, side, side).float()
+
+
+def towards(first, second, correlation):
+    return correlation * first + (1 - correlation**2) ** 0.5 * second
+
+
+@pytest.mark.parametrize(
+    ("pairs", "crowd", "correlation", "same"),
+    [
+        ((0.9999, 0.5), 0, 0.997, True),  # so few pictures that none of their pairs counts as chance; 0.995 is enough
+        ((0.9999, 0.5), 0, 0.993, False),
+        ((0.97, 0.93), 0, 0.95, False),
+        ((0.97, 0.93), 0, 0.98, True),
+        ((0.97, 0.93), 814, 0.95, True),  # 334153 pairs: one may be nearer
+        ((0.97, 0.93), 1151, 0.95, True),  # 666435 pairs: still one, not quite two
+        ((0.97, 0.93), 1151, 0.915, False),
+    ],
+)
+def test_public_pictures_tell_how_near_the_same_picture_lies(pairs, crowd, correlation, same):
+    """Three in a million pairs of public pictures may be nearer to each other than a copy is to its original."""
+    one, two, three, four, five = directions(5)
+    noise = torch.randn(crowd, 256, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    rows = torch.stack([one, towards(one, two, pairs[0]), three, towards(three, four, pairs[1])])
+    public = torch.cat([drawn(rows), drawn(noise / 16).clamp(0, 1)])
+    private = drawn(towards(three, five, correlation)[None])
+    assert Pictures().duplicates(public, Batch(private, torch.zeros(1)))[2] == same
+
+
+@pytest.mark.parametrize(("contrast", "same"), [(0.3, True), (0.03, True), (0.004, False)])
+def test_a_faint_picture_is_one_as_well(contrast, same):
+    """Brightened, it is found by its shape, down to one hundredth of contrast; below that its values decide."""
+    levels = torch.tensor([-1.0, 0.0, 1.0, 0.0]).repeat(4, 1)[None, None]  # some pixels lie exactly at the mean
+    private = 0.5 + contrast * levels
+    batch = Batch(torch.cat([private, smooth(1, 1, 4, seed=9)]), torch.zeros(2))
+    public = torch.cat([private + 0.125, smooth(2, 1, 4)])
+    assert Pictures().duplicates(public, batch).tolist() == [same, False, False]
+    assert Pictures().duplicates(private, batch).tolist() == [True]
+
+
+def test_a_large_picture_is_found_under_fine_noise():
+    private = smooth(1, side=64)
+    noise = 0.4 * torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    assert Pictures().duplicates((private + noise).clamp(0, 1), Batch(private, torch.zeros(1))).tolist() == [True]

@@ -42,7 +42,12 @@ def test_ranges_and_the_truth_itself(counts):
 def test_refuses_what_is_no_count(metric):
     with pytest.raises(AuditError, match="one shape"):
         metric(torch.ones(2), torch.ones(3))
-    for guess, truth in (([-1.0, 2.0], [1, 1]), ([1.0, float("nan")], [1, 1]), ([1.0, 0.0], [0, 0])):
+    for guess, truth in (
+        ([-1.0, 2.0], [1, 1]),
+        ([1.0, float("nan")], [1, 1]),
+        ([1.0, 0.0], [0, 0]),
+        ([1.0, 1.0], [-1, 3]),
+    ):
         with pytest.raises(AuditError, match="finite and at least 0"):
             metric(torch.tensor(guess), torch.tensor(truth))
 

@@ -10,7 +10,8 @@ from torch import nn
 from conftest import make_batch, smooth_net
 from gradaudit import FedAvg, FedSGD, LocalTraining
 from gradaudit.errors import AuditError
-from gradaudit.local_training import AggregatedTraining
+from gradaudit.local_training import AggregatedTraining, DistilledCrossEntropy, InMode
+from gradaudit.local_training.rules import sgd
 
 SEED = 41
 
@@ -62,6 +63,7 @@ CASES = {
     "weight decay": {"weight_decay": 0.1},
     "nesterov": {"momentum": 0.8, "nesterov": True, "weight_decay": 0.05},
     "adam": {"optimiser": "adam", "learning_rate": 0.01},
+    "adam without memory": {"optimiser": "adam", "learning_rate": 0.01, "betas": (0.0, 0.0)},
     "adam with decay": {"optimiser": "adam", "weight_decay": 0.2, "betas": (0.5, 0.9), "eps": 1e-4},
     "shuffled": {"shuffle": True},
     "shuffled adam": {"shuffle": True, "optimiser": "adam", "learning_rate": 0.01},
@@ -264,3 +266,54 @@ def test_a_vanishing_gradient_has_a_finite_slope_under_adam():
     found = training(net_, inputs, torch.tensor([0, 1]), differentiable=True)
     (slope,) = torch.autograd.grad(sum(t.square().sum() for t in found), inputs)
     assert torch.isfinite(slope).all()
+
+
+@pytest.mark.parametrize("training", [FedSGD(), FedAvg(learning_rate=0.1, epochs=2)], ids=["fedsgd", "fedavg"])
+def test_what_is_derived_of_an_update_leaves_no_gradient_in_the_model(training):
+    model, batch = smooth_net(), make_batch(2)
+    inputs = batch.inputs.clone().requires_grad_()
+    update = training(model, inputs, batch.labels, differentiable=True)
+    sum(tensor.square().sum() for tensor in update).backward()
+    assert inputs.grad.any()
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("options", [{}, {"optimiser": "adam"}], ids=["sgd", "adam"])
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_only_a_checkpointed_run_computes_its_steps_again(checkpoint, options):
+    passes = []
+    model, batch = smooth_net(), make_batch(2)
+    model[0].register_forward_hook(lambda *_: passes.append(1))
+    training = FedAvg(learning_rate=0.1, epochs=2, minibatch_size=1, **options)
+    inputs = batch.inputs.clone().requires_grad_()
+    update = training(model, inputs, batch.labels, differentiable=True, checkpoint=checkpoint)
+    before = len(passes)
+    torch.autograd.grad(update[0].square().sum(), inputs)
+    assert (len(passes) > before) is checkpoint
+    assert (before == training.steps(2)) is not checkpoint
+
+
+def test_passes_in_a_mode_leave_modes_and_statistics_alone():
+    model = nn.Sequential(*smooth_net().children()).train()
+    model[0].eval()
+    state, modes = deepcopy(model.state_dict()), [module.training for module in model.modules()]
+    with InMode(model, "train"):
+        model(make_batch(4).inputs)
+        assert not torch.equal(model[1].running_mean, state["1.running_mean"])
+        assert [module.training for module in model] == [False, True, False, False, False]
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert modes == [module.training for module in model.modules()]
+
+
+def test_the_ends_of_distillation():
+    logits, labels, teacher = torch.randn(3, 4), torch.tensor([0, 1, 3]), torch.randn(3, 4).softmax(1)
+    plain, softened = nn.functional.cross_entropy(logits, labels), nn.functional.cross_entropy(logits / 2, teacher)
+    torch.testing.assert_close(DistilledCrossEntropy(1.0, 2.0)(logits, labels, teacher), plain)
+    torch.testing.assert_close(DistilledCrossEntropy(0.0, 2.0)(logits, labels, teacher), softened / 2)
+
+
+def test_an_optimiser_counts_its_steps():
+    after, options = None, {"rate": 0.1, "momentum": 0.9, "weight_decay": 0.0, "nesterov": False}
+    for steps in (1, 2, 3):
+        _, after = sgd(torch.ones(2), torch.ones(2), after, **options)
+        assert after.steps == steps

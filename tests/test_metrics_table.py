@@ -59,3 +59,10 @@ def test_which_way_every_metric_leaks():
     """Of distances, ranks and errors the lowest value is the worst leak; of all others the highest."""
     low = {key for key, metric in metrics.METRICS.items() if not metric.higher_is_better}
     assert low == {"lpips", "rank", "edit_distance", "count_error"}
+
+
+def test_costs_of_rows_are_the_share_of_wrong_cells():
+    layout = TableLayout((Column("age"), Column("colour", ("blue", "red"))))
+    rows = layout.encode([(0.0, "red"), (1.0, "blue")])
+    guess = layout.encode([(0.0, "red"), (0.0, "blue")])
+    assert metrics.row_costs(guess, rows, layout).tolist() == [[0, 0.5], [1, 0.5]]

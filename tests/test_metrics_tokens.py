@@ -99,15 +99,20 @@ def test_rouge_without_the_library_is_missing(monkeypatch):
     assert "gradaudit[text]" in metrics.ROUGE_NEEDS
 
 
-@pytest.mark.parametrize("guess", [TRUTH[:1], TRUTH[:, :3]])
-def test_other_shapes_are_refused(guess):
+ALL = (
+    metrics.token_accuracy,
+    metrics.exact_match,
+    metrics.edit_distance,
+    metrics.bag_of_tokens,
+    metrics.text_costs,
+)
+
+
+@pytest.mark.parametrize("metric", ALL)
+@pytest.mark.parametrize("guess", [TRUTH[:1], TRUTH[:, :3], TRUTH[:, :1]])
+def test_other_shapes_are_refused(metric, guess):
     with pytest.raises(AuditError, match=r"one shape \[B, L\]"):
-        metrics.token_accuracy(guess, TRUTH, COUNTED)
-
-
-def test_a_text_without_tokens_is_refused():
-    with pytest.raises(AuditError, match="no token besides padding"):
-        metrics.token_accuracy(TRUTH, TRUTH, COUNTED & torch.tensor([[True], [False]]))
+        metric(guess, TRUTH, COUNTED)
 
 
 def test_costs_of_texts_by_hand():
@@ -127,5 +132,12 @@ def test_costs_of_texts_by_hand():
 def test_every_score_refuses_what_does_not_fit(metric):
     with pytest.raises(AuditError, match=r"one shape \[B, L\]"):
         metric(TRUTH[:1], TRUTH, COUNTED)
-    with pytest.raises(AuditError, match="no token besides padding"):
-        metric(TRUTH, TRUTH, torch.zeros_like(COUNTED))
+    for counted in (torch.zeros_like(COUNTED), COUNTED & torch.tensor([[True], [False]])):
+        with pytest.raises(AuditError, match="no token besides padding"):
+            metric(TRUTH, TRUTH, counted)
+
+
+def test_costs_go_from_0_for_the_text_to_1_for_no_word_of_it():
+    counted = torch.ones(2, 4, dtype=torch.bool)
+    truth, guess = torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]]), torch.tensor([[1, 2, 3, 4], [8, 7, 6, 5]])
+    assert metrics.text_costs(guess, truth, counted).tolist() == [[0, 1], [1, 0.5]]

@@ -9,12 +9,13 @@ from torch import nn
 
 from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, Finding, Knowledge, Level, Normalisation, Reconstruction, audit
+from gradaudit.chance import child_seed
 from gradaudit.datasets import SOURCES
 from gradaudit.datasets.vocabulary import Words
 from gradaudit.errors import AuditError, MissingKnowledge
 from gradaudit.inversion.attack import Attack
 from gradaudit.inversion.one_step import assumed_training
-from gradaudit.modalities import Pictures, Table, Text
+from gradaudit.modalities import Pictures, Table, Text, private_among
 from gradaudit.modalities.table import written
 from gradaudit.tables import Column, TableLayout
 from gradaudit.types import Modality, TextLayout
@@ -122,6 +123,7 @@ def test_a_model_without_a_token_embedding_is_refused():
         (table_batch(table=None), "rows of a table need their columns"),
         (table_batch(inputs=torch.zeros(2, 4)), r"finite floats \[B, 3\]"),
         (table_batch(inputs=torch.full((2, 3), torch.nan)), r"finite floats \[B, 3\]"),
+        (table_batch(inputs=torch.tensor([[torch.nan, 0.0, 1.0], [0.0, 1.0, 0.0]])), r"finite floats \[B, 3\]"),
         (table_batch(inputs=torch.tensor([[0.0, 0.5, 0.5]] * 2)), "column colour is not one-hot"),
         (table_batch(inputs=torch.zeros(2, 1, 3)), r"needs encoded rows \[B, D\]"),
     ],
@@ -314,3 +316,40 @@ def test_ids_that_no_token_has_are_shown_as_numbers():
     assert first.pieces == (" cat", " <99>", " <-1>")
     assert second.pieces == (" sat", " <4>")
     assert handling.score(batch, guess)["token_accuracy"].per_example == (pytest.approx(1 / 3), pytest.approx(1 / 2))
+
+
+def test_a_text_of_one_token_is_a_text():
+    assert client().train(text_batch(lengths=(3, 1))).values
+
+
+def test_the_control_of_the_only_text_is_padding(tmp_path):
+    (tmp_path / "t.txt").write_text("The red boat.\n")
+    source = SOURCES["text"](path=tmp_path / "t.txt").open()
+    handling = Text(source.vocabulary)
+    batch = handling.gather(source, [0], torch.tensor([0]))
+    control, notes = handling.control(source, batch, [0])
+    assert notes == ("No text lies outside the batch: the control is padding.",)
+    assert handling.score(batch, control)["token_accuracy"].mean == 0
+
+
+@pytest.mark.parametrize(
+    ("batch", "handling"),
+    [(table_batch(), Table()), (Batch(torch.rand(2, 1, 8, 8), torch.tensor([0, 1])), Pictures())],
+    ids=["table", "pictures"],
+)
+def test_examples_with_a_graph_are_read_as_any_others(batch, handling):
+    """An attack may return what it optimised, and public data may come out of a network."""
+    inputs = batch.inputs.clone().requires_grad_()
+    matched = handling.match(batch, Reconstruction(inputs.flip(0), None, 0.0))
+    assert not matched.inputs.requires_grad
+    assert torch.equal(matched.inputs, batch.inputs)
+    assert private_among(inputs, batch).tolist() == [True, True]
+    assert child_seed(0, "noise", inputs) == child_seed(0, "noise", batch.inputs)
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [(12345.0004, "12345"), (12345.4, "1.235e+04"), (0.12345, "0.1235"), (3e15, "3000000000000000"), ("red", "red")],
+)
+def test_whole_numbers_are_written_in_full_and_others_with_four_digits(cell, text):
+    assert written(cell) == text

@@ -1,11 +1,12 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradaudit import LocalTraining, SecureAggregation
+from gradaudit import LocalTraining, SecureAggregation, memory
 from gradaudit.audit import audit
 from gradaudit.config import make_config
 from gradaudit.demo import demo_configs
@@ -176,3 +177,15 @@ def test_later_rounds_draw_other_batches():
     drawn = [batch for batches in rounds for batch in batches]
     assert len(set(drawn)) == len(drawn)
     assert all(sorted(i for one in batches for i in one) == list(range(40)) for batches in rounds)
+
+
+def test_public_data_that_does_not_fit_into_memory_is_refused(tmp_path, monkeypatch):
+    """The model and the private batch fit, the public pictures beside them do not."""
+    images = np.random.default_rng(0).integers(0, 256, (1000, 16, 16, 3), dtype=np.uint8)
+    np.savez(tmp_path / "p.npz", images=images, labels=np.zeros(1000, dtype=int))
+    changes = {"knowledge": ["priors", "LABELS", "PUBLIC_DATA"], "public_data": {"source": "npz", "path": "p.npz"}}
+    assert plan(tmp_path, **changes)
+    monkeypatch.setattr(memory, "memory_here", lambda: 3_000_000)
+    assert plan(tmp_path)
+    with pytest.raises(AuditError, match=r"^public_data: 1000 examples of shape \[3, 16, 16\] would need 3 MB"):
+        plan(tmp_path, **changes)

@@ -279,3 +279,64 @@ def test_details_say_what_the_labels_were_worth():
     assert len(judged(granted).details) == 1
     assert "Identified" not in judged(one).details[0]  # of one picture the rank says it
     assert "Identified: 1 of 2" in judged(leak(8), leak(8, 3.0, key=1)).details[0]
+
+
+@pytest.mark.parametrize(("words", "level"), [(0.5, Level.TRACES), (0.2, Level.NOTHING), (None, Level.NOTHING)])
+def test_words_out_of_place_are_a_trace_of_their_own(words, level):
+    """ROUGE-1 of one text alone makes a trace, and the sentence names it; where it was not taken it makes none."""
+
+    def text(key, **taken):
+        one = scored({"token_accuracy": 0.1, **taken}, {"token_accuracy": 0.1, **dict.fromkeys(taken, 0.0)})
+        return Leak(replace(one.finding, modality=Modality.TEXT, case=f"a{key}"), 0, key)
+
+    found = [text(0), text(1)] if words is None else [text(0, rouge1=words), text(1, rouge1=0.0)]
+    verdict = judged(*found)
+    assert verdict.level is level
+    if level is Level.TRACES:
+        assert "but one text's ROUGE-1 lies 50 points above the control" in verdict.sentence
+
+
+def test_one_example_alone_is_a_trace():
+    verdict = judged(leak(3.5, 5.0), leak(-4, 50.0, key=1), leak(0, 50.0, key=2))
+    assert verdict.level is Level.TRACES
+    assert "the closest lies 3.5 dB above the control" in verdict.sentence
+
+
+def test_where_less_could_be_judged_is_not_the_worse_case():
+    """A setting in which an attack ran and gained something sorts above one in which none could run at all."""
+    ran, none = judged(leak(0.5, 9.0), others=[unable("no gradient.")]), judge("d", [unable("no gradient.")], [])
+    assert ran.level is none.level is Level.UNKNOWN
+    assert none.severity < ran.severity
+
+
+@pytest.mark.parametrize(
+    ("galleries", "keys", "above"),
+    [
+        ((1000, 20), (0, 0), False),  # the smaller gallery decides: two guesses in 20 hit one time in ten
+        ((1000, 1000), (0, 0), True),
+        ((12, 12), (0, 1), True),
+        ((12, 12, 12), (0, 0, 1), False),  # the picture that was tried most often decides for all
+        ((2,) * 7, range(7), True),  # seven coins in a row
+        ((2,) * 6, range(6), False),
+        ((1,) * 7, range(7), False),  # nothing to be told from
+    ],
+)
+def test_chance_hits_oftener_in_small_galleries(galleries, keys, above):
+    found = [leak(0, key=key, gallery=gallery) for key, gallery in zip(keys, galleries, strict=True)]
+    assert above_chance(len(set(keys)), found) is above
+
+
+def test_the_smallest_gallery_is_the_one_that_is_named():
+    verdict = judged(leak(0, gallery=400), leak(0, key=1, gallery=300))
+    assert "2 of 2 could be told from 300 pictures" in verdict.sentence
+
+
+def test_details_of_a_single_picture_and_its_inferred_label():
+    one, other = leak(8), leak(8, key=1)
+    assert judged(one).details == ("Closest picture: 18.0 dB, 8.0 dB above the control, rank 1 of 100.",)
+    for granted, said in ((False, ("Labels inferred right: 75 %.",)), (True, ())):
+        some = [
+            replace(leak_, finding=replace(leak_.finding, label_accuracy=share, labels_granted=granted))
+            for leak_, share in ((one, 0.5), (other, 1.0))
+        ]
+        assert judged(*some).details[1:] == said

@@ -27,6 +27,6 @@ def child_seed(seed: int, purpose: str, *secrets: Tensor | str) -> int:
 
 
 def _rounded(secret: Tensor) -> bytes:
-    values = secret.detach().cpu()
+    values = secret.cpu()
     whole = values.double().mul(GRAIN).round().long() if values.is_floating_point() else values.long()
     return whole.contiguous().numpy().tobytes()

@@ -33,7 +33,7 @@ def check_public(public: Tensor, batch: Batch) -> None:
 def private_among(public: Batch | Tensor, batch: Batch) -> Tensor:
     """Which of the public examples `[N, ...]` are private ones of `batch`, exactly or nearly: `[N]`, on the CPU."""
     inputs = public.inputs if isinstance(public, Batch) else public
-    return handling_of(batch.modality).duplicates(inputs.detach().cpu(), batch.to("cpu"))
+    return handling_of(batch.modality).duplicates(inputs, batch)
 
 
 __all__ = [

@@ -56,7 +56,7 @@ class Table:
 
         Numbers that were rounded to three digits pass. Rates of misses and false alarms: docs/threat-model.md.
         """
-        theirs, found = public.detach().cpu(), torch.zeros(len(public), dtype=torch.bool)
+        theirs, found = public.cpu(), torch.zeros(len(public), dtype=torch.bool)
         for row in batch.inputs.cpu():
             found |= ((theirs - row).abs() <= ROUNDED).all(1)
         return found

@@ -73,7 +73,7 @@ class Text:
         require_shape(batch, guess, "token ids")
         if guess.inputs.is_floating_point():
             raise AuditError(f"the attack returned {guess.inputs.dtype} where token ids are wanted.")
-        ids = guess.inputs.detach().cpu().long()
+        ids = guess.inputs.cpu().long()
         order = metrics.assign_at_cost(metrics.text_costs(ids, batch.inputs.cpu(), counted(batch)))
         return Matched(ids[order], order)
 

@@ -20,7 +20,7 @@ CANNOT = "Cannot be judged:"
 
 
 class Level(enum.IntEnum):
-    """How much came back."""
+    """How much came back, least first."""
 
     NOTHING = 0
     UNKNOWN = 1
@@ -165,7 +165,7 @@ def _traces(worst: Sequence[Leak], found: Sequence[Leak]) -> str:
     if best >= measure.trace_gain:
         reasons.append(f"the closest lies {formatting.above_control(best, measure)}")
     for metric in measure.also:
-        gain = max((leak.gain_of(metric) or 0.0 for leak in found), default=0.0)
+        gain = max(leak.gain_of(metric) or 0.0 for leak in found)
         if gain >= measure.trace_gain:
             reasons.append(
                 f"one {measure.noun}'s {METRICS[metric].name} lies {formatting.above_control(gain, measure)}"
