@@ -179,6 +179,7 @@ WRONG = {
     "scores of nothing": (lambda r: r.update(scores=3), "scores"),
     "no deciding metric": (lambda r: r["control"].pop("psnr"), "control.psnr: is missing"),
     "an empty batch": (lambda r: [r[k]["psnr"].update(per_example=[]) for k in ("scores", "control")], "same examples"),
+    "a score beyond all": (lambda r: r["scores"]["psnr"].update(per_example=[1e300]), "scores.psnr: .* no score comes"),
     "another batch": (lambda r: r["control"]["psnr"].update(per_example=[1.0, 2.0]), "same examples"),
     "an unknown modality": (lambda r: r.update(modality="smell"), "modality"),
     "a path that is a number": (lambda r: r["pictures"].update(truth=[7]), "pictures.truth.0"),

@@ -88,6 +88,12 @@ def test_the_generator_has_the_published_sizes():
     assert shapes == [(128, 256, 4, 4), (128, 128, 3, 3), (64, 64, 3, 3), (6, 32, 3, 3)]
 
 
+@pytest.mark.parametrize("sizes", [{"width": 0}, {"noise": -1}])
+def test_a_generator_without_channels_is_refused(sizes):
+    with pytest.raises(AttackFailed, match="at least 1"):
+        GRNNGenerator(**sizes)
+
+
 class TestProperties:
     def test_repr_rebuilds(self):
         assert_repr_rebuilds(ATTACK)

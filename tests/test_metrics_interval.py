@@ -47,7 +47,14 @@ def test_takes_a_tensor():
 
 @pytest.mark.parametrize(
     ("numbers", "level", "message"),
-    [([], 0.95, "no value"), ([1.0, math.nan], 0.95, "NaN"), ([1.0, 2.0], 95, "not 95"), ([1.0], 0.0, "not 0.0")],
+    [
+        ([], 0.95, "no value"),
+        ([1.0, math.nan], 0.95, "NaN"),
+        ([1.0, -math.inf], 0.95, "NaN or beyond"),
+        ([1.0, 1e300], 0.95, "beyond 1e"),
+        ([1.0, 2.0], 95, "not 95"),
+        ([1.0], 0.0, "not 0.0"),
+    ],
 )
 def test_refuses(numbers, level, message):
     with pytest.raises(AuditError, match=message):

@@ -15,6 +15,8 @@ from .types import Modality
 
 Points = tuple[tuple[int, Number], ...]
 """A `Curve` as it comes back from JSON."""
+FARTHEST = 1e9
+"""More than any score comes to, in whatever unit."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,11 @@ class Finding:
             if metric not in named:
                 raise ValueError(f"{name}.{metric}: is missing")
             sizes |= {len(score.per_example) for score in named.values()}
+            far = next(
+                (key for key, score in named.items() if max(map(abs, score.per_example), default=0) > FARTHEST), ""
+            )
+            if far:
+                raise ValueError(f"{name}.{far}: holds a number that no score comes to")
         if len(sizes) > 1 or 0 in sizes:
             raise ValueError("scores, control: are not of the same examples in every metric")
         return found

@@ -11,6 +11,8 @@ from scipy.special import stdtrit
 
 from ..errors import AuditError
 
+LARGEST = 1e150  # the square of more is infinite
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -43,13 +45,13 @@ def mean_interval(values: Iterable[float], level: float = 0.95) -> Interval:
         The interval; one value says nothing about its spread, and then `low` and `high` are NaN.
 
     Raises:
-        AuditError: There is no value, one is NaN or infinite, or `level` lies outside (0, 1).
+        AuditError: There is no value, one is NaN or beyond 1e150, or `level` lies outside (0, 1).
     """
     numbers = [float(value) for value in values]
     if not numbers:
         raise AuditError("interval: there is no value to take the mean of.")
-    if not all(math.isfinite(number) for number in numbers):
-        raise AuditError("interval: a value is NaN or infinite; leave it out or mend its metric.")
+    if not all(abs(number) < LARGEST for number in numbers):
+        raise AuditError(f"interval: a value is NaN or beyond {LARGEST:.0e}; leave it out or mend its metric.")
     if not 0 < level < 1:
         raise AuditError(f"interval: level must lie between 0 and 1, not {level} (0.95 for 95 %).")
     n, mean = len(numbers), statistics.fmean(numbers)

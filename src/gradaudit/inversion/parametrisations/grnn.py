@@ -44,6 +44,12 @@ class GRNNGenerator(Parametrisation):
     noise: int = 128
     width: int = 32
 
+    def __post_init__(self) -> None:
+        if min(self.noise, self.width) < 1:
+            raise AttackFailed(
+                f"GRNNGenerator: noise and width must be at least 1. Found {self.noise} and {self.width}."
+            )
+
     def start(self, seen: Observation, seeds: int, previous: Candidate | None) -> LabelledCandidate:
         """Fresh weights and fresh noise; raises `AttackFailed` where inputs are no pictures or a stage went before."""
         if previous is not None or len(seen.input_shape) != 3:
