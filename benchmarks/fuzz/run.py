@@ -161,7 +161,6 @@ def _streams_in(*files: int) -> Iterator[None]:
 def _state_kept() -> Iterator[None]:
     """What a process would take with it at its end, and user code may have changed."""
     here, argv, path, modules, environment = os.getcwd(), sys.argv, list(sys.path), set(sys.modules), dict(os.environ)
-    commands = list(cli.app.registered_commands)
     kind, threads = torch.get_default_dtype(), torch.get_num_threads()
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.resetwarnings()
@@ -174,7 +173,6 @@ def _state_kept() -> Iterator[None]:
             sys.argv, sys.path[:] = argv, path
             os.environ.clear()
             os.environ.update(environment)
-            cli.app.registered_commands[:] = commands
             torch.set_default_dtype(kind)
             torch.set_grad_enabled(True)
             torch.set_num_threads(threads)

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -180,16 +181,22 @@ def _open(path: Path, wanted: bool) -> None:
         typer.launch(str(path.resolve()))
 
 
+@cache
+def _all_commands() -> typer.Typer:
+    """The app with the commands of the room beside this module, added once in a process."""
+    from . import commands
+
+    commands.add_to(app)
+    return app
+
+
 def main() -> None:
     """Entry point of the `gradaudit` command."""
     # Beside other work on the same cores, threads that spin while they wait make an attack 15 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from . import commands
-
-    commands.add_to(app)
     try:
         with terminal.attended(), terminal.usage():
-            code = app(standalone_mode=False)
+            code = _all_commands()(standalone_mode=False)
     except AuditError as error:
         sys.exit(_say(f"error: {error}", 2))
     except AuditInterrupted as stop:
