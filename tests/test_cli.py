@@ -468,7 +468,7 @@ def test_yaml_errors_name_the_line(gradaudit, tmp_path):
     assert "missing.yaml: cannot read the audit file" in err
 
 
-APART = {"name": "inverting-gradients", "set": {"stages.0.steps": 2500, "together": False}}
+APART = {"name": "inverting-gradients", "set": {"stages.0.steps": 1500, "together": False}}
 
 
 def test_ctrl_c_keeps_what_was_computed(audit_file, tmp_path):
