@@ -76,6 +76,24 @@ def test_the_cheat_would_work_with_the_right_seed(tmp_path):
         assert float(metrics.psnr(again, case.batch.inputs)) > 60
 
 
+def test_the_client_draws_from_the_cases_chance(tmp_path):
+    """Of a case with another seed the client's noise is another; of the same one the same."""
+    shown = []
+
+    class Looks(Cheat):
+        def __call__(self, seen, *, seed=0, watch=None):
+            shown.append(seen.update.values)
+            return Reconstruction(torch.zeros_like(self.truth), None, 0.0)
+
+    case = next(iter(make_plan(make_config(NOISED), tmp_path).cases()))
+    for seed in (case.chance, case.chance, case.chance + 1):
+        audit.audit(replace(case, chance=seed, attack=Looks(case.batch.inputs), attack_name="looks"))
+    equal = [all(map(torch.equal, shown[0], other)) for other in shown[1:]]
+    assert equal == [True, False]
+    expected = case.client.share(case.batch, case.knowledge, seed=case.chance).update.values
+    assert all(map(torch.equal, shown[0], expected))
+
+
 def test_the_attack_gets_a_seed_of_its_own(tmp_path):
     plan = make_plan(make_config(NOISED), tmp_path)
     told = []

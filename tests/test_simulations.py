@@ -213,6 +213,19 @@ def test_a_control_point_moves_in_units_of_the_update():
     assert bound.rates == {"alpha": 1e-3, "control": 1e-2}
 
 
+def test_the_curve_by_hand():
+    """θ_0 - α Δ + 2 α (1 - α) q; at α = 0.25 a bend is worth 0.375 of itself."""
+    seen, truth = observed(SEVERAL)
+    bound, asked = Bezier().bind(seen), []
+    real = bound.gradient
+    bound.gradient = lambda inputs, labels, point: asked.append(point) or real(inputs, labels, point)
+    bound.gradient.start = real.start
+    count = sum(t.numel() for t in seen.update.values)
+    bound(truth, BATCH.labels, {"alpha": torch.tensor(0.25), "control": torch.ones(count)})
+    for point, start, moved in zip(asked[0], real.start, seen.update.values, strict=True):
+        torch.testing.assert_close(point, start - 0.25 * moved + 0.375 * bound.unit, check_dtype=False)
+
+
 def test_copies_take_the_labels_of_their_examples():
     """Soft labels, too: copy i of every epoch has label i."""
     seen, truth = observed(SEVERAL)
