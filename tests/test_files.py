@@ -180,6 +180,10 @@ WRONG = {
     "no deciding metric": (lambda r: r["control"].pop("psnr"), "control.psnr: is missing"),
     "an empty batch": (lambda r: [r[k]["psnr"].update(per_example=[]) for k in ("scores", "control")], "same examples"),
     "a score beyond all": (lambda r: r["scores"]["psnr"].update(per_example=[1e300]), "scores.psnr: .* no score comes"),
+    "a score beyond all behind none": (
+        lambda r: [r[k]["psnr"].update(per_example=[None, 1e300]) for k in ("scores", "control")],
+        "no score comes",
+    ),
     "another batch": (lambda r: r["control"]["psnr"].update(per_example=[1.0, 2.0]), "same examples"),
     "an unknown modality": (lambda r: r.update(modality="smell"), "modality"),
     "a path that is a number": (lambda r: r["pictures"].update(truth=[7]), "pictures.truth.0"),

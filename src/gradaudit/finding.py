@@ -169,11 +169,9 @@ class Finding:
             if metric not in named:
                 raise ValueError(f"{name}.{metric}: is missing")
             sizes |= {len(score.per_example) for score in named.values()}
-            far = next(
-                (key for key, score in named.items() if max(map(abs, score.per_example), default=0) > FARTHEST), ""
-            )
-            if far:
-                raise ValueError(f"{name}.{far}: holds a number that no score comes to")
+            for key, score in named.items():
+                if any(abs(value) > FARTHEST for value in score.per_example):
+                    raise ValueError(f"{name}.{key}: holds a number that no score comes to")
         if len(sizes) > 1 or 0 in sizes:
             raise ValueError("scores, control: are not of the same examples in every metric")
         return found
