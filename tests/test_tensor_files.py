@@ -126,7 +126,7 @@ def test_headers_that_claim_more_than_there_is(tmp_path, monkeypatch):
     for shape in ((10**13,), (2**40, 2**40), (-5,), (5,)):
         with pytest.raises(AuditError, match="for which it is too short"):
             read_tensor_file(claiming(tmp_path / "u.npz", shape, 16), "update")
-    monkeypatch.setattr("gradaudit.tensor_files.forms.memory", lambda: 10_000_000)
+    monkeypatch.setattr("gradaudit.tensor_files.forms.memory_here", lambda: 10_000_000)
     bomb = claiming(tmp_path / "u.npz", (5_000_000,), 20_000_000, zipfile.ZIP_DEFLATED)
     assert bomb.stat().st_size < 100_000
     with pytest.raises(AuditError, match=r"u.npz: ValueError: claims 0 GB of tensors, more than this machine holds"):
@@ -141,7 +141,7 @@ def test_a_compressed_archive_of_torch_is_no_bomb(tmp_path, monkeypatch):
     ):
         for info in plain.infolist():
             packed.writestr(info.filename, plain.read(info))
-    monkeypatch.setattr("gradaudit.tensor_files.forms.memory", lambda: 10_000_000)
+    monkeypatch.setattr("gradaudit.tensor_files.forms.memory_here", lambda: 10_000_000)
     monkeypatch.setattr("torch.load", lambda *_, **__: pytest.fail("the archive was read"))
     with pytest.raises(AuditError, match="more than this machine holds"):
         read_tensor_file(tmp_path / "v.pt", "weights")

@@ -12,8 +12,7 @@ from numpy.lib import format as npy
 
 from ..errors import AuditError
 from ..memory import require_memory
-
-HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+from ..tensor_files.npz_headers import read_header
 
 
 def read_arrays(path: Path, wanted: Iterable[str], source: str) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
@@ -47,12 +46,10 @@ def read_arrays(path: Path, wanted: Iterable[str], source: str) -> tuple[dict[st
 
 def _declared(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, source: str) -> int:
     """Bytes of a member, by its header and by the archive's directory, which must agree."""
-    with archive.open(info) as file:
-        version = npy.read_magic(file)
-        if version not in HEADERS:
-            raise AuditError(f"{source}: {info.filename} in {path} is no plain array; it has fields or named types.")
-        shape, _, dtype = HEADERS[version](file)
-        length = info.file_size - file.tell()
+    header = read_header(archive, info)
+    if header is None:
+        raise AuditError(f"{source}: {info.filename} in {path} is no plain array; it has fields or named types.")
+    shape, dtype, length = header
     if dtype.hasobject:
         raise AuditError(f"{source}: {info.filename} in {path} holds pickled objects; write numbers or text.")
     claimed = math.prod(shape) * dtype.itemsize

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import safetensors
 import torch
-from numpy.lib import format as npy
 
 from .forms import require_room
+from .npz_headers import read_header
 
 PICKLED = (".pkl", ".pickle", ".joblib", ".dill")
 UNREADABLE = (
@@ -80,13 +80,10 @@ ENDINGS = tuple(READERS)
 
 def _claimed(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
     """Bytes of one array by its header, which may not be more than the archive's directory says of it."""
-    with archive.open(info) as member:
-        version = npy.read_magic(member)
-        if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"{info.filename} holds records, not numbers")
-        header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = header(member)
-        claimed = math.prod(shape) * dtype.itemsize
-        if not dtype.hasobject and not 0 <= claimed <= info.file_size - member.tell():
-            raise ValueError(f"{info.filename} claims the shape {list(shape)}, for which it is too short")
+    header = read_header(archive, info)
+    if header is None:
+        raise ValueError(f"{info.filename} holds records, not numbers")
+    claimed = math.prod(header.shape) * header.dtype.itemsize
+    if not header.dtype.hasobject and not 0 <= claimed <= header.length:
+        raise ValueError(f"{info.filename} claims the shape {list(header.shape)}, for which it is too short")
     return claimed

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..memory import memory_here
+
 REAL = "fiub"  # kinds of numpy's numbers that torch has too: floating point, integers, booleans
 WIDEST = 8  # bytes of a number, above which torch has none
-UNKNOWN = 64 * 2**30  # bytes of memory that are supposed where the system does not say
-
-
-def memory() -> int:
-    """Bytes of this machine's memory."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # not on every system
-        return UNKNOWN
 
 
 def require_room(claimed: int) -> None:
     """Raise `ValueError` where a file claims more bytes of tensors than this machine has."""
-    if claimed > memory():
+    if claimed > memory_here():
         raise ValueError(f"claims {claimed / 1e9:,.0f} GB of tensors, more than this machine holds")
 
 
