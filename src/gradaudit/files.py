@@ -103,9 +103,14 @@ def write_whole(path: Path, content: str | bytes) -> Path:
 def sweep(folder: Path) -> None:
     """Delete what processes that were killed left half-written in a folder and those directly in it."""
     for pattern in (f".*{PART}", f"*/.*{PART}"):
-        for path in folder.glob(pattern):
-            with refused(path, what="deleted"):
-                path.unlink(missing_ok=True)
+        delete(folder, pattern)
+
+
+def delete(folder: Path, pattern: str) -> None:
+    """Delete the files of a folder that a pattern of `Path.glob` finds; raises `AuditError` where that cannot be."""
+    for path in folder.glob(pattern):
+        with refused(path, what="deleted"):
+            path.unlink(missing_ok=True)
 
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..errors import AuditWarning
-from ..files import make_folder, read_whole, refused, set_aside, write_whole
+from ..files import delete, make_folder, read_whole, set_aside, write_whole
 from ..observation import Observation
 
 SECONDS = 30.0  # from one writing to the next
@@ -115,19 +115,13 @@ def beside(keep: Path, name: int | str) -> Path:
 
 def forget(keep: Path) -> None:
     """Delete what an attack that was given `keep` has left there, once what it found is safe; and the empty folder."""
-    for path in keep.parent.glob(f"{glob.escape(keep.name)}-*.pt"):
-        with refused(path, what="deleted"):
-            path.unlink(missing_ok=True)
+    clear(keep.parent, f"{glob.escape(keep.name)}-*.pt")
+
+
+def clear(folder: Path, pattern: str = "*.pt") -> None:
+    """Delete the kept runs of a folder, all of them by default, and the folder where it is then empty."""
+    delete(folder, pattern)
     with suppress(OSError):  # other runs are kept there
-        keep.parent.rmdir()
-
-
-def clear(folder: Path) -> None:
-    """Delete all kept runs of a folder whose attacks are all done, and the folder where it is then empty."""
-    for path in folder.glob("*.pt"):
-        with refused(path, what="deleted"):
-            path.unlink(missing_ok=True)
-    with suppress(OSError):
         folder.rmdir()
 
 
