@@ -78,13 +78,19 @@ def test_cifar100(tmp_path):
     assert (source.shape, source.labels.tolist()) == ((3, 32, 32), [1, 0])
 
 
-def test_fashion_mnist(tmp_path):
-    raw = tmp_path / "FashionMNIST" / "raw"
+def write_fashion_mnist(folder, labels):
+    """Three pictures in both parts, and `labels`; returns the pixels."""
+    raw = folder / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     pixels = RANDOM.integers(0, 256, (3, 28, 28), dtype=np.uint8)
     for part in ("train", "t10k"):
         (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, 3, 28, 28) + pixels.tobytes())
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, 3) + bytes([9, 0, 4]))
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, len(labels)) + bytes(labels))
+    return pixels
+
+
+def test_fashion_mnist(tmp_path):
+    pixels = write_fashion_mnist(tmp_path, [9, 0, 4])
     source = FashionMnist(tmp_path).open()
     assert (source.shape, source.labels.tolist()) == ((1, 28, 28), [9, 0, 4])
     assert source.class_names[9] == "Ankle boot"
@@ -92,15 +98,10 @@ def test_fashion_mnist(tmp_path):
 
 
 def test_fashion_mnist_with_fewer_labels(tmp_path):
-    raw = tmp_path / "FashionMNIST" / "raw"
-    raw.mkdir(parents=True)
-    pixels = RANDOM.integers(0, 256, (3, 28, 28), dtype=np.uint8)
-    for part in ("train", "t10k"):
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, 3, 28, 28) + pixels.tobytes())
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, 2) + bytes([9, 0]))
+    write_fashion_mnist(tmp_path, [9, 0])
     with pytest.raises(AuditError, match="fashion-mnist: holds 3 pictures but 2 labels"):
         FashionMnist(tmp_path).open()
-    (raw / "t10k-images-idx3-ubyte").write_bytes(b"\xff" * 16)
+    (tmp_path / "FashionMNIST/raw/t10k-images-idx3-ubyte").write_bytes(b"\xff" * 16)
     with pytest.raises(AuditError, match="torchvision finds no whole fashion-mnist"):
         FashionMnist(tmp_path).open()
 

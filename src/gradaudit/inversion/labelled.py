@@ -23,6 +23,7 @@ from .attack import Objective, Part, Progress, Stage, Watch
 from .keeper import Keeper, State, load_optimiser, optimiser_state, require_alike
 from .parametrisations.labelled import LabelledCandidate
 from .refusal import attacked, require_fit
+from .routes import weighted
 from .step import Matching, comparable, without_slope
 
 POINTS = 200  # how often in a run the host looks at the device
@@ -287,8 +288,7 @@ class _Run:
         """The best guess."""
         end = Progress(1, 1, candidates=self.candidate.decode())
         inputs, logits = self.candidate.decode()[0], self.candidate.logits()[0]
-        penalty = sum(term.weight * prior(inputs, end) for term, prior in self.terms if term.acts(end))
-        self.offer(self.matching.value(inputs, logits, end) + penalty)
+        self.offer(self.matching.value(inputs, logits, end) + sum(weighted(self.terms, inputs, end)))
         if not torch.isfinite(self.lowest):
             return None
         for kept, leaf in zip(self.kept, self.leaves, strict=True):

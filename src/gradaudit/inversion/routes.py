@@ -32,6 +32,11 @@ OTHER_REACHES = (0.1, 10.0, 0.01)  # factors tried before "auto" gives up: the r
 AGREE = 0.999  # smallest cosine of the two routes at which "auto" stays with the directional one
 
 
+def weighted(terms: Sequence[BoundTerm], inputs: Tensor, at: Progress) -> list[Tensor]:
+    """The priors that act at this place of the run, each times its weight."""
+    return [term.weight * prior(inputs, at) for term, prior in terms if term.acts(at)]
+
+
 class Point(NamedTuple):
     """Where the gradient is taken: leaves, and the terms that act there."""
 
@@ -52,7 +57,7 @@ class Point(NamedTuple):
 
     def penalty(self) -> Tensor | None:
         """The weighted priors; asked right after the forward pass, whose graph a prior's hook may have caught."""
-        acting = [term.weight * prior(self.x, self.at) for term, prior in self.terms if term.acts(self.at)]
+        acting = weighted(self.terms, self.x, self.at)
         return sum(acting[1:], acting[0]) if acting else None
 
 

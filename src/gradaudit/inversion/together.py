@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..errors import AttackFailed
 from .attack import Labels, Part, Progress, Stage
 from .optimisers import Adam
-from .routes import BoundTerm
+from .routes import BoundTerm, weighted
 from .step import Matching, Slope
 
 SMALL = 200_000  # parameters up to which one pass was measured faster on a CPU (benchmarks/results/together.md)
@@ -106,8 +106,7 @@ class Together:
 
         def whole(x: Tensor, y: Tensor, *observed: Tensor) -> tuple[Tensor, Tensor]:
             value = matching.distance(grad(loss)(start, x, y), observed, at)
-            acting = [term.weight * prior(x, at) for term, prior in terms if term.acts(at)]
-            return value + sum(acting), value
+            return value + sum(weighted(terms, x, at)), value
 
         def one(x: Tensor, y: Tensor, *observed: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
             found, (total, value) = grad_and_value(whole, argnums=wanted, has_aux=True)(x, y, *observed)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from ..characters import visible
 from ..files import write_whole
 from ..studies import Figure, StudyResult
-from ..terminal import visible
 from .line_chart import Line, line_chart
 from .study_strip import strips
 from .study_tables import difference_in_words, entries, markdown

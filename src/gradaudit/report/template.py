@@ -7,7 +7,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from ..terminal import visible
+from ..characters import visible
 
 
 def fill(name: str, **values: Any) -> str:
