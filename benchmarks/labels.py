@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from gradaudit import Batch, Client, Knowledge, Level, Normalisation
-from gradaudit.datasets import SOURCES
-from gradaudit.inversion.labels import LABELS
-from gradaudit.inversion.labels.reading import read_labels
+from gradaudit.data.sources import SOURCES
+from gradaudit.inversion.parts.labels import LABELS
+from gradaudit.inversion.run.label_reading import read_labels
 from gradaudit.metrics import class_existence_accuracy, count_accuracy, instance_recall
 from gradaudit.models import build
 

@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from gradaudit.inversion.attack import Progress
-from gradaudit.inversion.objectives import Cosine
-from gradaudit.inversion.one_step import assumed_step
-from gradaudit.inversion.step import Matching
+from gradaudit.inversion.parts.objectives import Cosine
+from gradaudit.inversion.parts.part import Progress
+from gradaudit.inversion.step.matching import Matching
+from gradaudit.inversion.step.one_step import assumed_step
 
 from .machine import described
 from .networks import NETWORKS, observe

@@ -28,12 +28,12 @@ from torch import Tensor, nn
 import gradaudit as ga
 from gradaudit import metrics
 from gradaudit.attacks import ATTACKS
-from gradaudit.datasets import SOURCES
-from gradaudit.inversion.attack import GradientTransform, Progress
-from gradaudit.inversion.match import GradientMatching
-from gradaudit.inversion.refusal import modality_of
-from gradaudit.plan import draw
-from gradaudit.types import Modality
+from gradaudit.audit.plan import draw
+from gradaudit.data.sources import SOURCES
+from gradaudit.inversion.parts.part import GradientTransform, Progress
+from gradaudit.inversion.run.gradient_matching import GradientMatching
+from gradaudit.inversion.run.refusal import modality_of
+from gradaudit.values.types import Modality
 
 from .machine import described
 from .networks import CLASSES, NETWORKS, NORMALISATION

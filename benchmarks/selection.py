@@ -17,8 +17,8 @@ from torch import Tensor
 
 from gradaudit import metrics
 from gradaudit.attacks import INVERTING_GRADIENTS
-from gradaudit.inversion.attack import Prior, Progress, Term
-from gradaudit.inversion.step import Matching
+from gradaudit.inversion.parts.part import Prior, Progress, Term
+from gradaudit.inversion.step.matching import Matching
 
 from .machine import described
 from .networks import NORMALISATION

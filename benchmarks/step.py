@@ -26,9 +26,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import gradaudit as ga
 from gradaudit.attacks import INVERTING_GRADIENTS
-from gradaudit.inversion.attack import GradientTransform, Progress
-from gradaudit.inversion.objectives import Cosine
-from gradaudit.inversion.step import Matching
+from gradaudit.inversion.parts.objectives import Cosine
+from gradaudit.inversion.parts.part import GradientTransform, Progress
+from gradaudit.inversion.step.matching import Matching
 
 from .machine import described
 from .networks import NETWORKS, has_batch_norm, observe

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from gradaudit import Batch, Client, Knowledge, Level, Reconstruction, metrics
 from gradaudit.attacks import inverting_gradients_table, tableak
-from gradaudit.datasets.tables import Tables, TableSource
-from gradaudit.modalities import Table
+from gradaudit.audit.plan import draw
+from gradaudit.data.modalities import TableHandling
+from gradaudit.data.sources.table_files import Tables, TableSource
 from gradaudit.models import build_table
-from gradaudit.plan import draw
 
 from .machine import described
 
@@ -49,7 +49,7 @@ def trained(source: TableSource, epochs: int, seed: int) -> nn.Module:
 def right(batch: Batch, guess: Reconstruction) -> tuple[Tensor, Tensor]:
     """Which cells came back, `[B, columns]`, and the guess's row for each private one."""
     assert batch.table is not None
-    matched = Table().match(batch, guess)
+    matched = TableHandling().match(batch, guess)
     return metrics.cells_right(matched.inputs, batch.inputs, batch.table), matched.order
 
 
@@ -57,7 +57,7 @@ def measure(source: TableSource, epochs: int, seed: int, size: int, members: int
     """One row: share of cells right per attack, and what the confidence of TabLeak tells."""
     assert source.labels is not None
     indices = draw(len(source), size, 0, seed)
-    batch = Table().gather(source, indices, source.labels[indices])
+    batch = TableHandling().gather(source, indices, source.labels[indices])
     seen = Client(trained(source, epochs, seed)).share(batch, Level.BASIC | Knowledge.LABELS)
     common = source.common_except(indices)
     assert common is not None

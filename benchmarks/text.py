@@ -18,11 +18,11 @@ import torch
 import gradaudit as ga
 from gradaudit import metrics
 from gradaudit.attacks import dlg_text, lamp, tag
-from gradaudit.datasets.texts import Texts, TextSource
-from gradaudit.inversion.match import GradientMatching
-from gradaudit.inversion.objectives import LayerwiseCosine
+from gradaudit.data.sources.texts import Texts, TextSource
+from gradaudit.inversion.parts.objectives import LayerwiseCosine
+from gradaudit.inversion.run.gradient_matching import GradientMatching
 from gradaudit.models import TEXT_MODELS
-from gradaudit.types import Batch, Modality, Reconstruction
+from gradaudit.values.types import Batch, Modality, Reconstruction
 
 from .machine import described
 

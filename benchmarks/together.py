@@ -15,10 +15,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gradaudit.inversion.attack import Progress
-from gradaudit.inversion.objectives import Cosine
-from gradaudit.inversion.step import Matching
-from gradaudit.inversion.together import COPIES, ROOM, Together, fitting
+from gradaudit.inversion.parts.objectives import Cosine
+from gradaudit.inversion.parts.part import Progress
+from gradaudit.inversion.run.one_pass import COPIES, ROOM, Together, fitting
+from gradaudit.inversion.step.matching import Matching
 
 from .machine import described
 from .memory import MB, peak

@@ -8,11 +8,11 @@ from pathlib import Path
 import typer
 
 from gradaudit.attacks import ATTACKS
-from gradaudit.cli import app
+from gradaudit.client.defenses import DEFENSES
 from gradaudit.commands import add_to
-from gradaudit.defenses import DEFENSES
-from gradaudit.inversion.labels import LABELS
-from gradaudit.inversion.priors import PRIORS
+from gradaudit.commands.cli import app
+from gradaudit.inversion.parts.labels import LABELS
+from gradaudit.inversion.parts.priors import PRIORS
 from gradaudit.metrics import METRICS
 
 DOCS = Path(__file__).parent

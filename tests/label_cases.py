@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from gradaudit import Batch, Client, Knowledge, Level, Normalisation
-from gradaudit.inversion.labels.reading import read_labels
-from gradaudit.local_training import LocalTraining
+from gradaudit.client.local_training import LocalTraining
+from gradaudit.inversion.run.label_reading import read_labels
 from gradaudit.metrics import instance_recall
-from gradaudit.types import Update
+from gradaudit.values.types import Update
 
 GRANTED = Level.BASIC | Knowledge.PUBLIC_DATA | Knowledge.LOCAL_TRAINING
 NORMALISATION = Normalisation((0.5,), (0.29,))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gradaudit import Knowledge, Reconstruction
-from gradaudit.inversion.refusal import require_fit
+from gradaudit.inversion.run.refusal import require_fit
 
 
 class Places(nn.Module):

@@ -8,7 +8,7 @@ import torch
 
 from gradaudit import Knowledge
 from gradaudit.attacks import constructors
-from gradaudit.errors import MissingKnowledge
+from gradaudit.values.errors import MissingKnowledge
 
 ON_TEXT = {"bag-of-words", "dager", "dlg-text", "lamp", "tag"}  # attacks tested in test_text_attacks and test_dager
 ON_TRANSFORMERS = {"april", "april-patches", "gradvit"}  # tested in test_vision_transformers

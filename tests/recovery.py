@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from gradaudit import Batch, Normalisation, metrics
-from gradaudit.datasets import SOURCES
+from gradaudit.data.sources import SOURCES
 
 NORMALISATION = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 

@@ -7,9 +7,9 @@ import torch
 
 from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation, SecureAggregation
-from gradaudit.defenses import Clip, GaussianNoise
-from gradaudit.errors import AuditError
-from gradaudit.local_training import AggregatedTraining, client_seed, weighted_mean
+from gradaudit.client.defenses import Clip, GaussianNoise
+from gradaudit.client.local_training import AggregatedTraining, client_seed, weighted_mean
+from gradaudit.values.errors import AuditError
 
 SIZES = (3, 1, 2)
 KNOWN = Level.BASIC | Knowledge.LOCAL_TRAINING | Knowledge.LABELS

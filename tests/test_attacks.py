@@ -9,12 +9,12 @@ from torch import nn
 from conftest import linear_net, make_batch, smooth_net
 from gradaudit import Client, Knowledge, Level
 from gradaudit.attacks import ATTACKS, DLG, IDLG, INVERTING_GRADIENTS, MULTI_MODAL
-from gradaudit.defenses import GaussianNoise
-from gradaudit.errors import AttackFailed
-from gradaudit.inversion import labels
-from gradaudit.inversion.optimisers import LBFGS, Adam
-from gradaudit.inversion.refusal import needs_given
+from gradaudit.client.defenses import GaussianNoise
+from gradaudit.inversion.parts import labels
+from gradaudit.inversion.parts.optimisers import LBFGS, Adam
+from gradaudit.inversion.run.refusal import needs_given
 from gradaudit.models import build
+from gradaudit.values.errors import AttackFailed
 from properties import (
     ON_TABLES,
     ON_TEXT,

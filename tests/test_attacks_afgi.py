@@ -7,9 +7,9 @@ import torch
 
 from gradaudit import Client, Knowledge, Level
 from gradaudit.attacks import AFGI, INVERTING_GRADIENTS
-from gradaudit.errors import MissingKnowledge
-from gradaudit.inversion.attack import Progress, Term
-from gradaudit.inversion.priors import ChannelMeans, Edges, TotalVariation
+from gradaudit.inversion.parts.part import Progress, Term
+from gradaudit.inversion.parts.priors import ChannelMeans, Edges, TotalVariation
+from gradaudit.values.errors import MissingKnowledge
 from properties import short
 from recovery import NORMALISATION, drawn, gain, kinked_net
 

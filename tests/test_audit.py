@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import make_batch, smooth_net
-from gradaudit import Batch, Client, Finding, Knowledge, Level, Reconstruction, audit, metrics
+from gradaudit import Batch, Client, Finding, Knowledge, Level, Reconstruction, metrics
 from gradaudit.attacks import INVERTING_GRADIENTS
-from gradaudit.defenses import Clip
-from gradaudit.errors import AttackFailed, AuditError
-from gradaudit.finding import Score, Scores
+from gradaudit.audit import judge as audit
+from gradaudit.client.defenses import Clip
+from gradaudit.values.errors import AttackFailed, AuditError
+from gradaudit.values.finding import Score, Scores
 from properties import short
 
 

@@ -10,12 +10,12 @@ from torch import nn
 from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation
 from gradaudit.attacks import INVERTING_GRADIENTS
-from gradaudit.errors import AttackFailed, MissingKnowledge
-from gradaudit.inversion.attack import Progress, Term
-from gradaudit.inversion.objectives import Euclidean
-from gradaudit.inversion.priors import BatchNormStatistics
-from gradaudit.inversion.runs import Target
-from gradaudit.inversion.step import Matching
+from gradaudit.inversion.parts.objectives import Euclidean
+from gradaudit.inversion.parts.part import Progress, Term
+from gradaudit.inversion.parts.priors import BatchNormStatistics
+from gradaudit.inversion.run.restarts import Target
+from gradaudit.inversion.step.matching import Matching
+from gradaudit.values.errors import AttackFailed, MissingKnowledge
 
 AT = Progress(0, 10)
 FACTS = Level.BATCH_STATISTICS | Knowledge.LABELS

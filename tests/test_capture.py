@@ -10,17 +10,10 @@ from torch import nn
 
 from conftest import make_batch, smooth_net
 from gradaudit import Client, FedAvg, FedSGD, Knowledge
-from gradaudit.capture import (
-    FileKind,
-    Settings,
-    agreed_steps,
-    capture,
-    input_shape,
-    movements,
-)
+from gradaudit.capture import FileKind, Settings, agreed_steps, capture, input_shape, movements
 from gradaudit.capture.kinds import distance, scale_invariance
-from gradaudit.errors import AuditError
-from gradaudit.types import UpdateKind
+from gradaudit.values.errors import AuditError
+from gradaudit.values.types import UpdateKind
 
 SHAPE = Settings(input_shape=(1, 8, 8))
 

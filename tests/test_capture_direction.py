@@ -9,9 +9,9 @@ from torch import nn
 from gradaudit import Batch, Client, FedAvg, FedSGD
 from gradaudit.capture import Direction, FileKind, Settings, capture
 from gradaudit.capture.direction import judge, stray
-from gradaudit.errors import AuditError
 from gradaudit.inspection import inspect
-from gradaudit.types import UpdateKind
+from gradaudit.values.errors import AuditError
+from gradaudit.values.types import UpdateKind
 
 BEFORE, AFTER = Direction.BEFORE_MINUS_AFTER, Direction.AFTER_MINUS_BEFORE
 SHAPE = (1, 8, 8)

@@ -7,14 +7,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradaudit import Batch, Client, FedAvg, Knowledge, Level, LocalTraining, SecureAggregation, audit, metrics
-from gradaudit.chance import child_seed
-from gradaudit.client import own_seed
-from gradaudit.config import make_config
-from gradaudit.defenses import GaussianNoise
-from gradaudit.local_training import client_seed
-from gradaudit.plan import draw, make_plan
-from gradaudit.types import Reconstruction
+from gradaudit import Batch, Client, FedAvg, Knowledge, Level, LocalTraining, SecureAggregation, metrics
+from gradaudit.audit import judge as audit
+from gradaudit.audit.config import make_config
+from gradaudit.audit.plan import draw, make_plan
+from gradaudit.client.defenses import GaussianNoise
+from gradaudit.client.local_training import client_seed
+from gradaudit.client.participant import own_seed
+from gradaudit.values.chance import child_seed
+from gradaudit.values.types import Reconstruction
 
 NOISED = {
     "data": {"source": "photographs", "size": 16, "batch_size": 1},

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from gradaudit import cli
+from gradaudit.commands import cli
 
 CONFIG = {
     "data": {"source": "photographs", "size": 16, "batch_size": 2},

@@ -6,10 +6,10 @@ from torch import nn
 
 from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation
-from gradaudit.client import _alike
-from gradaudit.defenses import Clip, GaussianNoise
-from gradaudit.errors import AuditError
-from gradaudit.types import Update
+from gradaudit.client.defenses import Clip, GaussianNoise
+from gradaudit.client.participant import _alike
+from gradaudit.values.errors import AuditError
+from gradaudit.values.types import Update
 
 EVERYTHING = ~Knowledge.NOTHING
 

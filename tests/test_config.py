@@ -4,9 +4,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gradaudit import Knowledge, Level
-from gradaudit.config import AuditConfig, make_config, read_config
-from gradaudit.errors import AuditError
-from gradaudit.yaml_text import parse_yaml
+from gradaudit.audit.config import AuditConfig, make_config, read_config
+from gradaudit.audit.yaml_text import parse_yaml
+from gradaudit.values.errors import AuditError
 
 MINIMAL = {"data": {"source": "photographs"}, "model": {"name": "lenet"}, "knowledge": ["priors", "LABELS"]}
 

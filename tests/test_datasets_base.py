@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from gradaudit.datasets import Npz, Source
-from gradaudit.datasets import base as module
-from gradaudit.datasets._pictures import PixelArray, square
+from gradaudit.data.image_arrays import PixelArray, square
+from gradaudit.data.sources import Npz, Source
+from gradaudit.data.sources import _source as module
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -64,7 +64,7 @@ def test_mean_refuses_pictures_that_are_not_there(source):
 
 
 def test_mean_over_many_blocks(monkeypatch):
-    monkeypatch.setattr("gradaudit.datasets._pictures.VALUES_PER_BLOCK", 300)  # two pictures
+    monkeypatch.setattr("gradaudit.data.image_arrays.VALUES_PER_BLOCK", 300)  # two pictures
     test_mean_is_the_naive_mean(Source("some", "words", kinds()["uint8"]), [2])
 
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from gradaudit.datasets import Folder
-from gradaudit.errors import AuditError
+from gradaudit.data.sources import Folder
+from gradaudit.values.errors import AuditError
 
 
 def save(path, height=6, width=6, mode="RGB", seed=0):

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradaudit.datasets import Npz
-from gradaudit.errors import AuditError
+from gradaudit.data.sources import Npz
+from gradaudit.values.errors import AuditError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 6, 8, 3), dtype=np.uint8)
@@ -151,7 +151,7 @@ def test_an_array_with_named_fields(tmp_path):
 def test_more_than_the_machine_holds_is_refused_unread(tmp_path, monkeypatch):
     path = member(tmp_path / "a.npz", (10, 1000, 1000), body=bytes(10**7), compress=zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 20_000
-    monkeypatch.setattr("gradaudit.memory.memory_here", lambda: 9_000_000)
+    monkeypatch.setattr("gradaudit.values.memory.memory_here", lambda: 9_000_000)
     monkeypatch.setattr("numpy.lib.format.read_array", None)
     with pytest.raises(AuditError, match=r"a.npz would need 10 MB of memory, and there are 9 MB. Write a part"):
         Npz(path).open()

@@ -6,9 +6,9 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from gradaudit.datasets import SOURCES, Photographs
-from gradaudit.datasets import photographs as module
-from gradaudit.errors import AuditError
+from gradaudit.data.sources import SOURCES, Photographs
+from gradaudit.data.sources import photographs as module
+from gradaudit.values.errors import AuditError
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gradaudit.datasets import SOURCES
-from gradaudit.datasets.vocabulary import Words
-from gradaudit.errors import AuditError
+from gradaudit.data.sources import SOURCES
+from gradaudit.data.vocabulary import Words
+from gradaudit.values.errors import AuditError
 
 
 def write(tmp_path, text, name="t.tsv"):
@@ -76,7 +76,7 @@ def test_a_device_is_not_read():
 
 def test_a_file_larger_than_the_machine_is_not_read(tmp_path, monkeypatch):
     path = write(tmp_path, "One.\n" * 100, "t.txt")
-    monkeypatch.setattr("gradaudit.memory.memory_here", lambda: 1000)
+    monkeypatch.setattr("gradaudit.values.memory.memory_here", lambda: 1000)
     with pytest.raises(AuditError, match=r"t.txt would need 10 kB of memory"):
         SOURCES["text"](path=path).open()
 

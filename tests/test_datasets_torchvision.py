@@ -10,8 +10,8 @@ import torchvision.datasets
 from PIL import Image
 from scipy.io import savemat
 
-from gradaudit.datasets import SOURCES, Cifar10, Cifar100, FashionMnist, Flowers102, ImageNet, Stl10
-from gradaudit.errors import AuditError
+from gradaudit.data.sources import SOURCES, Cifar10, Cifar100, FashionMnist, Flowers102, ImageNet, Stl10
+from gradaudit.values.errors import AuditError
 
 RANDOM = np.random.default_rng(0)
 NAMES = ["cifar10", "cifar100", "fashion-mnist", "stl10", "flowers102", "imagenet"]

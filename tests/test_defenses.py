@@ -5,9 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradaudit import Update, defenses
-from gradaudit.defenses import DEFENSES, Clip, GaussianNoise, LaplaceNoise, TopK, describe
-from gradaudit.errors import AuditError
+from gradaudit import Update
+from gradaudit.client import defenses
+from gradaudit.client.defenses import DEFENSES, Clip, GaussianNoise, LaplaceNoise, TopK, describe
+from gradaudit.values.errors import AuditError
 
 EXAMPLES = (GaussianNoise(0.1), LaplaceNoise(0.1), TopK(0.5), Clip(1.0), GaussianNoise(0.1, relative=True))
 

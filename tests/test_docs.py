@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gradaudit.config import AuditConfig, make_config
-from gradaudit.plan import make_plan
+from gradaudit.audit.config import AuditConfig, make_config
+from gradaudit.audit.plan import make_plan
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from gradaudit.datasets import Npz, Tables, Texts
-from gradaudit.modalities import Pictures, Table, Text
-from gradaudit.modalities.pictures import SAME, _alike, _sketches
-from gradaudit.types import Batch, Modality
+from gradaudit.data.modalities import ImageHandling, TableHandling, TextHandling
+from gradaudit.data.modalities.images import SAME, _alike, _sketches
+from gradaudit.data.sources import Npz, Tables, Texts
+from gradaudit.values.types import Batch, Modality
 
 
 def saved_again(picture, quality):
@@ -51,7 +51,7 @@ def smooth(count, channels=3, side=32, seed=0):
 def test_a_picture_is_found_after_small_changes(change, channels, side):
     private, public = smooth(4, channels, side), smooth(60, channels, side, seed=1)
     public[17] = CHANGES[change](private[2])
-    found = Pictures().duplicates(public, Batch(private, torch.arange(4)))
+    found = ImageHandling().duplicates(public, Batch(private, torch.arange(4)))
     assert found.nonzero().flatten().tolist() == [17]
     assert found.dtype == torch.bool
 
@@ -59,15 +59,15 @@ def test_a_picture_is_found_after_small_changes(change, channels, side):
 def test_black_and_grey_pictures_equal_only_their_like():
     levels = torch.tensor([0.0, 0.2, 0.5])[:, None, None, None].expand(3, 1, 8, 8).contiguous()
     private = levels[:2]
-    assert Pictures().duplicates(levels, Batch(private, torch.arange(2))).tolist() == [True, True, False]
-    assert not Pictures().duplicates(smooth(9, 1, 8), Batch(private, torch.arange(2))).any()
+    assert ImageHandling().duplicates(levels, Batch(private, torch.arange(2))).tolist() == [True, True, False]
+    assert not ImageHandling().duplicates(smooth(9, 1, 8), Batch(private, torch.arange(2))).any()
 
 
 def test_one_public_picture_is_enough():
     private = smooth(2)
     batch = Batch(private, torch.arange(2))
-    assert Pictures().duplicates(private[1:], batch).tolist() == [True]
-    assert Pictures().duplicates(smooth(1, seed=3), batch).tolist() == [False]
+    assert ImageHandling().duplicates(private[1:], batch).tolist() == [True]
+    assert ImageHandling().duplicates(smooth(1, seed=3), batch).tolist() == [False]
 
 
 RATES = [("cifar10", 1), ("cifar100", 1), ("fashion_mnist", 1), ("mnist", 1)]
@@ -79,10 +79,10 @@ def test_false_alarms_and_misses_on_real_pictures(shared_data, name, most):
     public = Npz(shared_data / f"{name}_train.npz").open().stack(range(1000))
     private = Npz(shared_data / f"{name}_test.npz").open().stack(range(100))
     batch = Batch(private, torch.zeros(100, dtype=torch.int64))
-    assert Pictures().duplicates(public, batch).sum() <= most
+    assert ImageHandling().duplicates(public, batch).sum() <= most
     for change in set(CHANGES) - {"three quarters of the size"}:
         public[:100] = torch.stack([CHANGES[change](picture) for picture in private])
-        assert Pictures().duplicates(public, batch)[:100].all(), change
+        assert ImageHandling().duplicates(public, batch)[:100].all(), change
 
 
 def texts(tmp_path, *lines):
@@ -93,7 +93,7 @@ def texts(tmp_path, *lines):
 def test_a_text_is_found_by_its_tokens(tmp_path):
     ten = "one two three four five six seven eight nine ten"
     source = texts(tmp_path, "red fish", ten, "Red FISH", "fish red", "red", ten.replace("ten", "tin"), f"{ten} eleven")
-    handling = Text(source.vocabulary)
+    handling = TextHandling(source.vocabulary)
     batch = handling.gather(source, [0, 1], torch.arange(2))
     public, _ = source.stack(range(7))
     assert handling.duplicates(public, batch).tolist() == [True, True, True, True, False, False, True]
@@ -102,15 +102,15 @@ def test_a_text_is_found_by_its_tokens(tmp_path):
 
 def test_padding_and_markers_do_not_make_texts_alike(tmp_path):
     source = texts(tmp_path, "a", "b c d e f g h i j")
-    batch = Text(source.vocabulary).gather(source, [0], torch.arange(1))
-    assert Text().duplicates(torch.zeros(2, 30, dtype=torch.int64), batch).tolist() == [False, False]
+    batch = TextHandling(source.vocabulary).gather(source, [0], torch.arange(1))
+    assert TextHandling().duplicates(torch.zeros(2, 30, dtype=torch.int64), batch).tolist() == [False, False]
     plain = Batch(torch.tensor([[5, 6, 0, 0]]), torch.zeros(1), Modality.TEXT, torch.tensor([2]))
-    assert Text().duplicates(torch.tensor([[6, 5, 0], [6, 7, 0]]), plain).tolist() == [True, False]
+    assert TextHandling().duplicates(torch.tensor([[6, 5, 0], [6, 7, 0]]), plain).tolist() == [True, False]
 
 
 def test_false_alarms_on_real_texts(shared_data):
     source = Texts(shared_data / "rotten_tomatoes.tsv").open()
-    handling = Text(source.vocabulary)
+    handling = TextHandling(source.vocabulary)
     batch = handling.gather(source, list(range(1000, 1030)), torch.zeros(30))
     public, _ = source.stack(range(1000))
     assert not handling.duplicates(public, batch).any()
@@ -118,15 +118,15 @@ def test_false_alarms_on_real_texts(shared_data):
 
 def test_a_row_is_found_when_its_numbers_are_rounded():
     source = Tables().open()
-    batch = Table().gather(source, [3, 4], torch.arange(2))
+    batch = TableHandling().gather(source, [3, 4], torch.arange(2))
     public = source.rows[:8].clone()
     number = source.layout.slices[0].start
     public[3, number] += 0.009
     public[4, number] += 0.011
-    assert Table().duplicates(public, batch).nonzero().flatten().tolist() == [3]
+    assert TableHandling().duplicates(public, batch).nonzero().flatten().tolist() == [3]
     category = source.layout.slices[1]
     public[3, category] = public[3, category].roll(1)
-    assert not Table().duplicates(public, batch).any()
+    assert not TableHandling().duplicates(public, batch).any()
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 2**31))
@@ -134,7 +134,7 @@ def test_every_private_example_is_its_own_duplicate(public, private, seed):
     generator = torch.Generator().manual_seed(seed)
     pictures = torch.rand(public + private, 1, 4, 4, generator=generator)
     batch = Batch(pictures[public:], torch.zeros(private))
-    found = Pictures().duplicates(pictures, batch)
+    found = ImageHandling().duplicates(pictures, batch)
     assert found.shape == (public + private,)
     assert found[public:].all()
 
@@ -144,11 +144,11 @@ def test_plain_and_faint_pictures():
     ramp = torch.linspace(-1, 1, 64).view(1, 1, 8, 8)
     faint, fainter = 0.5 + 0.02 * ramp, 0.5 + 0.005 * ramp
     batch = Batch(torch.cat([faint, fainter]), torch.arange(2))
-    brighter = Pictures().duplicates(torch.cat([faint + 0.1, fainter + 0.1]), batch)
+    brighter = ImageHandling().duplicates(torch.cat([faint + 0.1, fainter + 0.1]), batch)
     assert brighter.tolist() == [True, False]
     half = torch.full((1, 1, 8, 8), 0.5)
     half[..., :4, :] += 0.1  # half of its pixels equal their mean after centring? none: it shows something
-    assert Pictures().duplicates(half * 0.9, Batch(half, torch.tensor([0]))).tolist() == [True]
+    assert ImageHandling().duplicates(half * 0.9, Batch(half, torch.tensor([0]))).tolist() == [True]
 
 
 def test_how_much_alike_the_same_picture_must_be():
@@ -206,7 +206,7 @@ def test_public_pictures_tell_how_near_the_same_picture_lies(pairs, crowd, corre
     rows = torch.stack([one, towards(one, two, pairs[0]), three, towards(three, four, pairs[1])])
     public = torch.cat([drawn(rows), drawn(noise / 16).clamp(0, 1)])
     private = drawn(towards(three, five, correlation)[None])
-    assert Pictures().duplicates(public, Batch(private, torch.zeros(1)))[2] == same
+    assert ImageHandling().duplicates(public, Batch(private, torch.zeros(1)))[2] == same
 
 
 @pytest.mark.parametrize(("contrast", "same"), [(0.3, True), (0.03, True), (0.004, False)])
@@ -216,11 +216,11 @@ def test_a_faint_picture_is_one_as_well(contrast, same):
     private = 0.5 + contrast * levels
     batch = Batch(torch.cat([private, smooth(1, 1, 4, seed=9)]), torch.zeros(2))
     public = torch.cat([private + 0.125, smooth(2, 1, 4)])
-    assert Pictures().duplicates(public, batch).tolist() == [same, False, False]
-    assert Pictures().duplicates(private, batch).tolist() == [True]
+    assert ImageHandling().duplicates(public, batch).tolist() == [same, False, False]
+    assert ImageHandling().duplicates(private, batch).tolist() == [True]
 
 
 def test_a_large_picture_is_found_under_fine_noise():
     private = smooth(1, side=64)
     noise = 0.4 * torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
-    assert Pictures().duplicates((private + noise).clamp(0, 1), Batch(private, torch.zeros(1))).tolist() == [True]
+    assert ImageHandling().duplicates((private + noise).clamp(0, 1), Batch(private, torch.zeros(1))).tolist() == [True]

@@ -12,17 +12,19 @@ from dataclasses import replace
 
 import pytest
 
-from gradaudit import audit
 from gradaudit.attacks import ATTACKS
 from gradaudit.attacks.mgia import ALONE
-from gradaudit.errors import AuditError
+from gradaudit.audit import judge as audit
 from gradaudit.execution import locked, results, serial
-from gradaudit.inversion import keeper
-from gradaudit.inversion.labelled import _Run
-from gradaudit.inversion.stage_run import StageRun
-from gradaudit.studies import STUDIES, Bench, mgia_cells, read_study, run_study, workers
-from gradaudit.studies.attack_cell import AttackCell
-from gradaudit.studies.mgia_cells import LookCell, MgiaCell
+from gradaudit.inversion.run import keeper
+from gradaudit.inversion.run.labelled import _Run
+from gradaudit.inversion.run.stage_run import StageRun
+from gradaudit.studies import STUDIES, Bench, read_study, run_study
+from gradaudit.studies import _mgia_cells as mgia_cells
+from gradaudit.studies import _workers as workers
+from gradaudit.studies._attack_cell import AttackCell
+from gradaudit.studies._mgia_cells import LookCell, MgiaCell
+from gradaudit.values.errors import AuditError
 from properties import short
 from test_cli import CONFIG, audit_file, gradaudit, numbers  # noqa: F401  (fixtures)
 from test_studies import TOY, Toy
@@ -189,8 +191,8 @@ def test_what_killed_processes_left_half_written_goes(tmp_path):
 
 def test_findings_of_another_process_are_not_computed_twice(tmp_path, monkeypatch):
     """Two processes that begin at once: the second reads again what the first has done in between."""
-    from gradaudit.config import make_config
-    from gradaudit.plan import make_plan
+    from gradaudit.audit.config import make_config
+    from gradaudit.audit.plan import make_plan
     from test_text_audit import Silent
 
     plan = make_plan(make_config(CONFIG), tmp_path)

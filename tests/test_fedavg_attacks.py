@@ -8,11 +8,11 @@ import torch
 from conftest import linear_net, make_batch, smooth_net
 from gradaudit import Client, FedAvg, Knowledge, Level, Normalisation
 from gradaudit.attacks import AGIC, ATTACKS, DLFA, INVERTING_GRADIENTS, NL_SME, SME
-from gradaudit.errors import AttackFailed
-from gradaudit.inversion.attack import Term
-from gradaudit.inversion.priors import TotalVariation
-from gradaudit.inversion.rounds import joined
-from gradaudit.inversion.simulations import AsGradient
+from gradaudit.inversion.parts.objectives._rounds import joined
+from gradaudit.inversion.parts.part import Term
+from gradaudit.inversion.parts.priors import TotalVariation
+from gradaudit.inversion.parts.simulations import AsGradient
+from gradaudit.values.errors import AttackFailed
 from properties import (
     assert_deterministic,
     assert_model_untouched,

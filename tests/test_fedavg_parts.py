@@ -8,19 +8,19 @@ import torch
 
 from conftest import make_batch, smooth_net
 from gradaudit import Client, FedAvg, FedSGD, Knowledge, Level, SecureAggregation
-from gradaudit.client import own_seed
-from gradaudit.errors import AttackFailed, AuditError
-from gradaudit.inversion.attack import Progress
-from gradaudit.inversion.labels.head import displacement, local_steps
-from gradaudit.inversion.layers import layer_numbers
-from gradaudit.inversion.objectives import Cosine, Euclidean, MeanStep, PerRound, WeightedCosine
-from gradaudit.inversion.parametrisations import EpochCopies, Pixels
-from gradaudit.inversion.parametrisations.epoch_copies import average
-from gradaudit.inversion.priors import EpochOrder
-from gradaudit.inversion.rounds import joined
-from gradaudit.inversion.simulations import AsGradient, Unrolled, UnrolledCopies
-from gradaudit.inversion.step import Matching
-from gradaudit.types import Batch
+from gradaudit.client.participant import own_seed
+from gradaudit.inversion.parts.labels._head import displacement, local_steps
+from gradaudit.inversion.parts.objectives import Cosine, Euclidean, MeanStep, PerRound, WeightedCosine
+from gradaudit.inversion.parts.objectives._layer_numbers import layer_numbers
+from gradaudit.inversion.parts.objectives._rounds import joined
+from gradaudit.inversion.parts.parametrisations import EpochCopies, Pixels
+from gradaudit.inversion.parts.parametrisations.epoch_copies import average
+from gradaudit.inversion.parts.part import Progress
+from gradaudit.inversion.parts.priors import EpochOrder
+from gradaudit.inversion.parts.simulations import AsGradient, Unrolled, UnrolledCopies
+from gradaudit.inversion.step.matching import Matching
+from gradaudit.values.errors import AttackFailed, AuditError
+from gradaudit.values.types import Batch
 
 AT = Progress(0, 1)
 FACTS = Level.BASIC | Knowledge.LABELS | Knowledge.LOCAL_TRAINING

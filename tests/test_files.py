@@ -11,14 +11,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradaudit import files
-from gradaudit.errors import AuditError, AuditWarning
 from gradaudit.execution import Results, read_findings, read_run
-from gradaudit.files import append_line, make_folder, read_whole, set_aside, write_picture, write_whole
-from gradaudit.finding import Finding, Run
 from gradaudit.report import write
-from gradaudit.report.pictures import Album
-from gradaudit.transcript import Line, Transcript
+from gradaudit.report.album import Album
+from gradaudit.values import files
+from gradaudit.values.errors import AuditError, AuditWarning
+from gradaudit.values.files import append_line, make_folder, read_whole, set_aside, write_picture, write_whole
+from gradaudit.values.finding import Finding, RunRecord
+from gradaudit.values.transcript import Transcript, TranscriptLine
 from test_report_page import RUN, finding
 
 
@@ -152,7 +152,7 @@ def test_the_names_in_a_folder_reach_the_disk(tmp_path, monkeypatch):
 @pytest.fixture
 def run_folder(tmp_path):
     """Two findings."""
-    run = Run("t", "c", "s", 2)
+    run = RunRecord("t", "c", "s", 2)
     results = Results(tmp_path / "run", run)
     for case in "ab":
         results.append(finding(tmp_path, case))
@@ -251,7 +251,7 @@ def test_a_damaged_run_is_named(run_folder, content):
     )
 )
 def test_no_record_is_read_as_what_it_is_not(record):
-    for kind in (Finding, Run, Transcript):
+    for kind in (Finding, RunRecord, Transcript):
         with pytest.raises(ValueError, match=r"."):
             kind.from_json(record)
 
@@ -266,10 +266,10 @@ def test_any_single_entry_of_another_type_is_refused(tmp_path):
 
 
 def test_a_transcript_of_wrong_types_is_refused():
-    line = Line(("a", "b"), (True, False), (0.5, float("nan")), (1.0, float("nan")))
+    line = TranscriptLine(("a", "b"), (True, False), (0.5, float("nan")), (1.0, float("nan")))
     record = json.loads(json.dumps(Transcript((), (line,), (line,), (line,)).to_json(), allow_nan=False))
     assert repr(Transcript.from_json(record).truth[0]) == repr(
-        Line(line.pieces, line.differs, line.confidence, (1.0, None))
+        TranscriptLine(line.pieces, line.differs, line.confidence, (1.0, None))
     )
     for edit, message in (
         ({"pieces": [3, 4]}, r"truth.0.pieces.0"),

@@ -11,7 +11,7 @@ from benchmarks.fuzz.mutate import Dice
 from benchmarks.fuzz.run import Hang, Outcome, execute
 from benchmarks.fuzz.targets import TARGETS
 
-from gradaudit import cli
+from gradaudit.commands import cli
 
 NUMBERS = 8  # inputs of each target
 

@@ -9,11 +9,11 @@ from torch import nn
 from conftest import make_batch
 from gradaudit import Client, Knowledge, Level, Normalisation
 from gradaudit.attacks import gradinversion
-from gradaudit.errors import AttackFailed
-from gradaudit.inversion.attack import Term
-from gradaudit.inversion.labels import ColumnMinimum
-from gradaudit.inversion.moves import LangevinStep
-from gradaudit.inversion.priors import BatchNormStatistics, GroupConsistency, TotalVariation
+from gradaudit.inversion.parts.labels import ColumnMinimum
+from gradaudit.inversion.parts.moves import LangevinStep
+from gradaudit.inversion.parts.part import Term
+from gradaudit.inversion.parts.priors import BatchNormStatistics, GroupConsistency, TotalVariation
+from gradaudit.values.errors import AttackFailed
 from recovery import NORMALISATION, drawn, exactness, gain, photographs
 
 ATTACK = gradinversion.ATTACK

@@ -11,15 +11,15 @@ from gradaudit import Client, Level, Normalisation, metrics
 from gradaudit.attacks.dlg import ATTACK as DLG
 from gradaudit.attacks.grnn import ATTACK
 from gradaudit.attacks.mgia import ALONE
-from gradaudit.defenses import GaussianNoise
-from gradaudit.errors import AttackFailed
-from gradaudit.inversion.attack import Prior, Progress, Stage, Term
-from gradaudit.inversion.labelled import LabelledMatching
-from gradaudit.inversion.objectives import Euclidean, SquaredPlusPlain
-from gradaudit.inversion.optimisers import Adam, RMSprop
-from gradaudit.inversion.parametrisations import GRNNGenerator, Pixels, WithLogits
-from gradaudit.inversion.priors import SquaredTotalVariation
+from gradaudit.client.defenses import GaussianNoise
+from gradaudit.inversion.parts.objectives import Euclidean, SquaredPlusPlain
+from gradaudit.inversion.parts.optimisers import Adam, RMSprop
+from gradaudit.inversion.parts.parametrisations import GRNNGenerator, Pixels, WithLogits
+from gradaudit.inversion.parts.part import Prior, Progress, Stage, Term
+from gradaudit.inversion.parts.priors import SquaredTotalVariation
+from gradaudit.inversion.run.labelled import LabelledMatching
 from gradaudit.models import build
+from gradaudit.values.errors import AttackFailed
 from properties import (
     assert_deterministic,
     assert_model_untouched,

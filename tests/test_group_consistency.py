@@ -7,19 +7,19 @@ import torch
 from skimage.transform import warp
 
 from gradaudit import Knowledge, Level, Normalisation
-from gradaudit.datasets import SOURCES
-from gradaudit.errors import AttackFailed
-from gradaudit.inversion.attack import Progress, Stage, Term
-from gradaudit.inversion.gradient_transforms import Langevin
-from gradaudit.inversion.labels import KnownLabels
-from gradaudit.inversion.match import GradientMatching
-from gradaudit.inversion.moves import LangevinStep
-from gradaudit.inversion.objectives import Euclidean
-from gradaudit.inversion.optimisers import Adam
-from gradaudit.inversion.parametrisations import Pixels
-from gradaudit.inversion.priors import GroupConsistency
-from gradaudit.inversion.registration import registered, registered_mean
+from gradaudit.data.sources import SOURCES
+from gradaudit.inversion.parts.gradient_transforms import Langevin
+from gradaudit.inversion.parts.labels import KnownLabels
+from gradaudit.inversion.parts.moves import LangevinStep
+from gradaudit.inversion.parts.objectives import Euclidean
+from gradaudit.inversion.parts.optimisers import Adam
+from gradaudit.inversion.parts.parametrisations import Pixels
+from gradaudit.inversion.parts.part import Progress, Stage, Term
+from gradaudit.inversion.parts.priors import GroupConsistency
+from gradaudit.inversion.parts.priors._registration import registered, registered_mean
+from gradaudit.inversion.run.gradient_matching import GradientMatching
 from gradaudit.metrics import psnr
+from gradaudit.values.errors import AttackFailed
 
 SHIFTS = ((2.0, -1.5), (-2.5, 0.5), (0.5, 2.5), (1.0, 1.0), (-1.0, -2.5), (0.0, 0.0))  # of mean zero
 
@@ -102,7 +102,7 @@ def test_the_plain_means_slope_is_that_of_all_seeds_together():
 
 def test_it_is_registered_anew_every_so_many_steps(client, batch, monkeypatch):
     asked = []
-    room = "gradaudit.inversion.priors.group_consistency.registered_mean"
+    room = "gradaudit.inversion.parts.priors.group_consistency.registered_mean"
     monkeypatch.setattr(room, lambda pixels: asked.append(pixels) or pixels.mean(0))
     prior = GroupConsistency(registered=True, every=4)
     first, second = (prior.bind(client.share(batch, Level.BASIC)) for _ in range(2))

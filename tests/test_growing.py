@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from gradaudit import Level
-from gradaudit.errors import AttackFailed
-from gradaudit.inversion.attack import Progress
-from gradaudit.inversion.gradient_transforms import QuantisedSign
-from gradaudit.inversion.objectives import Cosine, Growing
-from gradaudit.inversion.step import Matching
+from gradaudit.inversion.parts.gradient_transforms import QuantisedSign
+from gradaudit.inversion.parts.objectives import Cosine, Growing
+from gradaudit.inversion.parts.part import Progress
+from gradaudit.inversion.step.matching import Matching
 from gradaudit.models import build
-from gradaudit.types import Update
+from gradaudit.values.errors import AttackFailed
+from gradaudit.values.types import Update
 
 END, LATE = Progress(1, 1), Progress(29, 30)
 

@@ -8,13 +8,13 @@ from torch import nn
 
 from gradaudit import Batch, Client, Knowledge, Level
 from gradaudit.attacks import HFGRADINV
+from gradaudit.audit.overrides import override
 from gradaudit.inversion import part_names
-from gradaudit.inversion.gradient_transforms import QuantisedSign
-from gradaudit.inversion.labels import MinimumVariation
-from gradaudit.inversion.objectives import Growing
-from gradaudit.inversion.priors import BatchNormStatistics, TotalVariation
-from gradaudit.inversion.refusal import needs_given
-from gradaudit.overrides import override
+from gradaudit.inversion.parts.gradient_transforms import QuantisedSign
+from gradaudit.inversion.parts.labels import MinimumVariation
+from gradaudit.inversion.parts.objectives import Growing
+from gradaudit.inversion.parts.priors import BatchNormStatistics, TotalVariation
+from gradaudit.inversion.run.refusal import needs_given
 from properties import short
 from recovery import NORMALISATION, gain, photographs
 

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -13,56 +14,58 @@ import gradaudit
 SRC = Path(gradaudit.__file__).parent
 FILES = sorted(SRC.rglob("*.py"))
 
-# A room may import from the rooms of the lines above its own, and from itself.
-ORDER = [
-    {"chance", "characters", "errors", "files", "image_statistics", "records", "streams", "terminal"},
-    {"tables", "tensor_files", "memory", "yaml_text"},
-    {"types"},
-    {"measures", "scores", "transcript"},
-    {"finding", "local_training", "overrides", "metrics", "datasets", "models"},
-    {"defenses", "modalities"},
-    {"observation"},
-    {"client", "inversion"},
-    {"aggregation", "attacks", "capture", "multimodal"},
-    {"inspection", "attempt"},
-    {"audit", "config"},
-    {"resolve", "demo"},
-    {"plan"},
-    {"label_audit", "execution"},
-    {"studies"},
-    {"report", "progress"},
-    {"commands"},
-    {"cli"},
-    {"__init__", "__main__"},
-]
-LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
-# Within inversion/, in the same way.
-INNER = [
-    {"optimisers", "vectors", "kinks", "checkpoint", "registration", "vision_transformer", "tokens", "gaps", "keeper"},
-    {"layers", "rounds"},
-    {"spans"},
-    {"levenberg_marquardt"},
-    {"attack"},
-    {"refusal"},
-    {"objectives", "priors", "parametrisations", "labels", "gradient_transforms", "moves", "pools"},
-    {"one_step"},
-    {"simulations"},
-    {"routes"},
-    {"step"},
-    {"labelled"},
-    {"mutual"},
-    {"together"},
-    {"guesses"},
-    {"recipe", "stage_run"},
-    {"loop"},
-    {"runs"},
-    {"match"},
-    {"ensemble", "call"},
-    {"__init__"},
-]
-INNER_LEVEL = {room: level for level, rooms in enumerate(INNER) for room in rooms}
+# A room may import from the rooms of the lines above its own, and from itself; so may a module within some rooms. What
+# stands in no line of a room may import all that is in one.
+ORDER = {
+    "": [
+        {"values"},
+        {"metrics", "models"},
+        {"data"},
+        {"client"},
+        {"inversion"},
+        {"attacks", "capture"},
+        {"audit", "inspection"},
+        {"execution"},
+        {"studies"},
+        {"report"},
+        {"commands"},
+        {"__init__", "__main__"},
+    ],
+    "values": [
+        {"characters", "chance", "image_statistics", "streams", "records"},
+        {"errors"},
+        {"columns", "files", "memory", "terminal"},
+        {"tensor_files"},
+        {"types"},
+        {"measures", "scores", "transcript"},
+        {"finding"},
+    ],
+    "client": [{"local_training"}, {"defenses"}, {"observation"}, {"participant"}, {"aggregation", "multimodal"}],
+    "inversion": [{"network"}, {"parts"}, {"step"}, {"run"}],
+    "inversion.run": [
+        {"keeper", "refusal"},
+        {"one_pass"},
+        {"guesses"},
+        {"recipe", "stage_run"},
+        {"loop"},
+        {"restarts"},
+        {"gradient_matching"},
+        {"ensemble", "labelled"},
+        {"mutual", "call"},
+    ],
+    "audit": [
+        {"yaml_text", "overrides", "attempt"},
+        {"config", "judge"},
+        {"resolve", "demo"},
+        {"plan"},
+        {"label_audit"},
+    ],
+}
+ROOMS = 16
 BLIND = {"inversion", "attacks"}
-PRIVATE = {"client", "metrics", "modalities", "datasets", "audit", "report", "resolve", "plan", "execution", "finding"}
+# What the adversary must not import; the rest of the client's room is what both sides know.
+PRIVATE = {"data", "metrics", "audit", "report", "execution", "studies"}
+PRIVATE |= {"client.participant", "client.aggregation", "client.multimodal", "values.finding", "values.scores"}
 PEERS = ("torchmetrics", "skimage.metrics", "lpips", "piq", "kornia")
 
 
@@ -119,16 +122,38 @@ def type_checking_only(path):
 
 
 def wrong_ways(path):
-    """Imports of `path` from a room to the right of its own."""
-    room = parts(path)[0]
+    """Imports of `path` from a place to the right of its own, in the house or in a room."""
+    here = parts(path)
     for target, _ in imports(path)[0]:
-        other = target[0] if target else "__init__"
-        if other != room and other not in type_checking_only(path) and LEVEL[other] > LEVEL[room]:
-            yield said(path, f"{room} may not import {other}")
-        if room == other == "inversion" and len(target) > 1:
-            mine, theirs = parts(path)[1], target[1]
-            if mine != theirs and theirs in INNER_LEVEL and INNER_LEVEL[theirs] > INNER_LEVEL[mine]:
-                yield said(path, f"inversion/{mine} may not import inversion/{theirs}")
+        target = target or ("__init__",)
+        shared = next((i for i, (a, b) in enumerate(zip(here, target, strict=False)) if a != b), None)
+        if shared is None or target[0] in type_checking_only(path):
+            continue
+        level = {name: i for i, names in enumerate(ORDER.get(".".join(here[:shared]), [])) for name in names}
+        mine, theirs = level.get(here[shared], len(level)), level.get(target[shared], 0)
+        if level and theirs > mine:
+            yield said(path, f"may not import {'.'.join(target)}")
+
+
+def test_every_room_has_its_place():
+    rooms = {path.name for path in SRC.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert rooms | {"__init__", "__main__"} == set().union(*ORDER[""])
+    assert len(rooms) <= ROOMS
+    assert len(ORDER[""]) <= 12
+
+
+def test_no_name_of_a_module_or_a_class_stands_twice():
+    modules = [parts(path)[-1 - (parts(path)[-1] == "__init__")].lstrip("_") for path in FILES if len(parts(path)) > 1]
+    classes = []
+    for path in FILES:
+        for node in tree(path).body:
+            if isinstance(node, ast.ClassDef):
+                classes.append(node.name)
+            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                classes += [node.targets[0].id] if any(letter.islower() for letter in node.targets[0].id[1:]) else []
+    capitals = [name for name in classes if name.lstrip("_")[0].isupper()]
+    for names in (modules, capitals):
+        none_of(f"{name} stands {count} times" for name, count in Counter(names).items() if count > 1)
 
 
 def test_imports_point_one_way():
@@ -139,7 +164,7 @@ def peeks(path):
     """What the adversary imports that it must not see."""
     inside, outside = imports(path)
     for target, name in inside:
-        if target[0] in PRIVATE or name == "Batch":
+        if any(target[: len(room.split("."))] == tuple(room.split(".")) for room in PRIVATE) or name == "Batch":
             yield said(path, f"imports {'.'.join((*target, name))}")
     for name in outside:
         if f"{name}.".startswith(tuple(f"{peer}." for peer in PEERS)):
@@ -227,7 +252,7 @@ def test_few_duplicated_windows():
 
 
 def test_the_command_line_imports_without_torch():
-    code = "import sys, gradaudit.cli; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    code = "import sys, gradaudit.commands.cli; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -11,17 +11,17 @@ from torch import nn
 
 from conftest import linear_net, make_batch, smooth_net
 from gradaudit import Batch, Client, Knowledge, Level, Normalisation
-from gradaudit.config import make_config
-from gradaudit.datasets import SOURCES
-from gradaudit.errors import AttackFailed
-from gradaudit.image_statistics import canny, grey, image_statistics
-from gradaudit.inversion.attack import Progress
-from gradaudit.inversion.priors import ChannelMeans, Edges
-from gradaudit.inversion.priors.edges import edge_map, smoothed, sobel_magnitude
+from gradaudit.audit.config import make_config
+from gradaudit.commands.progress import TerminalListener
+from gradaudit.data.sources import SOURCES
+from gradaudit.inversion.parts.part import Progress
+from gradaudit.inversion.parts.priors import ChannelMeans, Edges
+from gradaudit.inversion.parts.priors.edges import edge_map, smoothed, sobel_magnitude
 from gradaudit.models import build
-from gradaudit.progress import TerminalListener
 from gradaudit.report import render
-from gradaudit.types import LEVELS, ORACLE
+from gradaudit.values.errors import AttackFailed
+from gradaudit.values.image_statistics import canny, grey, image_statistics
+from gradaudit.values.types import LEVELS, ORACLE
 from test_report_page import RUN, finding
 
 NORMALISATION = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

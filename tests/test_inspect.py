@@ -13,18 +13,19 @@ from rich.console import Console
 from safetensors.torch import save_file
 from torch import nn
 
-from gradaudit import Batch, Client, FedAvg, FedSGD, cli
+from gradaudit import Batch, Client, FedAvg, FedSGD
 from gradaudit.capture import FileKind, Settings, capture
-from gradaudit.datasets import Photographs
-from gradaudit.defenses import Clip, GaussianNoise, TopK
+from gradaudit.client.defenses import Clip, GaussianNoise, TopK
+from gradaudit.commands import cli
+from gradaudit.data.sources import Photographs
 from gradaudit.inspection import Reading, inspect
 from gradaudit.inspection.grids import grid_levels
-from gradaudit.inspection.labels import agree
+from gradaudit.inspection.label_facts import agree
 from gradaudit.inspection.layers import exact_inputs, layer_facts, numerical_rank
 from gradaudit.inspection.signs import nearest_round, signs
 from gradaudit.models import build
-from gradaudit.report import inspection as page
 from gradaudit.report import inspection_lines as lines
+from gradaudit.report import inspection_page as page
 from gradaudit.report.inspection_screen import show
 
 NETS = ("mlp", "lenet", "resnet18")

@@ -4,9 +4,9 @@ from torch import nn
 
 from conftest import make_batch
 from gradaudit import Client, Level
-from gradaudit.defenses import GaussianNoise
-from gradaudit.errors import AttackFailed
-from gradaudit.inversion.labels import IDLG
+from gradaudit.client.defenses import GaussianNoise
+from gradaudit.inversion.parts.labels import IDLG
+from gradaudit.values.errors import AttackFailed
 
 
 class SignedNet(nn.Module):

@@ -6,10 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradaudit import Knowledge, Level
-from gradaudit.errors import AttackFailed
-from gradaudit.inversion.attack import Progress, Term
-from gradaudit.inversion.gradient_transforms import Clip, Langevin, Noise, QuantisedSign, Sign
-from gradaudit.inversion.labels import (
+from gradaudit.inversion.parts.gradient_transforms import ClipGradient, Langevin, Noise, QuantisedSign, Sign
+from gradaudit.inversion.parts.labels import (
     IDLG,
     BiasCounts,
     ColumnMinimum,
@@ -24,9 +22,9 @@ from gradaudit.inversion.labels import (
     SoftLabels,
     WeightCounts,
 )
-from gradaudit.inversion.levenberg_marquardt import LevenbergMarquardt
-from gradaudit.inversion.moves import LangevinStep, RandomStart, TokenEdits, Trigram
-from gradaudit.inversion.objectives import (
+from gradaudit.inversion.parts.levenberg_marquardt import LevenbergMarquardt
+from gradaudit.inversion.parts.moves import LangevinStep, RandomStart, TokenEdits, Trigram
+from gradaudit.inversion.parts.objectives import (
     L1,
     Chord,
     Cosine,
@@ -41,8 +39,8 @@ from gradaudit.inversion.objectives import (
     SquaredPlusPlain,
     WeightedCosine,
 )
-from gradaudit.inversion.optimisers import LBFGS, Adam, RMSprop
-from gradaudit.inversion.parametrisations import (
+from gradaudit.inversion.parts.optimisers import LBFGS, Adam, RMSprop
+from gradaudit.inversion.parts.parametrisations import (
     Coarse,
     EpochCopies,
     GRNNGenerator,
@@ -51,8 +49,9 @@ from gradaudit.inversion.parametrisations import (
     TokenEmbeddings,
     WithLogits,
 )
-from gradaudit.inversion.pools import TableMedian
-from gradaudit.inversion.priors import (
+from gradaudit.inversion.parts.part import Progress, Term
+from gradaudit.inversion.parts.pools import TableMedian
+from gradaudit.inversion.parts.priors import (
     L2,
     BatchNormStatistics,
     ChannelMeans,
@@ -64,7 +63,8 @@ from gradaudit.inversion.priors import (
     SquaredTotalVariation,
     TotalVariation,
 )
-from gradaudit.inversion.simulations import AsGradient, Bezier, Segment, Unrolled, UnrolledCopies
+from gradaudit.inversion.parts.simulations import AsGradient, Bezier, Segment, Unrolled, UnrolledCopies
+from gradaudit.values.errors import AttackFailed
 from properties import assert_repr_rebuilds
 
 AT = Progress(0, 10)
@@ -85,7 +85,7 @@ OBJECTIVES = (
     PerRound(WeightedCosine(last=2.0)),
 )
 PRIORS = (TotalVariation(), L2(), SquaredTotalVariation(), GroupConsistency(), PatchBorder(patch=2))
-TRANSFORMS = (Sign(), Noise(0.1), Langevin(), Clip(1.0), QuantisedSign())
+TRANSFORMS = (Sign(), Noise(0.1), Langevin(), ClipGradient(1.0), QuantisedSign())
 REST = (
     TableMedian(),
     TableRows(),
@@ -222,7 +222,7 @@ def test_prior_gradient_against_finite_differences(prior):
 def test_gradient_transforms_by_hand():
     gradient = torch.tensor([[[3.0, -4.0]], [[0.3, 0.0]]])  # two seeds
     assert Sign()(gradient, AT).tolist() == [[[1, -1]], [[1, 0]]]
-    torch.testing.assert_close(Clip(1.0)(gradient, AT), torch.tensor([[[0.6, -0.8]], [[0.3, 0.0]]]))
+    torch.testing.assert_close(ClipGradient(1.0)(gradient, AT), torch.tensor([[[0.6, -0.8]], [[0.3, 0.0]]]))
     noisy = Noise(0.5)(torch.zeros(1, 100_000), AT)
     assert noisy.std().item() == pytest.approx(0.5, rel=0.02)
 

@@ -13,14 +13,14 @@ from conftest import make_batch, smooth_net
 from gradaudit import Client, Knowledge, Level, Reconstruction
 from gradaudit.attacks import ATTACKS
 from gradaudit.attacks.mgia import ATTACK as MGIA
-from gradaudit.errors import AuditWarning
-from gradaudit.inversion import keeper
-from gradaudit.inversion.call import accepts_keep, run_attack, run_attack_on_all
-from gradaudit.inversion.gradient_transforms import Noise
-from gradaudit.inversion.keeper import Keeper
-from gradaudit.inversion.match import GradientMatching
-from gradaudit.inversion.optimisers import Adam
-from gradaudit.inversion.priors import L2
+from gradaudit.inversion.parts.gradient_transforms import Noise
+from gradaudit.inversion.parts.optimisers import Adam
+from gradaudit.inversion.parts.priors import L2
+from gradaudit.inversion.run import keeper
+from gradaudit.inversion.run.call import accepts_keep, run_attack, run_attack_on_all
+from gradaudit.inversion.run.gradient_matching import GradientMatching
+from gradaudit.inversion.run.keeper import Keeper
+from gradaudit.values.errors import AuditWarning
 from properties import short
 from test_mgia import brief, private, two_networks
 from test_tableak import ensemble, few_rows

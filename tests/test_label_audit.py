@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from gradaudit.label_audit import METHODS
+from gradaudit.audit.label_audit import METHODS
 from test_cli import gradaudit  # noqa: F401  (the fixture that runs the command)
 
 CONFIG = {

@@ -9,10 +9,10 @@ from torch import nn
 
 from gradaudit import Batch, Client, Knowledge, Level
 from gradaudit.attacks import ATTACKS
-from gradaudit.errors import AttackFailed, AuditError
-from gradaudit.inversion.labels import LABELS
-from gradaudit.inversion.labels.reading import LabelReading, read_labels
-from gradaudit.inversion.match import GradientMatching
+from gradaudit.inversion.parts.labels import LABELS
+from gradaudit.inversion.run.gradient_matching import GradientMatching
+from gradaudit.inversion.run.label_reading import LabelReading, read_labels
+from gradaudit.values.errors import AttackFailed, AuditError
 from label_cases import COUNTING, GRANTED, NORMALISATION, observe, pictures, relu_net, with_head
 from properties import assert_deterministic, assert_repr_rebuilds
 

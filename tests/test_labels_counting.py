@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradaudit.inversion.labels.counting import onto_simplex, present, round_to_total, separation, wholeness
-from gradaudit.inversion.labels.ilrg import rounded
+from gradaudit.inversion.parts.labels._counting import onto_simplex, present, round_to_total, separation, wholeness
+from gradaudit.inversion.parts.labels.ilrg import rounded
 from label_cases import observe, relu_net
 
 scores = st.lists(st.floats(-50, 50), min_size=1, max_size=12)

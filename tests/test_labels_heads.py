@@ -10,14 +10,14 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from gradaudit import Batch, Client, FedAvg, Knowledge, Level
-from gradaudit.errors import AttackFailed
-from gradaudit.inversion.labels import LABELS
-from gradaudit.inversion.labels.head import double_head, find_head, signed_head
-from gradaudit.inversion.labels.probe import ask
-from gradaudit.inversion.labels.reading import read_labels
-from gradaudit.inversion.labels.search import Found
+from gradaudit.inversion.parts.labels import LABELS
+from gradaudit.inversion.parts.labels._head import double_head, find_head, signed_head
+from gradaudit.inversion.parts.labels._probe import ask
+from gradaudit.inversion.parts.labels._search import FoundHead
+from gradaudit.inversion.run.label_reading import read_labels
 from gradaudit.models import TEXT_MODELS, build_text
-from gradaudit.types import Modality, TextLayout
+from gradaudit.values.errors import AttackFailed
+from gradaudit.values.types import Modality, TextLayout
 
 CLASSES = 6
 BODY = partial(nn.Conv2d, 1, 5, 3, padding=1)
@@ -217,13 +217,15 @@ def test_behind_batch_norm_the_shift_is_the_bias():
         return nn.Sequential(nn.Flatten(), nn.Linear(64, CLASSES, bias=False), norm)
 
     net, batch, seen = share(make, [1, 3, 3])
-    assert find_head(seen) == Found(bias="2.bias")
+    assert find_head(seen) == FoundHead(bias="2.bias")
     torch.testing.assert_close(double_head(seen).bias, residual(net, batch).mean(0), atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.bfloat16])
 def test_every_precision(kind):
-    assert find_head(share(lambda: EXACT["linear"]().to(kind), [1])[2]) == Found("head.weight", "head.bias", True, True)
+    assert find_head(share(lambda: EXACT["linear"]().to(kind), [1])[2]) == FoundHead(
+        "head.weight", "head.bias", True, True
+    )
 
 
 @pytest.mark.parametrize("name", TEXT_MODELS)

@@ -9,19 +9,19 @@ import torch
 from torch import nn
 
 from gradaudit import Batch, Client, FedAvg, Knowledge, Level
-from gradaudit.defenses import GaussianNoise
-from gradaudit.errors import AttackFailed
-from gradaudit.inversion.labels import LABELS, BiasCounts, ErroneousConfidence, WeightCounts
-from gradaudit.inversion.labels.afgi import _present, simulate
-from gradaudit.inversion.labels.counts import expectation
-from gradaudit.inversion.labels.head import double_head, mean_head
-from gradaudit.inversion.labels.hfgradinv import _rescale, evolve, steadiest
-from gradaudit.inversion.labels.idlg import label_of_one
-from gradaudit.inversion.labels.llg import LabelLeakage, impact_and_offsets
-from gradaudit.inversion.labels.probe import Answers, ask, require_nonnegative_features, require_positive_masses
-from gradaudit.inversion.labels.reading import read_labels
-from gradaudit.inversion.labels.rlg import separable
+from gradaudit.client.defenses import GaussianNoise
+from gradaudit.inversion.parts.labels import LABELS, BiasCounts, ErroneousConfidence, WeightCounts
+from gradaudit.inversion.parts.labels._head import double_head, mean_head
+from gradaudit.inversion.parts.labels._probe import Answers, ask, require_nonnegative_features, require_positive_masses
+from gradaudit.inversion.parts.labels.label_of_one import label_of_one
+from gradaudit.inversion.parts.labels.llg import LabelLeakage, impact_and_offsets
+from gradaudit.inversion.parts.labels.mean_counts import expectation
+from gradaudit.inversion.parts.labels.minimum_variation import _rescale, evolve, steadiest
+from gradaudit.inversion.parts.labels.recovery_block import _present, simulate
+from gradaudit.inversion.parts.labels.rlg import separable
+from gradaudit.inversion.run.label_reading import read_labels
 from gradaudit.models import build
+from gradaudit.values.errors import AttackFailed
 from label_cases import COUNTING, GRANTED, NORMALISATION, mean_recall, observe, pictures, recall, relu_net
 
 SETS = ("bias-sign", "gradinversion", "rlg")

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradaudit.errors import AuditError
 from gradaudit.metrics import class_existence_accuracy, count_accuracy, count_error, instance_recall
+from gradaudit.values.errors import AuditError
 
 ALL = (class_existence_accuracy, count_accuracy, instance_recall, count_error)
 pairs = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=9)

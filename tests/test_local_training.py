@@ -6,9 +6,9 @@ from torch import nn
 
 from conftest import make_batch, smooth_net
 from gradaudit import FedAvg, FedSGD, LocalTraining
-from gradaudit.errors import AuditError
-from gradaudit.local_training import CrossEntropy, DistilledCrossEntropy
-from gradaudit.types import UpdateKind
+from gradaudit.client.local_training import CrossEntropy, DistilledCrossEntropy
+from gradaudit.values.errors import AuditError
+from gradaudit.values.types import UpdateKind
 
 
 def sgd_difference(model, batch, training):

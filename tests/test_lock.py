@@ -12,14 +12,14 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from gradaudit.errors import AuditError
 from gradaudit.execution import Results, lock, locked
 from gradaudit.execution.lock import Holder
-from gradaudit.finding import Run
+from gradaudit.values.errors import AuditError
+from gradaudit.values.finding import RunRecord
 from test_files import refusing
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the other process locks as POSIX does")
-RUN = Run("t", "c", "s", 1)
+RUN = RunRecord("t", "c", "s", 1)
 HOLD = """
 import fcntl, sys, time
 file = open(sys.argv[1], "w")

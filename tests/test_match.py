@@ -10,11 +10,14 @@ import torch
 from conftest import linear_net, make_batch
 from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation
 from gradaudit.attacks import DLG, INVERTING_GRADIENTS
-from gradaudit.defenses import Clip as ClipDefense
-from gradaudit.defenses import TopK
-from gradaudit.errors import AttackFailed
-from gradaudit.inversion import guesses, keeper, loop
-from gradaudit.inversion.attack import (
+from gradaudit.client.defenses import Clip as ClipDefense
+from gradaudit.client.defenses import TopK
+from gradaudit.inversion.parts.gradient_transforms import Noise
+from gradaudit.inversion.parts.labels import KnownLabels
+from gradaudit.inversion.parts.objectives import Cosine, Euclidean
+from gradaudit.inversion.parts.optimisers import LBFGS, Adam
+from gradaudit.inversion.parts.parametrisations import Pixels
+from gradaudit.inversion.parts.part import (
     Candidate,
     GradientTransform,
     Objective,
@@ -24,17 +27,14 @@ from gradaudit.inversion.attack import (
     Stage,
     Term,
 )
-from gradaudit.inversion.gradient_transforms import Noise
-from gradaudit.inversion.guesses import Best
-from gradaudit.inversion.labels import KnownLabels
-from gradaudit.inversion.loop import Outcome
-from gradaudit.inversion.match import GradientMatching
-from gradaudit.inversion.objectives import Cosine, Euclidean
-from gradaudit.inversion.optimisers import LBFGS, Adam
-from gradaudit.inversion.parametrisations import Pixels
-from gradaudit.inversion.priors import L2, TotalVariation
-from gradaudit.inversion.runs import Target
-from gradaudit.inversion.step import Matching
+from gradaudit.inversion.parts.priors import L2, TotalVariation
+from gradaudit.inversion.run import guesses, keeper, loop
+from gradaudit.inversion.run.gradient_matching import GradientMatching
+from gradaudit.inversion.run.guesses import Best
+from gradaudit.inversion.run.loop import Outcome
+from gradaudit.inversion.run.restarts import Target
+from gradaudit.inversion.step.matching import Matching
+from gradaudit.values.errors import AttackFailed
 from properties import short
 
 GRANTED = Level.PRIORS | Knowledge.LABELS
@@ -431,7 +431,7 @@ def test_verified_where_the_guess_explains_the_update():
 
 
 def test_without_the_batch_size_pixels_refuse(client, batch):
-    from gradaudit.errors import MissingKnowledge
+    from gradaudit.values.errors import MissingKnowledge
 
     with pytest.raises(
         MissingKnowledge, match=r"dlg: Pixels\(.*\) needs BATCH_SIZE, but the adversary knows only nothing"

@@ -1,7 +1,7 @@
 import pytest
 
-from gradaudit import memory
-from gradaudit.errors import AuditError, printable
+from gradaudit.values import memory
+from gradaudit.values.errors import AuditError, printable
 
 
 def test_refuses_what_the_machine_cannot_hold(monkeypatch):

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradaudit.errors import AuditError
 from gradaudit.metrics import assign
+from gradaudit.values.errors import AuditError
 
 
 def pictures(seed, count, size=(1, 3, 3)):

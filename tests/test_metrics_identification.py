@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradaudit.errors import AuditError
 from gradaudit.metrics import identification_rank
+from gradaudit.values.errors import AuditError
 
 seeds = st.integers(0, 2**32 - 1)
 

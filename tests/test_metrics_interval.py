@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from gradaudit.errors import AuditError
 from gradaudit.metrics import Interval, mean_interval
+from gradaudit.values.errors import AuditError
 
 values = st.lists(st.integers(-10_000, 10_000).map(lambda n: n / 100), min_size=2, max_size=20)
 

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradaudit.errors import AuditError
 from gradaudit.metrics import label_accuracy
+from gradaudit.values.errors import AuditError
 
 
 def test_known_value():

@@ -10,7 +10,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 
 from gradaudit.metrics import assign, identification_rank, label_accuracy, mean_interval, psnr, ssim
-from gradaudit.types import Normalisation
+from gradaudit.values.types import Normalisation
 
 
 @pytest.fixture

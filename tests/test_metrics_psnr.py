@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio
 from torchmetrics.functional.image import peak_signal_noise_ratio as torchmetrics_psnr
 
-from gradaudit.errors import AuditError
 from gradaudit.metrics import PSNR_CAP, psnr
+from gradaudit.values.errors import AuditError
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.tuples(st.integers(1, 5), st.sampled_from([1, 3]), st.integers(1, 9), st.integers(1, 9))

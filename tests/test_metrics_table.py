@@ -3,11 +3,12 @@ import dataclasses
 import pytest
 import torch
 
-from gradaudit import Batch, Reconstruction, audit, metrics
-from gradaudit.finding import Finding
-from gradaudit.measures import MEASURES
-from gradaudit.tables import Column, TableLayout
-from gradaudit.types import Modality
+from gradaudit import Batch, Reconstruction, metrics
+from gradaudit.audit import judge as audit
+from gradaudit.values.columns import Column, TableLayout
+from gradaudit.values.finding import Finding
+from gradaudit.values.measures import MEASURES
+from gradaudit.values.types import Modality
 
 ONE_OF_EACH = {
     Modality.PICTURES: Batch(torch.rand(2, 1, 16, 16), torch.tensor([0, 1])),

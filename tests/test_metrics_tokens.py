@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradaudit import metrics
-from gradaudit.errors import AuditError
-from gradaudit.metrics.tokens import levenshtein, token_f1
+from gradaudit.metrics.token_metrics import levenshtein, token_f1
+from gradaudit.values.errors import AuditError
 
 TRUTH = torch.tensor([[7, 1, 2, 3, 8, 0], [7, 4, 5, 8, 0, 0]])  # 7 opens, 8 closes, 0 pads
 COUNTED = torch.tensor([[0, 1, 1, 1, 0, 0], [0, 1, 1, 0, 0, 0]], dtype=torch.bool)

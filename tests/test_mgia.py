@@ -10,22 +10,22 @@ from conftest import make_batch, smooth_net
 from gradaudit import Client, FedSGD, Level, Normalisation, metrics
 from gradaudit.attacks.mgia import ALONE, NO_KD, SPLICING
 from gradaudit.attacks.mgia import ATTACK as MGIA
-from gradaudit.datasets.described import DESCRIBED, described, missing
-from gradaudit.datasets.words import learn_word_vectors, words_of
-from gradaudit.errors import AttackFailed, AuditError, MissingKnowledge
-from gradaudit.inversion.attack import Progress
-from gradaudit.inversion.mutual import Distillation
-from gradaudit.inversion.step import Matching
-from gradaudit.local_training import DistilledCrossEntropy
-from gradaudit.metrics.mgia import published_psnr
+from gradaudit.client.local_training import DistilledCrossEntropy
+from gradaudit.client.multimodal import MultiModalBatch, MultiModalClient, SplicedClient, spliced
+from gradaudit.data.described import DESCRIBED, described, missing
+from gradaudit.data.word_vectors import learn_word_vectors, words_of
+from gradaudit.inversion.parts.part import Progress
+from gradaudit.inversion.run.mutual import Distillation
+from gradaudit.inversion.step.matching import Matching
+from gradaudit.metrics.published_psnr import published_psnr
 from gradaudit.models.fused_net import FusedNet, Splice
 from gradaudit.models.text_cnn import TextCNN
-from gradaudit.multimodal import MultiModalBatch, MultiModalClient, SplicedClient, spliced
-from gradaudit.report.study import write_study
+from gradaudit.report.study_page import write_study
 from gradaudit.studies import Bench, read_study, run_study
-from gradaudit.studies import mgia_cells as mgia
-from gradaudit.studies.mgia import STUDY
-from gradaudit.studies.mgia_cells import LookCell, MgiaCell
+from gradaudit.studies import _mgia_cells as mgia
+from gradaudit.studies._mgia_cells import LookCell, MgiaCell
+from gradaudit.studies.mgia_table_1 import STUDY
+from gradaudit.values.errors import AttackFailed, AuditError, MissingKnowledge
 from properties import assert_repr_rebuilds, short
 
 SENTENCES = ("a cat on the mat", "the dog sees a bird", "one bird sings all day", "red roses in a vase")

@@ -8,17 +8,17 @@ import torch
 from torch import nn
 
 from conftest import make_batch, smooth_net
-from gradaudit import Batch, Client, Finding, Knowledge, Level, Normalisation, Reconstruction, audit
-from gradaudit.chance import child_seed
-from gradaudit.datasets import SOURCES
-from gradaudit.datasets.vocabulary import Words
-from gradaudit.errors import AuditError, MissingKnowledge
-from gradaudit.inversion.attack import Attack
-from gradaudit.inversion.one_step import assumed_training
-from gradaudit.modalities import Pictures, Table, Text, private_among
-from gradaudit.modalities.table import written
-from gradaudit.tables import Column, TableLayout
-from gradaudit.types import Modality, TextLayout
+from gradaudit import Batch, Client, Finding, Knowledge, Level, Normalisation, Reconstruction
+from gradaudit.audit import judge as audit
+from gradaudit.data.modalities import ImageHandling, TableHandling, TextHandling, private_among
+from gradaudit.data.modalities.table import written
+from gradaudit.data.sources import SOURCES
+from gradaudit.data.vocabulary import Words
+from gradaudit.inversion.parts.part import Attack
+from gradaudit.values.chance import child_seed
+from gradaudit.values.columns import Column, TableLayout
+from gradaudit.values.errors import AuditError, MissingKnowledge
+from gradaudit.values.types import Modality, TextLayout
 from places_model import READER, Places
 from text_cases import FlatText
 
@@ -72,9 +72,9 @@ def test_the_embedding_gradient_is_kept_back_unless_granted():
     victim = client()
     seen = victim.share(text_batch(), Level.BASIC)
     assert set(seen.update.tensors) == {"places", "head.weight", "head.bias"}
-    names = list(assumed_training(seen).shared_parameters(seen.model))
+    names = list(seen.assumed_training.shared_parameters(seen.model))
     assert names == list(seen.update.tensors)
-    again = assumed_training(seen)(seen.model, text_batch().inputs, text_batch().labels)
+    again = seen.assumed_training(seen.model, text_batch().inputs, text_batch().labels)
     assert all(torch.equal(a, b) for a, b in zip(again, seen.update.values, strict=True))
 
 
@@ -174,7 +174,7 @@ def test_rows_are_matched_and_scored():
 
 def test_the_controls_know_lengths_and_markers_but_no_text():
     source = SOURCES["text"]().open()
-    handling = Text(source.vocabulary)
+    handling = TextHandling(source.vocabulary)
     batch = handling.gather(source, [0, 1], torch.tensor([0, 1]))
     control, notes = handling.control(source, batch, [0, 1])
     assert control.shape == batch.inputs.shape
@@ -183,7 +183,7 @@ def test_the_controls_know_lengths_and_markers_but_no_text():
     assert torch.equal(control[padded], batch.inputs[padded])
     found = handling.score(batch, control)
     assert found["token_accuracy"].mean < 0.4
-    assert Text().score(batch, batch.inputs)["token_accuracy"].mean == 1
+    assert TextHandling().score(batch, batch.inputs)["token_accuracy"].mean == 1
 
 
 def case(attack, batch, handling, granted=GRANTED):
@@ -196,7 +196,7 @@ def test_an_attack_on_text_is_audited(seed):
     torch.manual_seed(seed)
     assert isinstance(READER, Attack)
     source = SOURCES["text"]().open()
-    handling = Text(source.vocabulary)
+    handling = TextHandling(source.vocabulary)
     batch = handling.gather(source, [17 * seed], torch.tensor([1]))
     found = audit.audit(case(READER, batch, handling))
     assert found.finding.scores["exact_match"].mean == 1
@@ -212,7 +212,7 @@ def test_an_attack_on_text_is_audited(seed):
 
 def test_a_finding_on_text_survives_json():
     source = SOURCES["text"]().open()
-    handling = Text(source.vocabulary)
+    handling = TextHandling(source.vocabulary)
     finding = audit.audit(case(READER, handling.gather(source, [3], torch.tensor([1])), handling)).finding
     record = json.loads(json.dumps(finding.to_json(), allow_nan=False))
     assert record["token_accuracy_gain"] == pytest.approx(1)
@@ -247,15 +247,15 @@ def test_a_finding_on_pictures_from_before_there_were_modalities_is_read():
 def test_other_sources_are_brought_into_the_same_ids_and_columns(tmp_path):
     words = SOURCES["text"]().open()
     (tmp_path / "t.txt").write_text("The red boat.\n")
-    other = Text(words.vocabulary).align(SOURCES["text"](path=tmp_path / "t.txt").open())
+    other = TextHandling(words.vocabulary).align(SOURCES["text"](path=tmp_path / "t.txt").open())
     assert other.vocabulary is words.vocabulary
     table = SOURCES["table"]().open()
-    aligned = Table(table.layout).align(table)
+    aligned = TableHandling(table.layout).align(table)
     torch.testing.assert_close(aligned.rows, table.rows, atol=1e-4, rtol=1e-4)
     (tmp_path / "t.csv").write_text("age,tenant\n1,yes\n2,no\n")
     with pytest.raises(AuditError, match="has the columns age, where age, school"):
-        Table(table.layout).align(SOURCES["table"](path=tmp_path / "t.csv").open())
-    assert Pictures().align(words) is words
+        TableHandling(table.layout).align(SOURCES["table"](path=tmp_path / "t.csv").open())
+    assert ImageHandling().align(words) is words
 
 
 def test_the_confidence_in_a_cell_follows_its_row():
@@ -273,7 +273,7 @@ def test_the_confidence_in_a_cell_follows_its_row():
 
 def test_numbers_that_are_none_are_written_as_such():
     guess = torch.tensor([[torch.nan, 0.0, 1.0], [torch.inf, 1.0, 0.0]])
-    transcript = Table().transcribe(table_batch(), guess, table_batch().inputs)
+    transcript = TableHandling().transcribe(table_batch(), guess, table_batch().inputs)
     assert transcript.reconstruction[0].pieces == ("n/a", "red")
     assert json.loads(json.dumps(transcript.to_json(), allow_nan=False))["reconstruction"][0]["values"][0] is None
     assert type(transcript).from_json(transcript.to_json()).truth == transcript.truth
@@ -311,7 +311,7 @@ def test_ids_that_no_token_has_are_shown_as_numbers():
     words = Words(("[PAD]", "[UNK]", "cat", "sat"))
     batch = text_batch(inputs=((2, 3, 2), (3, 2, 0)), text=words.layout)
     guess = torch.tensor([[2, 99, -1], [3, 4, 0]])
-    handling = Text(words)
+    handling = TextHandling(words)
     first, second = handling.transcribe(batch, guess, batch.inputs).reconstruction
     assert first.pieces == (" cat", " <99>", " <-1>")
     assert second.pieces == (" sat", " <4>")
@@ -325,7 +325,7 @@ def test_a_text_of_one_token_is_a_text():
 def test_the_control_of_the_only_text_is_padding(tmp_path):
     (tmp_path / "t.txt").write_text("The red boat.\n")
     source = SOURCES["text"](path=tmp_path / "t.txt").open()
-    handling = Text(source.vocabulary)
+    handling = TextHandling(source.vocabulary)
     batch = handling.gather(source, [0], torch.tensor([0]))
     control, notes = handling.control(source, batch, [0])
     assert notes == ("No text lies outside the batch: the control is padding.",)
@@ -334,7 +334,7 @@ def test_the_control_of_the_only_text_is_padding(tmp_path):
 
 @pytest.mark.parametrize(
     ("batch", "handling"),
-    [(table_batch(), Table()), (Batch(torch.rand(2, 1, 8, 8), torch.tensor([0, 1])), Pictures())],
+    [(table_batch(), TableHandling()), (Batch(torch.rand(2, 1, 8, 8), torch.tensor([0, 1])), ImageHandling())],
     ids=["table", "pictures"],
 )
 def test_examples_with_a_graph_are_read_as_any_others(batch, handling):

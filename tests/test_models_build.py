@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
-from gradaudit.errors import AuditError
 from gradaudit.models import MODELS, build, input_check, load_weights
+from gradaudit.values.errors import AuditError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 SMALL_TORCHVISION = ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5", "squeezenet1_1"]

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from gradaudit.errors import AuditError
 from gradaudit.models import build, input_check
+from gradaudit.values.errors import AuditError
 
 
 def test_returns_the_classes_and_changes_nothing():

@@ -5,8 +5,8 @@ import sys
 import pytest
 from torch import nn
 
-from gradaudit.errors import AuditError
 from gradaudit.models import from_factory
+from gradaudit.values.errors import AuditError
 
 GOOD = "from torch import nn\ndef make():\n    return nn.Linear(3, 2)\n"
 

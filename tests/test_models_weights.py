@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from gradaudit.errors import AuditError
 from gradaudit.models import build, load_weights
 from gradaudit.models.torchvision_models import pretrained_state
+from gradaudit.values.errors import AuditError
 
 
 def network(seed, width=4):

@@ -3,10 +3,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gradaudit.attacks import ATTACKS, INVERTING_GRADIENTS, MULTI_MODAL, constructors
-from gradaudit.errors import AuditError
-from gradaudit.inversion.labels import IDLG
-from gradaudit.inversion.objectives import Euclidean
-from gradaudit.overrides import construct, override
+from gradaudit.audit.overrides import construct, override
+from gradaudit.inversion.parts.labels import IDLG
+from gradaudit.inversion.parts.objectives import Euclidean
+from gradaudit.values.errors import AuditError
 
 
 def change(path, new):

@@ -7,13 +7,13 @@ import torch
 
 from gradaudit import Knowledge, Level
 from gradaudit.attacks import ATTACKS
-from gradaudit.errors import AttackFailed
-from gradaudit.inversion import simulations
-from gradaudit.inversion.match import GradientMatching
-from gradaudit.inversion.optimisers import LBFGS
-from gradaudit.inversion.parametrisations import Coarse, EpochCopies, Pixels
-from gradaudit.inversion.refusal import needs_given
-from gradaudit.types import UpdateKind
+from gradaudit.inversion.parts import simulations
+from gradaudit.inversion.parts.optimisers import LBFGS
+from gradaudit.inversion.parts.parametrisations import Coarse, EpochCopies, Pixels
+from gradaudit.inversion.run.gradient_matching import GradientMatching
+from gradaudit.inversion.run.refusal import needs_given
+from gradaudit.values.errors import AttackFailed
+from gradaudit.values.types import UpdateKind
 from properties import ON_TRANSFORMERS
 from test_protocols import PROTOCOLS, private, victim
 

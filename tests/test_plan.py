@@ -6,14 +6,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradaudit import LocalTraining, SecureAggregation, memory
-from gradaudit.audit import audit
-from gradaudit.config import make_config
-from gradaudit.demo import demo_configs
-from gradaudit.errors import AuditError
+from gradaudit import LocalTraining, SecureAggregation
+from gradaudit.audit.config import make_config
+from gradaudit.audit.demo import demo_configs
+from gradaudit.audit.judge import audit
+from gradaudit.audit.plan import draw, make_plan
+from gradaudit.data.modalities import to_channels
 from gradaudit.execution import difference
-from gradaudit.modalities import to_channels
-from gradaudit.plan import draw, make_plan
+from gradaudit.values import memory
+from gradaudit.values.errors import AuditError
 
 CONFIG = {
     "data": {"source": "photographs", "size": 16, "batch_size": 2},

@@ -11,11 +11,10 @@ from torch import nn
 from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation, SecureAggregation
 from gradaudit.attacks import ATTACKS
-from gradaudit.client import own_seed
-from gradaudit.inversion.attack import Progress
-from gradaudit.inversion.objectives import Cosine, Euclidean
-from gradaudit.inversion.one_step import assumed_training
-from gradaudit.local_training import client_seed
+from gradaudit.client.local_training import client_seed
+from gradaudit.client.participant import own_seed
+from gradaudit.inversion.parts.objectives import Cosine, Euclidean
+from gradaudit.inversion.parts.part import Progress
 from properties import short
 
 SEED = 91_827_364
@@ -76,7 +75,7 @@ def true_orders(training, sizes, batch):
 
 
 def objectives(seen, inputs, labels, **options):
-    update = assumed_training(seen)(seen.model, inputs, labels, **options)
+    update = seen.assumed_training(seen.model, inputs, labels, **options)
     return [float(part.bind(seen)(update, seen.update.values, AT)) for part in (Euclidean(), Cosine())]
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from gradaudit import Batch, Client, Knowledge, Level, cli
-from gradaudit.config import make_config
-from gradaudit.errors import AuditError
-from gradaudit.plan import make_plan
+from gradaudit import Batch, Client, Knowledge, Level
+from gradaudit.audit.config import make_config
+from gradaudit.audit.plan import make_plan
+from gradaudit.commands import cli
+from gradaudit.values.errors import AuditError
 
 TOLD = Level.BASIC | Knowledge.PUBLIC_DATA
 FACTS = {"model": {"name": "mlp", "num_classes": 10}, "knowledge": ["BATCH_SIZE", "LABELS", "PUBLIC_DATA"]}

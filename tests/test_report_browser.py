@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gradaudit.finding import Finding, Pictures, Run, Score, Scores
-from gradaudit.measures import MEASURES
 from gradaudit.report import write
-from gradaudit.transcript import Line, Transcript
-from gradaudit.types import Modality
+from gradaudit.values.finding import Finding, ImageFiles, RunRecord, Score, Scores
+from gradaudit.values.measures import MEASURES
+from gradaudit.values.transcript import Transcript, TranscriptLine
+from gradaudit.values.types import Modality
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs chromium, chromium-browser or google-chrome on PATH")
@@ -34,7 +34,7 @@ def finding(folder, client, seed, knowledge=("BATCH_SIZE", "LABELS")):
         scores=Scores({"psnr": Score.of((30.0,)), "rank": Score.of((1.0,))}),
         control=Scores({"psnr": Score.of((12.0,))}), objective=1e-6,
         seconds=3.0, verified=True, needs=("LABELS",), knowledge=knowledge, client_value="Client" * 40,
-        attack_value="GradientMatching(name='x')" * 20, gallery=100, pictures=Pictures(*paths),
+        attack_value="GradientMatching(name='x')" * 20, gallery=100, pictures=ImageFiles(*paths),
         curves=(((0, 1.0), (100, 1e-6)),),
     )  # fmt: skip
 
@@ -63,13 +63,13 @@ def occurrences(screen, block):
 @pytest.fixture
 def page(tmp_path):
     findings = [finding(tmp_path, "no defense", 1), finding(tmp_path, "gaussian-noise std=0.01", 2)]
-    return write(findings, Run("An audit", "seed: 0\n", "test pictures", planned=2), tmp_path)
+    return write(findings, RunRecord("An audit", "seed: 0\n", "test pictures", planned=2), tmp_path)
 
 
 def lines(kind, words):
     """A transcript's lines in which every second piece differs."""
     return tuple(
-        Line(
+        TranscriptLine(
             tuple(f" {word}" for word in text.split()),
             tuple(kind != "truth" and bool(i % 2) for i in range(len(text.split()))),
         )
@@ -84,7 +84,7 @@ def written(folder, modality, columns, words):
     metric = MEASURES[modality].metric
     whole = finding(folder, "no defense", 1)
     return dataclasses.replace(
-        whole, modality=modality, pictures=Pictures(), transcript="kept.json",
+        whole, modality=modality, pictures=ImageFiles(), transcript="kept.json",
         scores=Scores({metric: Score.of((0.5,) * len(words))}), control=Scores({metric: Score.of((0.1,) * len(words))}),
     )  # fmt: skip
 
@@ -100,7 +100,7 @@ LONG = " ".join(f"word{i}" for i in range(40))
     ],
 )
 def test_texts_and_rows_keep_to_the_page(tmp_path, modality, columns, words):
-    page = write([written(tmp_path, modality, columns, words)], Run("An audit", "", "test", planned=1), tmp_path)
+    page = write([written(tmp_path, modality, columns, words)], RunRecord("An audit", "", "test", planned=1), tmp_path)
     alarm = (164, 40, 28)
     for width, height in ((1280, 2600), (390, 6000)):
         screen = screenshot(page, tmp_path, width, height)
@@ -134,7 +134,7 @@ def test_what_no_real_adversary_knows_is_red(tmp_path):
         folder.mkdir()
         case = finding(folder, "no defense", 1, knowledge)
         screen = screenshot(
-            write([case], Run("An audit", "seed: 0\n", "test pictures", planned=1), folder), folder, 1280, 2400
+            write([case], RunRecord("An audit", "seed: 0\n", "test pictures", planned=1), folder), folder, 1280, 2400
         )
         counts.append(int((screen == (0xA4, 0x28, 0x1C)).all(axis=2).sum()))
     assert counts[1] > counts[0] + 500

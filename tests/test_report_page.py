@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gradaudit.errors import AuditError
-from gradaudit.finding import Finding, Pictures, Run, Score, Scores
 from gradaudit.report import render, write
+from gradaudit.values.errors import AuditError
+from gradaudit.values.finding import Finding, ImageFiles, RunRecord, Score, Scores
 
-RUN = Run(title="An audit", configuration="seed: 0\n", source="test pictures", planned=1, version="0.1.0")
+RUN = RunRecord(title="An audit", configuration="seed: 0\n", source="test pictures", planned=1, version="0.1.0")
 
 
 def put(folder, name, seed):
@@ -38,7 +38,7 @@ def finding(folder, case="a", gains=(14.0,), ranks=(1,), **changes):
         "control": control, "objective": 1e-7, "seconds": 1.5, "verified": True, "needs": ("BATCH_SIZE",),
         "knowledge": ("BATCH_SIZE", "LABELS"), "attack_value": "DLG()", "client_value": "Client()",
         "labels_granted": True, "labels": tuple(range(size)), "guessed_labels": tuple(range(size)), "gallery": 100,
-        "pictures": Pictures(*rows), "curves": (((0, 1.0), (10, 0.1), (20, 1e-4)),), "versions": {"torch": "2.15.0"},
+        "pictures": ImageFiles(*rows), "curves": (((0, 1.0), (10, 0.1), (20, 1e-4)),), "versions": {"torch": "2.15.0"},
     }  # fmt: skip
     return Finding(**values | changes)
 
@@ -119,7 +119,7 @@ def test_pictures_are_embedded_byte_for_byte(tmp_path):
 
 
 def test_a_run_without_pictures_still_has_a_page(tmp_path):
-    page = render([finding(tmp_path, pictures=Pictures())], RUN, tmp_path)
+    page = render([finding(tmp_path, pictures=ImageFiles())], RUN, tmp_path)
     assert page.count("picture not kept") == 3
 
 
@@ -130,7 +130,7 @@ def test_a_run_without_pictures_still_has_a_page(tmp_path):
 def test_unusable_pictures_are_refused_by_name(tmp_path, path, complaint):
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(AuditError, match=f"{re.escape(path)}: .*{complaint}") as caught:
-        render([finding(tmp_path, pictures=Pictures(truth=(path,)))], RUN, tmp_path)
+        render([finding(tmp_path, pictures=ImageFiles(truth=(path,)))], RUN, tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -211,7 +211,7 @@ def test_write_replaces_the_page_whole(tmp_path):
 def test_write_leaves_the_old_page_where_the_new_one_fails(tmp_path):
     (tmp_path / "report.html").write_text("old")
     with pytest.raises(AuditError):
-        write([finding(tmp_path, pictures=Pictures(truth=("gone.png",)))], RUN, tmp_path)
+        write([finding(tmp_path, pictures=ImageFiles(truth=("gone.png",)))], RUN, tmp_path)
     assert (tmp_path / "report.html").read_text() == "old"
     with pytest.raises(AuditError, match="no folder at"):
         write([], RUN, tmp_path / "nowhere")

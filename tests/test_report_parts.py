@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from gradaudit.finding import Finding, Score, Scores
-from gradaudit.measures import MEASURES
 from gradaudit.metrics import METRICS
 from gradaudit.metrics.interval import Interval
 from gradaudit.report import formatting, svg
 from gradaudit.report.cases import Leak, worst_per_picture
-from gradaudit.report.line_chart import Line, line_chart
+from gradaudit.report.line_chart import ChartLine, line_chart
 from gradaudit.report.strip_plot import axis_for, strip
-from gradaudit.report.verdict import Level, above_chance, judge
-from gradaudit.types import Modality
+from gradaudit.report.verdict import Severity, above_chance, judge
+from gradaudit.values.finding import Finding, Score, Scores
+from gradaudit.values.measures import MEASURES
+from gradaudit.values.types import Modality
 
 
 def leak(gain, rank=1.0, key=0, attack="a", gallery=100):
@@ -48,13 +48,13 @@ def test_recovered_needs_gain_and_identification(gain, rank, recovered):
 @pytest.mark.parametrize(
     ("gain", "rank", "gallery", "level"),
     [
-        (8.0, 1.0, 100, Level.RECOGNISABLE),
-        (3.0, 5.0, 100, Level.TRACES),
-        (20.0, 2.0, 100, Level.TRACES),
-        (-2.0, 1.0, 100, Level.TRACES),  # identified, and chance hits one time in a hundred
-        (-2.0, 1.0, 20, Level.NOTHING),  # chance hits one time in twenty
-        (2.9, 5.0, 100, Level.NOTHING),
-        (-5.0, None, 0, Level.NOTHING),
+        (8.0, 1.0, 100, Severity.RECOGNISABLE),
+        (3.0, 5.0, 100, Severity.TRACES),
+        (20.0, 2.0, 100, Severity.TRACES),
+        (-2.0, 1.0, 100, Severity.TRACES),  # identified, and chance hits one time in a hundred
+        (-2.0, 1.0, 20, Severity.NOTHING),  # chance hits one time in twenty
+        (2.9, 5.0, 100, Severity.NOTHING),
+        (-5.0, None, 0, Severity.NOTHING),
     ],
 )
 def test_the_levels_of_the_verdict(gain, rank, gallery, level):
@@ -72,17 +72,21 @@ def test_the_worst_attack_counts_for_each_picture():
 
 def test_an_attack_that_could_not_run_is_no_all_clear():
     alone = judge("c", [unable("the update is zero.")], [])
-    assert (alone.level, alone.headline, alone.sentence) == (Level.UNKNOWN, "Cannot be judged:", "the update is zero.")
+    assert (alone.level, alone.headline, alone.sentence) == (
+        Severity.UNKNOWN,
+        "Cannot be judged:",
+        "the update is zero.",
+    )
     beside = judged(leak(-5, 9.0), others=[unable("no gradient.")])
-    assert beside.level is Level.UNKNOWN
+    assert beside.level is Severity.UNKNOWN
     assert beside.sentence == "b: no gradient. What ran brought nothing back."
     assert beside.warnings == ("1 of 2 cases cannot be judged.",)
-    assert judged(leak(-5, 9.0)).level is Level.NOTHING
+    assert judged(leak(-5, 9.0)).level is Severity.NOTHING
 
 
 def test_what_leaked_is_said_whatever_else_could_not_run():
     verdict = judged(leak(8), others=[unable("no gradient.")])
-    assert verdict.level is Level.RECOGNISABLE
+    assert verdict.level is Severity.RECOGNISABLE
     assert "1 of 2 cases cannot be judged." in verdict.warnings
     assert verdict.severity > judge("c", [unable("no gradient.")], []).severity > judged(leak(-5, 9.0)).severity
 
@@ -98,10 +102,10 @@ def close_control(gain, control, key=0):
 @pytest.mark.parametrize(
     ("gain", "control", "level"),
     [
-        (-9.0, 29.9, Level.NOTHING),
-        (-9.0, 30.0, Level.UNKNOWN),  # a guess is as good as an attack could be
-        (5.9, 35.0, Level.UNKNOWN),
-        (20.0, 35.0, Level.RECOGNISABLE),  # recovered all the same
+        (-9.0, 29.9, Severity.NOTHING),
+        (-9.0, 30.0, Severity.UNKNOWN),  # a guess is as good as an attack could be
+        (5.9, 35.0, Severity.UNKNOWN),
+        (20.0, 35.0, Severity.RECOGNISABLE),  # recovered all the same
     ],
 )
 def test_a_control_that_leaves_no_room_is_no_all_clear(gain, control, level):
@@ -112,7 +116,7 @@ def test_examples_without_room_do_not_count_and_are_owned_up_to():
     scores, control = Scores({"psnr": Score.of((5.0, 33.0))}), Scores({"psnr": Score.of((10.0, 40.0))})
     finding = replace(leak(0).finding, scores=scores, control=control)
     verdict = judge("c", [finding], [Leak(finding, i, i) for i in range(2)])
-    assert verdict.level is Level.NOTHING
+    assert verdict.level is Severity.NOTHING
     assert verdict.warnings == ("1 picture cannot be judged: the control already comes as close as an attack could.",)
 
 
@@ -179,14 +183,14 @@ def test_one_value_has_an_axis_too():
 
 def test_long_curves_are_thinned_but_keep_their_end():
     points = tuple((step, 1.0 + step) for step in range(5001))
-    drawn = str(line_chart([Line("run", "", 0, points)], svg.Axis.around([1.0, 5001.0]), "objective"))
+    drawn = str(line_chart([ChartLine("run", "", 0, points)], svg.Axis.around([1.0, 5001.0]), "objective"))
     path = drawn.partition('points="')[2].partition('"')[0].split()
     assert len(path) <= 242
     assert path[-1].startswith("328.0,")
 
 
 def test_intervals_stand_upright_and_end_with_the_axis():
-    line = Line("run", "", 1, ((0, 2.0), (4, 3.0)), spans=((0, 1.0, 3.0), (4, -50.0, 60.0)))
+    line = ChartLine("run", "", 1, ((0, 2.0), (4, 3.0)), spans=((0, 1.0, 3.0), (4, -50.0, 60.0)))
     drawn = str(line_chart([line], svg.Axis(0.0, 4.0), "objective"))
     assert 'x1="56.0" x2="56.0" y1="136.5" y2="61.5"' in drawn  # a quarter and three quarters of 24..174
     assert 'x1="328.0" x2="328.0" y1="174.0" y2="24.0"' in drawn
@@ -227,7 +231,7 @@ def test_the_worst_leak_comes_first():
     assert [(one.key, one.gain) for one in worst] == [(0, 7), (1, 30)]
     assert worst == worst_per_picture([*reversed(told_apart), *reversed(closer)])
     verdict = judged(*closer, *told_apart)
-    assert verdict.severity == (Level.RECOGNISABLE, 0.5, 37 / 2)
+    assert verdict.severity == (Severity.RECOGNISABLE, 0.5, 37 / 2)
     assert verdict.details[0].startswith("Closest picture: 17.0 dB, 7.0 dB above the control, rank 1 of 100.")
 
 
@@ -242,10 +246,10 @@ def test_chance_is_that_of_the_smallest_gallery():
 
 def test_the_order_of_levels():
     """They stand in findings and sort verdicts: unknown is worse than nothing, a trace worse than both."""
-    assert [(level.name, int(level)) for level in Level] == [
+    assert [(level.name, int(level)) for level in Severity] == [
         ("NOTHING", 0), ("UNKNOWN", 1), ("TRACES", 2), ("RECOGNISABLE", 3),
     ]  # fmt: skip
-    assert judge("c", [unable("why.")], []).severity == (Level.UNKNOWN, 0, 0)
+    assert judge("c", [unable("why.")], []).severity == (Severity.UNKNOWN, 0, 0)
 
 
 def test_chance_needs_a_gallery_of_two():
@@ -266,9 +270,9 @@ def of_text(**gains):
 def test_a_trace_by_another_metric_is_named(metric):
     least = MEASURES[Modality.TEXT].trace_gain
     verdict = judged(of_text(**{metric: least + 0.01}))
-    assert verdict.level is Level.TRACES
+    assert verdict.level is Severity.TRACES
     assert METRICS[metric].name in verdict.sentence
-    assert judged(of_text(**{metric: least - 0.01})).level is Level.NOTHING
+    assert judged(of_text(**{metric: least - 0.01})).level is Severity.NOTHING
 
 
 def test_details_say_what_the_labels_were_worth():
@@ -281,7 +285,9 @@ def test_details_say_what_the_labels_were_worth():
     assert "Identified: 1 of 2" in judged(leak(8), leak(8, 3.0, key=1)).details[0]
 
 
-@pytest.mark.parametrize(("words", "level"), [(0.5, Level.TRACES), (0.2, Level.NOTHING), (None, Level.NOTHING)])
+@pytest.mark.parametrize(
+    ("words", "level"), [(0.5, Severity.TRACES), (0.2, Severity.NOTHING), (None, Severity.NOTHING)]
+)
 def test_words_out_of_place_are_a_trace_of_their_own(words, level):
     """ROUGE-1 of one text alone makes a trace, and the sentence names it; where it was not taken it makes none."""
 
@@ -292,20 +298,20 @@ def test_words_out_of_place_are_a_trace_of_their_own(words, level):
     found = [text(0), text(1)] if words is None else [text(0, rouge1=words), text(1, rouge1=0.0)]
     verdict = judged(*found)
     assert verdict.level is level
-    if level is Level.TRACES:
+    if level is Severity.TRACES:
         assert "but one text's ROUGE-1 lies 50 points above the control" in verdict.sentence
 
 
 def test_one_example_alone_is_a_trace():
     verdict = judged(leak(3.5, 5.0), leak(-4, 50.0, key=1), leak(0, 50.0, key=2))
-    assert verdict.level is Level.TRACES
+    assert verdict.level is Severity.TRACES
     assert "the closest lies 3.5 dB above the control" in verdict.sentence
 
 
 def test_where_less_could_be_judged_is_not_the_worse_case():
     """A setting in which an attack ran and gained something sorts above one in which none could run at all."""
     ran, none = judged(leak(0.5, 9.0), others=[unable("no gradient.")]), judge("d", [unable("no gradient.")], [])
-    assert ran.level is none.level is Level.UNKNOWN
+    assert ran.level is none.level is Severity.UNKNOWN
     assert none.severity < ran.severity
 
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from gradaudit.config import AttackEntry, make_config
-from gradaudit.errors import AuditError
-from gradaudit.modalities import check_inputs
+from gradaudit.audit.config import AttackEntry, make_config
+from gradaudit.audit.plan import make_plan
+from gradaudit.audit.resolve import make_attack, make_defense, make_device, open_source
+from gradaudit.data.modalities import check_inputs
 from gradaudit.models import build, build_table, build_text
-from gradaudit.plan import make_plan
-from gradaudit.resolve import make_attack, make_defense, make_device, open_source
-from gradaudit.types import Batch, TextLayout
+from gradaudit.values.errors import AuditError
+from gradaudit.values.types import Batch, TextLayout
 
 CONFIG = {"data": {"source": "npz", "path": "x.npz"}, "model": {"name": "mlp"}, "knowledge": ["priors", "LABELS"]}
 
@@ -167,7 +167,7 @@ def test_pictures_of_another_type_are_refused_before_a_model_sees_them():
 
 def test_a_batch_larger_than_the_machine(tmp_path, monkeypatch):
     write(tmp_path / "x.npz")
-    monkeypatch.setattr("gradaudit.plan.require_memory", refuse_examples)
+    monkeypatch.setattr("gradaudit.audit.plan.require_memory", refuse_examples)
     with pytest.raises(AuditError, match=r"1536 data.batch_size: 6 examples of shape \[1, 8, 8\]"):
         plan(tmp_path, data={**CONFIG["data"], "batch_size": 6})
 

@@ -8,12 +8,12 @@ import torch
 from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation
 from gradaudit.attacks import ATTACKS
-from gradaudit.errors import AttackFailed, MissingKnowledge
-from gradaudit.inversion.attack import Progress
-from gradaudit.inversion.objectives import Cosine, Euclidean
-from gradaudit.inversion.optimisers import LBFGS
-from gradaudit.inversion.simulations import AsGradient, Bezier, Segment, Unrolled, UnrolledCopies, segment
-from gradaudit.inversion.step import Matching
+from gradaudit.inversion.parts.objectives import Cosine, Euclidean
+from gradaudit.inversion.parts.optimisers import LBFGS
+from gradaudit.inversion.parts.part import Progress
+from gradaudit.inversion.parts.simulations import AsGradient, Bezier, Segment, Unrolled, UnrolledCopies, segment
+from gradaudit.inversion.step.matching import Matching
+from gradaudit.values.errors import AttackFailed, MissingKnowledge
 from properties import short
 
 KNOWN = Level.TRAINING_DETAILS | Knowledge.LABELS

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gradaudit.errors import AuditError
-from gradaudit.report.study import write_study
+from gradaudit.report.study_page import write_study
 from gradaudit.studies import STUDIES, Bench, read_study, run_study
-from gradaudit.studies.sok import NotBuilt, SoKCell, gia_o
-from gradaudit.types import Knowledge
+from gradaudit.studies._sok_cells import NotBuilt, SoKCell, gia_o
+from gradaudit.values.errors import AuditError
+from gradaudit.values.types import Knowledge
 
 TABLES = [STUDIES["sok-table-1"], STUDIES["sok-table-2"]]
 

@@ -8,11 +8,11 @@ from torch import nn
 
 from gradaudit import Batch, Client, FedSGD, Knowledge, Level
 from gradaudit.attacks import INVERTING_GRADIENTS
-from gradaudit.inversion.attack import Progress
-from gradaudit.inversion.checkpoint import blocks
-from gradaudit.inversion.objectives import Cosine
-from gradaudit.inversion.one_step import assumed_step
-from gradaudit.inversion.step import Matching
+from gradaudit.inversion.parts.objectives import Cosine
+from gradaudit.inversion.parts.part import Progress
+from gradaudit.inversion.step.checkpoint import blocks
+from gradaudit.inversion.step.matching import Matching
+from gradaudit.inversion.step.one_step import assumed_step
 from gradaudit.models import build
 
 AT = Progress(0, 10)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gradaudit.inversion.kinks import HANDLERS, Kinks, KinksDiffer
+from gradaudit.inversion.step.kinks import HANDLERS, Kinks, KinksDiffer
 
 LINEAR = {
     "F.relu": F.relu,

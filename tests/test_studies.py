@@ -10,17 +10,17 @@ import pytest
 import torch
 
 from gradaudit.attacks import ATTACKS
-from gradaudit.defenses import TopK
-from gradaudit.errors import AuditError, AuditWarning
-from gradaudit.inversion import keeper
-from gradaudit.inversion.stage_run import StageRun
-from gradaudit.report.study import write_study
+from gradaudit.client.defenses import TopK
+from gradaudit.inversion.run import keeper
+from gradaudit.inversion.run.stage_run import StageRun
+from gradaudit.report.study_page import write_study
 from gradaudit.report.study_tables import difference_in_words
-from gradaudit.studies import STUDIES, Bench, Comparison, Curve, Figure, Study, Table, read_study, run_study
+from gradaudit.studies import STUDIES, Bench, Comparison, Figure, Study, StudyCurve, Table, read_study, run_study
+from gradaudit.studies._attack_cell import AttackCell, offset
+from gradaudit.studies._hfgradinv_cells import shorter
 from gradaudit.studies.afgi_time import TimeCell
-from gradaudit.studies.attack_cell import AttackCell, offset
-from gradaudit.studies.hfgradinv import shorter
 from gradaudit.studies.label_inference import LabelCell
+from gradaudit.values.errors import AuditError, AuditWarning
 from test_cli import gradaudit  # noqa: F401  (the fixture that runs the command)
 
 
@@ -49,7 +49,7 @@ TOY = Study(
     cells={"default": (Toy(1), Toy(2), Toy(3))},
     repeats={"default": 3},
     tables=(Table("Squares", {"square": "square", "none": "nothing"}),),
-    figures=(Figure("Growth", "size", "square", (Curve("square", "square", ((1, "size 1"), (2, "size 2"))),)),),
+    figures=(Figure("Growth", "size", "square", (StudyCurve("square", "square", ((1, "size 1"), (2, "size 2"))),)),),
     reported={"size 1": {"square": 1.0}},
 )
 

@@ -8,20 +8,20 @@ import torch
 
 from gradaudit import Batch, Client, Knowledge, Level, Observation, Reconstruction, metrics
 from gradaudit.attacks import inverting_gradients_table, tableak
-from gradaudit.datasets.tables import Tables
-from gradaudit.errors import AttackFailed
-from gradaudit.inversion.ensemble import Ensemble
-from gradaudit.inversion.gradient_transforms import Noise
-from gradaudit.inversion.labels import JointLabels
-from gradaudit.inversion.match import GradientMatching
-from gradaudit.inversion.parametrisations import TableRows
-from gradaudit.inversion.parametrisations.table_rows import decided
-from gradaudit.inversion.pools import Pooled, TableMedian
-from gradaudit.modalities import Table
+from gradaudit.audit.plan import draw
+from gradaudit.data.modalities import TableHandling
+from gradaudit.data.sources.table_files import Tables
+from gradaudit.inversion.parts.gradient_transforms import Noise
+from gradaudit.inversion.parts.labels import JointLabels
+from gradaudit.inversion.parts.parametrisations import TableRows
+from gradaudit.inversion.parts.parametrisations.table_rows import decided
+from gradaudit.inversion.parts.pools import Pooled, TableMedian
+from gradaudit.inversion.run.ensemble import Ensemble
+from gradaudit.inversion.run.gradient_matching import GradientMatching
 from gradaudit.models import build_table
-from gradaudit.plan import draw
-from gradaudit.tables import Column, TableLayout
-from gradaudit.types import Modality
+from gradaudit.values.columns import Column, TableLayout
+from gradaudit.values.errors import AttackFailed
+from gradaudit.values.types import Modality
 from properties import (
     assert_deterministic,
     assert_model_untouched,
@@ -55,7 +55,7 @@ def few_rows(facts: Knowledge = FACTS) -> Observation:
 
 def people(seed: int, size: int) -> tuple[Batch, list[int]]:
     indices = draw(len(PEOPLE), size, 0, seed)
-    return Table().gather(PEOPLE, indices, PEOPLE.labels[indices]), indices
+    return TableHandling().gather(PEOPLE, indices, PEOPLE.labels[indices]), indices
 
 
 def ensemble(members: int, steps: int) -> Ensemble:
@@ -63,7 +63,7 @@ def ensemble(members: int, steps: int) -> Ensemble:
 
 
 def right(batch: Batch, guess: Reconstruction) -> tuple[torch.Tensor, torch.Tensor]:
-    matched = Table().match(batch, guess)
+    matched = TableHandling().match(batch, guess)
     return metrics.cells_right(matched.inputs, batch.inputs, batch.table), matched.order
 
 
@@ -257,7 +257,7 @@ def test_adult(shared_data):
     gains = []
     for seed in (0, 1):
         indices = draw(len(source), 4, 0, seed)
-        batch = Table().gather(source, indices, source.labels[indices])
+        batch = TableHandling().gather(source, indices, source.labels[indices])
         seen = share(batch, seed)
         ours, theirs = (
             right(batch, attack(seen, seed=seed))[0].double().mean()

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradaudit import metrics
-from gradaudit.datasets import SOURCES
-from gradaudit.datasets.tables import invented_people
-from gradaudit.errors import AuditError
-from gradaudit.tables import Column, TableLayout
+from gradaudit.data.sources import SOURCES
+from gradaudit.data.sources.table_files import invented_people
+from gradaudit.values.columns import Column, TableLayout
+from gradaudit.values.errors import AuditError
 
 LAYOUT = TableLayout(
     (

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from gradaudit.errors import AuditError
 from gradaudit.models import load_weights
-from gradaudit.tensor_files import TensorFile, place, plain_name, read_tensor_file
+from gradaudit.values.errors import AuditError
+from gradaudit.values.tensor_files import TensorFile, place, plain_name, read_tensor_file
 
 VALUES = torch.tensor([[0.0, -1.5, 0.0], [2.0, 0.0, 0.25]])
 WORDS = st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True).filter(lambda w: w != "module")
@@ -126,7 +126,7 @@ def test_headers_that_claim_more_than_there_is(tmp_path, monkeypatch):
     for shape in ((10**13,), (2**40, 2**40), (-5,), (5,)):
         with pytest.raises(AuditError, match="for which it is too short"):
             read_tensor_file(claiming(tmp_path / "u.npz", shape, 16), "update")
-    monkeypatch.setattr("gradaudit.tensor_files.forms.memory_here", lambda: 10_000_000)
+    monkeypatch.setattr("gradaudit.values.tensor_files.forms.memory_here", lambda: 10_000_000)
     bomb = claiming(tmp_path / "u.npz", (5_000_000,), 20_000_000, zipfile.ZIP_DEFLATED)
     assert bomb.stat().st_size < 100_000
     with pytest.raises(AuditError, match=r"u.npz: ValueError: claims 0 GB of tensors, more than this machine holds"):
@@ -141,7 +141,7 @@ def test_a_compressed_archive_of_torch_is_no_bomb(tmp_path, monkeypatch):
     ):
         for info in plain.infolist():
             packed.writestr(info.filename, plain.read(info))
-    monkeypatch.setattr("gradaudit.tensor_files.forms.memory_here", lambda: 10_000_000)
+    monkeypatch.setattr("gradaudit.values.tensor_files.forms.memory_here", lambda: 10_000_000)
     monkeypatch.setattr("torch.load", lambda *_, **__: pytest.fail("the archive was read"))
     with pytest.raises(AuditError, match="more than this machine holds"):
         read_tensor_file(tmp_path / "v.pt", "weights")

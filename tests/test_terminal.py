@@ -19,12 +19,12 @@ from rich.console import Console
 from rich.table import Table
 
 import gradaudit as package
-from gradaudit import terminal
 from gradaudit.commands.listings import plain_table
-from gradaudit.errors import AuditWarning
-from gradaudit.progress import TerminalListener
+from gradaudit.commands.progress import TerminalListener
 from gradaudit.report import render
-from gradaudit.terminal import Screen, as_text, visible
+from gradaudit.values import terminal
+from gradaudit.values.errors import AuditWarning
+from gradaudit.values.terminal import Screen, as_text, visible
 from test_cli import CONFIG, audit_file, gradaudit  # noqa: F401  (fixtures)
 from test_report_page import RUN, finding
 

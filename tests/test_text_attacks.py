@@ -8,10 +8,10 @@ import torch
 from conftest import linear_net, make_batch
 from gradaudit import Client, Knowledge
 from gradaudit.attacks import ATTACKS, bag_of_words, dlg_text, lamp, tag
-from gradaudit.defenses import GaussianNoise
-from gradaudit.errors import AttackFailed
-from gradaudit.inversion.optimisers import Adam
-from gradaudit.inversion.parametrisations import TokenEmbeddings
+from gradaudit.client.defenses import GaussianNoise
+from gradaudit.inversion.parts.optimisers import Adam
+from gradaudit.inversion.parts.parametrisations import TokenEmbeddings
+from gradaudit.values.errors import AttackFailed
 from properties import (
     ON_TEXT,
     assert_deterministic,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gradaudit.config import make_config, read_config
-from gradaudit.errors import AuditError
+from gradaudit.audit.config import make_config, read_config
+from gradaudit.audit.plan import make_plan
 from gradaudit.execution import Results, describe_run, run
-from gradaudit.plan import make_plan
 from gradaudit.report import write
+from gradaudit.values.errors import AuditError
 
 HERE = Path(__file__).parent
 TEXT = {
@@ -183,7 +183,7 @@ def test_the_command_line_prints_the_measure(tmp_path, monkeypatch, capsys):
     import yaml
     from typer.testing import CliRunner
 
-    from gradaudit.cli import app
+    from gradaudit.commands.cli import app
 
     (tmp_path / "a.yaml").write_text(yaml.safe_dump({**TEXT, "repeats": 1}))
     (tmp_path / "places_model.py").write_text((HERE / "places_model.py").read_text())

@@ -5,9 +5,9 @@ import sys
 import pytest
 import torch
 
-from gradaudit.errors import AuditError
-from gradaudit.local_training import FedSGD
-from gradaudit.models.text import TEXT_MODELS
+from gradaudit.client.local_training import FedSGD
+from gradaudit.models.text_transformer import TEXT_MODELS
+from gradaudit.values.errors import AuditError
 from text_cases import DECODED, ENCODED, bert, gpt2, random_texts
 
 MODELS = {"encoder": (bert, ENCODED), "decoder": (gpt2, DECODED)}

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 
 from gradaudit import Knowledge
 from gradaudit.attacks import LAMP
-from gradaudit.errors import AttackFailed
-from gradaudit.inversion.attack import Progress, Term
-from gradaudit.inversion.gaps import widest_gap
-from gradaudit.inversion.moves import RandomStart, TokenEdits, Trigram
-from gradaudit.inversion.moves.token_edits import EDITS, reordered
-from gradaudit.inversion.moves.trigram import NGrams
-from gradaudit.inversion.objectives import EuclideanL1
-from gradaudit.inversion.parametrisations import Pixels, TokenEmbeddings
-from gradaudit.inversion.priors import EmbeddingLength, TotalVariation
-from gradaudit.inversion.tokens import mean_length, possible_tokens
+from gradaudit.inversion.network.gaps import widest_gap
+from gradaudit.inversion.network.tokens import mean_length, possible_tokens
+from gradaudit.inversion.parts.moves import RandomStart, TokenEdits, Trigram
+from gradaudit.inversion.parts.moves._trigram import NGrams
+from gradaudit.inversion.parts.moves.token_edits import EDITS, reordered
+from gradaudit.inversion.parts.objectives import EuclideanL1
+from gradaudit.inversion.parts.parametrisations import Pixels, TokenEmbeddings
+from gradaudit.inversion.parts.part import Progress, Term
+from gradaudit.inversion.parts.priors import EmbeddingLength, TotalVariation
+from gradaudit.values.errors import AttackFailed
 from text_cases import ENCODED, VOCABULARY, public_texts, random_texts, share, texts
 
 AT = Progress(0, 1)

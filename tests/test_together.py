@@ -8,12 +8,12 @@ import torch
 from conftest import make_batch, smooth_net
 from gradaudit import Client, FedSGD, Knowledge, Level, Normalisation
 from gradaudit.attacks import ATTACKS
-from gradaudit.defenses import GaussianNoise
-from gradaudit.errors import AttackFailed
-from gradaudit.inversion import together
-from gradaudit.inversion.gradient_transforms import Noise
-from gradaudit.inversion.labels import JointLabels
-from gradaudit.inversion.runs import Target
+from gradaudit.client.defenses import GaussianNoise
+from gradaudit.inversion.parts.gradient_transforms import Noise
+from gradaudit.inversion.parts.labels import JointLabels
+from gradaudit.inversion.run import one_pass as together
+from gradaudit.inversion.run.restarts import Target
+from gradaudit.values.errors import AttackFailed
 from properties import short
 
 KNOWN = Level.BASIC | Knowledge.LABELS

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from gradaudit import Batch, Client, FedAvg, Knowledge, Level, audit
+from gradaudit import Batch, Client, FedAvg, Knowledge, Level
 from gradaudit.attacks import DLG
-from gradaudit.errors import AuditError
+from gradaudit.audit import judge as audit
 from gradaudit.models.copying import private_copy
+from gradaudit.values.errors import AuditError
 
 KNOWN = Level.BASIC | Knowledge.LABELS
 

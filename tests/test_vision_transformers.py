@@ -12,15 +12,15 @@ from torchvision.models import VisionTransformer
 from conftest import linear_net, make_batch
 from gradaudit import Batch, Client, FedAvg, Knowledge, Level, Normalisation, metrics
 from gradaudit.attacks import ATTACKS, april, april_patches, gradvit
-from gradaudit.datasets import SOURCES
-from gradaudit.defenses import GaussianNoise
-from gradaudit.errors import AttackFailed, MissingKnowledge
-from gradaudit.inversion.attack import Progress
-from gradaudit.inversion.objectives import Cosine, Euclidean, PositionEmbedding
-from gradaudit.inversion.optimisers import Adam
-from gradaudit.inversion.priors import L2, PatchBorder, TotalVariation
-from gradaudit.inversion.vision_transformer import first_projections, patch_embedding, position_embedding
+from gradaudit.client.defenses import GaussianNoise
+from gradaudit.data.sources import SOURCES
+from gradaudit.inversion.network.vision_transformer import first_projections, patch_embedding, position_embedding
+from gradaudit.inversion.parts.objectives import Cosine, Euclidean, PositionEmbedding
+from gradaudit.inversion.parts.optimisers import Adam
+from gradaudit.inversion.parts.part import Progress
+from gradaudit.inversion.parts.priors import L2, PatchBorder, TotalVariation
 from gradaudit.models import build
+from gradaudit.values.errors import AttackFailed, MissingKnowledge
 from properties import (
     assert_deterministic,
     assert_model_untouched,

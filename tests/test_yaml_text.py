@@ -2,8 +2,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gradaudit.errors import AuditError
-from gradaudit.yaml_text import LARGEST, MOST_BYTES, decode_yaml, parse_yaml, write_yaml
+from gradaudit.audit.yaml_text import LARGEST, MOST_BYTES, decode_yaml, parse_yaml, write_yaml
+from gradaudit.values.errors import AuditError
 
 LAUGHS = "\n".join(f"{new}: &{new} [{', '.join(['*' + old] * 9)}]" for old, new in ("ab", "bc", "cd", "de", "ef", "fg"))
 TEXT = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=8)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gradaudit import Batch, Client, Knowledge
-from gradaudit.types import Modality, TextLayout
+from gradaudit.values.types import Modality, TextLayout
 
 VOCABULARY = 60
 ENCODED = TextLayout(VOCABULARY, 0, (1,), (2,))  # padding, [CLS], [SEP]
@@ -85,7 +85,7 @@ def accuracy(found, batch):
 
 def short(attack, steps):
     """The attack with so many steps in its last stage, and a small search before it."""
-    from gradaudit.inversion.moves import RandomStart
+    from gradaudit.inversion.parts.moves import RandomStart
 
     first = tuple(replace(stage, moves=(RandomStart(20, 20),)) for stage in attack.stages[:-1])
     return replace(attack, stages=(*first, replace(attack.stages[-1], steps=steps)))

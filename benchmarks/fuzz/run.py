@@ -18,7 +18,7 @@ from typing import IO, NoReturn
 
 import torch
 
-from gradaudit import cli
+from gradaudit.commands import cli
 
 SECONDS = 20
 GRACE = 5

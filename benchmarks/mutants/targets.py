@@ -11,11 +11,13 @@ MAP = BUILD / "coverage.json"
 
 # What an audit's honesty rests on: files, and folders with all they hold.
 TARGETS = (
-    *(f"inversion/{name}" for name in ("objectives", "priors", "labels", "simulations")),
-    *(f"inversion/{name}.py" for name in ("loop", "stage_run", "guesses", "step", "routes", "one_step", "runs")),
-    *(f"inversion/{name}.py" for name in ("labelled", "ensemble", "keeper")),
-    *("metrics", "defenses", "local_training", "modalities"),
-    *(f"{name}.py" for name in ("client", "aggregation", "audit", "attempt", "chance", "finding", "plan")),
+    *(f"inversion/parts/{name}" for name in ("objectives", "priors", "labels", "simulations")),
+    *(f"inversion/step/{name}.py" for name in ("matching", "routes", "one_step")),
+    *(f"inversion/run/{name}.py" for name in ("loop", "stage_run", "guesses", "restarts", "ensemble", "keeper")),
+    *("inversion/run/labelled.py", "values/chance.py", "values/finding.py"),
+    *("metrics", "client/defenses", "client/local_training", "data/modalities"),
+    *("client/participant.py", "client/aggregation.py"),
+    *("audit/judge.py", "audit/attempt.py", "audit/plan.py"),
     *("report/verdict.py", "report/cases.py"),
 )
 

@@ -7,21 +7,27 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
-    "Batch": "types",
-    "Client": "client",
-    "FedAvg": "local_training",
-    "FedSGD": "local_training",
-    "Finding": "finding",
-    "Knowledge": "types",
-    "Level": "types",
-    "LocalTraining": "local_training",
-    "Normalisation": "types",
-    "Observation": "observation",
-    "Reconstruction": "types",
-    "SecureAggregation": "aggregation",
-    "Update": "types",
+    "Batch": "values.types",
+    "Client": "client.participant",
+    "FedAvg": "client.local_training",
+    "FedSGD": "client.local_training",
+    "Finding": "values.finding",
+    "Knowledge": "values.types",
+    "Level": "values.types",
+    "LocalTraining": "client.local_training",
+    "Normalisation": "values.types",
+    "Observation": "client.observation",
+    "Reconstruction": "values.types",
+    "SecureAggregation": "client.aggregation",
+    "Update": "values.types",
 }
-_ROOMS = ("attacks", "audit", "defenses", "inversion", "metrics")
+_ROOMS = {
+    "attacks": "attacks",
+    "audit": "audit",
+    "defenses": "client.defenses",
+    "inversion": "inversion",
+    "metrics": "metrics",
+}
 
 __all__ = [*_HOME, *_ROOMS]
 
@@ -30,7 +36,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(f".{_HOME[name]}", __name__), name)
     if name in _ROOMS:
-        return import_module(f".{name}", __name__)
+        return import_module(f".{_ROOMS[name]}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

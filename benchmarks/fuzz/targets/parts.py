@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from gradaudit.attacks import ATTACKS
-from gradaudit.defenses import DEFENSES
-from gradaudit.inversion.refusal import modality_of
-from gradaudit.types import LEVELS, Knowledge, Modality
+from gradaudit.client.defenses import DEFENSES
+from gradaudit.inversion.run.refusal import modality_of
+from gradaudit.values.types import LEVELS, Knowledge, Modality
 
 from .. import whole
 from ..judge import Input

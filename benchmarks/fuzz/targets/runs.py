@@ -16,7 +16,7 @@ from unittest import mock
 
 import torch
 
-from gradaudit.inversion import keeper
+from gradaudit.inversion.run import keeper
 from gradaudit.studies import STUDIES, Study, Table
 
 from .. import whole

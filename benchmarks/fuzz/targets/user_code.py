@@ -83,7 +83,7 @@ NET = """
 import warnings
 import torch
 from torch import nn
-from gradaudit.errors import AuditError
+from gradaudit.values.errors import AuditError
 
 def net():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.Sigmoid(), nn.Linear(4, 3))
@@ -164,7 +164,7 @@ MAYBE = {
 ATTACK = """
 import torch
 from gradaudit import Knowledge, Reconstruction
-from gradaudit.errors import AttackFailed, AuditError
+from gradaudit.values.errors import AttackFailed, AuditError
 
 whole = torch.rand(1, 1, 8, 8)
 

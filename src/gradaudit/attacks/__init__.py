@@ -1,8 +1,8 @@
 """The attacks of the literature, one file each; every one is a value."""
 
 from ..inversion import part_names
-from ..inversion.attack import Attack
-from ..inversion.mutual import MutualInversion
+from ..inversion.parts.part import Attack
+from ..inversion.run.mutual import MutualInversion
 from . import (
     afgi,
     agic,

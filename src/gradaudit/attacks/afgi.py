@@ -1,13 +1,13 @@
 """AFGI (Liu et al., 2024): labels by its recovery block, cosine distance, and variance, means and edges as priors."""
 
-from ..inversion.attack import Stage, Term
-from ..inversion.gradient_transforms import Sign
-from ..inversion.labels import RecoveryBlock
-from ..inversion.match import GradientMatching
-from ..inversion.objectives import Cosine
-from ..inversion.optimisers import Adam
-from ..inversion.parametrisations import Pixels
-from ..inversion.priors import ChannelMeans, Edges, TotalVariation
+from ..inversion.parts.gradient_transforms import Sign
+from ..inversion.parts.labels import RecoveryBlock
+from ..inversion.parts.objectives import Cosine
+from ..inversion.parts.optimisers import Adam
+from ..inversion.parts.parametrisations import Pixels
+from ..inversion.parts.part import Stage, Term
+from ..inversion.parts.priors import ChannelMeans, Edges, TotalVariation
+from ..inversion.run.gradient_matching import GradientMatching
 
 # The paper's weights are not published. These were chosen on photographs at 32 px, batch 4, untrained networks, labels
 # granted. Mean gain over the mean picture in dB, all with total variation at 2e-2:

@@ -1,14 +1,14 @@
 """AGIC (Xu et al., SRDS 2022): the update as one gradient, deeper layers weighing more, several rounds together."""
 
-from ..inversion.attack import Stage, Term
-from ..inversion.gradient_transforms import Sign
-from ..inversion.labels import KnownLabels
-from ..inversion.match import GradientMatching
-from ..inversion.objectives import PerRound, WeightedCosine
-from ..inversion.optimisers import Adam
-from ..inversion.parametrisations import Pixels
-from ..inversion.priors import TotalVariation
-from ..inversion.simulations import AsGradient
+from ..inversion.parts.gradient_transforms import Sign
+from ..inversion.parts.labels import KnownLabels
+from ..inversion.parts.objectives import PerRound, WeightedCosine
+from ..inversion.parts.optimisers import Adam
+from ..inversion.parts.parametrisations import Pixels
+from ..inversion.parts.part import Stage, Term
+from ..inversion.parts.priors import TotalVariation
+from ..inversion.parts.simulations import AsGradient
+from ..inversion.run.gradient_matching import GradientMatching
 
 ATTACK = GradientMatching(
     name="agic",

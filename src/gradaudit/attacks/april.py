@@ -9,17 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import fold
 
-from ..errors import AttackFailed
-from ..inversion.attack import Labels, Watch
-from ..inversion.labels import IDLG
-from ..inversion.labels.head import local_steps
-from ..inversion.one_step import assumed_training
-from ..inversion.refusal import require_fit
-from ..inversion.vision_transformer import first_projections, patch_embedding, position_embedding
-from ..local_training import LocalTraining
+from ..client.local_training import LocalTraining
+from ..client.observation import Observation
+from ..inversion.network.vision_transformer import first_projections, patch_embedding, position_embedding
+from ..inversion.parts.labels import IDLG
+from ..inversion.parts.labels._head import local_steps
+from ..inversion.parts.part import Labels, Watch
+from ..inversion.run.refusal import require_fit
 from ..models.copying import private_copy
-from ..observation import Observation
-from ..types import Knowledge, Modality, Reconstruction, Tensors
+from ..values.errors import AttackFailed
+from ..values.types import Knowledge, Modality, Reconstruction, Tensors
 
 EXACT = 1e-3  # relative error of the adversary's own picture up to which the closed form holds on this model
 ROUNDING = 0.1  # relative error of the solution from rounding of the update, from which on a note says so
@@ -260,7 +259,7 @@ class _Attention(_Patches):
 
 def _training(seen: Observation) -> LocalTraining:
     """One FedSGD step with the client's loss."""
-    training = assumed_training(seen)
+    training = seen.assumed_training
     return LocalTraining(training.loss, batch_norm=training.batch_norm)
 
 
@@ -276,7 +275,7 @@ def _labels(seen: Observation) -> Labels | None:
 
 @torch.no_grad()
 def _explains(seen: Observation, inputs: Tensor, labels: Tensor) -> bool:
-    update: Tensors = assumed_training(seen)(private_copy(seen.model), inputs, labels)
+    update: Tensors = seen.assumed_training(private_copy(seen.model), inputs, labels)
     gap = torch.stack([(u - o).norm() for u, o in zip(update, seen.update.values, strict=True)]).norm()
     return bool(gap <= VERIFIED * torch.stack([o.norm() for o in seen.update.values]).norm())
 

@@ -8,13 +8,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..errors import AttackFailed
-from ..inversion.attack import Watch, require_batch_size
-from ..inversion.gaps import widest_gap
-from ..inversion.refusal import require_fit
-from ..inversion.tokens import framed, padding_id, table_gradient, token_table
-from ..observation import Observation
-from ..types import Knowledge, Modality, Reconstruction
+from ..client.observation import Observation
+from ..inversion.network.gaps import widest_gap
+from ..inversion.network.tokens import framed, padding_id, table_gradient, token_table
+from ..inversion.parts.part import Watch, require_batch_size
+from ..inversion.run.refusal import require_fit
+from ..values.errors import AttackFailed
+from ..values.types import Knowledge, Modality, Reconstruction
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..errors import AttackFailed
-from ..inversion.attack import Watch, require_batch_size
-from ..inversion.gaps import Split, widest_gap
-from ..inversion.refusal import require_fit
-from ..inversion.spans import Projection, Span, attention_projections, entering, full_rank, is_causal
-from ..inversion.tokens import padding_id, token_table
+from ..client.observation import Observation
+from ..inversion.network.gaps import GapSplit, widest_gap
+from ..inversion.network.spans import Projection, Span, attention_projections, entering, full_rank, is_causal
+from ..inversion.network.tokens import padding_id, token_table
+from ..inversion.parts.part import Watch, require_batch_size
+from ..inversion.run.refusal import require_fit
 from ..models.copying import private_copy
-from ..observation import Observation
-from ..types import Knowledge, Modality, Reconstruction
+from ..values.errors import AttackFailed
+from ..values.types import Knowledge, Modality, Reconstruction
 
 CHUNK = 4096  # texts that are passed through the model at once
 DECOYS = 64  # random wrong continuations that show how far a wrong one lies
@@ -205,7 +205,7 @@ class _Search:
         anchor = [] if farthest is None else [ascending.new_tensor([max(farthest, UNTOLD)])]
         within = int((ascending <= anchor[0]).sum()) if anchor else 0
         edges = torch.cat([*anchor, ascending[within:], wrong.view(1)])
-        gap = widest_gap(edges) if len(edges) > 1 else Split(0, 1.0, 0.0)
+        gap = widest_gap(edges) if len(edges) > 1 else GapSplit(0, 1.0, 0.0)
         count = within + gap.count - len(anchor)
         if gap.ratio < self.clear:
             self._blurred("the second", gap.ratio)

@@ -1,13 +1,13 @@
 """Data Leakage in Federated Averaging (Dimitrov et al., TMLR 2022): every epoch unrolled on its own copies."""
 
-from ..inversion.attack import Stage, Term
-from ..inversion.labels import WeightCounts
-from ..inversion.match import GradientMatching
-from ..inversion.objectives import MeanStep
-from ..inversion.optimisers import Adam
-from ..inversion.parametrisations import EpochCopies
-from ..inversion.priors import EpochOrder, TotalVariation
-from ..inversion.simulations import UnrolledCopies
+from ..inversion.parts.labels import WeightCounts
+from ..inversion.parts.objectives import MeanStep
+from ..inversion.parts.optimisers import Adam
+from ..inversion.parts.parametrisations import EpochCopies
+from ..inversion.parts.part import Stage, Term
+from ..inversion.parts.priors import EpochOrder, TotalVariation
+from ..inversion.parts.simulations import UnrolledCopies
+from ..inversion.run.gradient_matching import GradientMatching
 
 ATTACK = GradientMatching(
     name="dlfa",

@@ -1,11 +1,11 @@
 """Deep Leakage from Gradients (Zhu, Liu & Han, NeurIPS 2019): inputs and labels, until the gradients are equal."""
 
-from ..inversion.attack import Stage
-from ..inversion.labels import JointLabels
-from ..inversion.match import GradientMatching
-from ..inversion.objectives import Euclidean
-from ..inversion.optimisers import LBFGS
-from ..inversion.parametrisations import Pixels
+from ..inversion.parts.labels import JointLabels
+from ..inversion.parts.objectives import Euclidean
+from ..inversion.parts.optimisers import LBFGS
+from ..inversion.parts.parametrisations import Pixels
+from ..inversion.parts.part import Stage
+from ..inversion.run.gradient_matching import GradientMatching
 
 ATTACK = GradientMatching(
     name="dlg",

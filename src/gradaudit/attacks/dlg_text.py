@@ -1,11 +1,11 @@
 """DLG on text (Zhu et al., 2019, section 4.3): match the gradient with free embeddings, read off the nearest tokens."""
 
-from ..inversion.attack import Stage
-from ..inversion.labels import JointLabels
-from ..inversion.match import GradientMatching
-from ..inversion.objectives import Euclidean
-from ..inversion.optimisers import Adam
-from ..inversion.parametrisations import TokenEmbeddings
+from ..inversion.parts.labels import JointLabels
+from ..inversion.parts.objectives import Euclidean
+from ..inversion.parts.optimisers import Adam
+from ..inversion.parts.parametrisations import TokenEmbeddings
+from ..inversion.parts.part import Stage
+from ..inversion.run.gradient_matching import GradientMatching
 
 ATTACK = GradientMatching(
     name="dlg-text",

@@ -1,13 +1,13 @@
 """GradInversion (Yin et al., CVPR 2021): batches of pictures, by several guesses that must agree."""
 
-from ..inversion.attack import Stage, Term
-from ..inversion.labels import ColumnMinimum
-from ..inversion.match import GradientMatching
-from ..inversion.moves import LangevinStep
-from ..inversion.objectives import LayerwiseEuclidean
-from ..inversion.optimisers import Adam
-from ..inversion.parametrisations import Pixels
-from ..inversion.priors import L2, BatchNormStatistics, GroupConsistency, TotalVariation
+from ..inversion.parts.labels import ColumnMinimum
+from ..inversion.parts.moves import LangevinStep
+from ..inversion.parts.objectives import LayerwiseEuclidean
+from ..inversion.parts.optimisers import Adam
+from ..inversion.parts.parametrisations import Pixels
+from ..inversion.parts.part import Stage, Term
+from ..inversion.parts.priors import L2, BatchNormStatistics, GroupConsistency, TotalVariation
+from ..inversion.run.gradient_matching import GradientMatching
 
 STEPS = 20_000
 

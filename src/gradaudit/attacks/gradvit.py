@@ -1,12 +1,12 @@
 """GradViT (Hatamizadeh et al., CVPR 2022): pictures out of a vision transformer, gradients first, then image priors."""
 
-from ..inversion.attack import Stage, Term
-from ..inversion.labels import ColumnMinimum
-from ..inversion.match import GradientMatching
-from ..inversion.objectives import LayerwiseEuclidean
-from ..inversion.optimisers import Adam
-from ..inversion.parametrisations import Pixels
-from ..inversion.priors import L2, PatchBorder, TotalVariation
+from ..inversion.parts.labels import ColumnMinimum
+from ..inversion.parts.objectives import LayerwiseEuclidean
+from ..inversion.parts.optimisers import Adam
+from ..inversion.parts.parametrisations import Pixels
+from ..inversion.parts.part import Stage, Term
+from ..inversion.parts.priors import L2, PatchBorder, TotalVariation
+from ..inversion.run.gradient_matching import GradientMatching
 
 ATTACK = GradientMatching(
     name="gradvit",

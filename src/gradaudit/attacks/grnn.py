@@ -1,11 +1,11 @@
 """GRNN (Ren, Deng & Xie, ACM TIST 2022): train a generator of pictures and labels until the gradients agree."""
 
-from ..inversion.attack import Stage, Term
-from ..inversion.labelled import LabelledMatching
-from ..inversion.objectives import SquaredPlusPlain
-from ..inversion.optimisers import RMSprop
-from ..inversion.parametrisations import GRNNGenerator
-from ..inversion.priors import SquaredTotalVariation
+from ..inversion.parts.objectives import SquaredPlusPlain
+from ..inversion.parts.optimisers import RMSprop
+from ..inversion.parts.parametrisations import GRNNGenerator
+from ..inversion.parts.part import Stage, Term
+from ..inversion.parts.priors import SquaredTotalVariation
+from ..inversion.run.labelled import LabelledMatching
 
 ATTACK = LabelledMatching(
     name="grnn",

@@ -1,13 +1,13 @@
 """HFGradInv (Ye, Luo, Zhou & Tang, AAAI 2024): gradients from deep to shallow, then total variation, then BatchNorm."""
 
-from ..inversion.attack import Stage, Term
-from ..inversion.gradient_transforms import QuantisedSign
-from ..inversion.labels import MinimumVariation
-from ..inversion.match import GradientMatching
-from ..inversion.objectives import Growing
-from ..inversion.optimisers import Adam
-from ..inversion.parametrisations import Pixels
-from ..inversion.priors import BatchNormStatistics, TotalVariation
+from ..inversion.parts.gradient_transforms import QuantisedSign
+from ..inversion.parts.labels import MinimumVariation
+from ..inversion.parts.objectives import Growing
+from ..inversion.parts.optimisers import Adam
+from ..inversion.parts.parametrisations import Pixels
+from ..inversion.parts.part import Stage, Term
+from ..inversion.parts.priors import BatchNormStatistics, TotalVariation
+from ..inversion.run.gradient_matching import GradientMatching
 
 ATTACK = GradientMatching(
     name="hfgradinv",

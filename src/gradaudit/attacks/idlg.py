@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..inversion.labels import IDLG
+from ..inversion.parts.labels import IDLG
 from . import dlg
 
 ATTACK = replace(

@@ -1,13 +1,13 @@
 """Inverting Gradients (Geiping, Bauermeister, Dröge & Moeller, NeurIPS 2020): cosine distance and total variation."""
 
-from ..inversion.attack import Stage, Term
-from ..inversion.gradient_transforms import Sign
-from ..inversion.labels import KnownLabels
-from ..inversion.match import GradientMatching
-from ..inversion.objectives import Cosine
-from ..inversion.optimisers import Adam
-from ..inversion.parametrisations import Pixels
-from ..inversion.priors import TotalVariation
+from ..inversion.parts.gradient_transforms import Sign
+from ..inversion.parts.labels import KnownLabels
+from ..inversion.parts.objectives import Cosine
+from ..inversion.parts.optimisers import Adam
+from ..inversion.parts.parametrisations import Pixels
+from ..inversion.parts.part import Stage, Term
+from ..inversion.parts.priors import TotalVariation
+from ..inversion.run.gradient_matching import GradientMatching
 
 ATTACK = GradientMatching(
     name="inverting-gradients",

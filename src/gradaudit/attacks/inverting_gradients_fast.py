@@ -1,14 +1,14 @@
 """Inverting Gradients in fewer steps, and further: coarse to fine, then second-order where the network is smooth."""
 
-from ..inversion.attack import Stage, Term
-from ..inversion.gradient_transforms import Sign
-from ..inversion.labels import KnownLabels
-from ..inversion.levenberg_marquardt import LevenbergMarquardt
-from ..inversion.match import GradientMatching
-from ..inversion.objectives import Chord
-from ..inversion.optimisers import LBFGS, Adam
-from ..inversion.parametrisations import Coarse, Pixels
-from ..inversion.priors import TotalVariation
+from ..inversion.parts.gradient_transforms import Sign
+from ..inversion.parts.labels import KnownLabels
+from ..inversion.parts.levenberg_marquardt import LevenbergMarquardt
+from ..inversion.parts.objectives import Chord
+from ..inversion.parts.optimisers import LBFGS, Adam
+from ..inversion.parts.parametrisations import Coarse, Pixels
+from ..inversion.parts.part import Stage, Term
+from ..inversion.parts.priors import TotalVariation
+from ..inversion.run.gradient_matching import GradientMatching
 
 # Measured in benchmarks/results/choices.md, which also says what was tried and left out.
 _SIGNED = {"optimiser": Adam(lr=0.2, cosine=True), "gradient": (Sign(),)}

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..inversion.parametrisations import TableRows
+from ..inversion.parts.parametrisations import TableRows
 from .inverting_gradients import ATTACK as INVERTING_GRADIENTS
 from .tableak import MEMBER
 

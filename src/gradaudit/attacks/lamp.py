@@ -1,13 +1,13 @@
 """LAMP (Balunović, Dimitrov, Jovanović & Vechev, NeurIPS 2022): continuous steps, and reorderings that read well."""
 
-from ..inversion.attack import Stage, Term
-from ..inversion.labels import KnownLabels
-from ..inversion.match import GradientMatching
-from ..inversion.moves import RandomStart, TokenEdits
-from ..inversion.objectives import LayerwiseCosine
-from ..inversion.optimisers import Adam
-from ..inversion.parametrisations import TokenEmbeddings
-from ..inversion.priors import EmbeddingLength
+from ..inversion.parts.labels import KnownLabels
+from ..inversion.parts.moves import RandomStart, TokenEdits
+from ..inversion.parts.objectives import LayerwiseCosine
+from ..inversion.parts.optimisers import Adam
+from ..inversion.parts.parametrisations import TokenEmbeddings
+from ..inversion.parts.part import Stage, Term
+from ..inversion.parts.priors import EmbeddingLength
+from ..inversion.run.gradient_matching import GradientMatching
 
 _DECAY = tuple(k / 40 for k in range(1, 40))  # every 50 of 2 000 steps
 _EMBEDDINGS = TokenEmbeddings(length="start")

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from ..inversion.attack import Stage
-from ..inversion.labelled import LabelledMatching
-from ..inversion.mutual import MutualInversion
-from ..inversion.objectives import Euclidean
-from ..inversion.optimisers import LBFGS
-from ..inversion.parametrisations import Pixels, WithLogits
+from ..inversion.parts.objectives import Euclidean
+from ..inversion.parts.optimisers import LBFGS
+from ..inversion.parts.parametrisations import Pixels, WithLogits
+from ..inversion.parts.part import Stage
+from ..inversion.run.labelled import LabelledMatching
+from ..inversion.run.mutual import MutualInversion
 
 ALONE = LabelledMatching(
     name="dlg",

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..inversion.simulations import Bezier
+from ..inversion.parts.simulations import Bezier
 from . import sme
 
 ATTACK = replace(

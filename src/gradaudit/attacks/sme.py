@@ -1,13 +1,13 @@
 """SME (Zhu, Yao & Blaschko, ICML 2023): the update as a gradient somewhere between the model before and after."""
 
-from ..inversion.attack import Stage, Term
-from ..inversion.labels import KnownLabels
-from ..inversion.match import GradientMatching
-from ..inversion.objectives import Cosine
-from ..inversion.optimisers import Adam
-from ..inversion.parametrisations import Pixels
-from ..inversion.priors import TotalVariation
-from ..inversion.simulations import Segment
+from ..inversion.parts.labels import KnownLabels
+from ..inversion.parts.objectives import Cosine
+from ..inversion.parts.optimisers import Adam
+from ..inversion.parts.parametrisations import Pixels
+from ..inversion.parts.part import Stage, Term
+from ..inversion.parts.priors import TotalVariation
+from ..inversion.parts.simulations import Segment
+from ..inversion.run.gradient_matching import GradientMatching
 
 ATTACK = GradientMatching(
     name="sme",

@@ -1,14 +1,14 @@
 """TabLeak (Vero, Balunović, Dimitrov & Vechev, ICML 2023): rows of a table, from an ensemble of relaxed guesses."""
 
-from ..inversion.attack import Stage
-from ..inversion.ensemble import Ensemble
-from ..inversion.gradient_transforms import Sign
-from ..inversion.labels import KnownLabels
-from ..inversion.match import GradientMatching
-from ..inversion.objectives import Cosine
-from ..inversion.optimisers import Adam
-from ..inversion.parametrisations import TableRows
-from ..inversion.pools import TableMedian
+from ..inversion.parts.gradient_transforms import Sign
+from ..inversion.parts.labels import KnownLabels
+from ..inversion.parts.objectives import Cosine
+from ..inversion.parts.optimisers import Adam
+from ..inversion.parts.parametrisations import TableRows
+from ..inversion.parts.part import Stage
+from ..inversion.parts.pools import TableMedian
+from ..inversion.run.ensemble import Ensemble
+from ..inversion.run.gradient_matching import GradientMatching
 
 BEST = "compares iterates by the cosine distance and takes the lowest, where the authors' code takes the last"
 

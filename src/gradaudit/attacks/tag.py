@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..inversion.objectives import EuclideanL1
+from ..inversion.parts.objectives import EuclideanL1
 from . import dlg_text
 
 ATTACK = replace(

@@ -1,9 +1,9 @@
 """Updates captured from a real federation: files, names, kinds, and what BatchNorm's buffers tell."""
 
 from .kinds import Direction, FileKind
-from .names import Parts, fit, fits
 from .observe import SHAPES, Captured, Settings, capture, input_shape
 from .statistics import Movement, agreed_steps, batch_statistics, movements
+from .update_names import UpdateParts, fit, fits
 
 __all__ = [
     "SHAPES",
@@ -11,8 +11,8 @@ __all__ = [
     "Direction",
     "FileKind",
     "Movement",
-    "Parts",
     "Settings",
+    "UpdateParts",
     "agreed_steps",
     "batch_statistics",
     "capture",

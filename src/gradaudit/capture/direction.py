@@ -12,11 +12,11 @@ import math
 import torch
 from torch import Tensor
 
-from ..errors import AttackFailed, AuditError
-from ..inversion.labels.head import Head, find_head, signed_head
-from ..inversion.labels.probe import require_positive_masses
-from ..observation import Observation
-from .kinds import Direction, FileKind, Reading
+from ..client.observation import Observation
+from ..inversion.parts.labels._head import Head, find_head, signed_head
+from ..inversion.parts.labels._probe import require_positive_masses
+from ..values.errors import AttackFailed, AuditError
+from .kinds import Direction, FileKind, UpdateReading
 
 CLEAR = 30.0  # drop of the singular values at a rank that is no matter of rounding
 ROUNDED = 1e-6  # entries below that share of the largest say nothing
@@ -28,7 +28,9 @@ AGAINST = 0.3  # correlation from which the rows contradict the count
 FEWEST = 6  # classes: of fewer the rows decide nothing
 
 
-def direct(seen: Observation, reading: Reading, asked: Direction | None, kind: FileKind | None) -> tuple[Reading, str]:
+def direct(
+    seen: Observation, reading: UpdateReading, asked: Direction | None, kind: FileKind | None
+) -> tuple[UpdateReading, str]:
     """The reading with the sign of a gradient, and why that sign is not known, without a full stop, where it is not.
 
     Args:
@@ -57,7 +59,7 @@ def direct(seen: Observation, reading: Reading, asked: Direction | None, kind: F
     return reading, ""
 
 
-def _as_asked(seen: Observation, reading: Reading, asked: Direction) -> Reading:
+def _as_asked(seen: Observation, reading: UpdateReading, asked: Direction) -> UpdateReading:
     if reading.holds is FileKind.WEIGHTS:
         raise AuditError("--sign: whole weights are no difference; leave it out.")
     if reading.direction not in (None, asked):

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ..errors import AuditError
-from ..types import UpdateKind
-from .names import Parts
+from ..values.errors import AuditError
+from ..values.types import UpdateKind
 from .statistics import COUNTER, VARIANCE
+from .update_names import UpdateParts
 
 NEAR = 0.5  # relative distance to the model's weights below which a file holds weights
 ALIKE = 1.35  # factor between lengths of tensors within which a file looks like other weights of the model
@@ -34,7 +34,7 @@ class Direction(enum.StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class UpdateReading:
     """The file's tensors as an update.
 
     Args:
@@ -60,7 +60,7 @@ class Reading:
         """Of the update."""
         return UpdateKind.GRADIENT if self.holds is FileKind.GRADIENT else UpdateKind.WEIGHT_DIFFERENCE
 
-    def turned(self, model: nn.Module, why: str) -> Reading:
+    def turned(self, model: nn.Module, why: str) -> UpdateReading:
         """The same as after minus before, so with the other sign; no gradient, for that has none.
 
         Args:
@@ -83,7 +83,9 @@ class Reading:
         )
 
 
-def interpret(model: nn.Module, parts: Parts, asked: FileKind | None, learning_rate: float | None) -> Reading:
+def interpret(
+    model: nn.Module, parts: UpdateParts, asked: FileKind | None, learning_rate: float | None
+) -> UpdateReading:
     """Tell what the file holds, and turn it into an update.
 
     Args:
@@ -104,8 +106,8 @@ def interpret(model: nn.Module, parts: Parts, asked: FileKind | None, learning_r
     if holds is FileKind.WEIGHTS:
         _require_near(tensors, before)
         tensors = {name: before[name] - value for name, value in tensors.items()}
-        return Reading(holds, why, tensors, parts.buffers, direction=Direction.BEFORE_MINUS_AFTER)
-    reading = Reading(holds, why, tensors, parts.buffers)
+        return UpdateReading(holds, why, tensors, parts.buffers, direction=Direction.BEFORE_MINUS_AFTER)
+    reading = UpdateReading(holds, why, tensors, parts.buffers)
     return reading if holds is FileKind.GRADIENT else _with_changed_buffers(model, reading)
 
 
@@ -153,7 +155,7 @@ def _require_near(tensors: Mapping[str, Tensor], before: Mapping[str, Tensor]) -
         )
 
 
-def _with_changed_buffers(model: nn.Module, reading: Reading) -> Reading:
+def _with_changed_buffers(model: nn.Module, reading: UpdateReading) -> UpdateReading:
     """A weight difference whose buffers, where they travel as differences too, tell its sign."""
     buffers = reading.buffers
     counters = [float(value) for name, value in buffers.items() if name.endswith(COUNTER)]

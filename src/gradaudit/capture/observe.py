@@ -11,17 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..errors import AuditError
-from ..local_training import BatchNormMode, CrossEntropy, LocalTraining, batch_norm_mode
+from ..client.local_training import BatchNormMode, CrossEntropy, LocalTraining, batch_norm_mode
+from ..client.observation import HALVES, Observation
 from ..models.check import DoesNotTake, input_check
 from ..models.copying import private_copy
-from ..observation import HALVES, Observation
-from ..tensor_files import TensorFile, listed, read_tensor_file
-from ..types import Knowledge, Normalisation, Update, UpdateKind
+from ..values.errors import AuditError
+from ..values.tensor_files import TensorFile, listed, read_tensor_file
+from ..values.types import Knowledge, Normalisation, Update, UpdateKind
 from .direction import direct
-from .kinds import Direction, FileKind, Reading, interpret, scale_invariance
-from .names import Parts, fit
+from .kinds import Direction, FileKind, UpdateReading, interpret, scale_invariance
 from .statistics import Movement, agreed_steps, batch_statistics, movements
+from .update_names import UpdateParts, fit
 
 SHAPES = ((3, 32, 32), (1, 28, 28), (3, 224, 224))
 """Input shapes that are tried where none is given."""
@@ -124,7 +124,9 @@ def capture(model: nn.Module, update: Path | TensorFile, settings: Settings = Se
     return replace(captured, file=file.name, undirected=undirected, notes=notes)
 
 
-def _beside(model: nn.Module, parts: Parts, reading: Reading, settings: Settings, shape: tuple[int, ...]) -> Captured:
+def _beside(
+    model: nn.Module, parts: UpdateParts, reading: UpdateReading, settings: Settings, shape: tuple[int, ...]
+) -> Captured:
     """The update beside the model, with everything that follows from its buffers."""
     moved = movements(model, reading.buffers)
     steps = _local_steps(reading, settings, moved)
@@ -166,7 +168,7 @@ def _in_full_precision(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     return model.float(), (f"The model's {' and '.join(halves)} was computed with in float32, with the same values.",)
 
 
-def _empty(parts: Parts, reading: Reading) -> str:
+def _empty(parts: UpdateParts, reading: UpdateReading) -> str:
     """Why nothing can be read off the file's tensors, without a full stop, or nothing."""
     if parts.parameters:
         return Update(reading.tensors).emptiness
@@ -185,7 +187,7 @@ def input_shape(model: nn.Module) -> tuple[int, ...]:
     raise AuditError(f"model: it takes no picture of {tried}; say --input-shape C,H,W.")
 
 
-def _local_steps(reading: Reading, settings: Settings, moved: tuple[Movement, ...]) -> int | None:
+def _local_steps(reading: UpdateReading, settings: Settings, moved: tuple[Movement, ...]) -> int | None:
     counted = agreed_steps(moved)
     if settings.local_steps is not None:
         return settings.local_steps
@@ -194,7 +196,9 @@ def _local_steps(reading: Reading, settings: Settings, moved: tuple[Movement, ..
     return 1 if reading.kind is UpdateKind.GRADIENT else None
 
 
-def _training(settings: Settings, reading: Reading, steps: int | None, mode: BatchNormMode) -> LocalTraining | None:
+def _training(
+    settings: Settings, reading: UpdateReading, steps: int | None, mode: BatchNormMode
+) -> LocalTraining | None:
     if reading.kind is UpdateKind.GRADIENT:
         return LocalTraining(batch_norm=mode)
     if settings.learning_rate is None:
@@ -203,7 +207,7 @@ def _training(settings: Settings, reading: Reading, steps: int | None, mode: Bat
 
 
 def _batch_norm(
-    model: nn.Module, reading: Reading, settings: Settings, moved: tuple[Movement, ...]
+    model: nn.Module, reading: UpdateReading, settings: Settings, moved: tuple[Movement, ...]
 ) -> tuple[BatchNormMode, tuple[str, ...]]:
     """The mode of BatchNorm, and how it was told."""
     if settings.batch_norm is not None:
@@ -242,7 +246,7 @@ def _statistics(
     return batch_statistics(moved, positions)
 
 
-def _granted(settings: Settings, reading: Reading, statistics: Mapping[str, tuple[Tensor, Tensor]]) -> Knowledge:
+def _granted(settings: Settings, reading: UpdateReading, statistics: Mapping[str, tuple[Tensor, Tensor]]) -> Knowledge:
     granted = Knowledge.NOTHING
     if settings.batch_size is not None:
         granted |= Knowledge.BATCH_SIZE
@@ -253,7 +257,7 @@ def _granted(settings: Settings, reading: Reading, statistics: Mapping[str, tupl
     return granted
 
 
-def _notes(reading: Reading, parts: Parts, settings: Settings, shape: tuple[int, ...]) -> list[str]:
+def _notes(reading: UpdateReading, parts: UpdateParts, settings: Settings, shape: tuple[int, ...]) -> list[str]:
     notes = [f"It was read as {_article(reading.holds)}: {reading.why}." if settings.kind is None else ""]
     if parts.wrapped:
         notes.append("Prefixes of wrappers were dropped from the names.")

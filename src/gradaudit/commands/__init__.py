@@ -2,7 +2,8 @@
 
 import typer
 
-from . import inspect, labels, listings, study
+from . import infer_labels as labels
+from . import inspect, listings, study
 
 
 def add_to(app: typer.Typer) -> None:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import AuditError
-from ..streams import stdout_kept
-from ..terminal import echo
+from ..values.errors import AuditError
+from ..values.streams import stdout_kept
+from ..values.terminal import echo
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ..capture import Captured, Settings
     from ..inspection import Inspection
-    from ..tensor_files import TensorFile
+    from ..values.tensor_files import TensorFile
 
 UPDATE = typer.Argument(metavar="UPDATE", help="The captured update: .safetensors, .pt, .pth or .npz.")
 MODEL = typer.Option("--model", metavar="MODEL", help="package.module:function, file.py:function, or a model's name.")
@@ -97,7 +97,7 @@ def _look(
     from ..capture import capture
     from ..inspection import inspect as look
     from ..models import load_weights
-    from ..tensor_files import read_tensor_file
+    from ..values.tensor_files import read_tensor_file
 
     file = read_tensor_file(update, "update")
     network = _build(model, settings, classes, cifar_stem, file)
@@ -139,8 +139,8 @@ def _build(name: str, settings: Settings, classes: int | None, cifar_stem: bool,
 def _page(out: Path | None, found: Inspection, captured: Captured) -> Path | None:
     if out is None:
         return None
-    from ..files import make_folder
-    from ..report.inspection import write
+    from ..report.inspection_page import write
+    from ..values.files import make_folder
 
     return write(found, captured.observation.input_shape, make_folder(out, option="--out"))
 

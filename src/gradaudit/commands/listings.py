@@ -8,9 +8,9 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from ..terminal import Screen
+from ..values.terminal import Screen
 
-Row = tuple[str, ...]
+ListingRow = tuple[str, ...]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -19,11 +19,11 @@ def add_to(app: typer.Typer) -> None:
         app.command(name, help=text)(_printer(headings, rows))
 
 
-def _printer(headings: Row, rows: Callable[[], Iterable[Row]]) -> Callable[[], None]:
+def _printer(headings: ListingRow, rows: Callable[[], Iterable[ListingRow]]) -> Callable[[], None]:
     return lambda: show(headings, rows())
 
 
-def show(headings: Row, rows: Iterable[Row]) -> None:
+def show(headings: ListingRow, rows: Iterable[ListingRow]) -> None:
     """Print a table to standard output."""
     table = plain_table(headings)
     for row in rows:
@@ -31,7 +31,7 @@ def show(headings: Row, rows: Iterable[Row]) -> None:
     Screen().print(table)
 
 
-def plain_table(headings: Row) -> Table:
+def plain_table(headings: ListingRow) -> Table:
     """A table without rules whose first column is never cut."""
     table = Table(box=None, pad_edge=False)
     for number, heading in enumerate(headings):
@@ -39,9 +39,9 @@ def plain_table(headings: Row) -> Table:
     return table
 
 
-def _attacks() -> Iterable[Row]:
+def _attacks() -> Iterable[ListingRow]:
     from ..attacks import ATTACKS, MULTI_MODAL
-    from ..inversion.refusal import modality_of
+    from ..inversion.run.refusal import modality_of
 
     for name, attack in ATTACKS.items():
         steps = " + ".join(str(stage.steps) for stage in getattr(attack, "stages", ()))
@@ -53,26 +53,26 @@ def _attacks() -> Iterable[Row]:
         yield name, "two at once", pair.paper, _facts(pair), steps, f"{_doc(pair)} `gradaudit study mgia` runs it."
 
 
-def _defenses() -> Iterable[Row]:
-    from ..defenses import DEFENSES
+def _defenses() -> Iterable[ListingRow]:
+    from ..client.defenses import DEFENSES
 
     return ((name, cls.paper, _parameters(cls), _doc(cls)) for name, cls in DEFENSES.items())
 
 
-def _priors() -> Iterable[Row]:
-    from ..inversion.priors import PRIORS
+def _priors() -> Iterable[ListingRow]:
+    from ..inversion.parts.priors import PRIORS
 
     return ((name, cls.__name__, _parameters(cls), _doc(cls)) for name, cls in PRIORS.items())
 
 
-def label_rows() -> Iterable[Row]:
+def label_rows() -> Iterable[ListingRow]:
     """Every part that brings labels."""
-    from ..inversion.labels import LABELS
+    from ..inversion.parts.labels import LABELS
 
     return ((name, cls.__name__, _facts(cls), _doc(cls)) for name, cls in LABELS.items())
 
 
-def _metrics() -> Iterable[Row]:
+def _metrics() -> Iterable[ListingRow]:
     from ..metrics import METRICS
 
     for name, metric in METRICS.items():
@@ -80,7 +80,7 @@ def _metrics() -> Iterable[Row]:
         yield name, metric.modality or "labels", metric.unit, better, metric.paper, metric.meaning
 
 
-def _models() -> Iterable[Row]:
+def _models() -> Iterable[ListingRow]:
     from ..models import MODELS, TABLE_MODELS, TEXT_MODELS
 
     for modality, table in (("pictures", MODELS), ("text", TEXT_MODELS), ("table", TABLE_MODELS)):
@@ -89,19 +89,19 @@ def _models() -> Iterable[Row]:
     yield "…", "pictures", "and every torchvision classifier by its torchvision name"
 
 
-def _studies() -> Iterable[Row]:
+def _studies() -> Iterable[ListingRow]:
     from ..studies import STUDIES
 
     return ((name, study.paper, ", ".join(study.scales), study.title) for name, study in STUDIES.items())
 
 
-def _sources() -> Iterable[Row]:
-    from ..datasets import SOURCES
+def _sources() -> Iterable[ListingRow]:
+    from ..data.sources import SOURCES
 
     return ((name, _parameters(cls), _doc(cls)) for name, cls in SOURCES.items())
 
 
-def _doctor() -> Iterable[Row]:
+def _doctor() -> Iterable[ListingRow]:
     import torch
 
     from ..execution.serial import versions
@@ -140,7 +140,7 @@ def _first_line(attack: Any) -> str:
     return ""
 
 
-LISTINGS: dict[str, tuple[Row, Callable[[], Iterable[Row]], str]] = {
+LISTINGS: dict[str, tuple[ListingRow, Callable[[], Iterable[ListingRow]], str]] = {
     "attacks": (
         ("name", "of", "paper", "needs", "steps", "what"),
         _attacks,

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import AuditError, AuditInterrupted
-from ..overrides import suggest
-from ..streams import stdout_kept
-from ..terminal import Screen, echo, visible
+from ..audit.overrides import suggest
+from ..values.errors import AuditError, AuditInterrupted
+from ..values.streams import stdout_kept
+from ..values.terminal import Screen, echo, visible
 from .listings import show
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def study(
 
     Every measurement is on disk before the next: the same command goes on where it stopped.
     """
-    from ..resolve import make_device
+    from ..audit.resolve import make_device
     from ..studies import STUDIES, Bench
 
     if name not in STUDIES:
@@ -64,7 +64,7 @@ def study(
 
 def _run(chosen: Study, scale: str, bench: Bench, folder: Path, workers: int | None) -> tuple[StudyResult, Path]:
     """Measure what is missing, and write the page whatever comes of it."""
-    from ..report.study import write_study
+    from ..report.study_page import write_study
     from ..studies import read_study, run_study
 
     def written() -> tuple[StudyResult, Path]:

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ..errors import AuditError
-from ..files import BARE, FILE_MODE, refused, sweep
-from ..records import checked, parsed
+from ..values.errors import AuditError
+from ..values.files import BARE, FILE_MODE, refused, sweep
+from ..values.records import checked, parsed
 
 if os.name == "nt":
     import msvcrt

@@ -10,10 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import AuditError, AuditWarning
-from ..files import append_line, make_folder, read_whole, refused, write_whole
-from ..finding import Finding, Run
-from ..records import parsed
+from ..values.errors import AuditError, AuditWarning
+from ..values.files import append_line, make_folder, read_whole, refused, write_whole
+from ..values.finding import Finding, RunRecord
+from ..values.records import parsed
 from .lock import locked
 
 RUN, RESULTS = "run.json", "results.jsonl"
@@ -32,7 +32,7 @@ class Results:
             it, or it cannot be used.
     """
 
-    def __init__(self, folder: Path, run: Run) -> None:
+    def __init__(self, folder: Path, run: RunRecord) -> None:
         self.folder, self.run = folder, run
         self.findings: list[Finding] = []
         make_folder(folder, option="--out")
@@ -69,7 +69,7 @@ class Results:
         self.refresh()
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> RunRecord:
     """What the run in `folder` is; raises `AuditError` where there is none."""
     found = _run_of(folder)
     if found is None:
@@ -147,8 +147,8 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return "; ".join(shown) + (f"; and {len(keys) - 4} more" if len(keys) > 4 else "")
 
 
-def _run_of(folder: Path) -> Run | None:
-    return read_json(folder / RUN, Run.from_json)
+def _run_of(folder: Path) -> RunRecord | None:
+    return read_json(folder / RUN, RunRecord.from_json)
 
 
 def _short(value: Any) -> str:

@@ -12,14 +12,14 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ..audit import Audited, Case, audit_together
-from ..files import make_folder, write_picture, write_whole
-from ..finding import Finding, Pictures, Run
-from ..inversion import keeper
-from ..inversion.attack import Watch
-from ..inversion.match import GradientMatching
-from ..plan import Plan
-from ..transcript import Transcript
+from ..audit.judge import Audited, Case, audit_together
+from ..audit.plan import Plan
+from ..inversion.parts.part import Watch
+from ..inversion.run import keeper
+from ..inversion.run.gradient_matching import GradientMatching
+from ..values.files import make_folder, write_picture, write_whole
+from ..values.finding import Finding, ImageFiles, RunRecord
+from ..values.transcript import Transcript
 from .lock import locked
 from .results import Results
 
@@ -39,11 +39,11 @@ class Listener(Protocol):
         ...
 
 
-def describe_run(plans: Sequence[Plan], title: str) -> Run:
+def describe_run(plans: Sequence[Plan], title: str) -> RunRecord:
     """What the page says of the run as a whole, and what must stay equal for it to be continued."""
     many = len(plans) > 1
     identity = {f"{plan.number}: {k}" if many else k: v for plan in plans for k, v in plan.identity().items()}
-    return Run(
+    return RunRecord(
         title=title,
         configuration="---\n".join(plan.config.as_yaml() for plan in plans),
         source=plans[0].source.description,
@@ -121,7 +121,7 @@ def _with_files(audited: Audited, folder: Path) -> Finding:
     if audited.transcript is not None:
         path = _save_transcript(audited.transcript, folder, audited.finding.case)
         return replace(audited.finding, transcript=path, versions=versions())
-    pictures = Pictures(
+    pictures = ImageFiles(
         truth=_save(audited.truth, folder, f"{audited.finding.case}-truth"),
         reconstruction=_save(audited.reconstruction, folder, f"{audited.finding.case}-reconstruction"),
         control=_save(audited.control, folder, f"{audited.finding.case}-control"),

@@ -8,14 +8,14 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..capture import Captured, FileKind, agreed_steps
-from ..observation import Observation
-from ..types import UpdateKind
-from . import words
+from ..client.observation import Observation
+from ..values.types import UpdateKind
+from . import fact_sentences as words
+from .facts import BatchNormFacts, Contents, Inspection, LabelFacts, LayerFacts, Reading, SignFact
 from .grids import HALVES, half_precision
-from .labels import read_or_why_not
+from .label_facts import read_or_why_not
 from .layers import SINGLE, layer_facts
 from .signs import signs
-from .values import BatchNormFacts, Contents, Inspection, LabelFacts, LayerFacts, Reading, Sign
 
 __all__ = [
     "BatchNormFacts",
@@ -24,7 +24,7 @@ __all__ = [
     "LabelFacts",
     "LayerFacts",
     "Reading",
-    "Sign",
+    "SignFact",
     "inspect",
 ]
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .values import Sign
+from .facts import SignFact
 
 SMALL = 32  # tensors with fewer values other than zero say too little
 UNIFORM = 0.8  # share of tensors that must agree
@@ -17,7 +17,7 @@ COARSE = ("float8", "qint", "quint", "float4")  # beginnings of the names of pre
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def quantised(tensors: Mapping[str, Tensor], rounding: Mapping[str, float], stored: Mapping[str, str]) -> Sign:
+def quantised(tensors: Mapping[str, Tensor], rounding: Mapping[str, float], stored: Mapping[str, str]) -> SignFact:
     """Few levels on a grid, few distinct values, or numbers of half precision.
 
     Args:
@@ -27,14 +27,14 @@ def quantised(tensors: Mapping[str, Tensor], rounding: Mapping[str, float], stor
     """
     coarse = sorted({kind for kind in stored.values() if kind.startswith(COARSE)})
     if coarse:
-        return Sign("quantised", True, 0.99, f"The file holds it as {' and '.join(coarse)}.")
+        return SignFact("quantised", True, 0.99, f"The file holds it as {' and '.join(coarse)}.")
     halves = half_precision(tensors, stored)
     if halves:
         how = "The file holds it as" if halves in stored.values() else "In a file of more precision, every value is a"
-        return Sign("quantised", True, 0.99, f"{how} {halves}.")
+        return SignFact("quantised", True, 0.99, f"{how} {halves}.")
     samples = _samples(tensors)
     if not samples:
-        return Sign("quantised", None, 0.0, "No tensor has enough values.")
+        return SignFact("quantised", None, 0.0, "No tensor has enough values.")
     needed = UNIFORM * len(samples)
     levels = [grid_levels(value, rounding[name]) for name, value in samples.items()]
     on_grid = [count for count in levels if count is not None]
@@ -43,13 +43,13 @@ def quantised(tensors: Mapping[str, Tensor], rounding: Mapping[str, float], stor
         bits = max(1, math.ceil(math.log2(most)))
         alike = f"{len(on_grid)} of {len(levels)} tensors"
         evidence = f"The values of {alike} lie on a grid of at most {most} levels ({bits} bits)."
-        return Sign("quantised", True, 0.99, evidence, float(most))
+        return SignFact("quantised", True, 0.99, evidence, float(most))
     distinct = [len(value.unique()) for value in samples.values()]
     few = sum(count <= 256 and 8 * count <= len(value) for count, value in zip(distinct, samples.values(), strict=True))
     if few >= needed:
         evidence = f"{few} of {len(distinct)} tensors hold at most {max(distinct)} distinct values."
-        return Sign("quantised", True, 0.95, evidence, float(max(distinct)))
-    return Sign("quantised", False, 0.99, "The values lie on no grid and rarely repeat.")
+        return SignFact("quantised", True, 0.95, evidence, float(max(distinct)))
+    return SignFact("quantised", False, 0.99, "The values lie on no grid and rarely repeat.")
 
 
 def half_precision(tensors: Mapping[str, Tensor], stored: Mapping[str, str]) -> str | None:

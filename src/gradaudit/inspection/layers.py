@@ -8,12 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..inversion.labels.search import search
-from ..local_training import batch_norm_mode
+from ..client.local_training import batch_norm_mode
+from ..client.observation import Observation
+from ..inversion.parts.labels._search import search
 from ..models.copying import private_copy
-from ..observation import Observation
-from ..types import UpdateKind
-from .values import LayerFacts
+from ..values.types import UpdateKind
+from .facts import LayerFacts
 
 EXACT = 512  # smaller side up to which singular values are computed on the whole matrix
 ROWS = 256  # rows that are compared with each other

@@ -10,18 +10,18 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from ..observation import Observation
+from ..client.observation import Observation
+from .facts import LayerFacts, SignFact
 from .grids import quantised
 from .layers import resolution
 from .sums import noised
-from .values import LayerFacts, Sign
 from .zeros import pruned
 
 ROUND = ((9, 1e-4), (90, 1e-5))  # numbers of one, and of two digits, with the relative distance that still counts
 PILE = 8  # values at exactly the largest magnitude that speak for clamping
 
 
-def signs(seen: Observation, layers: Sequence[LayerFacts], stored: Mapping[str, str]) -> tuple[Sign, ...]:
+def signs(seen: Observation, layers: Sequence[LayerFacts], stored: Mapping[str, str]) -> tuple[SignFact, ...]:
     """Clipped, pruned, quantised and noised, in this order.
 
     Args:
@@ -39,11 +39,11 @@ def signs(seen: Observation, layers: Sequence[LayerFacts], stored: Mapping[str, 
     clipped_sign = clipped(tensors, bool(quantised_sign.found))
     if (noised_sign.found or disturbed) and not clipped_sign.found:
         evidence = f"The update is {disturbed or 'noised'}, which would change a length that it was clipped to."
-        clipped_sign = Sign("clipped", None, 0.0, evidence)
+        clipped_sign = SignFact("clipped", None, 0.0, evidence)
     return clipped_sign, pruned_sign, quantised_sign, noised_sign
 
 
-def clipped(tensors: Mapping[str, Tensor], grid: bool = False) -> Sign:
+def clipped(tensors: Mapping[str, Tensor], grid: bool = False) -> SignFact:
     """Clipped to a round L2 norm, over all tensors or for each of them, or every value clamped to one magnitude.
 
     Args:
@@ -56,17 +56,17 @@ def clipped(tensors: Mapping[str, Tensor], grid: bool = False) -> Sign:
     pile = sum(int((value.abs() == largest).sum()) for value in tensors.values())
     if largest > 0 and pile >= PILE and not grid:
         evidence = f"{pile} values have exactly the largest magnitude, {largest:.4g}: each value was clamped there."
-        return Sign("clipped", True, 0.99, evidence, largest)
+        return SignFact("clipped", True, 0.99, evidence, largest)
     equal = sum(abs(entry - max(lengths)) <= 1e-5 * max(lengths) for entry in lengths)
     if equal >= 3 and length > 0:
         evidence = f"{equal} tensors have the same length, {max(lengths):.6g}: each tensor was clipped to it."
-        return Sign("clipped", True, 0.99, evidence, max(lengths))
+        return SignFact("clipped", True, 0.99, evidence, max(lengths))
     target, apart, chance = nearest_round(length)
     if target is None:
         evidence = f"Its length (L2 norm), {length:.6g}, is no round number; a bound that is not round would not show."
-        return Sign("clipped", False, 0.9, evidence)
+        return SignFact("clipped", False, 0.9, evidence)
     evidence = f"Its length (L2 norm) is {target:g} to within {max(apart, 1e-7):.0e}; by chance 1 in {1 / chance:,.0f}."
-    return Sign("clipped", True, 1 - chance, evidence, target)
+    return SignFact("clipped", True, 1 - chance, evidence, target)
 
 
 def nearest_round(length: float) -> tuple[float | None, float, float]:

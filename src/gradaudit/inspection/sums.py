@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..errors import AttackFailed
-from ..inversion.labels.head import find_head
-from ..observation import Observation
+from ..client.observation import Observation
+from ..inversion.parts.labels._head import find_head
+from ..values.errors import AttackFailed
+from .facts import LayerFacts, SignFact
 from .layers import resolution
-from .values import LayerFacts, Sign
 
 SUMS = 3e-5  # residual of sums that vanish, in units of the head's values, above which something was added
 
 
-def noised(seen: Observation, layers: Sequence[LayerFacts], disturbed: str = "") -> Sign:
+def noised(seen: Observation, layers: Sequence[LayerFacts], disturbed: str = "") -> SignFact:
     """Cross entropy's gradients of the last layer sum to zero over the classes; noise does not.
 
     Σ_k ∂L/∂b_k = 0 and Σ_k ∂L/∂W_kj = 0 for every feature j, because probabilities and one-hot labels both sum to 1.
@@ -30,11 +30,11 @@ def noised(seen: Observation, layers: Sequence[LayerFacts], disturbed: str = "")
     try:
         found = find_head(seen)
     except AttackFailed as reason:
-        return Sign("noised", None, 0.0, f"{str(reason)[0].upper()}{str(reason)[1:]}")
+        return SignFact("noised", None, 0.0, f"{str(reason)[0].upper()}{str(reason)[1:]}")
     if disturbed:
-        return Sign("noised", None, 0.0, f"The update is {disturbed}, which disturbs the same sums.")
+        return SignFact("noised", None, 0.0, f"The update is {disturbed}, which disturbs the same sums.")
     if not found.exact:
-        return Sign("noised", None, 0.0, "Only signs of p - y lie in the last layer's gradient, so it has no sums.")
+        return SignFact("noised", None, 0.0, "Only signs of p - y lie in the last layer's gradient, so it has no sums.")
     tensors, own = seen.update.tensors, dict(seen.model.named_parameters())
     parts = [tensors[name].double().view(seen.classes, -1) for name in (found.weight, found.bias) if name]
     joint, sums = torch.cat(parts, 1), torch.cat(parts, 1).sum(0)
@@ -42,35 +42,35 @@ def noised(seen: Observation, layers: Sequence[LayerFacts], disturbed: str = "")
     scale = float(joint.square().mean().sqrt())
     grain = max(resolution(seen, own[name]) for name in (found.weight, found.bias) if name)
     if scale == 0:
-        return Sign("noised", None, 0.0, "The last layer's gradient is zero.")
+        return SignFact("noised", None, 0.0, "The last layer's gradient is zero.")
     if level <= max(SUMS * scale, 2 * grain):
         evidence = "The last layer's gradients sum to zero over the classes, as cross entropy has it."
-        return Sign("noised", False, 0.99, evidence)
+        return SignFact("noised", False, 0.99, evidence)
     if found.weight is None:
         evidence = "The last bias gradient does not sum to zero, but one sum does not tell noise from another loss."
-        return Sign("noised", None, 0.0, evidence)
+        return SignFact("noised", None, 0.0, evidence)
     weights = own[found.weight].detach().flatten(1).cpu().double()
     return _added(weights, parts[0], level, scale, _saturated(layers, found.weight.rpartition(".")[0]))
 
 
-def _added(own: Tensor, weight: Tensor, level: float, scale: float, full: bool) -> Sign:
+def _added(own: Tensor, weight: Tensor, level: float, scale: float, full: bool) -> SignFact:
     """Noise, or something else that the last layer's gradients do not sum to zero for."""
     sums, weights = weight.sum(0), own.sum(0)
     follows = float(torch.nn.functional.cosine_similarity(sums, weights, dim=0).abs())
     if follows > 0.9:
         evidence = "The last layer's sums follow its weights, which is weight decay."
-        return Sign("noised", False, follows, evidence)
+        return SignFact("noised", False, follows, evidence)
     if not full:
         evidence = (
             "The last layer's sums do not vanish, but its rank is low, which noise would fill up: "
             "the loss is not cross entropy, or one-hot labels were not used."
         )
-        return Sign("noised", False, 0.8, evidence, other_loss=True)
+        return SignFact("noised", False, 0.8, evidence, other_loss=True)
     evidence = (
         "The last layer's gradients do not sum to zero over the classes: noise of standard deviation "
         f"{level:.2g} on each value, {level / scale:.0%} of the layer's own rms."
     )
-    return Sign("noised", True, 0.95, evidence, level)
+    return SignFact("noised", True, 0.95, evidence, level)
 
 
 def _saturated(layers: Sequence[LayerFacts], name: str) -> bool:

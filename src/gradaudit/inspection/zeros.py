@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .values import Sign
+from .facts import SignFact
 
 SMALL = 64  # tensors with fewer values say too little
 UNIFORM = 0.8  # share of tensors that must agree
@@ -14,7 +14,7 @@ SCATTERED = 0.05  # share of zeros outside rows and columns that are zero as a w
 GAP = 50.0  # how much farther from zero the smallest value is than chance would have it
 
 
-def pruned(tensors: Mapping[str, Tensor], rounding: Mapping[str, float], grid: bool = False) -> Sign:
+def pruned(tensors: Mapping[str, Tensor], rounding: Mapping[str, float], grid: bool = False) -> SignFact:
     """Scattered zeros, and either the same share of them in every tensor, or no value near them.
 
     Units at rest give zeros too, but whole rows and columns, unequally many in every tensor, and beside them the
@@ -30,7 +30,7 @@ def pruned(tensors: Mapping[str, Tensor], rounding: Mapping[str, float], grid: b
     kept = sum(int(value.count_nonzero()) for value in tensors.values())
     zeros = 1 - kept / total
     if not kept:
-        return Sign("pruned", None, 0.0, "The whole update is zero.")
+        return SignFact("pruned", None, 0.0, "The whole update is zero.")
     matrices = [value for value in large.values() if value.ndim > 1]
     holes = [scattered(value) for value in matrices]
     if sum(hole > SCATTERED for hole in holes) > 0.5 * len(holes):
@@ -38,15 +38,15 @@ def pruned(tensors: Mapping[str, Tensor], rounding: Mapping[str, float], grid: b
         if alike >= max(3, UNIFORM * len(large)) and middle < 0.99:
             where = f"in {alike} of {len(large)} tensors alike"
             evidence = f"{middle:.2%} of the values are left {where}; the rest is exactly 0."
-            return Sign("pruned", True, 0.99, evidence, middle)
+            return SignFact("pruned", True, 0.99, evidence, middle)
     scatter = sum(hole * value.numel() for hole, value in zip(holes, matrices, strict=True)) / total
     if scatter > SCATTERED and not grid and _gap(tensors, rounding) > GAP:
         evidence = f"{zeros:.0%} of the values are exactly 0 and none lies near it: the smallest ones were cut off."
-        return Sign("pruned", True, 0.95, evidence, 1 - zeros)
+        return SignFact("pruned", True, 0.95, evidence, 1 - zeros)
     if zeros > 0.01:
         evidence = f"{zeros:.0%} of the values are exactly 0, but as units at rest and rounding leave them."
-        return Sign("pruned", False, 0.8, evidence)
-    return Sign("pruned", False, 0.99, f"{zeros:.1%} of the values are exactly 0.")
+        return SignFact("pruned", False, 0.8, evidence)
+    return SignFact("pruned", False, 0.99, f"{zeros:.1%} of the values are exactly 0.")
 
 
 def scattered(value: Tensor) -> float:

@@ -1,13 +1,9 @@
 """The parts of gradient inversion and the one loop that runs them. Blind: nothing here can see private data."""
 
-from . import (
-    ensemble,
+from .parts import (
     gradient_transforms,
-    labelled,
     labels,
-    match,
     moves,
-    mutual,
     objectives,
     optimisers,
     parametrisations,
@@ -15,8 +11,10 @@ from . import (
     priors,
     simulations,
 )
-from .attack import Stage, Term
-from .levenberg_marquardt import LevenbergMarquardt
+from .parts.levenberg_marquardt import LevenbergMarquardt
+from .parts.part import Stage, Term
+from .run import ensemble, labelled, mutual
+from .run import gradient_matching as match
 
 
 def part_names() -> dict[str, type]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..types import Modality
+from ..values.types import Modality
 from .assignment import assign, assign_at_cost
 from .cells import cell_accuracy, cells_right, row_costs, row_match
 from .identification import identification_rank
@@ -19,7 +19,7 @@ from .lpips import LPIPS_NEEDS, lpips, perceptual_network
 from .psnr import PSNR_CAP, psnr
 from .rouge import ROUGE, ROUGE_NEEDS, rouge
 from .ssim import SSIM_NEEDS, ssim
-from .tokens import bag_of_tokens, edit_distance, exact_match, text_costs, token_accuracy
+from .token_metrics import bag_of_tokens, edit_distance, exact_match, text_costs, token_accuracy
 
 __all__ = [
     "LPIPS_NEEDS",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import AuditError
-from ..tables import TableLayout
+from ..values.columns import TableLayout
+from ..values.errors import AuditError
 
 TOLERANCE = 0.319
 """In standard deviations: how near a number must lie to count as right (Vero et al., 2023)."""

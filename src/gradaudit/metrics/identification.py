@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import AuditError
-from .pictures import clean, clean_pair, clean_truth, mean_squared_errors
+from ..values.errors import AuditError
+from .image_pairs import clean, clean_pair, clean_truth, mean_squared_errors
 
 _BLOCK = 32  # distractors looked at together: bounds the memory, changes no rank
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from scipy.special import stdtrit
 
-from ..errors import AuditError
+from ..values.errors import AuditError
 
 LARGEST = 1e150  # the square of more is infinite
 

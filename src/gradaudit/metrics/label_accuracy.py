@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..errors import AuditError
+from ..values.errors import AuditError
 
 
 def label_accuracy(guess: Tensor, truth: Tensor, order: Tensor) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..errors import AuditError
+from ..values.errors import AuditError
 
 
 def class_existence_accuracy(guess: Tensor, truth: Tensor) -> float:

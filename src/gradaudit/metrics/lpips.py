@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .pictures import clean_pair
+from .image_pairs import clean_pair
 
 LPIPS_NEEDS = "needs grey or RGB pictures of at least 31 x 31 pixels"
 """Why `lpips` returned `None`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .pictures import clean_pair
+from .image_pairs import clean_pair
 
 PSNR_CAP = 100.0
 """In dB: what an exact match scores, so that one of them leaves the mean of a batch finite."""

@@ -7,7 +7,7 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from .pictures import clean_pair
+from .image_pairs import clean_pair
 
 SSIM_NEEDS = "needs pictures of at least 11 x 11 pixels"
 """Why `ssim` returned `None`."""

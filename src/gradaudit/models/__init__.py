@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-from ..errors import AuditError
-from ..memory import require_memory
-from ..types import TextLayout
+from ..values.errors import AuditError
+from ..values.memory import require_memory
+from ..values.types import TextLayout
 from . import torchvision_models
 from ._causes import in_one_line
 from .check import input_check
@@ -24,7 +24,7 @@ from .fedavg_cnn import fedavg_cnn
 from .lenet import lenet
 from .mlp import mlp
 from .tabular_mlp import tabular_mlp
-from .text import TEXT_MODELS, TextClassifier
+from .text_transformer import TEXT_MODELS, TextClassifier
 from .vit_april import vit_april
 from .vit_tiny import vit_tiny
 from .weights import load_weights

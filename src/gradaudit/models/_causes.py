@@ -1,5 +1,5 @@
 """Other people's exceptions, short enough for one line."""
 
-from ..errors import in_one_line
+from ..values.errors import in_one_line
 
 __all__ = ["in_one_line"]

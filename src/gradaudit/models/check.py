@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import AuditError, guarded
-from ..types import Modality
+from ..values.errors import AuditError, guarded
+from ..values.types import Modality
 
 NOUNS = {Modality.PICTURES: "picture", Modality.TEXT: "text", Modality.TABLE: "row"}
 

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from ..errors import AuditError
+from ..values.errors import AuditError
 
 
 def convnet_64(num_classes: int, channels: int, size: int) -> nn.Module:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import AuditError, guarded
+from ..values.errors import AuditError, guarded
 
 RAISED = " raised"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..errors import AuditError
+from ..values.errors import AuditError
 
 
 def fedavg_cnn(num_classes: int, channels: int, size: int) -> nn.Module:

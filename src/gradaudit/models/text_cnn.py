@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..errors import AuditError
+from ..values.errors import AuditError
 
 FILTERS = 256
 SPANS = (2, 3, 4)

@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from ..errors import AuditError
+from ..values.errors import AuditError
 from ._causes import in_one_line
 
 

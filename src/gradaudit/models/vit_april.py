@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
-from ..errors import AuditError
+from ..values.errors import AuditError
 
 PATCH, WIDTH, DEPTH, HEADS = 4, 192, 4, 3
 SPREAD = 3.0  # of the first projections, times their usual width

@@ -3,7 +3,7 @@
 from torch import nn
 from torchvision.models import VisionTransformer
 
-from ..errors import AuditError
+from ..values.errors import AuditError
 
 PATCH, WIDTH, DEPTH, HEADS = 4, 192, 12, 3
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from ..tensor_files import place, read_tensor_file
+from ..values.tensor_files import place, read_tensor_file
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import AuditError
-from ..files import write_whole
-from ..finding import Finding, Run
-from .pictures import Album
+from ..values.errors import AuditError
+from ..values.files import write_whole
+from ..values.finding import Finding, RunRecord
+from .album import Album
 from .template import fill
 from .view import view
 
@@ -17,7 +17,7 @@ __all__ = ["render", "write"]
 PAGE = "report.html"
 
 
-def render(findings: Sequence[Finding], run: Run, folder: Path) -> str:
+def render(findings: Sequence[Finding], run: RunRecord, folder: Path) -> str:
     """The page as HTML, complete in itself.
 
     Args:
@@ -31,7 +31,7 @@ def render(findings: Sequence[Finding], run: Run, folder: Path) -> str:
     return fill("page.html", page=view(findings, run, Album(Path(folder))))
 
 
-def write(findings: Sequence[Finding], run: Run, folder: Path) -> Path:
+def write(findings: Sequence[Finding], run: RunRecord, folder: Path) -> Path:
     """Put the page into the run's folder as `report.html`, whole or not at all, and return its path.
 
     Args:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ..finding import Finding
-from ..measures import Measure
-from ..scores import Score
-from . import words
-from .pictures import Album
+from ..values.finding import Finding
+from ..values.measures import Measure
+from ..values.scores import Score
+from . import wording as words
+from .album import Album
 
 
 @dataclass(frozen=True)
@@ -68,19 +68,19 @@ class Leak:
 
 
 @dataclass(frozen=True)
-class Group:
+class CaseGroup:
     """Findings under one heading: of one client's configuration, or of one attack."""
 
     label: str
     findings: tuple[Finding, ...]
 
 
-def group(findings: Iterable[Finding], key: Callable[[Finding], str]) -> list[Group]:
+def group(findings: Iterable[Finding], key: Callable[[Finding], str]) -> list[CaseGroup]:
     """Findings with the same key together, in the order of first appearance."""
     groups: dict[str, list[Finding]] = {}
     for finding in findings:
         groups.setdefault(key(finding), []).append(finding)
-    return [Group(label, tuple(members)) for label, members in groups.items()]
+    return [CaseGroup(label, tuple(members)) for label, members in groups.items()]
 
 
 def attack_labels(findings: Sequence[Finding]) -> dict[str, str]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ..finding import Finding
 from ..metrics.interval import Interval, mean_interval
+from ..values.finding import Finding
 from . import formatting, strip_plot
-from .cases import Group, Leak, group
-from .line_chart import Line, line_chart
+from .cases import CaseGroup, Leak, group
+from .line_chart import ChartLine, line_chart
 from .svg import Axis
 
 MARKED_LINES = 6
@@ -54,7 +54,7 @@ def interval_of(findings: Sequence[Finding]) -> Interval:
     return mean_interval(list(findings[0].gain))
 
 
-def strips(groups: Sequence[tuple[str, Group, Sequence[Leak]]]) -> StripPlot:
+def strips(groups: Sequence[tuple[str, CaseGroup, Sequence[Leak]]]) -> StripPlot:
     """The strip plot of `(attack, group of one setting, its leaks)`, at least one of them."""
     measure = groups[0][1].findings[0].measure
     scale, line = measure.factor, measure.factor * measure.recovered_gain
@@ -89,7 +89,7 @@ def objectives(findings: Sequence[Finding], attacks: dict[str, str], settings: d
     return tuple(charts)
 
 
-def _lines(members: Group) -> list[Line]:
+def _lines(members: CaseGroup) -> list[ChartLine]:
     several = len({finding.repeat for finding in members.findings}) > 1
     marked = several and all(len(f.curves) == 1 for f in members.findings) and len(members.findings) <= MARKED_LINES
     lines = []
@@ -98,5 +98,5 @@ def _lines(members: Group) -> list[Line]:
             label = f"batch {finding.repeat + 1}, run {restart + 1}"
             points = tuple((step, math.nan if value is None else value) for step, value in curve)
             mark = str(finding.repeat + 1) if marked else ""
-            lines.append(Line(label, mark, finding.repeat if several else restart, points))
+            lines.append(ChartLine(label, mark, finding.repeat if several else restart, points))
     return lines

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..measures import PSNR, Measure
 from ..metrics.interval import Interval
+from ..values.measures import PSNR, Measure
 
 MISSING = "n/a"
 MINUS = "\N{MINUS SIGN}"

@@ -6,8 +6,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from . import formatting
-from .cases import Group, Leak, leaks, severity, worst_per_picture
-from .pictures import SHOWN_SIZE, Album, Picture
+from .album import SHOWN_SIZE, Album, Picture
+from .cases import CaseGroup, Leak, leaks, severity, worst_per_picture
 
 STRIPS_SHOWN = 24
 PAGE_WIDTH = 1152  # CSS pixels
@@ -15,7 +15,7 @@ GAP = 16
 
 
 @dataclass(frozen=True)
-class Figure:
+class Tile:
     """One picture with what stands around it.
 
     Args:
@@ -44,13 +44,13 @@ class Grid:
         width: Of a strip in one row, in CSS pixels.
     """
 
-    strips: tuple[tuple[Figure, ...], ...]
+    strips: tuple[tuple[Tile, ...], ...]
     total: int
     cell: int
     width: int
 
 
-def grid(columns: Sequence[Group], album: Album) -> Grid:
+def grid(columns: Sequence[CaseGroup], album: Album) -> Grid:
     """The grid with one reconstruction per column; the columns are not empty."""
     worst = [{leak.key: leak for leak in worst_per_picture(leaks(column.findings, album))} for column in columns]
     peaks: dict[Hashable, Leak] = {}
@@ -68,20 +68,20 @@ def grid(columns: Sequence[Group], album: Album) -> Grid:
     return Grid(strips, len(keys), cell, across * (cell + GAP) - GAP)
 
 
-def _strip(peak: Leak, cells: Sequence[tuple[Group, Leak | None]], album: Album) -> tuple[Figure, ...]:
+def _strip(peak: Leak, cells: Sequence[tuple[CaseGroup, Leak | None]], album: Album) -> tuple[Tile, ...]:
     attempts = [_reconstruction(column, leak, album) for column, leak in cells if leak]
     return (_truth(peak, album), *attempts, _control(peak, album))
 
 
-def _truth(leak: Leak, album: Album) -> Figure:
+def _truth(leak: Leak, album: Album) -> Tile:
     finding, i = leak.finding, leak.position
     name = finding.picture_names[i] if i < len(finding.picture_names) else _numbered(leak)
     label = (f"label {finding.labels[i]}",) if i < len(finding.labels) else ()
     picture = _shown(finding.pictures.truth, i, f"Private picture: {name}", album)
-    return Figure("truth", "truth", picture, (name, *label))
+    return Tile("truth", "truth", picture, (name, *label))
 
 
-def _reconstruction(column: Group, leak: Leak, album: Album) -> Figure:
+def _reconstruction(column: CaseGroup, leak: Leak, album: Album) -> Tile:
     finding, i = leak.finding, leak.position
     lines = [formatting.decibels(leak.value), f"{formatting.decibels(leak.gain, signed=True)} over control"]
     ssim = leak.of(finding.scores.ssim)
@@ -95,16 +95,16 @@ def _reconstruction(column: Group, leak: Leak, album: Album) -> Figure:
         lines.append(f"by {finding.attack}")
     alt = f"Reconstruction under {column.label}, {', '.join(lines[:2])}"
     picture = _shown(finding.pictures.reconstruction, i, alt, album)
-    return Figure("reconstruction", column.label, picture, tuple(lines), leak.recovered)
+    return Tile("reconstruction", column.label, picture, tuple(lines), leak.recovered)
 
 
-def _control(leak: Leak, album: Album) -> Figure:
+def _control(leak: Leak, album: Album) -> Tile:
     control = leak.finding.control
     lines = [formatting.decibels(leak.of(control.psnr))]
     if control.ssim:
         lines.append(f"SSIM {formatting.number(leak.of(control.ssim), 2)}")
     picture = _shown(leak.finding.pictures.control, leak.position, "Control: a guess without the update", album)
-    return Figure("control", "control", picture, tuple(lines))
+    return Tile("control", "control", picture, tuple(lines))
 
 
 def guessed_label(leak: Leak, guessed: int) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..inspection import Inspection, Reading, Sign
-from . import formatting, words
+from ..inspection import Inspection, Reading, SignFact
+from . import formatting
+from . import wording as words
 
 HOLDS = {"gradient": "a gradient", "weight-difference": "a weight difference", "weights": "whole weights"}
 OWN = "its own, as it was built; give --weights for those that were sent"
@@ -13,7 +14,7 @@ SHOWN = 6  # names of tensors, and classes of one answer
 
 
 @dataclass(frozen=True)
-class Row:
+class FactRow:
     """One label inference, one layer or one sign of a defense, as text.
 
     Args:
@@ -97,7 +98,7 @@ def label_lead(found: Inspection) -> str:
     return f"{facts.classes} classes, {size}; {agreed}, {_percent(facts.agreement)} of the labels in common."
 
 
-def label_rows(found: Inspection) -> tuple[Row, ...]:
+def label_rows(found: Inspection) -> tuple[FactRow, ...]:
     """Method, what it says, confidence; those that say the consensus are strong."""
     if found.labels is None:
         return ()
@@ -108,7 +109,7 @@ def label_rows(found: Inspection) -> tuple[Row, ...]:
             if reading.says == "counts":
                 same = {k: round(v) for k, v in reading.counts.items()} == dict(found.labels.consensus)
             sure = "" if reading.confidence is None else formatting.percent(reading.confidence)
-            rows.append(Row(reading.method, (answer(reading), reading.says or "", sure), same))
+            rows.append(FactRow(reading.method, (answer(reading), reading.says or "", sure), same))
     return tuple(rows)
 
 
@@ -136,7 +137,7 @@ def label_refusals(found: Inspection) -> tuple[str, ...]:
     return tuple(f"{', '.join(methods)}: {reason}" for reason, methods in lacking.items())
 
 
-def layer_rows(found: Inspection) -> tuple[Row, ...]:
+def layer_rows(found: Inspection) -> tuple[FactRow, ...]:
     """Layer, shape, rank against its limit, and what can be inverted."""
     rows = []
     for layer in found.layers:
@@ -153,7 +154,7 @@ def layer_rows(found: Inspection) -> tuple[Row, ...]:
         else:
             said = f"none exactly ({what})"
         rank = f"{layer.rank} of {layer.limit}" + (", full" if layer.saturated else "")
-        rows.append(Row(layer.name, (f"{layer.shape[0]} × {layer.shape[1]}", rank, said), bool(layer.recovered)))
+        rows.append(FactRow(layer.name, (f"{layer.shape[0]} × {layer.shape[1]}", rank, said), bool(layer.recovered)))
     return tuple(rows)
 
 
@@ -164,18 +165,18 @@ def no_defense(found: Inspection) -> str:
     return ": none" if found.no_defense else ""
 
 
-def sign_rows(found: Inspection) -> tuple[Row, ...]:
+def sign_rows(found: Inspection) -> tuple[FactRow, ...]:
     """Defense, verdict, confidence, evidence."""
     return tuple(
-        Row(sign.defense, (_verdict(sign), _sure(sign), sign.evidence), bool(sign.found)) for sign in found.signs
+        FactRow(sign.defense, (_verdict(sign), _sure(sign), sign.evidence), bool(sign.found)) for sign in found.signs
     )
 
 
-def _verdict(sign: Sign) -> str:
+def _verdict(sign: SignFact) -> str:
     return {True: "yes", False: "no sign", None: "cannot be told"}[sign.found]
 
 
-def _sure(sign: Sign) -> str:
+def _sure(sign: SignFact) -> str:
     return "" if sign.found is None else formatting.percent(sign.confidence)
 
 

@@ -8,7 +8,7 @@ from rich.rule import Rule
 from rich.table import Table
 
 from ..inspection import Inspection
-from ..terminal import Screen, as_text
+from ..values.terminal import Screen, as_text
 from . import inspection_lines as lines
 
 TONE = {"2": "bold red", "1": "bold yellow", "0": "bold", "unknown": "bold magenta"}
@@ -69,7 +69,7 @@ def _facts(entries: tuple[tuple[str, str], ...]) -> Table:
     return grid
 
 
-def _table(console: Console, headings: tuple[str, ...], rows: tuple[lines.Row, ...]) -> None:
+def _table(console: Console, headings: tuple[str, ...], rows: tuple[lines.FactRow, ...]) -> None:
     if not rows:
         return
     table = Table(box=None, pad_edge=False, header_style="dim", show_header=any(headings))

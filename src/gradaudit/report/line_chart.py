@@ -18,7 +18,7 @@ LABEL_SPACE = 12  # pixels between the names at the ends of two lines
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """One line of a chart.
 
     Args:
@@ -66,7 +66,13 @@ class Frame:
 
 
 def line_chart(
-    lines: Sequence[Line], axis: Axis, title: str, *, up: str = "objective", across: str = "step", wide: bool = False
+    lines: Sequence[ChartLine],
+    axis: Axis,
+    title: str,
+    *,
+    up: str = "objective",
+    across: str = "step",
+    wide: bool = False,
 ) -> Markup:
     """Lines over steps, or over another quantity. Values that the axis does not hold are left out.
 
@@ -100,7 +106,7 @@ def line_chart(
     return drawing(title, size, parts)
 
 
-def _spans(line: Line, frame: Frame) -> Iterator[Markup]:
+def _spans(line: ChartLine, frame: Frame) -> Iterator[Markup]:
     """Intervals, cut where the axis ends."""
     upright = Markup('<line class="curve tone-{}" x1="{x:.1f}" x2="{x:.1f}" y1="{:.1f}" y2="{:.1f}"/>')
     for step, low, high in line.spans:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from ..measures import PSNR, Measure
 from ..metrics.interval import Interval
+from ..values.measures import PSNR, Measure
 from . import formatting
 from .svg import Axis, drawing, tick_text
 

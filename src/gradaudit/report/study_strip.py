@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..studies import Figure, StudyResult
-from ..studies.base import identity
-from ..studies.run import PICTURES
-from .pictures import Album, Picture
+from ..studies._definition import identity
+from ..studies._running import PICTURES
+from .album import Album, Picture
 
 
 @dataclass(frozen=True)

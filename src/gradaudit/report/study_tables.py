@@ -10,7 +10,7 @@ from . import formatting
 
 
 @dataclass(frozen=True)
-class Entry:
+class StudyEntry:
     """One number of a table.
 
     Args:
@@ -32,7 +32,7 @@ class Entry:
         return " ".join(filter(None, (self.text, self.bounds, published)))
 
 
-def entries(result: StudyResult, table: Table) -> Iterator[tuple[str, list[Entry]]]:
+def entries(result: StudyResult, table: Table) -> Iterator[tuple[str, list[StudyEntry]]]:
     """Every cell of the study, by its name, with one entry for each column of the table."""
     cells = [cell.name for cell in result.study.cells[result.scale]]
     columns = list(table.columns.values())
@@ -43,17 +43,19 @@ def entries(result: StudyResult, table: Table) -> Iterator[tuple[str, list[Entry
         yield cell, [_entry(result, table, cell, column, means) for column in columns]
 
 
-def _entry(result: StudyResult, table: Table, cell: str, column: str, means: dict[tuple[str, str], float]) -> Entry:
+def _entry(
+    result: StudyResult, table: Table, cell: str, column: str, means: dict[tuple[str, str], float]
+) -> StudyEntry:
     published, interval = result.reported(cell, column), result.interval(cell, column)
     reported = "" if published is None else formatting.number(published, table.digits)
     if interval is None:
-        return Entry("n/a" if result.values.get(cell) else "–", reported=reported)
+        return StudyEntry("n/a" if result.values.get(cell) else "–", reported=reported)
     along = 0 if table.best == "row" else 1
     rivals = [mean for key, mean in means.items() if key[along] == (cell, column)[along]]
     best = (min if column in table.smaller else max)(rivals)
     low, high = (formatting.number(end, table.digits) for end in (interval.low, interval.high))
     bounds = f"[{low}, {high}]" if interval.n > 1 else ""
-    return Entry(formatting.number(interval.mean, table.digits), bounds, reported, interval.mean == best)
+    return StudyEntry(formatting.number(interval.mean, table.digits), bounds, reported, interval.mean == best)
 
 
 def difference_in_words(result: StudyResult, comparison: Comparison) -> str:

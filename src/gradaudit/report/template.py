@@ -7,7 +7,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from ..characters import visible
+from ..values.characters import visible
 
 
 def fill(name: str, **values: Any) -> str:

@@ -8,18 +8,19 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..finding import Finding
-from ..measures import CELLS, PSNR, TOKENS
 from ..metrics import METRICS
-from ..types import Modality
-from . import formatting, words
+from ..values.finding import Finding
+from ..values.measures import CELLS, PSNR, TOKENS
+from ..values.types import Modality
+from . import formatting
+from . import wording as words
 from .cases import Leak, worst_per_picture
 
 CHANCE = 0.01
 CANNOT = "Cannot be judged:"
 
 
-class Level(enum.IntEnum):
+class Severity(enum.IntEnum):
     """How much came back, least first."""
 
     NOTHING = 0
@@ -30,7 +31,9 @@ class Level(enum.IntEnum):
     @property
     def tone(self) -> str:
         """Its class in the style sheet."""
-        return {Level.NOTHING: "0", Level.UNKNOWN: "unknown", Level.TRACES: "1", Level.RECOGNISABLE: "2"}[self]
+        return {Severity.NOTHING: "0", Severity.UNKNOWN: "unknown", Severity.TRACES: "1", Severity.RECOGNISABLE: "2"}[
+            self
+        ]
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Verdict:
     """
 
     setting: str
-    level: Level
+    level: Severity
     headline: str
     sentence: str
     severity: tuple[float, ...]
@@ -118,21 +121,23 @@ def judge(setting: str, findings: Sequence[Finding], found: Sequence[Leak]) -> V
     told, warnings = words.warning(findings[0].knowledge), _warnings(findings)
     alarms = (*([told] if told else []), *_once(line for finding in findings for line in finding.warnings))
     if not found:
-        return Verdict(setting, Level.UNKNOWN, CANNOT, _why(findings), (Level.UNKNOWN, 0, 0), (), warnings, alarms)
+        return Verdict(
+            setting, Severity.UNKNOWN, CANNOT, _why(findings), (Severity.UNKNOWN, 0, 0), (), warnings, alarms
+        )
     worst = worst_per_picture(found)
     recovered = [leak for leak in worst if leak.recovered]
     traces = _traces(worst, found)
     if recovered:
-        level, headline, sentence = Level.RECOGNISABLE, "Recognisable:", _recognisable(recovered, len(worst))
+        level, headline, sentence = Severity.RECOGNISABLE, "Recognisable:", _recognisable(recovered, len(worst))
     elif traces:
         sentence = f"no {worst[0].measure.noun} came back whole, but {traces}."
-        level, headline = Level.TRACES, "Traces:"
+        level, headline = Severity.TRACES, "Traces:"
     elif any(finding.cannot_judge for finding in findings):
-        level, headline, sentence = Level.UNKNOWN, CANNOT, f"{_why(findings)} What ran brought nothing back."
+        level, headline, sentence = Severity.UNKNOWN, CANNOT, f"{_why(findings)} What ran brought nothing back."
     else:
         attacks = {leak.finding.attack_value for leak in found}
         source = "these attacks" if len(attacks) > 1 else "this attack"
-        level, headline = Level.NOTHING, "Nothing recognisable"
+        level, headline = Severity.NOTHING, "Nothing recognisable"
         sentence = f"came back from {source}; that is no proof of privacy."
     severity = (level, len(recovered) / len(worst), sum(leak.gain for leak in worst) / len(worst))
     return Verdict(setting, level, headline, sentence, severity, _details(worst, found), warnings, alarms)

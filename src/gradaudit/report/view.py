@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..finding import Finding, Run
-from ..measures import PSNR
-from ..types import Modality
-from . import formatting, verdict, words
-from .cases import Group, attack_labels, group, leaks, setting_labels
+from ..values.finding import Finding, RunRecord
+from ..values.measures import PSNR
+from ..values.types import Modality
+from . import formatting, verdict
+from . import wording as words
+from .album import Album
+from .cases import CaseGroup, attack_labels, group, leaks, setting_labels
 from .charts import Chart, StripPlot, objectives, strips
 from .grid import Grid, grid
-from .pictures import Album
-from .readings import Readings, readings
-from .tables import Configuration, FindingTable, KnowledgeRow, configuration, finding_table, knowledge_row
+from .result_tables import Configuration, FindingTable, KnowledgeRow, configuration, finding_table, knowledge_row
+from .transcripts import Readings, readings
 from .verdict import Verdict
 
 ATTACKS_SIDE_BY_SIDE = 4
@@ -59,7 +60,7 @@ class View:
     table: FindingTable | None = None
 
 
-def view(findings: Sequence[Finding], run: Run, album: Album) -> View:
+def view(findings: Sequence[Finding], run: RunRecord, album: Album) -> View:
     """What the page says about `findings`. Raises `AuditError` where a picture is missing or no PNG."""
     attacks, settings = attack_labels(findings), setting_labels(findings)
     noun = findings[0].measure.nouns if findings else PSNR.nouns
@@ -84,7 +85,7 @@ def _filled(
     groups = [members for _, members in judged]
     ordered = [finding for members in groups for finding in members.findings]
     pairs = [
-        (attack.label, Group(members.label, attack.findings))
+        (attack.label, CaseGroup(members.label, attack.findings))
         for members in groups
         for attack in group(members.findings, lambda finding: attacks[finding.case])
     ]
@@ -106,18 +107,18 @@ def _filled(
     )
 
 
-def _scored(groups: Sequence[Group]) -> list[Group]:
+def _scored(groups: Sequence[CaseGroup]) -> list[CaseGroup]:
     """The groups without the cases of which nothing came back."""
-    kept = (Group(members.label, tuple(f for f in members.findings if f.scored)) for members in groups)
+    kept = (CaseGroup(members.label, tuple(f for f in members.findings if f.scored)) for members in groups)
     return [members for members in kept if members.findings]
 
 
-def _strips(pairs: Sequence[tuple[str, Group]], album: Album) -> StripPlot | None:
+def _strips(pairs: Sequence[tuple[str, CaseGroup]], album: Album) -> StripPlot | None:
     kept = [(attack, members) for attack, group_ in pairs for members in _scored([group_])]
     return strips([(attack, members, leaks(members.findings, album)) for attack, members in kept]) if kept else None
 
 
-def _columns(groups: Sequence[Group], attacks: dict[str, str]) -> list[Group]:
+def _columns(groups: Sequence[CaseGroup], attacks: dict[str, str]) -> list[CaseGroup]:
     """Reconstructions side by side: by setting, or by attack where there is one setting and few attacks."""
     if len(groups) == 1:
         by_attack = group(groups[0].findings, lambda finding: attacks[finding.case])
@@ -126,7 +127,7 @@ def _columns(groups: Sequence[Group], attacks: dict[str, str]) -> list[Group]:
     return list(groups)
 
 
-def _summary(findings: Sequence[Finding], run: Run) -> str:
+def _summary(findings: Sequence[Finding], run: RunRecord) -> str:
     batches = sorted({(len(finding.labels), finding.measure.noun) for finding in findings})
     sizes = [formatting.count(size, noun) for size, noun in batches]
     parts = [run.source, formatting.count(len(findings), "case"), f"batches of {formatting.listed(sizes)}"]
@@ -137,7 +138,7 @@ def _band(done: int, planned: int) -> str:
     return f"Unfinished run: {done} of {formatting.count(planned, 'case')}." if done < planned else ""
 
 
-def _assumptions(groups: Sequence[Group]) -> tuple[str, ...]:
+def _assumptions(groups: Sequence[CaseGroup]) -> tuple[str, ...]:
     told = {members.label: words.adversary(members.findings[0].knowledge) for members in groups}
     if len(set(told.values())) == 1:
         return (f"This holds against {next(iter(told.values()))}.",)

@@ -9,15 +9,15 @@ from . import (
     hfgradinv_table_1,
     hfgradinv_table_2,
     label_inference,
-    mgia,
     sme_against_unrolling,
     sok_table_1,
     sok_table_2,
     trained_network,
 )
-from .base import Cell, Comparison, Curve, Figure, Study, Table
-from .bench import Bench
-from .run import StudyResult, read_study, run_study
+from . import mgia_table_1 as mgia
+from ._bench import Bench
+from ._definition import Cell, Comparison, Figure, Study, StudyCurve, Table
+from ._running import StudyResult, read_study, run_study
 
 STUDIES: dict[str, Study] = {
     module.STUDY.name: module.STUDY
@@ -43,9 +43,9 @@ __all__ = [
     "Bench",
     "Cell",
     "Comparison",
-    "Curve",
     "Figure",
     "Study",
+    "StudyCurve",
     "StudyResult",
     "Table",
     "read_study",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..attacks import AFGI, HFGRADINV, INVERTING_GRADIENTS
-from ..inversion.match import GradientMatching
-from .attack_cell import AttackCell
-from .base import Comparison, Study, Table, Values
-from .bench import Bench
-from .hfgradinv import SETTING, cells, shorter
+from ..inversion.run.gradient_matching import GradientMatching
+from ._attack_cell import AttackCell
+from ._bench import Bench
+from ._definition import Comparison, Study, Table, Values
+from ._hfgradinv_cells import SETTING, cells, shorter
 
 MARKS = {"psnr": (12.0, 14.0, 16.0), "ssim": (0.2, 0.4)}
 BUDGETS = (1 / 8, 1 / 4, 1 / 2, 1.0)

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from ..attacks import HFGRADINV
-from .attack_cell import SCORES, SMALLER
-from .base import Comparison, Curve, Figure, Study, Table
-from .hfgradinv import PAPER, REPEATS, SETTING, cells
+from ._attack_cell import SCORES, SMALLER
+from ._definition import Comparison, Figure, Study, StudyCurve, Table
+from ._hfgradinv_cells import PAPER, REPEATS, SETTING, cells
 
 RATES = (0.0, 0.1, 0.3, 0.5, 0.7)
 NAMES = {rate: f"dropout {rate:g}" for rate in RATES}
@@ -30,13 +30,13 @@ STUDY = Study(
             "Shift against dropout",
             "share left out",
             "pixels",
-            (Curve("offset", "offset", tuple((rate, NAMES[rate]) for rate in RATES)),),
+            (StudyCurve("offset", "offset", tuple((rate, NAMES[rate]) for rate in RATES)),),
         ),
         Figure(
             "Quality against dropout",
             "share left out",
             "PSNR, dB",
-            (Curve("PSNR", "psnr", tuple((rate, NAMES[rate]) for rate in RATES)),),
+            (StudyCurve("PSNR", "psnr", tuple((rate, NAMES[rate]) for rate in RATES)),),
         ),
     ),
     comparisons=(

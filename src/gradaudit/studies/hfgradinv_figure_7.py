@@ -1,8 +1,8 @@
 """How far HFGradInv carries as batches grow (Ye et al., 2024, figure 7)."""
 
-from .attack_cell import SCORES, SMALLER, AttackCell
-from .base import Comparison, Curve, Figure, Study, Table
-from .hfgradinv import FOUR, PAPER, SETTING, STEPS, shorter
+from ._attack_cell import SCORES, SMALLER, AttackCell
+from ._definition import Comparison, Figure, Study, StudyCurve, Table
+from ._hfgradinv_cells import FOUR, PAPER, SETTING, STEPS, shorter
 
 SIZES = (1, 2, 4, 8)
 LARGER = (4, 8, 16, 32, 64)
@@ -21,9 +21,9 @@ def _cells(scale: str) -> tuple[AttackCell, ...]:
     return tuple(AttackCell(_name(a, b), shorter(FOUR[a], STEPS[scale]), batch_size=b) for a in SHOWN for b in sizes)
 
 
-def _curves(column: str) -> tuple[Curve, ...]:
+def _curves(column: str) -> tuple[StudyCurve, ...]:
     sizes = sorted({*SIZES, *LARGER})
-    return tuple(Curve(attack, column, tuple((size, _name(attack, size)) for size in sizes)) for attack in SHOWN)
+    return tuple(StudyCurve(attack, column, tuple((size, _name(attack, size)) for size in sizes)) for attack in SHOWN)
 
 
 STUDY = Study(

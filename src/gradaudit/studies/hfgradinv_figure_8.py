@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from ..attacks import HFGRADINV
-from .attack_cell import SCORES, SMALLER
-from .base import Comparison, Study, Table
-from .hfgradinv import PAPER, SETTING, cells
+from ._attack_cell import SCORES, SMALLER
+from ._definition import Comparison, Study, Table
+from ._hfgradinv_cells import PAPER, SETTING, cells
 
 USED = {
     "block 2": (2,),

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from ..defenses import Defense, LaplaceNoise, TopK
-from .attack_cell import SCORES, SMALLER
-from .base import Comparison, Study, Table
-from .hfgradinv import FOUR, PAPER, SETTING, cells
+from ..client.defenses import Defense, LaplaceNoise, TopK
+from ._attack_cell import SCORES, SMALLER
+from ._definition import Comparison, Study, Table
+from ._hfgradinv_cells import FOUR, PAPER, SETTING, cells
 
 DEFENSES: dict[str, Defense | None] = {
     "no defense": None,

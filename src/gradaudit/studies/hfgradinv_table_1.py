@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from ..types import Knowledge, Level
-from .attack_cell import SCORES, SMALLER
-from .base import Comparison, Study, Table
-from .hfgradinv import FOUR, PAPER, REPEATS, SETTING, cells
+from ..values.types import Knowledge, Level
+from ._attack_cell import SCORES, SMALLER
+from ._definition import Comparison, Study, Table
+from ._hfgradinv_cells import FOUR, PAPER, REPEATS, SETTING, cells
 
 GUESSED = Level.BASIC | Knowledge.PUBLIC_DATA
 ROWS = {

@@ -4,9 +4,9 @@ from dataclasses import replace
 from itertools import pairwise
 
 from ..attacks import HFGRADINV
-from .attack_cell import SCORES, SMALLER
-from .base import Comparison, Study, Table
-from .hfgradinv import PAPER, REPEATS, SETTING, cells
+from ._attack_cell import SCORES, SMALLER
+from ._definition import Comparison, Study, Table
+from ._hfgradinv_cells import PAPER, REPEATS, SETTING, cells
 
 WHOLE = HFGRADINV
 STAGE = WHOLE.stages[0]

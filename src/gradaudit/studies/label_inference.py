@@ -8,14 +8,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..audit import attack_seed
-from ..client import Client
-from ..defenses import Defense, GaussianNoise, TopK, describe
-from ..label_audit import MEASURES, METHODS, score_methods
-from ..local_training import FedAvg, FedSGD, LocalTraining
-from ..types import Knowledge
-from .base import Curve, Figure, Study, Table, Values
-from .bench import Bench
+from ..audit.judge import attack_seed
+from ..audit.label_audit import MEASURES, METHODS, score_methods
+from ..client.defenses import Defense, GaussianNoise, TopK, describe
+from ..client.local_training import FedAvg, FedSGD, LocalTraining
+from ..client.participant import Client
+from ..values.types import Knowledge
+from ._bench import Bench
+from ._definition import Figure, Study, StudyCurve, Table, Values
 
 Distribution = Literal["uniform", "distinct", "one class", "dirichlet"]
 GRANTED = Knowledge.BATCH_SIZE | Knowledge.LOCAL_TRAINING | Knowledge.PUBLIC_DATA
@@ -132,7 +132,8 @@ STUDY = Study(
             "batch size",
             "recall",
             tuple(
-                Curve(name, f"{name}.recall", tuple((cell.batch_size, cell.name) for cell in CURVES)) for name in SHOWN
+                StudyCurve(name, f"{name}.recall", tuple((cell.batch_size, cell.name) for cell in CURVES))
+                for name in SHOWN
             ),
         ),
     ),

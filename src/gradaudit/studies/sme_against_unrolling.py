@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 from ..attacks import AGIC, DLFA, NL_SME, SME
-from ..inversion.match import GradientMatching
-from ..inversion.simulations import AsGradient, Unrolled
-from ..local_training import FedAvg
-from .attack_cell import SCORES, SMALLER, AttackCell
-from .base import Comparison, Study, Table
-from .hfgradinv import shorter
-from .sok import RATE, STRANGER, TOLD, gia_o
+from ..client.local_training import FedAvg
+from ..inversion.parts.simulations import AsGradient, Unrolled
+from ..inversion.run.gradient_matching import GradientMatching
+from ._attack_cell import SCORES, SMALLER, AttackCell
+from ._definition import Comparison, Study, Table
+from ._hfgradinv_cells import shorter
+from ._sok_cells import RATE, STRANGER, TOLD, gia_o
 
 STEPS = {"quick": 30, "default": 150, "long": 150}
 EPOCHS = {"quick": 3, "default": 5, "long": 5, "paper": 20}

@@ -1,8 +1,8 @@
 """What local updates on one batch hide from an attack that takes them for one gradient (Du et al., 2024, table I)."""
 
-from ..local_training import FedAvg
-from .base import Cell, Comparison, Curve, Figure, Study
-from .sok import CAVEATS, PAPER, RATE, STRANGER, TABLES, NotBuilt, SoKCell, gia_o
+from ..client.local_training import FedAvg
+from ._definition import Cell, Comparison, Figure, Study, StudyCurve
+from ._sok_cells import CAVEATS, PAPER, RATE, STRANGER, TABLES, NotBuilt, SoKCell, gia_o
 
 UPDATES = (1, 2, 4, 6, 8)
 STEPS = {"quick": 40, "default": 200, "paper": None}
@@ -31,8 +31,8 @@ def _cells(scale: str) -> tuple[Cell, ...]:
     return (*measured, *(NotBuilt(_name("GIA-L", updates)) for updates in UPDATES))
 
 
-def _curve(column: str) -> tuple[Curve, ...]:
-    return (Curve("GIA-O", column, tuple((updates, _name("GIA-O", updates)) for updates in UPDATES)),)
+def _curve(column: str) -> tuple[StudyCurve, ...]:
+    return (StudyCurve("GIA-O", column, tuple((updates, _name("GIA-O", updates)) for updates in UPDATES)),)
 
 
 STUDY = Study(

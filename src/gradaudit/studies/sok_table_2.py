@@ -1,8 +1,8 @@
 """Local minibatches whose size the adversary knows, or not (Du et al., 2024, table II)."""
 
-from ..local_training import FedAvg
-from .base import Cell, Comparison, Curve, Figure, Study
-from .sok import CAVEATS, PAPER, RATE, STRANGER, TABLES, TOLD, NotBuilt, SoKCell, gia_o
+from ..client.local_training import FedAvg
+from ._definition import Cell, Comparison, Figure, Study, StudyCurve
+from ._sok_cells import CAVEATS, PAPER, RATE, STRANGER, TABLES, TOLD, NotBuilt, SoKCell, gia_o
 
 MINIBATCHES = (1, 2, 3, 4, 5)
 SIZE = 2
@@ -37,9 +37,9 @@ def _cells(scale: str) -> tuple[Cell, ...]:
     return (*measured, *(NotBuilt(_name(f"GIA-L, B {known}", count)) for known in FACTS for count in MINIBATCHES))
 
 
-def _curves(column: str) -> tuple[Curve, ...]:
+def _curves(column: str) -> tuple[StudyCurve, ...]:
     rows = [f"GIA-O, B {known}" for known in FACTS]
-    return tuple(Curve(row, column, tuple((count, _name(row, count)) for count in MINIBATCHES)) for row in rows)
+    return tuple(StudyCurve(row, column, tuple((count, _name(row, count)) for count in MINIBATCHES)) for row in rows)
 
 
 STUDY = Study(

@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 from ..attacks import HFGRADINV, INVERTING_GRADIENTS
-from ..inversion.match import GradientMatching
-from ..inversion.objectives import LayerwiseCosine
-from .attack_cell import SCORES, SMALLER, AttackCell
-from .base import Comparison, Study, Table
-from .hfgradinv import STEPS, shorter
+from ..inversion.parts.objectives import LayerwiseCosine
+from ..inversion.run.gradient_matching import GradientMatching
+from ._attack_cell import SCORES, SMALLER, AttackCell
+from ._definition import Comparison, Study, Table
+from ._hfgradinv_cells import STEPS, shorter
 
 
 def _less(attack: GradientMatching, factor: float) -> GradientMatching:

@@ -1,0 +1,98 @@
+"""One attack on what it sees: whatever the attack's code does, a reconstruction comes of it, or one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from ..client.observation import Observation
+from ..inversion.parts.part import Attack, Watch
+from ..inversion.run.call import run_attack_on_all
+from ..values.errors import AttackFailed, AuditError, guarded
+from ..values.types import Curve, Reconstruction
+
+Attempt = Reconstruction | AttackFailed
+"""What an attack returned, or why it could not run."""
+
+_TRACE, _NOTES = TypeAdapter(tuple[Curve, ...]), TypeAdapter(tuple[str, ...])
+
+
+def attempt(
+    attack: Attack,
+    name: str,
+    seen: Sequence[Observation],
+    seeds: Sequence[int],
+    watch: Watch | None = None,
+    keep: Path | None = None,
+) -> list[Attempt]:
+    """Run an attack on several updates of one client, in one pass where that is possible.
+
+    Args:
+        attack: Of this package or of the user's own.
+        name: What to call it in an error.
+        seen: What the adversary sees of each update.
+        seeds: One for each.
+        watch: Told of the progress.
+        keep: Where a long attack is kept while it runs; see `inversion.keeper`.
+
+    Returns:
+        For each update the reconstruction, or why the attack could not run on it.
+
+    Raises:
+        AuditError: The attack's code raised anything else, or returned no valid `Reconstruction`.
+    """
+    open_ = [i for i, one in enumerate(seen) if not one.update.emptiness]
+    with guarded(name):
+        mine, own = [seen[i] for i in open_], [seeds[i] for i in open_]
+        found = run_attack_on_all(attack, mine, seeds=own, watch=watch, keep=keep)
+    checked = (guess if isinstance(guess, AttackFailed) else _real(_valid(guess, name)) for guess in found)
+    made = dict(zip(open_, checked, strict=True))
+    return [made.get(i) or AttackFailed(f"{one.update.emptiness}.") for i, one in enumerate(seen)]
+
+
+def _readable(value: Tensor) -> bool:
+    """Whether a tensor holds real numbers with which one can count: none that torch only stores, such as float8."""
+    if value.is_complex() or value.is_quantized or value.is_meta or value.layout is not torch.strided:
+        return False
+    return not value.is_floating_point() or value.element_size() > 1
+
+
+def _real(guess: Reconstruction) -> Attempt:
+    """`guess`, and in its notes how many of its values are no numbers; a failure where none is one."""
+    broken = int((~guess.inputs.isfinite()).sum())
+    if broken and broken == guess.inputs.numel():
+        return AttackFailed("what it returned holds no number, only NaN or infinity.")
+    note = f"{broken} of {guess.inputs.numel()} values of the reconstruction are NaN or infinity; each counts as wrong."
+    return replace(guess, notes=(*guess.notes, note)) if broken else guess
+
+
+def _valid(guess: Reconstruction, name: str) -> Reconstruction:
+    """`guess`, its plain fields as plain values; raises `AuditError` where it is none."""
+    if not isinstance(guess, Reconstruction):
+        raise AuditError(f"{name}: returned a value of type {type(guess).__name__}, not a Reconstruction.")
+    for field, value in (("inputs", guess.inputs), ("labels", guess.labels), ("confidence", guess.confidence)):
+        if not isinstance(value, Tensor) and (value is not None or field == "inputs"):
+            raise AuditError(f"{name}: {field} must be a tensor. Found a value of type {type(value).__name__}.")
+        if value is not None and not _readable(value):
+            raise AuditError(f"{name}: {field} must be a dense tensor of real numbers. Found {value.dtype}.")
+    labels = guess.labels
+    if labels is not None and (labels.is_floating_point() or labels.shape != guess.inputs.shape[:1]):
+        found = f"{labels.dtype} {list(labels.shape)}"
+        raise AuditError(f"{name}: labels must be [{len(guess.inputs)}] integers. Found {found}.")
+    try:
+        return replace(
+            guess,
+            objective=float(guess.objective),
+            verified=bool(guess.verified),
+            labels_granted=bool(guess.labels_granted),
+            trace=_TRACE.validate_python(guess.trace),
+            notes=_NOTES.validate_python(guess.notes),
+        )
+    except (TypeError, ValueError) as error:  # pydantic's is a ValueError
+        rule = "objective must be a number, trace curves of (step, objective), notes sentences"
+        raise AuditError(f"{name}: the fields of its Reconstruction are wrong: {rule}.") from error

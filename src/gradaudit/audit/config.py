@@ -1,0 +1,249 @@
+"""The audit file: its schema, how it is read, and what is said when it is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from ..client.local_training import LocalTraining
+from ..values.errors import AuditError
+from ..values.types import LEVELS, Knowledge
+from .overrides import as_name, brief, place_in, suggest
+from .yaml_text import LARGEST, MOST_BYTES, decode_yaml, parse_yaml, write_yaml
+
+T = TypeVar("T")
+
+_Fraction = Annotated[float, Field(ge=0, lt=1)]
+# A run of more is a slip of the keyboard: it would end in years.
+_Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ModelSection(_Section):
+    """`model:` which network the client trains.
+
+    Args:
+        name: One of ours for the data's modality, or any torchvision classifier; or else
+        factory: `package.module:function` or `file.py:function`, called without arguments.
+        num_classes: Outputs; the data's number of classes by default, 10 where it has none.
+        cifar_stem: For torchvision's ResNets: a 3x3 first convolution and no max-pool.
+        weights: `.safetensors`, `.pt` or `.npz`.
+        mean: Per-channel normalisation; ImageNet's by default, 0.5 for one channel.
+        std: As `mean`.
+        channels: Input channels; the data's by default.
+    """
+
+    name: str | None = None
+    factory: str | None = None
+    num_classes: int | None = Field(default=None, ge=2)
+    cifar_stem: bool = False
+    weights: Path | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    channels: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_of(self) -> ModelSection:
+        if (self.name is None) == (self.factory is None):
+            raise ValueError("give either name or factory")
+        if self.factory is not None and self.cifar_stem:
+            raise ValueError("cifar_stem is for a model that is given by its name")
+        return self
+
+
+class TrainingSection(_Section):
+    """`training:` what the client does locally; see `LocalTraining`."""
+
+    kind: Literal["fedsgd", "fedavg"] = "fedsgd"
+    batch_norm: Literal["eval", "train"] = "eval"
+    epochs: _Count = 1
+    minibatch_size: _Count | None = None
+    learning_rate: float | None = Field(default=None, gt=0)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    nesterov: bool = False
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    betas: tuple[_Fraction, _Fraction] = (0.9, 0.999)
+    eps: float = Field(default=1e-8, gt=0)
+    shuffle: bool = False
+    drop_last: bool = False
+    dropout: bool = False
+    share_buffers: bool = False
+    shared: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
+    update: Literal["gradient", "weight-difference"] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> TrainingSection:
+        given = self.model_dump(exclude={"kind", "batch_norm", "dropout", "share_buffers", "shared"})
+        steps = [key for key, value in given.items() if value != type(self).model_fields[key].default]
+        if self.kind == "fedsgd" and steps and (steps, self.update) != (["update"], "gradient"):
+            raise ValueError(f"fedsgd is one step on the whole batch, without {steps[0]}; take kind: fedavg")
+        if self.kind == "fedavg" and self.learning_rate is None:
+            raise ValueError("fedavg needs a learning_rate")
+        try:
+            LocalTraining(**self.model_dump(exclude={"kind"}))
+        except AuditError as error:
+            raise ValueError(str(error).removeprefix("training: ")) from error
+        return self
+
+
+class AttackEntry(_Section):
+    """One entry of `attacks:` a name or `file.py:ATTACK`, and fields to change."""
+
+    name: str
+    set: dict[str, Any] = {}
+
+
+def _entry(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _fact(value: Any) -> Any:
+    known = [*LEVELS, *(name for name in Knowledge.__members__ if name != "NOTHING")]
+    if value in known:
+        return value
+    raise ValueError(f"unknown fact {as_name(value)}{suggest(as_name(value), known)}")
+
+
+class AuditConfig(_Section):
+    """A whole audit file."""
+
+    data: dict[str, Any]
+    model: ModelSection
+    knowledge: tuple[Annotated[str, BeforeValidator(_fact)], ...]
+    training: TrainingSection = TrainingSection()
+    defenses: tuple[dict[str, Any], ...] = ()
+    attacks: tuple[Annotated[AttackEntry, BeforeValidator(_entry)], ...] = (AttackEntry(name="inverting-gradients"),)
+    clients: _Count = 1
+    repeats: _Count = 1
+    seed: int = Field(default=0, ge=0, le=LARGEST)
+    device: str = "auto"
+    public_data: dict[str, Any] | None = None
+
+    @property
+    def granted(self) -> Knowledge:
+        """All facts together."""
+        total = Knowledge.NOTHING
+        for fact in self.knowledge:
+            total |= LEVELS[fact] if fact in LEVELS else Knowledge[fact]
+        return total
+
+    def as_yaml(self) -> str:
+        """The resolved file, every default written out."""
+        return write_yaml(self.model_dump(mode="json"))
+
+
+def read_config(path: Path, changes: Sequence[str] = ()) -> AuditConfig:
+    """Read an audit file and apply `key.sub=value` changes.
+
+    Raises:
+        AuditError: No such file, broken YAML (with its line), an unknown key, a value out of range.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AuditError(f"{path}: cannot read the audit file: {reason}.") from error
+    return make_config(parse_yaml(decode_yaml(data, str(path)), str(path)), changes, str(path))
+
+
+def make_config(raw: Any, changes: Sequence[str] = (), label: str = "audit") -> AuditConfig:
+    """The configuration from parsed YAML; `label` names it in errors."""
+    if not isinstance(raw, dict):
+        raise AuditError(f"{label}: must be a mapping with at least data, model and knowledge.")
+    raw = deepcopy(raw)
+    for change in changes:
+        path, equals, value = change.partition("=")
+        if not equals or not path:
+            raise AuditError(f"--set {change}: write it as key.sub=value.")
+        _change_file(raw, path.split("."), parse_yaml(value, f"--set {path}"), path)
+    return validated(AuditConfig, raw, f"{label}: ")
+
+
+def validated(kind: type[T], raw: Any, at: str) -> T:
+    """A model or dataclass from plain values of exactly its types: `true` is no number, and neither is `"3"`.
+
+    Raises:
+        AuditError: The first problem in one line that begins with `at`, which ends in `: ` or a full stop.
+    """
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(raw, default=os.fspath, allow_nan=False), strict=True)
+    except ValidationError as error:
+        raise AuditError(f"{at}{explain(error, kind)}") from error
+    except (TypeError, ValueError, RecursionError) as error:  # only from Python: a key that is no text, NaN, a cycle
+        raise AuditError(f"{at.rstrip('.: ')}: must hold plain values: {error}.") from error
+
+
+def explain(error: ValidationError, model: type[Any]) -> str:
+    """The first problem of a validation, in one line with its path and, for an unknown key, the keys that exist."""
+    problem = error.errors()[0]
+    path = ".".join(map(str, problem["loc"]))
+    known = _fields(model, problem["loc"][:-1])
+    name = str(problem["loc"][-1]) if problem["loc"] else ""
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{path}: unknown key{suggest(name, known)}"
+    if problem["type"] in ("missing", "missing_argument"):
+        return f"{path}: is missing."
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be").rstrip(".")
+    found = f". Found {brief(problem['input'])}." if problem["type"] != "value_error" else "."
+    return f"{path or 'file'}: {message}{found}"
+
+
+def _fields(model: Any, path: tuple[int | str, ...]) -> list[str]:
+    for step in path:
+        annotation = model.model_fields[step].annotation if step in getattr(model, "model_fields", {}) else None
+        model = annotation if isinstance(annotation, type) else AttackEntry if "attacks" in path else None
+    named: Mapping[str, Any] = getattr(model, "model_fields", None) or getattr(model, "__dataclass_fields__", {})
+    return list(named)
+
+
+def _change_file(raw: dict[str, Any], path: list[str], value: Any, whole: str) -> None:
+    """One change of an audit file, in which a path below an attack leads into the attack itself."""
+    if path[0] != "attacks" or len(path) == 1:
+        return _change(raw, path, value, whole)
+    entries = raw.setdefault("attacks", ["inverting-gradients"])
+    if len(path) == 2:
+        return _change(entries, path[1:], value, whole)
+    index = _position(entries, path[1], whole)
+    entries[index] = entry = _entry(entries[index])
+    if path[2] in ("name", "set"):
+        return _change(entry, path[2:], value, whole)
+    fields = entry.setdefault("set", {}) if isinstance(entry, dict) else None
+    if not isinstance(fields, dict):
+        raise AuditError(f"--set {whole}: attacks.{path[1]} is no name, and no mapping of name and set.")
+    fields[".".join(path[2:])] = value
+    return None
+
+
+def _change(node: Any, path: list[str], value: Any, whole: str) -> None:
+    head, *rest = path
+    if isinstance(node, list):
+        index = _position(node, head, whole)
+        if rest:
+            _change(node[index], rest, value, whole)
+        else:
+            node[index] = value
+    elif isinstance(node, dict) and rest:
+        _change(node.setdefault(head, {}), rest, value, whole)
+    elif isinstance(node, dict):
+        node[head] = value
+    else:
+        raise AuditError(f"--set {whole}: {head} has no place below a plain value.")
+
+
+def _position(entries: Any, name: str, whole: str) -> int:
+    count = len(entries) if isinstance(entries, list) else 0
+    index = place_in(count, name)
+    if index is None:
+        raise AuditError(f"--set {whole}: no entry {as_name(name)}. The list has {count}, counted from 0.")
+    return index

@@ -1,0 +1,232 @@
+"""From an audit file to the cases that it asks for."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..client.aggregation import SecureAggregation
+from ..client.participant import Client
+from ..data.modalities import Handling, ImageHandling, private_among
+from ..data.sources._source import AnySource
+from ..inversion.parts.part import Attack
+from ..inversion.run.refusal import require_fit
+from ..values.chance import child_seed
+from ..values.errors import AuditError
+from ..values.measures import MEASURES
+from ..values.memory import require_memory
+from ..values.types import Batch, Knowledge, Normalisation
+from .config import AuditConfig
+from .judge import Case
+from .resolve import (
+    make_attack,
+    make_defense,
+    make_device,
+    make_handling,
+    make_model,
+    make_normalisation,
+    make_training,
+    open_source,
+    require_labels,
+)
+
+PUBLIC = 2_000  # public examples that an adversary gets at most
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """One audit file, resolved: every name is a value, every file is read.
+
+    Args:
+        config: As given.
+        source: The examples.
+        client: The victim, on its device.
+        attacks: Name as given, and the value with its changed fields.
+        number: Which plan of the run, from 0.
+        batch_size: Examples in one update, of all clients together.
+        handling: How the source's examples are gathered and judged.
+        classes: K.
+        public: Examples, with labels where there are some, that the adversary is handed under PUBLIC_DATA.
+    """
+
+    config: AuditConfig
+    source: AnySource
+    client: Client
+    attacks: tuple[tuple[str, Attack], ...]
+    batch_size: int
+    handling: Handling
+    classes: int
+    number: int = 0
+    public: Batch | Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.attacks) * self.config.repeats
+
+    def cases(self) -> Iterator[Case]:
+        """Every attack on every batch, batch by batch."""
+        for repeat in range(self.config.repeats):
+            indices = self._indices(repeat)
+            shared = self._batch(indices)
+            for position, (name, attack) in enumerate(self.attacks):
+                yield Case(
+                    key=f"client{self.number}-attack{position}-batch{repeat}",
+                    attack_name=name,
+                    attack=attack,
+                    client=self.client,
+                    knowledge=self.config.granted,
+                    seed=self.config.seed,
+                    repeat=repeat,
+                    chance=self.chance(repeat),
+                    public=self.public,
+                    **shared,
+                )
+
+    def batches(self) -> Iterator[Batch]:
+        """The private batches alone."""
+        for repeat in range(self.config.repeats):
+            yield self._private(self._indices(repeat))
+
+    def chance(self, repeat: int) -> int:
+        """The seed that the client of one batch, and those who attack it, draw theirs from."""
+        return child_seed(self._root, f"batch {repeat}")
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that must be the same for a run to be continued, flat."""
+        state = hashlib.sha256()
+        for name, tensor in self.client.model.state_dict().items():
+            state.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
+        flat = _flat(self.config.model_dump(mode="json"))
+        values = {f"attacks.{i} value": repr(attack) for i, (_, attack) in enumerate(self.attacks)}
+        return {**flat, **values, "data sha256": self._fingerprint, "model sha256": state.hexdigest()}
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return self.source.fingerprint()
+
+    @cached_property
+    def _root(self) -> int:
+        """The run's seed together with its data, which no attack holds: else one could draw the batches again."""
+        return child_seed(self.config.seed, "the run", self._fingerprint)
+
+    def _indices(self, repeat: int) -> list[int]:
+        return draw(len(self.source), self.batch_size, repeat, self._root)
+
+    def _private(self, indices: list[int]) -> Batch:
+        source, device = self.source, next(self.client.model.parameters()).device
+        labels = source.labels[indices] if source.labels is not None else torch.tensor(indices) % self.classes
+        return self.handling.gather(source, indices, labels.to(torch.int64)).to(device)
+
+    def _batch(self, indices: list[int]) -> dict[str, Any]:
+        """What a case holds of its batch: the examples, the control, the gallery, names and notes."""
+        source, notes = self.source, []
+        noun = MEASURES[source.modality].noun
+        if source.labels is None:
+            notes.append(f"The source has no labels: the label is the {noun}'s index modulo {self.classes}.")
+        if self.config.clients > 1:
+            each = self.batch_size // self.config.clients
+            many = f"{self.config.clients} clients with {each} example{'s' if each > 1 else ''} each"
+            notes.append(f"The update is the mean over {many}.")
+        batch = self._private(indices)
+        control, remarks = self.handling.control(source, batch, indices)
+        names = getattr(source, "picture_names", ())
+        return {
+            "batch": batch,
+            "control": control,
+            "distractors": self.handling.distractors(source, indices),
+            "picture_names": tuple(names[i] for i in indices) if names else (),
+            "notes": (*notes, *remarks),
+            "warnings": self._warnings(batch),
+            "handling": self.handling,
+        }
+
+    def _warnings(self, batch: Batch) -> tuple[str, ...]:
+        """What is wrong with the public data of one batch; its own private examples are left out when it is shared."""
+        found = 0 if self.public is None else int(private_among(self.public, batch).sum())
+        if not found:
+            return ()
+        noun = MEASURES[batch.modality].noun
+        which = f"{found} public {noun}{'s are' if found > 1 else ' is'} private too"
+        return (f"{which} (the same or nearly the same example), and the adversary did not get to see them.",)
+
+
+def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
+    """Resolve an audit file whose relative paths start at `folder`.
+
+    Raises:
+        AuditError: A name, file, weight or option does not fit; an attack lacks knowledge; the batch is too large.
+    """
+    source, batch_size = open_source(config.data, folder)
+    attacks = tuple((entry.name, make_attack(entry, folder, f"attacks.{i}")) for i, entry in enumerate(config.attacks))
+    for name, attack in attacks:
+        require_fit(attack, config.granted, source.modality, name=name)
+    defenses = tuple(make_defense(entry, f"defenses.{i}") for i, entry in enumerate(config.defenses))
+    handling, shape = make_handling(config, source)
+    device = make_device(config.device)
+    model, classes = make_model(config, source, shape, folder)
+    sizes = (batch_size,) * config.clients
+    if sum(sizes) > len(source):
+        raise AuditError(f"clients: {config.clients} need {sum(sizes)} examples. {source.name} has {len(source)}.")
+    _require_room(sum(sizes), shape, "data.batch_size")
+    for i, (_, attack) in enumerate(attacks):  # every guess holds a batch
+        _require_room(sum(sizes) * getattr(attack, "seeds", 1), shape, f"attacks.{i}.seeds")
+    client = (Client if config.clients == 1 else partial(SecureAggregation, sizes=sizes))(
+        model.to(device),
+        training=make_training(config.training),
+        defenses=defenses,
+        normalisation=make_normalisation(config, shape[0]) if isinstance(handling, ImageHandling) else Normalisation(),
+        model_name=config.model.name or str(config.model.factory),
+    )
+    client.training.shared_parameters(model)  # a pattern that matches nothing is said before anything runs
+    public = _public(config, folder, handling, device, classes)
+    return Plan(config, source, client, attacks, sum(sizes), handling, classes, number, public)
+
+
+def draw(count: int, batch_size: int, repeat: int, seed: int) -> list[int]:
+    """Indices of one batch, without replacement; repeats are disjoint until the source is used up."""
+    round_, slot = divmod(repeat, count // batch_size)
+    generator = torch.Generator().manual_seed(seed + 1_000_003 * round_)
+    return torch.randperm(count, generator=generator)[slot * batch_size :][:batch_size].tolist()
+
+
+def _public(
+    config: AuditConfig, folder: Path, handling: Handling, device: torch.device, classes: int
+) -> Batch | Tensor | None:
+    """The examples of `public_data`, with their labels where the source has some."""
+    if config.public_data is None:
+        return None
+    if Knowledge.PUBLIC_DATA not in config.granted:
+        raise AuditError("public_data: is given, but knowledge lacks PUBLIC_DATA. Add it, or leave public_data out.")
+    source = open_source(config.public_data, folder, at="public_data")[0]
+    if source.modality is not handling.modality:
+        raise AuditError(f"public_data: holds {source.modality}, but data holds {handling.modality}.")
+    source = handling.align(source)
+    require_labels(source, classes, "public_data")
+    indices = list(range(min(len(source), PUBLIC)))
+    _require_room(len(indices), source.shape, "public_data")
+    labels = torch.zeros(len(indices)) if source.labels is None else source.labels[indices]
+    batch = handling.gather(source, indices, labels.to(torch.int64)).to(device)
+    return batch.inputs if source.labels is None else batch
+
+
+def _require_room(count: int, shape: tuple[int, ...], at: str) -> None:
+    """Raise `AuditError` where so many examples of a shape do not fit into memory."""
+    needed = 4 * count * math.prod(shape)
+    require_memory(needed, f"{at}: {count} examples of shape {list(shape)}", "Take fewer, or smaller ones.")
+
+
+def _flat(value: Any, at: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping) and value:
+        return {
+            k: v for key, entry in value.items() for k, v in _flat(entry, f"{at}.{key}" if at else str(key)).items()
+        }
+    if isinstance(value, list) and value:
+        return {k: v for i, entry in enumerate(value) for k, v in _flat(entry, f"{at}.{i}").items()}
+    return {at: value}

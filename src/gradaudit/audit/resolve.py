@@ -1,0 +1,234 @@
+"""From the names in an audit file to values: sources, models, attacks, defenses, devices."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from .. import models
+from ..attacks import ATTACKS, MULTI_MODAL, constructors
+from ..client.defenses import DEFENSES, Defense
+from ..client.local_training import LocalTraining
+from ..data.modalities import Handling, ImageHandling, TableHandling, TextHandling
+from ..data.sources import SOURCES
+from ..data.sources._source import AnySource, Source
+from ..data.sources.texts import TextSource
+from ..inversion.parts.part import Attack
+from ..values.errors import AuditError, guarded
+from ..values.measures import MEASURES
+from ..values.types import Knowledge, Modality, Normalisation
+from .config import AttackEntry, AuditConfig, ModelSection, TrainingSection, validated
+from .overrides import as_name, brief, override, suggest
+
+T = TypeVar("T")
+
+MOST_CLASSES = 100_000  # of a model that is as wide as its labels: more are ids, or a slip
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def open_source(section: Mapping[str, Any], folder: Path, at: str = "data") -> tuple[AnySource, int]:
+    """The source that a section names, and the batch size that it asks for (1 by default)."""
+    options = dict(section)
+    name, batch_size = options.pop("source", None), options.pop("batch_size", 1)
+    kind = _named(SOURCES, name, f"{at}.source", "source")
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise AuditError(f"{at}.batch_size: must be a whole number of at least 1. Found {brief(batch_size)}.")
+    chosen = _options(kind, options, at, extra=("source", "batch_size"))
+    paths = {f.name: folder / value for f in fields(chosen) if isinstance(value := getattr(chosen, f.name), Path)}
+    try:
+        source = replace(chosen, **paths).open()
+    except OSError as error:  # what no source foresees, such as a name that is too long or a folder that is closed
+        raise AuditError(f"{at}: cannot read {error.filename or name}: {error.strerror or error}.") from error
+    except MemoryError as error:
+        raise AuditError(f"{at}: {name} does not fit into the memory of this machine; audit a part of it.") from error
+    if batch_size > len(source):
+        noun = MEASURES[source.modality].noun
+        raise AuditError(f"{at}.batch_size: {batch_size} is more than the {len(source)} {noun}s of {source.name}.")
+    return source, batch_size
+
+
+def _named(table: Mapping[str, T], name: Any, at: str, noun: str) -> T:
+    """The entry of a table that the user named; raises `AuditError` with those that there are."""
+    if not isinstance(name, str) or name not in table:
+        raise AuditError(f"{at}: unknown {noun} {as_name(name)}{suggest(as_name(name), table)}")
+    return table[name]
+
+
+def _options(cls: type[Any], options: Mapping[str, Any], at: str, extra: tuple[str, ...] = ()) -> Any:
+    """A frozen dataclass from the keys of a section."""
+    known = [f.name for f in fields(cls)]
+    for key in options:
+        if key not in known:
+            raise AuditError(f"{at}.{key}: unknown key{suggest(str(key), [*extra, *known])}")
+    return validated(cls, dict(options), f"{at}.")
+
+
+def make_defense(entry: Mapping[str, Any], at: str) -> Defense:
+    """The defense that an entry names."""
+    options = dict(entry)
+    kind = _named(DEFENSES, options.pop("name", None), f"{at}.name", "defense")
+    return _options(kind, options, at, extra=("name",))
+
+
+def make_attack(entry: AttackEntry, folder: Path, at: str) -> Attack:
+    """The attack that an entry names, from the table or a file of the user's own, with its changed fields."""
+    attack = ATTACKS.get(entry.name) or _own_attack(entry.name, folder, at)
+    for path, new in entry.set.items():
+        attack = override(attack, path, new, constructors(), at=at)
+    _require_optimisers(attack, at)
+    return attack
+
+
+def _require_optimisers(attack: Attack, at: str) -> None:
+    """Raise `AuditError` where an optimiser would refuse its numbers, such as a negative rate, once the attack runs."""
+    for number, stage in enumerate(getattr(attack, "stages", ())):
+        try:
+            stage.optimiser.build([torch.zeros(1, requires_grad=True)], stage.steps, lambda seed: ((), ()))
+        except (ValueError, ArithmeticError) as error:  # a factor to a power overflows
+            reason = "its numbers are out of range" if isinstance(error, ArithmeticError) else error
+            raise AuditError(f"{at}.stages.{number}.optimiser: {reason}.") from error
+
+
+def _own_attack(name: str, folder: Path, at: str) -> Attack:
+    if name in MULTI_MODAL:
+        raise AuditError(
+            f"{at}: {name} takes two updates of the same examples, and an audit shares one. Run `gradaudit study "
+            "mgia`, or call it from Python (docs/multimodal.md)."
+        )
+    file, colon, attribute = name.rpartition(":")
+    if not colon or not file.endswith(".py"):
+        raise AuditError(f"{at}: unknown attack {name}{suggest(name, ATTACKS)} Your own: file.py:ATTACK.")
+    path = folder / file
+    if not os.path.isfile(path):
+        raise AuditError(f"{at}: no file {path} (paths are relative to the audit file).")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with guarded(f"{at}: {name} cannot be loaded"):
+        spec.loader.exec_module(module)
+        attack = getattr(module, attribute)
+        whole = isinstance(attack, Attack) and isinstance(attack.name, str) and isinstance(attack.needs, Knowledge)
+        _ = repr(attack)
+    if not whole or isinstance(attack, type):
+        raise AuditError(
+            f"{at}: {name} is no attack: it needs name, needs (of gradaudit.Knowledge), and a call that takes (seen, "
+            "seed=, watch=)."
+        )
+    return attack
+
+
+def make_handling(config: AuditConfig, source: AnySource) -> tuple[Handling, tuple[int, ...]]:
+    """How the source's examples are gathered and judged, and the shape in which the model takes one.
+
+    Raises:
+        AuditError: Channels that the pictures cannot be brought to, or a key of pictures beside text or rows.
+    """
+    section = config.model
+    if isinstance(source, Source):
+        channels = section.channels or source.shape[0]
+        if channels not in (1, source.shape[0]) and source.shape[0] != 1:
+            raise AuditError(
+                f"model.channels: cannot show pictures of {source.shape[0]} channels to {channels} input channels."
+            )
+        return ImageHandling(channels), (channels, *source.shape[1:])
+    for key in ("channels", "mean", "std", "cifar_stem"):
+        if getattr(section, key):
+            raise AuditError(f"model.{key}: is for pictures, but data holds {MEASURES[source.modality].noun}s.")
+    return TextHandling(source.vocabulary) if isinstance(source, TextSource) else TableHandling(
+        source.layout
+    ), source.shape
+
+
+def make_model(config: AuditConfig, source: AnySource, shape: tuple[int, ...], folder: Path) -> tuple[nn.Module, int]:
+    """The network with its weights, drawn from the seed or read from a file, and its number of classes."""
+    section = config.model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        if section.name is not None:
+            model = _build(section, source, shape)
+        else:
+            model = models.from_factory(str(section.factory), folder)
+    if section.weights is not None:
+        models.load_weights(model, folder / section.weights)
+    classes = models.input_check(model, shape, torch.device("cpu"), source.modality)
+    if section.num_classes not in (None, classes):  # only of a factory, which is not told
+        raise AuditError(f"model.num_classes: is {section.num_classes}, but the model tells {classes} classes apart.")
+    require_labels(source, classes)
+    return model, classes
+
+
+def require_labels(source: AnySource, classes: int, at: str = "data") -> None:
+    """Raise `AuditError` where a label of the source is no class of a model that tells `classes` apart."""
+    highest = _highest_label(source, at)
+    if highest >= classes:
+        raise AuditError(
+            f"{at}: {source.name} holds the label {highest}, but the model tells {classes} classes apart, from 0 to "
+            f"{classes - 1}. Mend the labels, or model.num_classes."
+        )
+
+
+def _highest_label(source: AnySource, at: str = "data") -> int:
+    """The largest label of a source; -1 where it has none. Raises `AuditError` for a negative one."""
+    if source.labels is None or not len(source.labels):
+        return -1
+    if int(source.labels.min()) < 0:
+        raise AuditError(f"{at}: {source.name} holds the label {int(source.labels.min())}; labels count from 0.")
+    return int(source.labels.max())
+
+
+def _build(section: ModelSection, source: AnySource, shape: tuple[int, ...]) -> nn.Module:
+    known = len(source.class_names) or _highest_label(source) + 1
+    if known > MOST_CLASSES and section.num_classes is None:
+        raise AuditError(
+            f"data: {source.name} holds the label {known - 1}, which would make a model of {known} classes. It looks "
+            "like an id: mend the labels, or give model.num_classes."
+        )
+    if known == 1 and section.num_classes is None:
+        raise AuditError(
+            f"data: all labels of {source.name} are 0, one class, and a model of one class learns nothing from them. "
+            "Mend the labels, or give model.num_classes."
+        )
+    name, classes = str(section.name), section.num_classes or known or 10
+    if isinstance(source, TextSource):
+        return models.build_text(name, num_classes=classes, layout=source.vocabulary.layout, length=shape[0])
+    if source.modality is Modality.TABLE:
+        return models.build_table(name, num_classes=classes, features=shape[0])
+    return models.build(name, num_classes=classes, channels=shape[0], size=shape[1], cifar_stem=section.cifar_stem)
+
+
+def make_training(section: TrainingSection) -> LocalTraining:
+    """The client's local training."""
+    options = section.model_dump()
+    del options["kind"]
+    return LocalTraining(**options)
+
+
+def make_normalisation(config: AuditConfig, channels: int) -> Normalisation:
+    """As given, or ImageNet's for colour and 0.5 otherwise."""
+    default = IMAGENET if channels == 3 else ((0.5,) * channels,) * 2
+    mean, std = config.model.mean or default[0], config.model.std or default[1]
+    for key, values in (("mean", mean), ("std", std)):
+        if len(values) != channels:
+            raise AuditError(f"model.{key}: needs one value per channel, {channels}. Found {len(values)}.")
+    return Normalisation(mean, std)
+
+
+def make_device(name: str) -> torch.device:
+    """`auto` takes a GPU where there is one; anything else must be usable here, and hold numbers."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()  # a device such as meta makes tensors, but has nothing in them
+    except (RuntimeError, AssertionError, ImportError, ValueError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".!")
+        raise AuditError(f"device: {name} cannot be used here: {reason}. Take auto or cpu.") from error
+    return device

@@ -1,0 +1,63 @@
+"""Additive noise on the update (Zhu et al., 2019, section 5.1; Laplace: Ye et al., 2024, figure 9)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ...values.types import Tensors
+from ._defense import Defense, each, require
+
+
+@dataclass(frozen=True)
+class GaussianNoise(Defense):
+    """Adds N(0, std²) to every entry. No calibration to a sensitivity: this alone is not differential privacy.
+
+    Args:
+        std: Standard deviation, at least 0, in units of the update.
+        relative: `std` is a fraction of each tensor's largest magnitude instead.
+    """
+
+    name: ClassVar[str] = "gaussian-noise"
+    paper: ClassVar[str] = "arXiv:1906.08935"
+    std: float
+    relative: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.std >= 0, self, "std must be at least 0")
+
+    def protect(self, tensors: Tensors) -> Tensors:
+        """Each tensor plus its noise."""
+        return each(tensors, lambda g: g + self.std * _unit(g, self.relative) * torch.randn_like(g))
+
+
+@dataclass(frozen=True)
+class LaplaceNoise(Defense):
+    """Adds Laplace noise of the given scale b (standard deviation b·√2) to every entry.
+
+    Args:
+        scale: Scale b, at least 0, in units of the update.
+        relative: `scale` is a fraction of each tensor's largest magnitude (0.1 in Ye et al., 2024) instead.
+    """
+
+    name: ClassVar[str] = "laplace-noise"
+    paper: ClassVar[str] = "arXiv:1906.08935"
+    scale: float
+    relative: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.scale >= 0, self, "scale must be at least 0")
+
+    def protect(self, tensors: Tensors) -> Tensors:
+        """Each tensor plus its noise."""
+        return each(tensors, lambda g: g + self.scale * _unit(g, self.relative) * _laplace(g))
+
+
+def _unit(tensor: Tensor, relative: bool) -> Tensor | float:
+    return tensor.abs().max() if relative else 1.0
+
+
+def _laplace(like: Tensor) -> Tensor:
+    """Standard Laplace noise: the difference of two unit exponentials."""
+    return torch.empty_like(like).exponential_() - torch.empty_like(like).exponential_()

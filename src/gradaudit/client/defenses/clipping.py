@@ -1,0 +1,35 @@
+"""Clipping the update to a global L2 norm (Abadi et al., 2016, algorithm 1, on the whole update)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ...values.types import Tensors
+from ._defense import Defense, each, require
+
+
+@dataclass(frozen=True)
+class Clip(Defense):
+    """Scales the whole update down to L2 norm `norm` where it is longer. Changes nothing for a cosine objective.
+
+    Args:
+        norm: Largest L2 norm over all tensors together, positive.
+    """
+
+    name: ClassVar[str] = "clip"
+    paper: ClassVar[str] = "arXiv:1607.00133"
+    norm: float
+
+    def __post_init__(self) -> None:
+        require(self.norm > 0, self, "norm must be positive")
+
+    def protect(self, tensors: Tensors) -> Tensors:
+        """All tensors times `min(1, norm / ||update||)`."""
+        length = torch.stack([g.norm() for g in tensors]).norm()
+        scale = (self.norm / length.clamp_min(torch.finfo(length.dtype).tiny)).clamp_max(1)
+        return each(tensors, lambda g: g * scale)
+
+    def simulate(self, candidate: Tensors, observed: Tensors) -> Tensors:
+        """The candidate clipped in the same way."""
+        return self.protect(candidate)

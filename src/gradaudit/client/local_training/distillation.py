@@ -1,0 +1,47 @@
+"""The loss of a client that distils: cross entropy, and a second one at a higher temperature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ...values.errors import AuditError
+
+
+@dataclass(frozen=True)
+class DistilledCrossEntropy:
+    """`alpha CE(z, y) + (1 - alpha) / tau CE(z / tau, t)`, means over the batch; t is the teacher's answer.
+
+    MGIA (Liu et al., 2023, doi:10.1609/aaai.v37i13.26995) takes it for the picture's network; its code trains the
+    client with t = y, and so does this loss where it is given no teacher. Its gradient with respect to the logits z is
+    `alpha (softmax(z) - y) + (1 - alpha) / tau² (softmax(z / tau) - t)`, over the batch size.
+
+    Args:
+        alpha: Share of the plain cross entropy, in [0, 1].
+        tau: Temperature, positive.
+
+    Raises:
+        AuditError: A value is out of range.
+    """
+
+    alpha: float = 0.3
+    tau: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise AuditError(f"DistilledCrossEntropy: alpha must be in [0, 1]. Found {self.alpha}.")
+        if not self.tau > 0:
+            raise AuditError(f"DistilledCrossEntropy: tau must be positive. Found {self.tau}.")
+
+    def __call__(self, logits: Tensor, labels: Tensor, teacher: Tensor | None = None) -> Tensor:
+        """The loss, a scalar.
+
+        Args:
+            logits: `[B, K]`.
+            labels: `[B]` integers or `[B, K]` probabilities.
+            teacher: `[B, K]` probabilities; the labels by default.
+        """
+        softened = cross_entropy(logits / self.tau, labels if teacher is None else teacher)
+        return self.alpha * cross_entropy(logits, labels) + (1 - self.alpha) / self.tau * softened

@@ -1,0 +1,256 @@
+"""The victim: trains on a private batch, defends its update, and shares it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..data.modalities import check_inputs, check_public, private_among
+from ..models.copying import private_copy
+from ..values.chance import child_seed
+from ..values.errors import AuditError, guarded
+from ..values.image_statistics import image_statistics
+from ..values.types import Batch, Knowledge, Modality, Normalisation, Update
+from .defenses import Defense
+from .local_training import CrossEntropy, DistilledCrossEntropy, LocalTraining, batch_norm_mode
+from .observation import Observation
+
+SAME = 1e-3  # difference of two passes, relative to the largest logit, that is still rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Client:
+    """One participant of a federation.
+
+    Args:
+        model: The model as the server sent it. Never changed, and never shown a private example: a copy trains.
+        training: What the client does locally.
+        defenses: Applied to the update, in this order.
+        normalisation: Applied to pictures in [0, 1] before the model sees them, to nothing else.
+        model_name: What to call the model in a report; its class by default.
+    """
+
+    model: nn.Module = field(repr=False)
+    training: LocalTraining = field(default_factory=LocalTraining)
+    defenses: tuple[Defense, ...] = ()
+    normalisation: Normalisation = Normalisation()
+    model_name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "defenses", tuple(self.defenses))
+        object.__setattr__(self, "model_name", self.model_name or type(self.model).__name__)
+
+    def train(self, batch: Batch, *, seed: int = 0) -> Update:
+        """The update before any defense, with the buffers that local training leaves behind.
+
+        Args:
+            batch: The private examples, on the model's device.
+            seed: Of shuffling and dropout; the global random state is left alone.
+
+        Raises:
+            AuditError: The batch does not fit the model, the model answers the same batch differently from pass to
+                pass, or the update holds NaN or infinity.
+        """
+        model = private_copy(self.model)
+        _check(self, model, batch)
+        with guarded(f"{self.model_name}: cannot train on a batch of shape {_shape(batch.inputs)}"):
+            tensors, buffers = self.training.train(
+                model, self._inputs(batch), batch.labels.clone(), seed=own_seed("training", seed, batch)
+            )
+        names = self.training.shared_parameters(self.model)
+        update = Update(dict(zip(names, tensors, strict=True)), self.training.kind, buffers, len(batch))
+        _check_finite(update)
+        return update
+
+    def protected(self, batch: Batch, *, seed: int = 0) -> tuple[Update, tuple[Defense, ...]]:
+        """The update that leaves, and those of the defenses that did not change it; arguments as of `train`."""
+        return self.defend(self.train(batch, seed=seed), seed=own_seed("defenses", seed, batch))
+
+    def share(
+        self, batch: Batch, knowledge: Knowledge, *, seed: int = 0, public: Batch | Tensor | None = None
+    ) -> Observation:
+        """Train, defend, and show the adversary what `knowledge` grants.
+
+        Args:
+            batch: The private examples, on the model's device.
+            knowledge: The threat model.
+            seed: Of shuffling, dropout and the defenses' noise; the global random state is left alone.
+            public: Examples like the client's that anyone may hold, such as pictures `[N, C, H, W]` in [0, 1], or with
+                their labels as a `Batch`; the adversary sees them where `knowledge` holds PUBLIC_DATA, without those
+                that are private ones, exactly or nearly (`modalities.private_among`).
+
+        Raises:
+            AuditError: As `train`, the public examples are unlike the private ones in shape or range, or all of them
+                are private ones.
+        """
+        update = self.protected(batch, seed=seed)[0]
+        model, update = _sent(self, update, batch, knowledge)
+        buffers = update.buffers if self.training.share_buffers else None
+        kept = replace(update, buffers=buffers, examples=len(batch) if Knowledge.BATCH_SIZE in knowledge else None)
+        one_step = self.training.learning_rate is None
+        pictures, classes = _public(public, batch) if Knowledge.PUBLIC_DATA in knowledge else (None, None)
+        return Observation(
+            model=model,
+            update=kept,
+            input_shape=tuple(batch.inputs.shape[1:]),
+            normalisation=self.normalisation if batch.modality is Modality.PICTURES else Normalisation(),
+            loss=self.training.loss,
+            batch_norm=self.training.batch_norm,
+            knowledge=knowledge,
+            batch_size=len(batch) if Knowledge.BATCH_SIZE in knowledge else None,
+            labels=batch.labels.clone() if Knowledge.LABELS in knowledge else None,
+            training=self.training if one_step or Knowledge.LOCAL_TRAINING in knowledge else None,
+            defenses=self.defenses if Knowledge.DEFENSE in knowledge else None,
+            batch_statistics=_statistics(self, batch) if Knowledge.BATCH_STATISTICS in knowledge else None,
+            public_data=pictures,
+            public_labels=classes,
+            modality=batch.modality,
+            lengths=_lengths(batch) if Knowledge.BATCH_SIZE in knowledge else None,
+            text=batch.text,
+            table=batch.table,
+            image_statistics=image_statistics(batch.inputs) if _oracle(batch, knowledge) else None,
+        )
+
+    def _inputs(self, batch: Batch) -> Tensor:
+        """What the model takes: pictures normalised, floats in its own precision; a copy, which it may write into."""
+        inputs = self.normalisation.apply(batch.inputs) if batch.modality is Modality.PICTURES else batch.inputs
+        precision = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), inputs.dtype)
+        return inputs.to(precision if inputs.is_floating_point() else inputs.dtype, copy=True)
+
+    def defend(self, update: Update, *, seed: int = 0) -> tuple[Update, tuple[Defense, ...]]:
+        """The update after all defenses, and those of them that did not change it.
+
+        Args:
+            update: As `train` gives it.
+            seed: Of the defenses' noise, as it is; `protected` draws one that only the holder of the batch can draw.
+        """
+        idle: list[Defense] = []
+        with torch.random.fork_rng(devices=_cuda(update)):
+            torch.manual_seed(seed)
+            for defense in self.defenses:
+                before, update = update, defense(update)
+                if all(map(torch.equal, before.values, update.values)):
+                    idle.append(defense)
+        _check_finite(update)
+        return update, tuple(idle)
+
+
+def own_seed(use: str, seed: int, batch: Batch) -> int:
+    """The seed of one use of the client's chance: its batch enters it, so that no adversary can draw it again."""
+    return child_seed(seed, f"the client's {use}", batch.inputs, batch.labels)
+
+
+def _oracle(batch: Batch, knowledge: Knowledge) -> bool:
+    return Knowledge.IMAGE_STATISTICS in knowledge and batch.modality is Modality.PICTURES
+
+
+def _sent(client: Client, update: Update, batch: Batch, knowledge: Knowledge) -> tuple[nn.Module, Update]:
+    """A copy of the model and the update; without the token embedding's gradient where it is not granted.
+
+    A client that keeps its embedding fixed, or keeps its gradient to itself, is the weaker threat that the text
+    attacks are stated for: that gradient alone tells which words the batch holds.
+    """
+    model = private_copy(client.model)
+    model.zero_grad()  # a gradient left in it would travel undefended
+    if batch.modality is not Modality.TEXT or Knowledge.EMBEDDING_GRADIENT in knowledge:
+        return model, update
+    kept_back = set(model.token_embedding.parameters())
+    names = {name for name, parameter in model.named_parameters() if parameter in kept_back}
+    tensors = {name: tensor for name, tensor in update.tensors.items() if name not in names}
+    if not tensors:
+        raise AuditError(f"{client.model_name}: has no trainable parameter besides its token embedding.")
+    return model, replace(update, tensors=tensors)
+
+
+def _statistics(client: Client, batch: Batch) -> Mapping[str, tuple[Tensor, Tensor]]:
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+    model = private_copy(client.model)
+    for name, layer in model.named_modules():
+        if isinstance(layer, _BatchNorm):
+            layer.register_forward_pre_hook(
+                lambda _, args, name=name: found.__setitem__(name, _mean_and_variance(args[0]))
+            )
+    with torch.no_grad(), batch_norm_mode(model, client.training.batch_norm):
+        model(client._inputs(batch))
+    return found
+
+
+def _check(client: Client, model: nn.Module, batch: Batch) -> None:
+    check_inputs(batch, model, client.model_name)
+    with (
+        torch.no_grad(),
+        batch_norm_mode(model, "eval"),
+        guarded(f"{client.model_name}: cannot take inputs {_shape(batch.inputs)}"),
+    ):
+        output, again = (model(client._inputs(batch)) for _ in range(2))
+    if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(batch):
+        found = _shape(output) if isinstance(output, Tensor) else type(output).__name__
+        raise AuditError(f"{client.model_name}: must return logits [{len(batch)}, classes]. Found {found}.")
+    if not _alike(output, again):
+        raise AuditError(
+            f"{client.model_name}: two passes over the same batch in evaluation mode give other logits, so that nobody "
+            "can compute its update again. Does it call F.dropout without training=self.training?"
+        )
+    if output.shape[1] < 2 and isinstance(client.training.loss, CrossEntropy | DistilledCrossEntropy):
+        raise AuditError(
+            f"{client.model_name}: returns one logit, over which cross entropy is 0 whatever the batch holds. Give it "
+            "one logit for each class, two for yes and no."
+        )
+    if batch.labels.min() < 0 or batch.labels.max() >= output.shape[1]:
+        wrong = batch.labels.max() if batch.labels.min() >= 0 else batch.labels.min()
+        raise AuditError(
+            f"labels: must be in 0...{output.shape[1] - 1}, the classes of {client.model_name}. Found {int(wrong)}; "
+            "raise num_classes or mend the labels."
+        )
+
+
+def _alike(logits: Tensor, again: Tensor) -> bool:
+    """Equal but for the rounding of kernels that add up in another order from call to call."""
+    return logits.shape == again.shape and torch.allclose(
+        logits, again, rtol=SAME, atol=SAME * float(logits.abs().nan_to_num().max()), equal_nan=True
+    )
+
+
+def _public(public: Batch | Tensor | None, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
+    if public is None:
+        return None, None
+    inputs, labels = (public.inputs, public.labels) if isinstance(public, Batch) else (public, None)
+    check_public(inputs, batch)
+    kept = ~private_among(public, batch)
+    if not kept.any():
+        raise AuditError("public_data: every example is a private one of the batch; take other public examples.")
+    inputs, labels = inputs[kept.to(inputs.device)], None if labels is None else labels[kept.to(labels.device)]
+    return inputs.to(batch.inputs, copy=True), None if labels is None else labels.to(batch.labels, copy=True)
+
+
+def _lengths(batch: Batch) -> Tensor | None:
+    if batch.modality is not Modality.TEXT:
+        return None
+    lengths = batch.lengths
+    return batch.labels.new_full((len(batch),), batch.inputs.shape[1]) if lengths is None else lengths.clone()
+
+
+def _shape(tensor: Tensor) -> list[int]:
+    return list(tensor.shape)
+
+
+def _mean_and_variance(features: Tensor) -> tuple[Tensor, Tensor]:
+    flat = features.transpose(0, 1).flatten(1)
+    return flat.mean(1), flat.var(1, unbiased=False)
+
+
+def _cuda(update: Update) -> list[torch.device]:
+    return [device for device in {t.device for t in update.values} if device.type == "cuda"]
+
+
+def _check_finite(update: Update) -> None:
+    broken = [name for name, tensor in update.tensors.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise AuditError(
+            f"update: {len(broken)} of {len(update.tensors)} tensors hold NaN or infinity, first {broken[0]}. "
+            "Check the model's weights, the learning rate and the normalisation."
+        )

@@ -1,0 +1,211 @@
+"""The command line: thin over the library, and quick to say `--help` because nothing heavy is imported up here."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..values import terminal
+from ..values.errors import AuditError, AuditInterrupted
+from ..values.streams import stdout_kept
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..audit.plan import Plan
+    from ..execution import Results
+
+app = typer.Typer(
+    name="gradaudit",
+    help="Shows what a federated-learning client gives away when it shares a gradient or a model update.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+Out = Annotated[Path | None, typer.Option("--out", help="Folder for results.jsonl, report.html and what came back.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output, nothing else.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser at the end.")]
+
+
+@app.command()
+def demo(
+    out: Out = None,
+    seed: Annotated[int, typer.Option(help="Which photographs, which network, which start.")] = 13,
+    as_json: AsJson = False,
+    open_page: Open = False,
+) -> None:
+    """Recover four photographs from one shared gradient, then try the same against a defense (under a minute).
+
+    Nothing is downloaded: the photographs lie in the packages that gradaudit needs anyway.
+    """
+    from ..audit import demo as builtin
+    from ..audit.plan import make_plan
+
+    configs = builtin.demo_configs(seed)
+    plans = [make_plan(config, Path.cwd(), number=number) for number, config in enumerate(configs)]
+    _finish(_audit(plans, out or Path("runs") / f"demo-{seed}", builtin.TITLE), as_json, open_page)
+
+
+@app.command()
+def audit(
+    config: Annotated[
+        Path, typer.Argument(metavar="AUDIT.YAML", help="What to audit; docs/audit-file.md has every key.")
+    ],
+    out: Out = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one key, such as attacks.0.stages.0.steps=2000."),
+    ] = None,
+    as_json: AsJson = False,
+    open_page: Open = False,
+) -> None:
+    """Run the audit that a file describes: share an update, attack it, score what came back, write the page.
+
+    Running it again into the same folder goes on where it stopped. Exit code 0: the audit ran to its end, whatever
+    leaked. 2: an error in one line, or a case that cannot be judged, and why. 130: interrupted; what was finished is
+    kept.
+    """
+    from ..audit.config import read_config
+    from ..audit.plan import make_plan
+
+    with stdout_kept(as_json):
+        plan = make_plan(read_config(config, changes or []), config.resolve().parent)
+        if not len(plan):
+            raise AuditError(f"{config}: attacks is an empty list, so there is nothing to judge; name at least one.")
+        results = _audit([plan], out or Path("runs") / config.stem, f"Audit of {config.name}")
+    _finish(results, as_json, open_page)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    open_page: Open = False,
+) -> None:
+    """Write the page of a run again."""
+    from .. import report as page
+    from ..execution import read_findings, read_run
+
+    path = page.write(read_findings(folder), read_run(folder), folder)
+    terminal.echo(f"Page: {path}")
+    _open(path, open_page)
+
+
+def _audit(plans: Sequence[Plan], out: Path, title: str) -> Results:
+    """Run all cases, and write the page whatever comes of them."""
+    from .. import report as page
+    from ..execution import Results, describe_run, run
+    from .progress import TerminalListener
+
+    errors = terminal.Screen(err=True)
+    results = Results(out, describe_run(plans, title))
+    if results.findings:
+        errors.print(f"{len(results.findings)} of {results.run.planned} cases are done already.")
+    try:
+        with TerminalListener(errors) as listener:
+            run(plans, results, listener)
+    except BaseException as error:
+        with suppress(AuditError):  # what stopped the run is what is said
+            page.write(results.findings, results.run, out)
+        if not isinstance(error, KeyboardInterrupt):
+            raise
+        kept = f"{len(results.findings)} of {results.run.planned} cases are kept in {out}"
+        raise AuditInterrupted(f"interrupted: {kept}. The same command goes on from there.") from None
+    page.write(results.findings, results.run, out)
+    return results
+
+
+def _finish(results: Results, as_json: bool, open_page: bool) -> None:
+    """Say what came of a run."""
+    from ..report import PAGE
+
+    path = results.folder / PAGE
+    if as_json:
+        terminal.echo(json.dumps({"findings": [finding.to_json() for finding in results.findings]}, allow_nan=False))
+    else:
+        _summary(results)
+        terminal.echo(f"Page: {path.resolve()}")
+    _open(path, open_page)
+    _require_judged(results)
+
+
+def _summary(results: Results) -> None:
+    from .listings import plain_table
+
+    name = results.findings[0].measure.name if results.findings else "PSNR"
+    table = plain_table(("client", "attack", "batch", name, "control", "gain", "identified", "labels", "seconds"))
+    for finding in results.findings:
+        if not finding.scored:
+            absent = ["n/a"] * 5
+            table.add_row(finding.client, finding.attack, str(finding.repeat + 1), *absent, f"{finding.seconds:.1f}")
+            continue
+        rank = finding.scores.rank
+        identified = f"{sum(r == 1 for r in rank.per_example)}/{len(rank.per_example)}" if rank else "n/a"
+        labels = "granted" if finding.labels_granted else _percent(finding.label_accuracy)
+        table.add_row(
+            finding.client,
+            finding.attack,
+            str(finding.repeat + 1),
+            finding.measure.text(finding.measured.mean),
+            finding.measure.text(finding.measured_control.mean),
+            finding.measure.text(finding.mean_gain, signed=True),
+            identified,
+            labels,
+            f"{finding.seconds:.1f}",
+        )
+    terminal.Screen().print(table)
+
+
+def _require_judged(results: Results) -> None:
+    """Raise `AuditError` where a case cannot be judged: an exit code of 0 would say that it was."""
+    unjudged = [finding for finding in results.findings if finding.cannot_judge]
+    if unjudged:
+        reasons = " ".join(dict.fromkeys(f"{finding.attack}: {finding.cannot_judge}" for finding in unjudged))
+        raise AuditError(f"{len(unjudged)} of {results.run.planned} cases cannot be judged: {reasons}")
+
+
+def _percent(fraction: float | None) -> str:
+    return "n/a" if fraction is None else f"{fraction:.0%}"
+
+
+def _open(path: Path, wanted: bool) -> None:
+    if wanted:
+        typer.launch(str(path.resolve()))
+
+
+@cache
+def _all_commands() -> typer.Typer:
+    """The app with the commands of the room beside this module, added once in a process."""
+    from .. import commands
+
+    commands.add_to(app)
+    return app
+
+
+def main() -> None:
+    """Entry point of the `gradaudit` command."""
+    # Beside other work on the same cores, threads that spin while they wait make an attack 15 times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        with terminal.attended(), terminal.usage():
+            code = _all_commands()(standalone_mode=False)
+    except AuditError as error:
+        sys.exit(_say(f"error: {error}", 2))
+    except AuditInterrupted as stop:
+        sys.exit(_say(str(stop), 130))
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(_say("interrupted.", 130) if code == 130 else code)
+
+
+def _say(message: str, code: int) -> int:
+    terminal.echo(" ".join(message.split()), err=True)
+    return code

@@ -1,0 +1,1 @@
+"""Where private examples come from, and what differs between images, text and rows of a table."""

@@ -1,0 +1,160 @@
+"""How pictures are held, cut and resized: shared by the sources, private to this room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..values.errors import AuditError
+
+# About 16 MB of 64-bit integers at a time while summing.
+VALUES_PER_BLOCK = 2**21
+
+LARGEST_SIDE = 4096  # of a picture that is resized: 200 MB each
+
+MOST_LOOKS = 2_000  # at pictures that are read from their files, before their source is refused
+DEEPEST = 4095 / 65535  # of [0, 1]: the brightest that 12-bit data in 16 bits can be
+
+
+class PictureSequence(Protocol):
+    """Pictures by number: anything from a list of tensors to a folder that is read on demand."""
+
+    def __len__(self) -> int:
+        """How many pictures there are."""
+        ...
+
+    def __getitem__(self, index: int, /) -> Tensor:
+        """Picture `index` as `[C, H, W]` float32 in [0, 1]; `IndexError` past the end."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class PixelArray:
+    """Pictures held in memory as they came, turned into [0, 1] one at a time.
+
+    Args:
+        pixels: `[N, C, H, W]`, uint8, or floating point in [0, 1]; a view of any memory layout.
+        size: Side in pixels that each picture is brought to on access (centre square), or `None` for as it is.
+    """
+
+    pixels: Tensor
+    size: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: int) -> Tensor:
+        picture = self.pixels[index]
+        picture = picture.float().div(255) if picture.dtype == torch.uint8 else picture.float()
+        return picture.contiguous() if self.size is None else square(picture, self.size)
+
+    def sum(self, indices: Sequence[int]) -> Tensor:
+        """Pixelwise sum `[C, H, W]` in float64 of the pictures at `indices`, exact for uint8 of equal size."""
+        exact = torch.int64 if self.pixels.dtype == torch.uint8 else torch.float64
+        total = torch.zeros(self.pixels.shape[1:], dtype=exact)
+        block = max(1, VALUES_PER_BLOCK // total.numel())
+        for start in range(0, len(indices), block):
+            chosen = torch.as_tensor(indices[start : start + block])
+            total += self.pixels[chosen].sum(dim=0, dtype=exact)
+        scaled = total.double().div(255) if exact == torch.int64 else total
+        # Resizing is linear (bilinear weights, no clamp needed), so the sum may be resized instead of the pictures.
+        return scaled if self.size is None else _resized(scaled, self.size)
+
+
+def sum_of(pictures: PictureSequence, indices: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+    """Pixelwise sum of the pictures at `indices`, `shape` in float64, holding one picture at a time."""
+    if isinstance(pictures, PixelArray):
+        return pictures.sum(indices)
+    total = torch.zeros(shape, dtype=torch.float64)
+    for i in indices:
+        total += pictures[i]
+    return total
+
+
+def square(picture: Tensor, size: int) -> Tensor:
+    """The centre square of the shorter side, resized with antialiasing (bilinear).
+
+    Args:
+        picture: `[C, H, W]` floating point in [0, 1].
+        size: Side of the result in pixels.
+
+    Returns:
+        `[C, size, size]` in [0, 1].
+    """
+    return _resized(picture, size).clamp(0, 1)
+
+
+def _resized(picture: Tensor, size: int) -> Tensor:
+    height, width = picture.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    cut = picture[..., top : top + side, left : left + side]
+    if side == size:
+        return cut.contiguous()
+    return F.interpolate(cut[None], size=(size, size), mode="bilinear", antialias=True, align_corners=False)[0]
+
+
+def check_size(source: str, size: int | None, low: int = 1, high: int = LARGEST_SIDE) -> None:
+    """Raises `AuditError` where `size` is neither `None` nor from `low` to `high` pixels."""
+    if size is not None and not low <= size <= high:
+        raise AuditError(f"{source}: size must be from {low} to {high} pixels, got {size}.")
+
+
+def require_pixels(pictures: PictureSequence, what: str) -> None:
+    """Raise `AuditError` where no picture of a source can be what its pixels are meant to be.
+
+    That is where all pixels of all pictures are equal; where none is brighter than one step of 8 bits (they were
+    divided by 255 once too often, or hold only 0 and 1); and where they are 12-bit numbers divided by 65 535. One
+    picture that is none of this clears the source, so a dark set is not refused for being dark.
+
+    Args:
+        pictures: All of them; where each is read from its file, up to 2 000 are, evenly spaced, until one clears.
+        what: Subject of the sentence.
+    """
+    low, high, why = 1.0, 0.0, ""
+    for values in _blocks(pictures):
+        scale = 255 if values.dtype == torch.uint8 else 1
+        low, high = min(low, float(values.min()) / scale), max(high, float(values.max()) / scale)
+        why = _implausible(values, low, high)
+        if not why:
+            return
+    raise AuditError(f"{what}: {why}")
+
+
+def _blocks(pictures: PictureSequence) -> Iterator[Tensor]:
+    """All pixels at once where they are in memory, uint8 or in [0, 1]; else one picture after the other."""
+    if isinstance(pictures, PixelArray):
+        return iter((pictures.pixels,))
+    return (pictures[i] for i in range(0, len(pictures), max(1, -(-len(pictures) // MOST_LOOKS))))
+
+
+def _implausible(values: Tensor, low: float, high: float) -> str:
+    """Why pixels from `low` to `high`, the last of them `values`, can be no real ones, and the fix; else empty."""
+    if low >= high:
+        return f"every pixel of every picture is {high:g} of [0, 1], and there is nothing to find; see how it was made."
+    if high <= 1.001 / 255:
+        return (
+            f"no pixel is brighter than {high:.2g} of [0, 1]: they hold only 0 and 1 in 8 bits, or were divided by 255 "
+            "twice. Multiply them by 255."
+        )
+    deep = values.is_floating_point() and high <= DEEPEST * 1.0001
+    if deep and _steps_of(values, 65535) and not _steps_of(values, 255):
+        return (
+            f"no pixel is brighter than {high:.2g} of [0, 1], and all are whole numbers over 65535: they look like "
+            "12-bit data in 16 bits. Divide them by their own largest value, 4095."
+        )
+    return ""
+
+
+def _steps_of(values: Tensor, steps: int) -> bool:
+    """Whether all are whole numbers of `1 / steps`, as closely as 16-bit floats hold them."""
+    scaled = values.double() * steps
+    return bool(((scaled - scaled.round()).abs() < 0.02).all())

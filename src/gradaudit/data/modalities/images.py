@@ -1,0 +1,165 @@
+"""Pictures: `[B, C, H, W]` in [0, 1]."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, normalize
+
+from ... import metrics
+from ...values.errors import AuditError
+from ...values.scores import Score, Scores
+from ...values.types import Batch, Modality, Reconstruction
+from ..sources._source import Source
+from .handling import Matched, floats, require_batch, require_shape
+
+GALLERY = 999  # pictures that an example is to be told from,
+GALLERY_VALUES = 50_000_000  # or as many as hold this many pixels
+SKETCH = 16  # side of the small versions by which pictures are told to be the same
+FLAT = 0.01  # standard deviation below which a small version shows nothing
+SAME = (0.90, 0.995)  # least and greatest correlation that is asked of the same picture
+CHANCE = 3e-6  # share of pairs of public pictures that may be as much alike as that
+
+
+@dataclass(frozen=True)
+class ImageHandling:
+    """Pictures as a model of so many channels takes them.
+
+    Args:
+        channels: Grey is repeated, colour averaged, where the source has another number; `None` leaves them.
+    """
+
+    modality: ClassVar[Modality] = Modality.PICTURES
+    channels: int | None = None
+
+    def gather(self, source: Source, indices: list[int], labels: Tensor) -> Batch:
+        """The pictures at `indices`."""
+        return Batch(self._shown(source.stack(indices)), labels)
+
+    def control(self, source: Source, batch: Batch, indices: list[int]) -> tuple[Tensor, tuple[str, ...]]:
+        """The pixelwise mean of all other pictures, `[C, H, W]`; mid grey where there are none."""
+        mean = source.mean_except(indices)
+        if mean is not None:
+            return self._shown(mean), ()
+        grey = torch.full(source.shape, 0.5)
+        return self._shown(grey), ("No picture lies outside the batch: the control is mid grey.",)
+
+    def distractors(self, source: Source, indices: list[int]) -> Tensor:
+        """Up to 999 other pictures, `[N, C, H, W]`."""
+        return self._shown(source.distractors(indices, min(GALLERY, GALLERY_VALUES // math.prod(source.shape))))
+
+    def align(self, source: Source) -> Source:
+        """Any pictures will do."""
+        return source
+
+    def duplicates(self, public: Tensor, batch: Batch) -> Tensor:
+        """Which public pictures `[N, C, H, W]` are private ones, perhaps saved again, brightened or resized: `[N]`.
+
+        Small versions of 16 x 16 are compared by their correlation over pixels and channels, which no change of
+        brightness or contrast moves. The same picture is nearer than public pictures are to each other: at least as
+        near as all but three in a million of their pairs, with 0.90 and 0.995 as bounds. A picture that shows nothing,
+        such as a black one, must have the same values. Rates of misses and false alarms: docs/threat-model.md.
+        """
+        theirs, ours = _sketches(public), _sketches(batch.inputs)
+        shapes, truths = _shapes(theirs), _shapes(ours)
+        same = shapes @ truths.T >= _alike(shapes)
+        shown = (shapes != 0).any(1)
+        plain = torch.cdist(theirs, ours, p=math.inf) <= 0.5 / 255
+        return torch.where(shown[:, None], same, plain).any(1)
+
+    def match(self, batch: Batch, guess: Reconstruction) -> Matched:
+        """The assignment of least total squared error."""
+        require_shape(batch, guess, "pictures")
+        pictures = guess.inputs.detach().cpu()
+        order = metrics.assign(pictures, batch.inputs.cpu())
+        return Matched(pictures[order], order)
+
+    def score(self, batch: Batch, inputs: Tensor, distractors: Tensor | None = None) -> Scores:
+        """PSNR, SSIM, LPIPS and identification rank."""
+        return score_pictures(batch.inputs.cpu(), inputs, distractors)
+
+    def transcribe(
+        self, batch: Batch, reconstruction: Tensor, control: Tensor, confidence: Tensor | None = None
+    ) -> None:
+        """Pictures are shown, not written."""
+
+    def _shown(self, pictures: Tensor) -> Tensor:
+        return pictures if self.channels is None else to_channels(pictures, self.channels)
+
+
+def _sketches(pictures: Tensor) -> Tensor:
+    """Small versions, `[N, C * 16 * 16]` in float64 on the CPU; pictures below 16 pixels keep their size."""
+    size = [min(SKETCH, side) for side in pictures.shape[-2:]]
+    return adaptive_avg_pool2d(pictures.detach().cpu().float(), size).flatten(1).double()
+
+
+def _shapes(sketches: Tensor) -> Tensor:
+    """Without mean and contrast, of length 1; zeros where there is nothing to see."""
+    centred = sketches - sketches.mean(1, keepdim=True)
+    seen = centred.square().mean(1, keepdim=True).sqrt() >= FLAT
+    return torch.where(seen, normalize(centred, dim=1), 0.0)
+
+
+def _alike(shapes: Tensor) -> float:
+    """The correlation from which on two pictures are the same, given how much alike public ones `[N, D]` are."""
+    pairs = (shapes @ shapes.T).triu(1).flatten()
+    allowed = int(CHANCE * len(shapes) * (len(shapes) - 1) / 2)
+    highest = float(pairs.topk(allowed + 1).values[-1])
+    return min(max(highest, SAME[0]), SAME[1])
+
+
+def score_pictures(truth: Tensor, pictures: Tensor, distractors: Tensor | None = None) -> Scores:
+    """All metrics of `pictures` against `truth`, both `[B, C, H, W]` in [0, 1] and in the same order."""
+    network, reason = metrics.perceptual_network()
+    ranked = distractors is not None and len(distractors) > 0
+    found = {
+        "psnr": (metrics.psnr(pictures, truth), ""),
+        "ssim": (metrics.ssim(pictures, truth), metrics.SSIM_NEEDS),
+        "lpips": (metrics.lpips(network, pictures, truth) if network else None, reason or metrics.LPIPS_NEEDS),
+        "rank": (
+            metrics.identification_rank(pictures, truth, distractors) if ranked else None,
+            "no other pictures to tell it from",
+        ),
+    }
+    named = {
+        name: Score.of(floats(values), higher_is_better=metrics.METRICS[name].higher_is_better)
+        for name, (values, _) in found.items()
+        if values is not None
+    }
+    return Scores(named, {name: why for name, (values, why) in found.items() if values is None})
+
+
+def to_channels(pictures: Tensor, channels: int) -> Tensor:
+    """`[..., C, H, W]` -> `[..., channels, H, W]`: grey is repeated, colour is averaged."""
+    if pictures.shape[-3] == channels:
+        return pictures
+    grey = pictures.mean(-3, keepdim=True)
+    return grey.expand(*pictures.shape[:-3], channels, *pictures.shape[-2:]).clone()
+
+
+def check(batch: Batch, model: nn.Module, name: str) -> None:
+    """Raise `AuditError` where the batch is no `[B, C, H, W]` in [0, 1] with labels."""
+    require_batch(batch, 4, "pictures [B, C, H, W]")
+    _check_range(batch.inputs, "batch")
+
+
+def check_public(public: Tensor, batch: Batch) -> None:
+    """Raise `AuditError` where public pictures are unlike the private ones."""
+    like = batch.inputs
+    if public.ndim != 4 or not len(public) or public.shape[1:] != like.shape[1:]:
+        wanted = ", ".join(map(str, like.shape[1:]))
+        raise AuditError(f"public_data: needs pictures [N, {wanted}]. Found {list(public.shape)}.")
+    _check_range(public, "public_data")
+
+
+def _check_range(pictures: Tensor, at: str) -> None:
+    if not pictures.is_floating_point():
+        raise AuditError(
+            f"{at}: pictures must be floating point in [0, 1], not {pictures.dtype}. Divide 8 bits by 255."
+        )
+    if not torch.isfinite(pictures).all() or pictures.min() < 0 or pictures.max() > 1:
+        raise AuditError(f"{at}: pictures must be finite and in [0, 1]. Divide 8-bit pixels by 255.")

@@ -1,0 +1,137 @@
+"""Rows of a table: `[B, D]`, one-hot categories and standardised numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ... import metrics
+from ...values.columns import CellValue, TableLayout
+from ...values.errors import AuditError
+from ...values.scores import Score, Scores
+from ...values.transcript import Transcript, TranscriptLine
+from ...values.types import Batch, Modality, Reconstruction
+from ..sources.table_files import TableSource
+from .handling import Matched, floats, require_batch, require_shape
+
+ROUNDED = 0.01  # standard deviations by which a number may differ where two rows are the same
+
+
+@dataclass(frozen=True)
+class TableHandling:
+    """Rows; their columns travel with the batch.
+
+    Args:
+        layout: The columns that other sources must have; `None` asks nothing of them.
+    """
+
+    modality: ClassVar[Modality] = Modality.TABLE
+    layout: TableLayout | None = None
+
+    def gather(self, source: TableSource, indices: list[int], labels: Tensor) -> Batch:
+        """The rows at `indices`."""
+        return Batch(source.rows[indices], labels, Modality.TABLE, table=source.layout)
+
+    def control(self, source: TableSource, batch: Batch, indices: list[int]) -> tuple[Tensor, tuple[str, ...]]:
+        """The most frequent category and the mean number of every column of the other rows, `[D]`."""
+        common = source.common_except(indices)
+        if common is not None:
+            return common, ()
+        return torch.zeros(source.layout.width), ("No row lies outside the batch: the control is zero.",)
+
+    def distractors(self, source: TableSource, indices: list[int]) -> Tensor:
+        """None: rows are not identified in a gallery."""
+        return torch.empty(0)
+
+    def align(self, source: TableSource) -> TableSource:
+        """The same rows, encoded by these columns; raises `AuditError` for other columns or an unknown category."""
+        return source.read_with(self.layout) if self.layout else source
+
+    def duplicates(self, public: Tensor, batch: Batch) -> Tensor:
+        """Which public rows `[N, D]` equal a private one: all categories, and all numbers to 0.01 deviations: `[N]`.
+
+        Numbers that were rounded to three digits pass. Rates of misses and false alarms: docs/threat-model.md.
+        """
+        theirs, found = public.cpu(), torch.zeros(len(public), dtype=torch.bool)
+        for row in batch.inputs.cpu():
+            found |= ((theirs - row).abs() <= ROUNDED).all(1)
+        return found
+
+    def match(self, batch: Batch, guess: Reconstruction) -> Matched:
+        """The assignment of most cells right, as TabLeak's."""
+        require_shape(batch, guess, "rows")
+        rows = guess.inputs.detach().cpu().float()
+        order = metrics.assign_at_cost(metrics.row_costs(rows, batch.inputs.cpu(), layout_of(batch)))
+        return Matched(rows[order], order)
+
+    def score(self, batch: Batch, inputs: Tensor, distractors: Tensor | None = None) -> Scores:
+        """Cell accuracy and row match."""
+        truth, layout = batch.inputs.cpu(), layout_of(batch)
+        return Scores(
+            {
+                "cell_accuracy": Score.of(floats(metrics.cell_accuracy(inputs, truth, layout))),
+                "row_match": Score.of(floats(metrics.row_match(inputs, truth, layout))),
+            }
+        )
+
+    def transcribe(
+        self, batch: Batch, reconstruction: Tensor, control: Tensor, confidence: Tensor | None = None
+    ) -> Transcript:
+        """Cells in their columns' own units."""
+        truth, layout = batch.inputs.cpu(), layout_of(batch)
+        unsure: list[tuple[float, ...]] = [()] * len(truth)
+        sure = unsure if confidence is None else [tuple(row.tolist()) for row in confidence.cpu()]
+
+        def lines(rows: Tensor, sure: list[tuple[float, ...]]) -> tuple[TranscriptLine, ...]:
+            right = metrics.cells_right(rows, truth, layout)
+            return tuple(
+                TranscriptLine(tuple(map(written, cells)), tuple((~fine).tolist()), known, tuple(row.tolist()))
+                for cells, fine, known, row in zip(layout.decode(rows), right, sure, rows, strict=True)
+            )
+
+        names = tuple(column.name for column in layout.columns)
+        return Transcript(names, lines(truth, unsure), lines(reconstruction, sure), lines(control, unsure))
+
+
+def written(cell: CellValue) -> str:
+    """A cell as text: numbers with four significant digits, whole ones in full."""
+    if isinstance(cell, str):
+        return cell
+    if not math.isfinite(cell):
+        return "n/a"
+    nearest = round(cell, 3) if abs(cell) < 1e15 else cell
+    return f"{nearest:.0f}" if nearest == int(nearest) else f"{cell:.4g}"
+
+
+def layout_of(batch: Batch) -> TableLayout:
+    """The batch's columns; raises `AuditError` where it has none."""
+    if batch.table is None:
+        raise AuditError("batch: rows of a table need their columns: Batch(..., table=TableLayout(...)).")
+    return batch.table
+
+
+def check(batch: Batch, model: nn.Module, name: str) -> None:
+    """Raise `AuditError` where the batch is no `[B, D]` of the layout's width, finite, its categories one-hot."""
+    require_batch(batch, 2, "encoded rows [B, D]")
+    layout = layout_of(batch)
+    _check_rows(batch.inputs, layout, "batch")
+    for column, place in zip(layout.columns, layout.slices, strict=True):
+        if column.categorical and not ((batch.inputs[:, place] == 1).sum(1) == 1).all():
+            raise AuditError(f"batch: column {column.name} is not one-hot; encode rows with TableLayout.encode.")
+
+
+def check_public(public: Tensor, batch: Batch) -> None:
+    """Raise `AuditError` where public rows are unlike the private ones."""
+    if public.ndim != 2 or not len(public):
+        raise AuditError(f"public_data: needs rows [N, {batch.inputs.shape[1]}]. Found {list(public.shape)}.")
+    _check_rows(public, layout_of(batch), "public_data")
+
+
+def _check_rows(rows: Tensor, layout: TableLayout, at: str) -> None:
+    if rows.shape[1] != layout.width or not rows.is_floating_point() or not torch.isfinite(rows).all():
+        found = f"{rows.dtype} {list(rows.shape)}"
+        raise AuditError(f"{at}: rows must be finite floats [B, {layout.width}], as the columns say. Found {found}.")

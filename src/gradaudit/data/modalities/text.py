@@ -1,0 +1,174 @@
+"""Text: token ids `[B, L]`, padded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ... import metrics
+from ...values.errors import AuditError
+from ...values.scores import Score, Scores
+from ...values.transcript import Transcript, TranscriptLine
+from ...values.types import Batch, Modality, Reconstruction, TextLayout
+from ..sources.texts import TextSource
+from ..vocabulary import Vocabulary
+from .handling import Matched, floats, require_batch, require_shape
+
+SAME = 0.9  # share of the different tokens of two texts that is in both, where they are the same
+
+
+@dataclass(frozen=True)
+class TextHandling:
+    """Texts, read with a vocabulary.
+
+    Args:
+        vocabulary: Turns ids into words; without one an id stands for its word, in ROUGE and on the page.
+    """
+
+    modality: ClassVar[Modality] = Modality.TEXT
+    vocabulary: Vocabulary | None = None
+
+    def gather(self, source: TextSource, indices: list[int], labels: Tensor) -> Batch:
+        """The texts at `indices`, padded to the longest of them."""
+        inputs, lengths = source.stack(indices)
+        return Batch(inputs, labels, Modality.TEXT, lengths, source.vocabulary.layout)
+
+    def control(self, source: TextSource, batch: Batch, indices: list[int]) -> tuple[Tensor, tuple[str, ...]]:
+        """At every place the token that stands there most often in the other texts, each token once, `[B, L]`.
+
+        Lengths and markers are public, so that the control has them too.
+        """
+        common, notes = source.common_except(indices, batch.inputs.shape[1]), ()
+        if common is None:
+            common = torch.full_like(batch.inputs[0], source.vocabulary.layout.padding)
+            notes = ("No text lies outside the batch: the control is padding.",)
+        truth = batch.inputs.cpu()
+        return torch.where(counted(batch), common.cpu(), truth), notes
+
+    def distractors(self, source: TextSource, indices: list[int]) -> Tensor:
+        """None: texts are not identified in a gallery."""
+        return torch.empty(0, dtype=torch.int64)
+
+    def align(self, source: TextSource) -> TextSource:
+        """The same texts in this vocabulary."""
+        return source.read_with(self.vocabulary) if self.vocabulary else source
+
+    def duplicates(self, public: Tensor, batch: Batch) -> Tensor:
+        """Which public texts `[N, L']` share at least nine tenths of their different tokens with a private one: `[N]`.
+
+        Padding and markers do not count, and neither does the order; of texts of fewer than ten different tokens all
+        must be the same. Rates of misses and false alarms: docs/threat-model.md.
+        """
+        layout = batch.text or TextLayout(0)
+        ours = [set(ids[places].tolist()) for ids, places in zip(batch.inputs.cpu(), counted(batch), strict=True)]
+        theirs = [set(row) - set(layout.special) for row in public.tolist()]
+        found = [any(len(a & b) >= SAME * len(a | b) > 0 for b in ours) for a in theirs]
+        return torch.tensor(found, dtype=torch.bool)
+
+    def match(self, batch: Batch, guess: Reconstruction) -> Matched:
+        """The assignment of least `metrics.text_costs`."""
+        require_shape(batch, guess, "token ids")
+        if guess.inputs.is_floating_point():
+            raise AuditError(f"the attack returned {guess.inputs.dtype} where token ids are wanted.")
+        ids = guess.inputs.cpu().long()
+        order = metrics.assign_at_cost(metrics.text_costs(ids, batch.inputs.cpu(), counted(batch)))
+        return Matched(ids[order], order)
+
+    def score(self, batch: Batch, inputs: Tensor, distractors: Tensor | None = None) -> Scores:
+        """Token accuracy, exact match, bag of tokens, edit distance and ROUGE."""
+        truth, places = batch.inputs.cpu(), counted(batch)
+        found = {
+            "token_accuracy": metrics.token_accuracy(inputs, truth, places),
+            "exact_match": metrics.exact_match(inputs, truth, places),
+            "bag_of_tokens": metrics.bag_of_tokens(inputs, truth, places),
+            "edit_distance": metrics.edit_distance(inputs, truth, places),
+        }
+        rows = zip(inputs, truth, places, strict=True)
+        guesses, truths = zip(*((self._words(g[p]), self._words(t[p])) for g, t, p in rows), strict=True)
+        words = metrics.rouge(guesses, truths)
+        named = {
+            name: Score.of(floats(values), higher_is_better=metrics.METRICS[name].higher_is_better)
+            for name, values in {**found, **(words or {})}.items()
+        }
+        return Scores(named, {} if words else dict.fromkeys(metrics.ROUGE, metrics.ROUGE_NEEDS))
+
+    def transcribe(
+        self, batch: Batch, reconstruction: Tensor, control: Tensor, confidence: Tensor | None = None
+    ) -> Transcript:
+        """Tokens as they are read, without padding and markers."""
+        truth, places = batch.inputs.cpu(), counted(batch)
+
+        def lines(inputs: Tensor) -> tuple[TranscriptLine, ...]:
+            return tuple(self._line(g[p], t[p]) for g, t, p in zip(inputs, truth, places, strict=True))
+
+        return Transcript((), lines(truth), lines(reconstruction), lines(control))
+
+    def _line(self, guess: Tensor, truth: Tensor) -> TranscriptLine:
+        ids = guess.tolist()
+        return TranscriptLine(tuple(self._pieces(ids)), tuple((guess != truth).tolist()), values=tuple(ids))
+
+    def _pieces(self, ids: list[int]) -> list[str]:
+        """One string per id; an id that no token has, such as a row that only fills an embedding up, is its number."""
+        if self.vocabulary is None:
+            return [f" {i}" for i in ids]
+        known = range(self.vocabulary.layout.size)
+        words = iter(self.vocabulary.pieces([i for i in ids if i in known]))
+        return [next(words) if i in known else f" <{i}>" for i in ids]
+
+    def _words(self, ids: Tensor) -> str:
+        return "".join(self._pieces(ids.tolist())).strip()
+
+
+def counted(batch: Batch) -> Tensor:
+    """`[B, L]` booleans, on the CPU: which places hold the private text, rather than padding or a marker."""
+    ids = batch.inputs.cpu()
+    places = torch.ones_like(ids, dtype=torch.bool)
+    if batch.lengths is not None:
+        places &= torch.arange(ids.shape[1])[None] < batch.lengths.cpu()[:, None]
+    layout = batch.text or TextLayout(0)
+    for marker in (*layout.opening, *layout.closing):
+        places &= ids != marker
+    return places
+
+
+def check(batch: Batch, model: nn.Module, name: str) -> None:
+    """Raise `AuditError` where the batch is no `[B, L]` of ids that the model's embedding holds."""
+    require_batch(batch, 2, "token ids [B, L]")
+    embedding = getattr(model, "token_embedding", None)
+    if not isinstance(embedding, nn.Embedding):
+        raise AuditError(
+            f"{name}: a model of text must offer its nn.Embedding as token_embedding. Found {type(embedding).__name__}."
+        )
+    _check_ids(batch.inputs, embedding, "batch", name)
+    lengths = batch.lengths
+    if lengths is not None and (
+        lengths.shape != batch.labels.shape or lengths.min() < 1 or lengths.max() > batch.inputs.shape[1]
+    ):
+        raise AuditError(
+            f"batch: lengths must be [B] numbers from 1 to {batch.inputs.shape[1]}, tokens before padding. "
+            f"Found {lengths.tolist()}."
+        )
+    if not counted(batch).any(1).all():
+        raise AuditError("batch: a text has no token besides padding and markers; leave empty texts out.")
+
+
+def check_public(public: Tensor, batch: Batch) -> None:
+    """Raise `AuditError` where public texts are no token ids `[N, L']`."""
+    if public.ndim != 2 or not len(public) or public.is_floating_point():
+        found = f"{public.dtype} {list(public.shape)}"
+        raise AuditError(f"public_data: needs token ids [N, L], integers. Found {found}.")
+
+
+def _check_ids(ids: Tensor, embedding: nn.Embedding, at: str, name: str) -> None:
+    if ids.is_floating_point():
+        raise AuditError(f"{at}: token ids must be integers, not {ids.dtype}.")
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= embedding.num_embeddings:
+        wrong = high if low >= 0 else low
+        raise AuditError(
+            f"{at}: token ids must be in 0...{embedding.num_embeddings - 1}, the token embedding of {name}. "
+            f"Found {wrong}; take the vocabulary that the model was built for."
+        )

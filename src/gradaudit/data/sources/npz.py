@@ -1,0 +1,114 @@
+"""Pictures in a numpy `.npz` file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...values.errors import AuditError, printable
+from ..archives import read_arrays
+from ..image_arrays import PixelArray, check_size, require_pixels
+from ._source import Source
+
+KNOWN = ("images", "labels", "class_names", "names")
+
+
+@dataclass(frozen=True)
+class Npz:
+    """A numpy archive with `images` and, optionally, `labels`, `class_names` and `names`.
+
+    `images` is `[N, H, W, C]` (C is 1 or 3) or `[N, H, W]`, uint8, or floating point in [0, 1]; `labels` is `[N]`
+    integers from 0; `class_names` and `names` are arrays of strings, the latter one per picture (left out otherwise).
+
+    Args:
+        path: The file.
+        size: Side in pixels to resize and centre-crop to; `None` leaves the pictures as they are.
+    """
+
+    path: Path
+    size: int | None = None
+
+    def open(self) -> Source:
+        """Read the whole file into memory, without unpickling anything.
+
+        Raises:
+            AuditError: No such file, not an `.npz`, no `images`, or arrays of the wrong type, shape or range.
+        """
+        check_size("npz", self.size)
+        arrays, held = read_arrays(self.path, KNOWN, "npz")
+        if "images" not in arrays:
+            raise AuditError(f"npz: {self.path} has no array named images; it holds {', '.join(held) or 'nothing'}.")
+        images = _checked_images(arrays["images"], self.path)
+        class_names = _strings(arrays, "class_names", self.path)
+        names = _strings(arrays, "names", self.path)
+        labels = None
+        if "labels" in arrays:
+            labels = torch.from_numpy(_checked_labels(arrays["labels"], len(images), class_names, self.path))
+        pictures = PixelArray(torch.from_numpy(images).permute(0, 3, 1, 2), self.size)
+        require_pixels(pictures, f"npz: images in {self.path}")
+        return Source(
+            name="npz",
+            description=f"{len(images)} pictures of the file {printable(self.path.name)}",
+            pictures=pictures,
+            labels=labels,
+            class_names=class_names,
+            picture_names=names if len(names) == len(images) else (),
+        )
+
+
+def _strings(arrays: dict[str, np.ndarray], key: str, path: Path) -> tuple[str, ...]:
+    """The printable texts of an array of text; none where it is missing."""
+    if key not in arrays:
+        return ()
+    if arrays[key].dtype.kind not in "US" or arrays[key].ndim != 1:
+        found = f"{arrays[key].dtype} {list(arrays[key].shape)}"
+        raise AuditError(f"npz: {key} in {path} is {found}; it must be text [N], such as numpy.array(['cat', 'dog']).")
+    entries = arrays[key].tolist()
+    return tuple(printable(e.decode("utf-8", "backslashreplace") if isinstance(e, bytes) else e) for e in entries)
+
+
+def _checked_images(images: np.ndarray, path: Path) -> np.ndarray:
+    """`[N, H, W, C]` uint8 or float32."""
+    shape = list(images.shape)
+    if images.ndim == 3 and shape[-1] in (1, 3, 4):
+        raise AuditError(f"npz: images in {path} has shape {shape}, which looks like one picture; write images[None].")
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or images.size == 0:
+        turn = (
+            " Turn [N, C, H, W] with images.transpose(0, 2, 3, 1)." if images.ndim == 4 and shape[1] in (1, 3) else ""
+        )
+        raise AuditError(
+            f"npz: images in {path} has shape {shape}; it must be [N, H, W, C] with C = 1 or 3, "
+            f"or [N, H, W], and not empty.{turn}"
+        )
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype.kind != "f":
+        raise AuditError(
+            f"npz: images in {path} is {images.dtype}; it must be uint8, or floating point in [0, 1]: divide it by the "
+            "largest value that it can hold."
+        )
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0 and high <= 1):  # also where either is NaN
+        raise AuditError(f"npz: images in {path} is floating point from {low:g} to {high:g}; it must lie in [0, 1].")
+    return images.astype(np.float32)
+
+
+def _checked_labels(labels: np.ndarray, count: int, class_names: tuple[str, ...], path: Path) -> np.ndarray:
+    """`[N]` int64."""
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise AuditError(f"npz: labels in {path} is {labels.dtype} {list(labels.shape)}; it must be integers [N].")
+    if len(labels) != count:
+        raise AuditError(f"npz: {path} holds {count} images but {len(labels)} labels.")
+    if labels.min() < 0 or (class_names and labels.max() >= len(class_names)):
+        limit = f" to {len(class_names) - 1}, one per class name" if class_names else ""
+        raise AuditError(
+            f"npz: labels in {path} run from {labels.min()} to {labels.max()}; they must be 0{limit or ' or more'}."
+        )
+    if labels.max() > np.iinfo(np.int64).max:
+        raise AuditError(f"npz: labels in {path} run up to {labels.max()}, which is no class; they must count from 0.")
+    return labels.astype(np.int64)

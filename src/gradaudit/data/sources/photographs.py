@@ -1,0 +1,109 @@
+"""The photographs that scikit-image and scikit-learn carry: pictures for everyone, without a download."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ...values.errors import AuditError
+from ..image_arrays import PixelArray, check_size, square
+from ..image_files import decode
+from ._source import Source
+
+# The files are read directly: skimage.data's functions would download where a file is not in the wheel.
+SCIKIT_IMAGE = (
+    "astronaut.png",
+    "chelsea.png",
+    "coffee.png",
+    "rocket.jpg",
+    "hubble_deep_field.jpg",
+    "retina.jpg",
+    "camera.png",
+    "brick.png",
+    "grass.png",
+    "gravel.png",
+)
+SCIKIT_LEARN = ("china.jpg", "flower.jpg")
+
+# Standard deviation of a tile's grey values, of [0, 1]; below it there is sky, or nothing.
+LEAST_CONTRAST = 0.06
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Twelve photographs and tiles of them, from the scikit-image and scikit-learn packages; no labels.
+
+    First the twelve whole pictures (centre square), then, for `crops="all"`, the square tiles of half a photograph's
+    shorter side that fit without overlap, named `china (row, column)` from 1; tiles without contrast are left out.
+
+    Args:
+        size: Side of each picture in pixels, from 8 to 224.
+        crops: `"all"` for whole pictures and tiles, `"whole"` for the twelve alone.
+    """
+
+    size: int = 32
+    crops: Literal["all", "whole"] = "all"
+
+    def open(self) -> Source:
+        """Read the photographs. Raises `AuditError` for a size out of range or a package without its pictures."""
+        check_size("photographs", self.size, 8, 224)
+        if self.crops not in ("all", "whole"):
+            raise AuditError(f"photographs: crops must be all or whole, got {self.crops}.")
+        photographs = {path.stem: decode(path, 3, "photographs") for path in _files()}
+        cut = dict(photographs)
+        if self.crops == "all":
+            for name, photograph in photographs.items():
+                cut |= _tiles(name, photograph)
+        tiles = len(cut) - len(photographs)
+        pictures = torch.stack([square(picture, self.size) for picture in cut.values()])
+        return Source(
+            name="photographs",
+            description=f"{len(photographs)} photographs that come with scikit-image and scikit-learn"
+            + (f", and {tiles} tiles of them" if tiles else "")
+            + f", {self.size} x {self.size} pixels",
+            pictures=PixelArray(pictures.mul(255).round().to(torch.uint8)),
+            picture_names=tuple(cut),
+            attribution=_attribution(),
+        )
+
+
+def _tiles(name: str, photograph: Tensor) -> Iterator[tuple[str, Tensor]]:
+    _, height, width = photograph.shape
+    side = min(height, width) // 2
+    for row in range(height // side):
+        for column in range(width // side):
+            tile = photograph[:, row * side : (row + 1) * side, column * side : (column + 1) * side]
+            if tile[:, ::4, ::4].mean(dim=0).std() >= LEAST_CONTRAST:  # every 16th pixel tells as much
+                yield f"{name} ({row + 1}, {column + 1})", tile
+
+
+def _files() -> list[Path]:
+    image, learn = _package("skimage") / "data", _package("sklearn") / "datasets" / "images"
+    files = [image / name for name in SCIKIT_IMAGE] + [learn / name for name in SCIKIT_LEARN]
+    for path in files:
+        if not path.is_file():
+            raise AuditError(f"photographs: {path} is missing; install scikit-image and scikit-learn again.")
+    return files
+
+
+def _package(name: str) -> Path:
+    """Folder of an installed package, found without importing it (scikit-learn alone takes a second)."""
+    spec = find_spec(name)
+    if spec is None or spec.origin is None:
+        raise AuditError(f"photographs: the package {name} is not installed.")
+    return Path(spec.origin).parent
+
+
+def _attribution() -> str:
+    readme = _package("sklearn") / "datasets" / "images" / "README.txt"
+    credit = readme.read_text(encoding="utf-8").strip() if readme.is_file() else "see scikit-learn's documentation"
+    return (
+        "astronaut and hubble_deep_field (NASA) and rocket (SpaceX): public domain; the others of scikit-image: CC0.\n"
+        f"china and flower, from scikit-learn, CC BY 2.0, cropped and resized:\n{credit}"
+    )

@@ -1,0 +1,1 @@
+"""What an adversary reads off the structure of a model: its token embedding, its attention blocks."""

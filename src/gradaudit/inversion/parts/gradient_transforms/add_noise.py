@@ -1,0 +1,22 @@
+"""Langevin noise on the gradient (Yin et al., 2021, section 3.4)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..part import GradientTransform, Progress
+
+
+@dataclass(frozen=True)
+class Noise(GradientTransform):
+    """Adds N(0, std²) to every entry.
+
+    Args:
+        std: Standard deviation, in units of the gradient.
+    """
+
+    std: float
+
+    def __call__(self, gradient: Tensor, at: Progress) -> Tensor:
+        return gradient + self.std * torch.randn_like(gradient)

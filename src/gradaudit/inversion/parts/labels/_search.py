@@ -1,0 +1,194 @@
+"""Which parameters' gradients hold p - y: found by running the model forwards and backwards, not by their names.
+
+For cross entropy the gradient of what is added to the logits is p - y, the probabilities minus the one-hot label, and
+the gradient of what multiplies the features is (p - y) times the features. Both are tried on inputs of the adversary's
+own, so that a linear layer, a convolution before a mean over the pixels and a bare parameter are found alike, and idle
+or hidden layers of the same shape are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from ....client.local_training import batch_norm_mode
+from ....client.observation import Observation
+from ....models.copying import private_copy
+from ....values.types import Modality
+
+EXAMPLES = 4
+CLASSES = 16  # logits whose own derivatives are looked at
+
+
+@dataclass(frozen=True)
+class FoundHead:
+    """Names of parameters of the model.
+
+    Args:
+        weight: Row k of its gradient is (p_k - y_k) times the features, or `None`.
+        bias: Its gradient is p - y, or has the signs of p - y, or `None`.
+        exact: The bias gradient is p - y itself; false where something behind it, such as ReLU and a mean over the
+            pixels, scales it class by class.
+        affine: The logits are weight times features plus bias.
+    """
+
+    weight: str | None = None
+    bias: str | None = None
+    exact: bool = True
+    affine: bool = False
+
+
+def search(seen: Observation) -> FoundHead:
+    """The parameters of the model that hold p - y, wherever they travel or not."""
+    if seen not in _SEARCHED:
+        _SEARCHED[seen] = _search(seen)
+    return _SEARCHED[seen]
+
+
+def run(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Logits `[n, K]`, of several rounds' models side by side the last one's; the inputs are copied."""
+    output = model(inputs.clone())
+    return output if output.ndim == 2 else output[..., -1]
+
+
+def noise(seen: Observation, count: int, generator: torch.Generator | None = None) -> Tensor:
+    """Inputs of the adversary's own: N(0, 1) in normalised space, of texts random tokens.
+
+    Args:
+        seen: Whose model they are for.
+        count: How many.
+        generator: On the CPU; torch's global one by default.
+    """
+    if seen.modality is Modality.TEXT:
+        ids = torch.randint(_tokens(seen), (count, *seen.input_shape), generator=generator)
+        return ids.to(seen.device)
+    like = next(seen.model.parameters())
+    if generator is None:
+        return torch.randn(count, *seen.input_shape, device=like.device, dtype=like.dtype)
+    return torch.randn(count, *seen.input_shape, generator=generator).to(like)
+
+
+def features_of(weight: nn.Parameter, logits: Tensor) -> Tensor:
+    """`[n, m]`: what the weight multiplies, ∂logit_ik / ∂W_k, which is the same for every class k.
+
+    Args:
+        weight: As `Found.weight`, first dimension K.
+        logits: `[n, K]`, with the graph to it; the graph is kept.
+    """
+    each = logits.shape[1]  # one pass tells K examples, each at a class of its own
+    if float(logits.detach().logsumexp(1).abs().max()) < torch.finfo(logits.dtype).eps ** 0.5:
+        # A log-softmax at the end moves every class with every other, but not the first one beside all others.
+        each, logits = 1, logits - logits[:, 1:].logsumexp(1, keepdim=True)
+    rows = []
+    for start in range(0, len(logits), each):
+        part = logits[start : start + each]
+        own = torch.arange(len(part), device=part.device)
+        (gradient,) = torch.autograd.grad(part[own, own].sum(), weight, retain_graph=True)
+        rows.append(gradient.flatten(1)[: len(part)])
+    return torch.cat(rows)
+
+
+_SEARCHED: WeakKeyDictionary[Observation, FoundHead] = WeakKeyDictionary()
+
+
+def _search(seen: Observation) -> FoundHead:
+    model = private_copy(seen.model)
+    weights, biases = _candidates(model, seen.classes)
+    if not weights and not biases:
+        return FoundHead()
+    model.requires_grad_(False)
+    for parameter in (*weights.values(), *biases.values()):
+        parameter.requires_grad_(True)
+    try:
+        with torch.enable_grad(), batch_norm_mode(model, seen.batch_norm):
+            logits = run(model, noise(seen, EXAMPLES, torch.Generator().manual_seed(0)))
+            return _tried(logits, weights, biases)
+    except RuntimeError:  # the model cuts its own graph: nothing of it can be trained
+        return FoundHead()
+
+
+def _tried(logits: Tensor, weights: Mapping[str, nn.Parameter], biases: Mapping[str, nn.Parameter]) -> FoundHead:
+    labels = logits.argmin(1)  # where p - y is largest
+    errors = (logits.softmax(1) - nn.functional.one_hot(labels, logits.shape[1])).detach().double()
+    near = torch.finfo(logits.dtype).eps ** 0.5
+    rows = [name for name, weight in weights.items() if _is_product(logits, labels, errors, weight, near)]
+    sums = [name for name, bias in biases.items() if _is_sum(logits, labels, errors, bias, near)]
+    weight = rows[-1] if rows else None
+    bias = next((name for name in sums if weight and _home(name) == _home(weight)), sums[-1] if sums else None)
+    if weight is None and bias is None:
+        signed = [name for name, bias in biases.items() if _has_its_signs(logits, bias, near)]
+        return FoundHead(bias=signed[-1], exact=False) if signed else FoundHead()
+    affine = weight is not None and _is_affine(logits, weights[weight], biases[bias] if bias else None, near)
+    return FoundHead(weight, bias, affine=affine)
+
+
+def _candidates(model: nn.Module, classes: int) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
+    """Parameters of the shapes of a weight `[K, ...]` and of a bias `[K]`."""
+    named = {name: value for name, value in model.named_parameters() if value.is_floating_point()}
+    weights = {name: value for name, value in named.items() if value.ndim > 1 and value.shape[0] == classes}
+    biases = {name: value for name, value in named.items() if value.shape in ((classes,), (1, classes))}
+    return weights, biases
+
+
+def _gradient(value: Tensor, parameter: nn.Parameter) -> Tensor | None:
+    (gradient,) = torch.autograd.grad(value, parameter, retain_graph=True, allow_unused=True)
+    return None if gradient is None or not gradient.any() else gradient.double()
+
+
+def _is_product(logits: Tensor, labels: Tensor, errors: Tensor, weight: nn.Parameter, near: float) -> bool:
+    """Whether each example's gradient is (p - y) hᵀ with some features h."""
+    for example in range(2):
+        gradient = _gradient(_loss(logits[example : example + 1], labels[example : example + 1]), weight)
+        if gradient is None:
+            return False
+        gradient, error = gradient.flatten(1), errors[example]
+        product = torch.outer(error, error @ gradient / error.square().sum())
+        if not (gradient - product).norm() <= near * gradient.norm():
+            return False
+    return True
+
+
+def _is_sum(logits: Tensor, labels: Tensor, errors: Tensor, bias: nn.Parameter, near: float) -> bool:
+    gradient = _gradient(_loss(logits, labels), bias)
+    return gradient is not None and bool((gradient.flatten() - errors.mean(0)).norm() <= near * errors.mean(0).norm())
+
+
+def _has_its_signs(logits: Tensor, bias: nn.Parameter, near: float) -> bool:
+    """Whether every logit grows with its own entry of `bias`, or rests, and with no other, for every example."""
+    chosen = torch.linspace(0, logits.shape[1] - 1, min(CLASSES, logits.shape[1])).long().tolist()
+    alive = 0
+    for label in chosen:
+        for example in range(len(logits)):
+            slope = _gradient(logits[example, label], bias)
+            if slope is None:
+                continue
+            own = float(slope.flatten()[label])
+            slope.view(-1)[label] = 0
+            if not own > 0 or float(slope.abs().max()) > near * own:
+                return False
+            alive += 1
+    return 2 * alive >= len(chosen) * len(logits)
+
+
+def _is_affine(logits: Tensor, weight: nn.Parameter, bias: nn.Parameter | None, near: float) -> bool:
+    own = features_of(weight, logits).double() @ weight.detach().flatten(1).double().T
+    own = own if bias is None else own + bias.detach().flatten().double()
+    return bool((own.softmax(1) - logits.detach().double().softmax(1)).abs().max() <= near)
+
+
+def _loss(logits: Tensor, labels: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(logits, labels)
+
+
+def _home(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _tokens(seen: Observation) -> int:
+    if seen.text is not None:
+        return seen.text.size
+    return next((part.num_embeddings for part in seen.model.modules() if isinstance(part, nn.Embedding)), 2)

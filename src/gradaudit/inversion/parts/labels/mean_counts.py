@@ -1,0 +1,101 @@
+"""The closed count form: how often a class occurs, from its gradient and the mean probability it is given.
+
+Geng et al., "Towards general deep leakage in federated learning", arXiv:2110.09074; for several local steps Dimitrov
+et al., "Data leakage in federated averaging", arXiv:2206.12395.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from ....client.observation import Observation
+from ....values.errors import AttackFailed
+from ....values.types import Knowledge
+from ..part import LabelInference, Labels, require_batch_size
+from ._counting import counted, round_to_total
+from ._head import local_steps, mean_head
+from ._probe import Answers, Inputs, ask
+
+Between = Literal["average", "start", "end"]
+
+
+@dataclass(frozen=True)
+class WeightCounts(LabelInference):
+    """n_k = B · (p̄_k - Σ_j ∂L/∂W_kj / Ō), as published: p̄ the mean probabilities, Ō the mean sum of the features.
+
+    Geng et al., arXiv:2110.09074; after T local steps (Dimitrov et al., arXiv:2206.12395) the gradient is the mean one
+    and p̄, Ō run linearly from the model before to the model after the training.
+
+    Deviation: rounding goes through the nearest point whose entries are not negative and sum to B, then by largest
+    remainders, where the authors' code clips and mends the sum.
+
+    Args:
+        inputs: What p̄ and Ō are measured on: noise, public pictures, or the better of what there is.
+        samples: How many.
+        between: After several steps: the mean of both ends, the start or the end alone.
+    """
+
+    needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
+    inputs: Inputs = "auto"
+    samples: int = 64
+    between: Between = "average"
+
+    def read(self, seen: Observation) -> Labels:
+        """Counts that sum to B. Raises `AttackFailed` where sums of features change their sign between inputs."""
+        size = require_batch_size(seen, self)
+        sums = mean_head(seen).sums
+        found = expectation(seen, self.inputs, self.samples, self.between)
+        p, masses = found.probabilities.mean(0), found.masses
+        if not (masses > 0).all() and not (masses < 0).all():
+            raise AttackFailed(
+                "the features before the last layer sum to now more, now less than zero in this model, so row sums "
+                "cannot be told from features. Take bias-counts or ilrg."
+            )
+        return _counts(seen, size * (p - sums / masses.mean()), size)
+
+
+@dataclass(frozen=True)
+class BiasCounts(LabelInference):
+    """n_k = B · (p̄_k - ∂L/∂b_k), exact where p̄, the batch's mean probabilities, is; here they are guessed.
+
+    The form of Geng et al., arXiv:2110.09074, read off the bias: it needs nothing of the features, not even their sign.
+
+    Deviation: the papers take the weight's row sums; ours to read the bias, which holds on more networks.
+
+    Args:
+        inputs: What p̄ is measured on: noise, public pictures, or the better of what there is.
+        samples: How many.
+        between: After several steps: the mean of both ends, the start or the end alone.
+    """
+
+    needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
+    inputs: Inputs = "auto"
+    samples: int = 64
+    between: Between = "average"
+
+    def read(self, seen: Observation) -> Labels:
+        """Counts that sum to B. Raises `AttackFailed` without a bias."""
+        size = require_batch_size(seen, self)
+        bias = mean_head(seen).biases
+        p = expectation(seen, self.inputs, self.samples, self.between).probabilities.mean(0)
+        return _counts(seen, size * (p - bias), size)
+
+
+def expectation(seen: Observation, inputs: Inputs, samples: int, between: Between) -> Answers:
+    """The answers to the same inputs in the middle of the client's local steps."""
+    if local_steps(seen) == 1 or between == "start":
+        return ask(seen, inputs, samples)
+    end = ask(seen, inputs, samples, end=True)
+    if between == "end":
+        return end
+    start = ask(seen, inputs, samples)
+    # Steps t = 0 … T-1 leave from models t/T of the way, which averages to (T-1) / 2T.
+    way = (local_steps(seen) - 1) / (2 * local_steps(seen))
+    return start.lerp(end, way)
+
+
+def _counts(seen: Observation, raw: Tensor, size: int) -> Labels:
+    return counted(seen, round_to_total(raw, size), raw)

@@ -1,0 +1,119 @@
+"""AFGI's label recovery block, in two readings; the paper's text leaves its inside open (Liu et al., 2024)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ....client.observation import Observation
+from ....values.errors import AttackFailed
+from ....values.types import Knowledge
+from ..part import LabelInference, Labels, require_batch_size
+from ._counting import counted, round_to_total
+from ._head import Head, mean_head
+from ._probe import Answers, ask, require_nonnegative_features
+from .ilrg import solve_counts
+
+TOKENS = 4096  # simulated rows per training step
+
+
+@dataclass(frozen=True)
+class RecoveryBlock(LabelInference):
+    """Presence by the lowest entry of a row, then counts of the present classes from iLRG's equations.
+
+    A reconstruction of ours: of AFGI's label recovery block (Liu et al., arXiv:2403.08383) only its purpose is
+    published, repeated labels from the last layer's gradient. This is the reading without public data.
+    """
+
+    needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
+
+    def read(self, seen: Observation) -> Labels:
+        """Counts that sum to B. Raises `AttackFailed` without a bias or where features can be negative."""
+        size = require_batch_size(seen, self)
+        head = mean_head(seen)
+        bias = head.biases
+        require_nonnegative_features(seen)
+        counts, raw = solve_counts(seen, head, _present(head) & (bias != 0), size)
+        return counted(seen, counts, raw, (RECONSTRUCTED,))
+
+
+@dataclass(frozen=True)
+class LearnedRecoveryBlock(LabelInference):
+    """A block of 1x1 convolutions over the rows of the gradient, trained on updates that the adversary simulates.
+
+    A reconstruction of ours: of AFGI's label recovery block (Liu et al., arXiv:2403.08383) only the name, a
+    convolution block attached to the known model, and its purpose are published. Here every row of ∂L/∂W is a token of
+    m channels that goes through convolution, ReLU, convolution to one number, n_k / B. Training batches are public
+    pictures with random labels, of random evenness; the loss is the mean squared error of the shares.
+
+    Args:
+        pictures: Public pictures, at most.
+        width: Channels between the two convolutions.
+        steps: Of Adam.
+        lr: Of Adam.
+    """
+
+    needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE | Knowledge.PUBLIC_DATA
+    pictures: int = 256
+    width: int = 64
+    steps: int = 200
+    lr: float = 3e-3
+
+    def read(self, seen: Observation) -> Labels:
+        """Counts that sum to B."""
+        size = require_batch_size(seen, self)
+        observed = mean_head(seen).weight
+        answers = ask(seen, "public", self.pictures)
+        scale = answers.features.square().mean().sqrt()
+        if not scale > 0:
+            raise AttackFailed("the features of the public pictures are all zero: the network is dead for them.")
+        block = self.train(answers, size, scale)
+        with torch.no_grad():
+            shares = block((observed / scale).float()).squeeze(1).double()
+        raw = shares * size
+        return counted(seen, round_to_total(raw, size), raw, (RECONSTRUCTED,))
+
+    def train(self, answers: Answers, size: int, scale: Tensor) -> nn.Module:
+        """The block `[..., m] -> [..., 1]`; a 1x1 convolution over tokens is a linear layer on each."""
+        features = answers.features.shape[1]
+        block = nn.Sequential(nn.Linear(features, self.width), nn.ReLU(), nn.Linear(self.width, 1))
+        optimiser = torch.optim.Adam(block.parameters(), self.lr)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.steps)
+        batches = max(1, min(16, TOKENS // answers.probabilities.shape[1]))
+        for _ in range(self.steps):
+            gradients, shares = simulate(answers, size, batches)
+            with torch.enable_grad():
+                loss = (block((gradients / scale).float()).squeeze(2) - shares.float()).square().mean()
+                optimiser.zero_grad()
+                loss.backward()
+            optimiser.step()
+            schedule.step()
+        return block
+
+
+def simulate(answers: Answers, size: int, batches: int) -> tuple[Tensor, Tensor]:
+    """Gradients `[T, K, m]` of random batches of public pictures, and the shares of their labels `[T, K]`.
+
+    Labels are drawn from their own where the pictures have some, else at random from class shares that are themselves
+    random: a Dirichlet draw of concentration 0.1 to 10.
+    """
+    chosen = torch.randint(len(answers.features), (batches, size))
+    p, h = answers.probabilities[chosen], answers.features[chosen]
+    classes = p.shape[2]
+    evenness = 10 ** (2 * torch.rand(batches, 1) - 1)
+    weights = torch.distributions.Gamma(evenness.expand(batches, classes), 1.0).sample() + 1e-6
+    y = nn.functional.one_hot(torch.multinomial(weights, size, replacement=True), classes).double()
+    return (p - y).transpose(1, 2) @ h / size, y.mean(1)
+
+
+def _present(head: Head) -> Tensor:
+    lowest = head.weight.min(1).values
+    if not (lowest < 0).any():
+        raise AttackFailed("no row of the last layer's gradient has a negative entry, so no class looks present.")
+    return lowest < 0
+
+
+RECONSTRUCTED = "The paper does not publish its label recovery block; this is our reconstruction."

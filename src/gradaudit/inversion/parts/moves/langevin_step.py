@@ -1,0 +1,30 @@
+"""Noise on the step that fades with the learning rate (Yin et al., 2021, section 3.4, Langevin updates)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..part import Candidate, Move, Progress
+
+
+@dataclass(frozen=True)
+class LangevinStep(Move):
+    """x ← x + lr(t) · α_n · N(0, 1) beside the optimiser's step, then back into the feasible set.
+
+    Adam's step is about lr(t) in every entry whatever the scale of the loss, so this is noise of a fifth of it.
+    `Langevin` adds the same to the gradient instead, where it counts against the scale of the loss.
+
+    Args:
+        scale: α_n, 0.2 in the paper.
+    """
+
+    scale: float = 0.2
+
+    def __call__(self, candidate: Candidate, score: Callable[[], Tensor], at: Progress) -> None:
+        for variable in candidate.variables.values():
+            variable.add_(torch.randn_like(variable), alpha=self.scale * at.lr)
+        candidate.project()

@@ -1,0 +1,45 @@
+"""Sum of the layers' Euclidean distances (Yin et al., 2021, equation 2; Hatamizadeh et al., 2022, equation 2)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ....values.types import Tensors
+from ..part import Objective, Progress
+from ..vectors import Combination
+
+
+@dataclass(frozen=True)
+class LayerwiseEuclidean(Objective):
+    """`scale` · Σ over the tensors of ||candidate - observed||_2, or of its square; depends on the update's scale.
+
+    The distances are not squared as written in GradInversion; code that followed it squares them. Unsquared, each
+    tensor pulls with a gradient of length one, however far it is. The slope at a distance of zero is zero.
+
+    Args:
+        scale: Factor of the sum, against which the weights of the priors count (α_G of GradInversion).
+        squared: Sum the squares, which is `Euclidean` with a scale.
+    """
+
+    independent: ClassVar[bool] = True
+    scale: float = 1.0
+    squared: bool = False
+
+    def __call__(self, candidate: Tensors, observed: Tensors, at: Progress) -> Tensor:
+        squares = torch.stack([(c - o).pow(2).sum() for c, o in zip(candidate, observed, strict=True)])
+        return self.scale * (squares if self.squared else _lengths(squares)).sum()
+
+    def pull(self, candidate: Tensors, observed: Tensors, at: Progress) -> Combination:
+        """The closed form of its gradient, scale · (c - o) / ||c - o|| or twice scale · (c - o); `Matching.pull`."""
+        squares = torch.stack([(c - o).pow(2).sum() for c, o in zip(candidate, observed, strict=True)])
+        lengths = _lengths(squares)
+        factors = self.scale * (torch.full_like(lengths, 2.0) if self.squared else 1 / lengths)
+        value = self.scale * (squares if self.squared else lengths).sum()
+        return Combination(value, factors, -factors, (factors * factors * squares).sum())
+
+
+def _lengths(squares: Tensor) -> Tensor:
+    """Square roots that stay positive, with a finite slope at zero."""
+    return squares.clamp_min(torch.finfo(squares.dtype).tiny).sqrt()

@@ -1,0 +1,56 @@
+"""One objective for each of several rounds, and their mean (AGIC; Xu et al., 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....client.observation import Observation
+from ....values.types import Knowledge, Tensors
+from ..part import Objective, Progress
+from ._rounds import round_slices
+from .cosine import Cosine
+
+
+@dataclass(frozen=True)
+class PerRound(Objective):
+    """Mean over the rounds that an observation joins (`rounds.joined`) of another objective; of one round, that itself.
+
+    Args:
+        objective: Compares the updates of one round.
+    """
+
+    objective: Objective = field(default_factory=Cosine)
+
+    @property
+    def needs(self) -> Knowledge:  # type: ignore[override]
+        """Of the other objective."""
+        return self.objective.needs
+
+    @property
+    def varies(self) -> bool:  # type: ignore[override]
+        """Whether the other objective does."""
+        return self.objective.varies
+
+    def bind(self, seen: Observation) -> Callable[..., Any]:
+        """The other objective, bound to every round."""
+        slices = round_slices(seen)
+        names = list(seen.update.tensors)
+        rounds = [
+            self.objective.bind(
+                replace(seen, update=replace(seen.update, tensors={n: seen.update.tensors[n] for n in names[part]}))
+            )
+            for part in slices
+        ]
+        if len(rounds) == 1:
+            return rounds[0]
+        return lambda candidate, observed, at: torch.stack(
+            [one(candidate[part], observed[part], at) for one, part in zip(rounds, slices, strict=True)]
+        ).mean()
+
+    def __call__(self, candidate: Tensors, observed: Tensors, at: Progress) -> Tensor:
+        return self.objective(candidate, observed, at)

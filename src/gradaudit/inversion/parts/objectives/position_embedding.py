@@ -1,0 +1,59 @@
+"""The gradient of a learned position embedding tells which patch lies where (Lu et al., CVPR 2022, APRIL)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....client.observation import Observation
+from ....values.types import Knowledge, Tensors
+from ...network.vision_transformer import position_embedding
+from ..part import Objective, Progress
+from .euclidean import Euclidean
+
+
+@dataclass(frozen=True)
+class PositionEmbedding(Objective):
+    """D(g, g*) + weight · (1 - cos(∂L/∂E_pos, ∂L*/∂E_pos)): APRIL's optimisation, for any vision transformer.
+
+    The cosine is of the two gradients `[T, d]` as single vectors, whose rows are what reaches each token.
+
+    Args:
+        objective: D.
+        weight: α of the paper.
+        name: Part of the name of the embedding's tensor; the first one in the update that holds it.
+    """
+
+    objective: Objective = field(default_factory=Euclidean)
+    weight: float = 1.0
+    name: str = "pos"
+
+    @property
+    def needs(self) -> Knowledge:  # type: ignore[override]
+        """Those of D."""
+        return self.objective.needs
+
+    @property
+    def varies(self) -> bool:  # type: ignore[override]
+        """As D does."""
+        return self.objective.varies
+
+    @property
+    def independent(self) -> bool:  # type: ignore[override]
+        """As D is."""
+        return self.objective.independent
+
+    def bind(self, seen: Observation) -> Callable[..., Any]:
+        """With the embedding found. Raises `AttackFailed` where the update does not share its gradient."""
+        names = list(seen.update.tensors)
+        index, distance = names.index(position_embedding(names, self.name)), self.objective.bind(seen)
+
+        def measure(candidate: Tensors, observed: Tensors, at: Progress) -> Tensor:
+            ours, theirs = candidate[index].flatten(), observed[index].flatten()
+            return distance(candidate, observed, at) + self.weight * (1 - torch.cosine_similarity(ours, theirs, dim=0))
+
+        return measure

@@ -1,0 +1,20 @@
+"""What is optimised, and how it becomes inputs."""
+
+from .coarse import Coarse
+from .epoch_copies import EpochCopies
+from .grnn_generator import GRNNGenerator
+from .pixels import Pixels
+from .table_rows import TableRows
+from .token_embeddings import TokenEmbeddings
+from .with_logits import LabelledCandidate, WithLogits
+
+__all__ = [
+    "Coarse",
+    "EpochCopies",
+    "GRNNGenerator",
+    "LabelledCandidate",
+    "Pixels",
+    "TableRows",
+    "TokenEmbeddings",
+    "WithLogits",
+]

@@ -1,0 +1,56 @@
+"""Optimise the pixels themselves."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ....client.observation import Observation
+from ....values.types import Knowledge, Modality
+from ..part import Candidate, Parametrisation, require_batch_size
+
+
+@dataclass(frozen=True)
+class Pixels(Parametrisation):
+    """One variable, `pixels` `[S, B, C, H, W]`, in normalised space.
+
+    Args:
+        box: Clamp to valid pixels, [0, 1] before normalisation, after every step.
+        init: First guess: N(0, 1), uniform over the box, or mid grey with noise of a tenth of N(0, 1).
+        afresh: Begin with a first guess in a later stage, too.
+    """
+
+    independent: ClassVar[bool] = True
+    needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
+    modality: ClassVar[Modality] = Modality.PICTURES
+    box: bool = True
+    init: Literal["normal", "uniform", "grey"] = "normal"
+    afresh: bool = False
+
+    def start(self, seen: Observation, seeds: int, previous: Candidate | None) -> Candidate:
+        """Random pixels, or what the previous stage decodes to."""
+        shape = (seeds, require_batch_size(seen, self), *seen.input_shape)
+        like = seen.update.values[0]
+        low, high = seen.normalisation.box(like)
+        if previous is not None and not self.afresh:
+            pixels = previous.decode().detach().clone()
+        elif self.init == "uniform":
+            pixels = low + (high - low) * torch.rand(shape, device=like.device, dtype=like.dtype)
+        else:
+            pixels = torch.randn(shape, device=like.device, dtype=like.dtype)
+            pixels = (low + high) / 2 + 0.1 * pixels if self.init == "grey" else pixels
+        return _PixelCandidate(pixels, (low, high) if self.box else None)
+
+
+class _PixelCandidate(Candidate):
+    def __init__(self, pixels: Tensor, bounds: tuple[Tensor, Tensor] | None) -> None:
+        self.variables = {"pixels": pixels}
+        self.bounds = bounds
+
+    def decode(self) -> Tensor:
+        return self.variables["pixels"].view_as(self.variables["pixels"])
+
+    def project(self) -> None:
+        if self.bounds is not None:
+            torch.clamp(self.variables["pixels"], *self.bounds, out=self.variables["pixels"])

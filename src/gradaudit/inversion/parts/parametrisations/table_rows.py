@@ -1,0 +1,144 @@
+"""Optimise the encoded rows of a table, as far as the columns allow (TabLeak; Vero et al., 2023)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from ....client.observation import Observation
+from ....values.columns import Column, TableLayout
+from ....values.errors import AttackFailed
+from ....values.types import Knowledge, Modality
+from ..part import Candidate, Parametrisation, require_batch_size
+
+
+@dataclass(frozen=True)
+class TableRows(Parametrisation):
+    """One variable, `rows` `[S, B, D]`, from which encoded rows are made column by column.
+
+    A categorical column is the softmax of its positions over the temperature: the structural prior of TabLeak
+    (arXiv:2210.01785, section 4.1). A number is `low + (high - low) sigmoid(row)` between the column's public extremes,
+    as in the authors' code; where these are infinite it is the variable itself. Both can be left out, which is how the
+    paper runs Inverting Gradients.
+
+    Args:
+        softmax: Keep categories on the simplex.
+        bounds: Keep numbers between their column's extremes.
+        temperature: Of the softmax, positive; constant, as in the paper's experiments.
+        decide: Report the likeliest category, one-hot, and numbers clamped to their extremes; otherwise report what
+            the model was fed, for a pool that decides later.
+
+    Raises:
+        AttackFailed: The temperature is not positive.
+    """
+
+    independent: ClassVar[bool] = True
+    needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
+    modality: ClassVar[Modality] = Modality.TABLE
+    softmax: bool = True
+    bounds: bool = True
+    temperature: float = 1.0
+    decide: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise AttackFailed(f"TableRows: temperature must be positive. Found {self.temperature}.")
+
+    def start(self, seen: Observation, seeds: int, previous: Candidate | None) -> Candidate:
+        """Uniform over [-1, 1], as in the authors' code, or what the previous stage decodes to.
+
+        Raises:
+            AttackFailed: The data is no table.
+        """
+        layout, size = require_table(seen, self), require_batch_size(seen, self)
+        like = seen.update.values[0]
+        rows = 2 * torch.rand(seeds, size, layout.width, device=like.device, dtype=like.dtype) - 1
+        candidate = TableCandidate(self, layout, rows)
+        if previous is not None:
+            candidate.variables["rows"] = candidate.encode(previous.decode().detach())
+        return candidate
+
+
+class TableCandidate(Candidate):
+    """Rows of a table.
+
+    Args:
+        of: Which maps apply.
+        layout: The columns.
+        rows: `[S, B, D]`, before the maps.
+    """
+
+    def __init__(self, of: TableRows, layout: TableLayout, rows: Tensor) -> None:
+        self.of, self.layout = of, layout
+        self.variables = {"rows": rows}
+
+    def decode(self) -> Tensor:
+        """`[S, B, D]`."""
+        rows = self.variables["rows"]
+        made = [
+            self._made(column, rows[..., place])
+            for column, place in zip(self.layout.columns, self.layout.slices, strict=True)
+        ]
+        return torch.cat(made, -1)
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """The variables `[S, B, D]` that decode to `inputs`, or to the nearest that any do; the inverse of `decode`."""
+        found = [
+            self._variable(column, inputs[..., place])
+            for column, place in zip(self.layout.columns, self.layout.slices, strict=True)
+        ]
+        return torch.cat(found, -1)
+
+    def reported(self, seen: Observation) -> Tensor:
+        """`[S, B, D]`: one-hot categories and numbers within their extremes, or what `decode` gives."""
+        decoded = self.decode()
+        return decided(decoded, self.layout) if self.of.decide else decoded
+
+    def _made(self, column: Column, values: Tensor) -> Tensor:
+        if column.categorical:
+            return (values / self.of.temperature).softmax(-1) if self.of.softmax else values
+        low, high = column.bounds
+        return low + (high - low) * values.sigmoid() if self._bounded(column) else values
+
+    def _variable(self, column: Column, values: Tensor) -> Tensor:
+        tiny = torch.finfo(values.dtype).eps
+        if column.categorical:
+            return self.of.temperature * values.clamp_min(tiny).log() if self.of.softmax else values
+        low, high = column.bounds
+        return torch.logit((values - low) / max(high - low, tiny), eps=tiny) if self._bounded(column) else values
+
+    def _bounded(self, column: Column) -> bool:
+        return self.of.bounds and all(map(math.isfinite, column.bounds))
+
+
+def decided(rows: Tensor, layout: TableLayout) -> Tensor:
+    """Encoded rows as a table can hold them.
+
+    Args:
+        rows: `[..., D]`, any numbers.
+        layout: The columns.
+
+    Returns:
+        `[..., D]`: of each categorical column the largest position as one-hot, of each numeric one the number clamped
+        to the column's extremes.
+    """
+    made = []
+    for column, place in zip(layout.columns, layout.slices, strict=True):
+        values = rows[..., place]
+        if column.categorical:
+            made.append(one_hot(values.argmax(-1), column.width).to(rows))
+        else:
+            made.append(values.clamp(*column.bounds))
+    return torch.cat(made, -1)
+
+
+def require_table(seen: Observation, part: object) -> TableLayout:
+    """The table's columns; raises `AttackFailed` where there are none."""
+    if seen.table is None:
+        raise AttackFailed(f"{part!r} needs the columns of a table, but the client trains on {seen.modality}.")
+    return seen.table

@@ -1,0 +1,300 @@
+"""What an attack is, and the parts it is made of.
+
+A part is a frozen dataclass: its fields are the paper's hyper-parameters, `needs` the facts it must be told. State
+lives only in what `bind`, `infer` and `start` return, so one attack can be run many times, printed and compared.
+`S` is the number of seeds: guesses of the whole batch that are optimised together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from ...client.observation import Observation
+from ...values.errors import AttackFailed
+from ...values.types import Knowledge, Modality, Reconstruction, Tensors
+from .levenberg_marquardt import LevenbergMarquardt
+from .optimisers import LBFGS, Adam, RMSprop
+
+Watch = Callable[[int, int, float], None]
+"""Called now and then with (steps done, steps of the whole attack, value of the objective)."""
+
+
+@runtime_checkable
+class Attack(Protocol):
+    """Anything that turns an observation into a reconstruction and says what it needs for it."""
+
+    @property
+    def name(self) -> str:
+        """As in the literature, in lower case with hyphens."""
+        ...
+
+    @property
+    def needs(self) -> Knowledge:
+        """The facts without which it refuses to run."""
+        ...
+
+    def __call__(self, seen: Observation, *, seed: int = 0, watch: Watch | None = None) -> Reconstruction:
+        """Run the attack; one that takes `keep`, a path, may keep itself there while it runs (`call.run_attack`)."""
+        ...
+
+
+class Progress(NamedTuple):
+    """Where a stage stands.
+
+    Args:
+        step: From 0.
+        steps: Of the stage.
+        candidates: `[S, B, C, H, W]`, all seeds as they stand, detached: what group consistency compares with.
+        lr: Learning rate of this step, which Langevin noise scales with.
+    """
+
+    step: int
+    steps: int
+    candidates: Tensor | None = None
+    lr: float = 0.0
+
+    @property
+    def fraction(self) -> float:
+        """In [0, 1]."""
+        return self.step / self.steps
+
+
+@dataclass(frozen=True)
+class Part:
+    """A building block; `needs` are the facts it must be told, `modality` the only kind of data it is made for.
+
+    `independent`: seeds, restarts and updates do not meet in it, it draws no random numbers, and it may be traced once
+    for many of them (`together`).
+    """
+
+    needs: ClassVar[Knowledge] = Knowledge.NOTHING
+    modality: ClassVar[Modality | None] = None
+    independent: ClassVar[bool] = False
+
+    def bind(self, seen: Observation) -> Callable[..., Any]:
+        """The function used during one run, on the run's private copy of the model. Stateless parts are their own."""
+        return self  # type: ignore[return-value]
+
+
+class Objective(Part):
+    """`(candidate, observed, at) -> scalar`: how far the candidate's update is from the observed one; 0 at the truth.
+
+    `varies` says that the function changes over the run, so that its values at two steps must not be compared.
+    """
+
+    varies: ClassVar[bool] = False
+
+    def __call__(self, candidate: Tensors, observed: Tensors, at: Progress) -> Tensor:
+        """The distance."""
+
+
+class Prior(Part):
+    """`(inputs [B, C, H, W] normalised, at) -> scalar`, for one seed. Its weight and window belong to the attack."""
+
+    def __call__(self, inputs: Tensor, at: Progress) -> Tensor:
+        """The penalty."""
+
+
+class GradientTransform(Part):
+    """`(gradient, at) -> gradient`, applied to every variable of the parametrisation before the optimiser sees it."""
+
+    def __call__(self, gradient: Tensor, at: Progress) -> Tensor:
+        """The changed gradient, in the same shape `[S, B, ...]`."""
+
+
+@dataclass
+class Labels:
+    """Labels during a run, or what a label inference read; `L` is the batch size, or less where less was found.
+
+    Args:
+        values: `[L]` integers, ascending where they were inferred, or `[S, B, K]` logits where they are optimised
+            together with the inputs.
+        granted: They were handed to the adversary.
+        counts: `[K]` integers, examples per class; `None` where the method says only which classes are present.
+        soft: `[B, K]` probabilities, where the labels are not one-hot; an attack then matches with these.
+        confidence: In [0, 1], how well the method's own equations hold; `None` where it has no such measure.
+        notes: Plain sentences about what was found and what was not.
+    """
+
+    values: Tensor
+    granted: bool = False
+    counts: Tensor | None = None
+    soft: Tensor | None = None
+    confidence: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the loop optimises them."""
+        return self.values.is_floating_point()
+
+    def of(self, seed: int) -> Tensor:
+        """What the loop differentiates: `[B]` integers or `[B, K]` logits, constant ones for given soft labels."""
+        if self.soft is not None:
+            return self.soft.clamp_min(torch.finfo(self.soft.dtype).tiny).log()
+        return self.values[seed] if self.trainable else self.values
+
+    @staticmethod
+    def target(values: Tensor) -> Tensor:
+        """What the loss takes: integers as they are, logits as probabilities."""
+        return values.softmax(-1) if values.is_floating_point() else values
+
+    def decide(self, seed: int) -> Tensor:
+        """`[B]` integers."""
+        return self.of(seed).argmax(-1) if self.trainable else self.values
+
+    def require(self, batch_size: int | None, part: Part) -> Labels:
+        """Itself; raises `AttackFailed` where an attack on `batch_size` examples would lack labels."""
+        found = self.values.shape[-2] if self.trainable else len(self.values)
+        if batch_size is not None and found != batch_size:
+            raise AttackFailed(
+                f"{part!r} found {found} of {batch_size} labels, and an attack needs all of them. Take a label "
+                "inference that counts (bias-counts, ilrg, llg), or grant LABELS."
+            )
+        return self
+
+
+class LabelInference(Part):
+    """Where labels come from: `read` says what it finds, `infer` what an attack may use.
+
+    One that reads nothing off the update implements `infer` alone; `infers` is false for the one that is handed them.
+    """
+
+    infers: ClassVar[bool] = True
+
+    def read(self, seen: Observation) -> Labels:
+        """What the update gives away, possibly fewer labels than examples; raises `AttackFailed` saying why nothing."""
+        raise AttackFailed(f"{self!r} reads nothing off the update: its labels are optimised with the pictures.")
+
+    def infer(self, seen: Observation, seeds: int) -> Labels:
+        """The labels of the whole batch for `seeds` guesses; raises `AttackFailed` where `read` does or finds fewer."""
+        return self.read(seen).require(seen.batch_size, self)
+
+
+class Candidate:
+    """The guess of one stage: named leaf variables, each with a leading seeds axis `[S, ...]`."""
+
+    variables: dict[str, Tensor]
+
+    def decode(self) -> Tensor:
+        """`[S, B, C, H, W]`, normalised, with the graph to the variables."""
+
+    def project(self) -> None:
+        """Put the variables back into their feasible set, in place; called without gradients after each step."""
+
+    def reported(self, seen: Observation) -> Tensor:
+        """What the attack finally says about the inputs, in the units of the data, `[S, B, ...]`."""
+        return seen.normalisation.invert(self.decode())
+
+
+class Simulated(Protocol):
+    """How a guess becomes an update, during one run.
+
+    Args:
+        rates: Name of each own variable -> its learning rate, as a factor of the optimiser's.
+    """
+
+    rates: Mapping[str, float]
+
+    def start(self, seeds: int) -> dict[str, Tensor]:
+        """Its own variables, `[S, ...]`, which the loop optimises with the candidate's; often none."""
+        ...
+
+    def project(self, variables: Mapping[str, Tensor]) -> None:
+        """Put them back into their feasible set, in place."""
+        ...
+
+    def __call__(self, inputs: Tensor, labels: Tensor, variables: Mapping[str, Tensor]) -> Tensors:
+        """The update, before any defense, with its graph where gradients are on.
+
+        Args:
+            inputs: Of one seed, as the candidate decodes.
+            labels: `[B]` integers or `[B, K]` probabilities.
+            variables: Its own, of that seed.
+        """
+        ...
+
+
+class Simulation(Part):
+    """What the adversary assumes of a client's local training; `bind` returns a `Simulated`."""
+
+
+class Move(Part):
+    """A step that no gradient takes: `bind(seen)` returns `(candidate, score, at) -> None`.
+
+    It is called after every step and projection, without gradients, and may change the candidate's variables in place.
+    `score() -> [S]` is the selection measure of the attack at the variables as they stand, without priors.
+    """
+
+
+class Parametrisation(Part):
+    """`start(seen, seeds, previous) -> Candidate`: what is optimised, and how it becomes inputs."""
+
+    def start(self, seen: Observation, seeds: int, previous: Candidate | None) -> Candidate:
+        """The first candidate of a stage; `previous` is the best one of the stage before."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """A prior with its weight, and the part of the run in which it acts.
+
+    Args:
+        prior: What is penalised.
+        weight: Factor of the penalty beside the objective.
+        start: Fraction of the stage at which it begins to act.
+        stop: Fraction of the stage at which it ends; 1 acts to the end.
+    """
+
+    prior: Prior
+    weight: float
+    start: float = 0.0
+    stop: float = 1.0
+
+    def acts(self, at: Progress) -> bool:
+        """Whether the prior counts at this step."""
+        return self.start * at.steps <= at.step and (at.step < self.stop * at.steps or self.stop >= 1)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One optimisation; a later stage starts from the best candidate of the one before.
+
+    Args:
+        parametrisation: What is optimised.
+        optimiser: Adam, L-BFGS, RMSprop or Levenberg-Marquardt, with its schedule.
+        steps: Calls of the optimiser (an L-BFGS step holds up to `LBFGS.inner` evaluations).
+        terms: Priors with their weights.
+        gradient: Transforms, in this order.
+        moves: Steps that no gradient takes, after every step of the optimiser, in this order.
+        only_above: Leave the stage out where the stage before brought the objective of a guess below this value.
+        stop_below: End the stage once the objective is below this value.
+        stop_flat: End the stage once the objective falls by less than this fraction from one look (a step, or a 200th
+            of the stage) to the next; 0 never does.
+    """
+
+    parametrisation: Parametrisation
+    optimiser: Adam | LBFGS | RMSprop | LevenbergMarquardt
+    steps: int
+    terms: tuple[Term, ...] = ()
+    gradient: tuple[GradientTransform, ...] = ()
+    moves: tuple[Move, ...] = ()
+    only_above: float = 0.0
+    stop_below: float = 0.0
+    stop_flat: float = 0.0
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All parts of the stage."""
+        return (self.parametrisation, *(term.prior for term in self.terms), *self.gradient, *self.moves)
+
+
+def require_batch_size(seen: Observation, part: Part) -> int:
+    """The batch size, for parts whose `needs` hold BATCH_SIZE."""
+    if seen.batch_size is None:
+        raise AttackFailed(f"{part!r} needs the batch size.")
+    return seen.batch_size

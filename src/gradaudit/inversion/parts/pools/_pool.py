@@ -1,0 +1,34 @@
+"""What a pool is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ....client.observation import Observation
+from ....values.types import Reconstruction
+from ..part import Part
+
+
+class Pooled(NamedTuple):
+    """One guess made of several.
+
+    Args:
+        inputs: `[B, ...]` in the units of the data.
+        labels: `[B]` integers, or `None`.
+        confidence: See `Reconstruction.confidence`.
+    """
+
+    inputs: Tensor
+    labels: Tensor | None
+    confidence: Tensor | None = None
+
+
+class Pool(Part):
+    """`bind(seen)` returns `(members, best first) -> Pooled`, for at least one member."""
+
+    def bind(self, seen: Observation) -> Callable[[Sequence[Reconstruction]], Pooled]:
+        """The function that pools guesses about `seen`."""
+        raise NotImplementedError

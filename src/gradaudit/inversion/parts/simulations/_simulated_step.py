@@ -1,0 +1,57 @@
+"""What simulations share: one gradient of the client's loss, anywhere near its model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from ....client.local_training import InMode, LocalTraining
+from ....client.observation import Observation
+from ....values.types import Tensors
+
+
+class Fixed:
+    """A simulation without variables of its own."""
+
+    rates: ClassVar[Mapping[str, float]] = {}
+
+    def start(self, seeds: int) -> dict[str, Tensor]:
+        """Nothing to optimise."""
+        return {}
+
+    def project(self, variables: Mapping[str, Tensor]) -> None:
+        """Nothing to keep feasible."""
+
+
+class GradientNear:
+    """The gradient of the client's loss over all examples, at its model or at other parameters.
+
+    Args:
+        seen: Whose model and loss are used; whether BatchNorm trains is public.
+    """
+
+    def __init__(self, seen: Observation) -> None:
+        self.model = seen.model
+        self.training: LocalTraining = seen.assumed_training
+        self.trained = {name: p for name, p in seen.model.named_parameters() if p.requires_grad}
+        self.shared = list(self.training.shared_parameters(seen.model))
+        self.start = tuple(self.trained[name] for name in self.shared)
+        self.mode = InMode(seen.model, self.training.batch_norm)
+
+    def __call__(self, inputs: Tensor, labels: Tensor, parameters: Sequence[Tensor] | None = None) -> Tensors:
+        """The gradient for what is shared, with its graph to inputs, labels and `parameters`.
+
+        Args:
+            inputs: `[B, ...]`.
+            labels: `[B]` integers or `[B, K]` probabilities.
+            parameters: In the place of those that are shared; the client's own by default.
+        """
+        where = self.start if parameters is None else tuple(parameters)
+        replaced = dict(zip(self.shared, where, strict=True))
+        with self.mode:
+            loss = self.training.loss(functional_call(self.model, replaced, (inputs,)), labels)
+            return torch.autograd.grad(loss, where, create_graph=True, allow_unused=True, materialize_grads=True)

@@ -1,6 +1,0 @@
-"""How the guesses of several runs become one."""
-
-from .base import Pool, Pooled
-from .table_median import TableMedian
-
-__all__ = ["Pool", "Pooled", "TableMedian"]

@@ -1,0 +1,1 @@
+"""One run of an attack: its stages, restarts, checkpoints, and the families of attacks."""

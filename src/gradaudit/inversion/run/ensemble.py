@@ -1,0 +1,133 @@
+"""An attack run several times, whose guesses are pooled into one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...client.observation import Observation
+from ...values.errors import AttackFailed
+from ...values.types import Knowledge, Reconstruction
+from ..parts.part import Part, Progress, Stage, Watch
+from ..parts.pools import Pool, Pooled
+from .gradient_matching import GradientMatching
+from .guesses import simulated_and_observed
+from .refusal import require_fit
+from .restarts import VERIFIED, Target
+
+END = Progress(1, 1)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Several independent runs of one attack, pooled.
+
+    What is said of the guess, its objective and whether it explains the update, is said of the pooled one.
+
+    Args:
+        name: As in the literature.
+        paper: arXiv id or DOI.
+        attack: What is run.
+        pool: How its guesses become one.
+        members: How often, each with a seed of its own; in one pass where that is faster (`GradientMatching.many`).
+        deviations: Where this differs from the paper or its code, in sentences.
+
+    Raises:
+        AttackFailed: Fewer than one member.
+    """
+
+    name: str
+    paper: str
+    attack: GradientMatching
+    pool: Pool
+    members: int = 30
+    deviations: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.members < 1:
+            raise AttackFailed(f"{self.name}: members must be at least 1. Found {self.members}.")
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Of every member."""
+        return self.attack.stages
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Every part."""
+        return (*self.attack.parts, self.pool)
+
+    def used(self, granted: Knowledge) -> tuple[Part, ...]:
+        """The parts that are used once `granted` is known."""
+        return (*self.attack.used(granted), self.pool)
+
+    @property
+    def needs(self) -> Knowledge:
+        """Union over the parts."""
+        return self.attack.needs | self.pool.needs
+
+    def __call__(
+        self, seen: Observation, *, seed: int = 0, watch: Watch | None = None, keep: Path | None = None
+    ) -> Reconstruction:
+        """Run all members and pool; neither the observation nor the global random state is changed.
+
+        Args:
+            seen: What the adversary sees.
+            seed: Of every random choice; the members' seeds are drawn from it.
+            watch: Told of the progress, of each member in turn where they do not share a pass.
+            keep: Where the members are kept, done ones too, and gone on from; see `GradientMatching`.
+
+        Raises:
+            MissingKnowledge: A part needs a fact that was not granted.
+            AttackFailed: A part cannot work on this observation, or no member found anything.
+        """
+        require_fit(self, seen.knowledge, seen.modality)
+        pool = self.pool.bind(seen)
+        found = self.attack.many([seen] * self.members, seeds=self._seeds(seed), watch=watch, keep=keep)
+        members = sorted((one for one in found if isinstance(one, Reconstruction)), key=lambda one: one.objective)
+        failures = [one for one in found if isinstance(one, AttackFailed)]
+        if not members:
+            raise failures[0]
+        pooled = pool(members)
+        objective, verified = self._judged(seen, pooled)
+        best, last = members[0], members[-1]
+        return Reconstruction(
+            inputs=pooled.inputs,
+            labels=pooled.labels,
+            objective=objective,
+            verified=verified,
+            labels_granted=best.labels_granted,
+            trace=tuple(curve for member in members for curve in member.trace),
+            notes=(
+                f"Pooled from {len(members)} runs, whose objectives reach from {best.objective:.3g} to "
+                f"{last.objective:.3g}; that of the pooled guess is {objective:.3g}.",
+                *dict.fromkeys(note for member in members for note in member.notes),
+                *dict.fromkeys(f"A run was dropped: {failure}" for failure in failures),
+            ),
+            confidence=pooled.confidence,
+        )
+
+    def _seeds(self, seed: int) -> list[int]:
+        """Far apart, so that two ensembles with neighbouring seeds share no member."""
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randint(2**62, (self.members,), generator=generator).tolist()
+
+    @torch.no_grad()
+    def _judged(self, seen: Observation, pooled: Pooled) -> tuple[float, bool]:
+        """The selection measure of the pooled guess, and whether its update equals the observed one."""
+        if pooled.labels is None:
+            return float("nan"), False
+        target = Target(self.attack, seen)
+        inputs = seen.normalisation.apply(pooled.inputs)
+        value = (target.selection or target.matching).value(inputs, pooled.labels, END)
+        update, observed = simulated_and_observed(target.matching, inputs, pooled.labels, {})
+        return float(value), bool(
+            _norm([u - o for u, o in zip(update, observed, strict=True)]) <= VERIFIED * _norm(observed)
+        )
+
+
+def _norm(tensors: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
+    return torch.stack([tensor.norm() for tensor in tensors]).norm()

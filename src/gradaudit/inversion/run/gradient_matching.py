@@ -1,0 +1,81 @@
+"""Attacks by gradient matching, each one a frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from ...client.observation import Observation
+from ...values.errors import AttackFailed
+from ...values.types import Reconstruction
+from ..parts.part import Watch
+from .one_pass import pays
+from .recipe import Recipe
+from .refusal import require_fit
+from .restarts import run, run_many, shares
+
+
+@dataclass(frozen=True)
+class GradientMatching(Recipe):
+    """An attack of the optimisation family: guess inputs until their update looks like the observed one.
+
+    Its fields are those of `Recipe`.
+    """
+
+    def __call__(
+        self, seen: Observation, *, seed: int = 0, watch: Watch | None = None, keep: Path | None = None
+    ) -> Reconstruction:
+        """Run the attack; neither the observation nor the global random state is changed.
+
+        Args:
+            seen: What the adversary sees.
+            seed: Of every random choice; equal seeds give equal results on the CPU.
+            watch: Told of the progress.
+            keep: Files `keep-N.pt` hold the run as it stood at most half a minute ago; a second call goes on from
+                there. They stay until `keeper.forget(keep)`, so that nothing is lost before the result is safe.
+
+        Raises:
+            MissingKnowledge: A part needs a fact that was not granted.
+            AttackFailed: A part cannot work on this observation, or the objective left the real numbers in every
+                restart.
+        """
+        require_fit(self, seen.knowledge, seen.modality)
+        return run(self, seen, seed, watch, keep)
+
+    def many(
+        self,
+        seen: Sequence[Observation],
+        *,
+        seeds: Sequence[int],
+        watch: Watch | None = None,
+        keep: Path | None = None,
+    ) -> list[Reconstruction | AttackFailed]:
+        """Run the attack on several updates, in one pass where that is faster and possible, else one after another.
+
+        Args:
+            seen: What the adversary sees of each.
+            seeds: One for each; the first guesses are those that each would draw alone.
+            watch: Told of the progress of the whole.
+            keep: As of one update, for all of them.
+
+        Returns:
+            For each, what was found, or why nothing was.
+
+        Raises:
+            MissingKnowledge: A part needs a fact that was not granted.
+            AttackFailed: A part is made for another kind of data.
+        """
+        for one in seen:
+            require_fit(self, one.knowledge, one.modality)
+        return run_many(self, seen, seeds, watch, keep)
+
+    def gains(self, model: nn.Module) -> bool:
+        """Whether updates of such a model are to share a pass, where they can."""
+        return pays(model) if self.together is None else self.together
+
+    def shares(self, seen: Observation) -> bool:
+        """Whether updates like this one can share a pass."""
+        return shares(self, seen)

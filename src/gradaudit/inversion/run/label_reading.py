@@ -1,0 +1,78 @@
+"""What a label inference says about an update, without an attack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...client.observation import Observation
+from ...values.errors import AttackFailed, MissingKnowledge
+from ..parts.labels import LABELS
+from ..parts.part import LabelInference
+from .refusal import require_knowledge
+
+
+@dataclass(frozen=True, eq=False)
+class LabelReading:
+    """One method's word on one update.
+
+    Args:
+        method: Its name in `LABELS`.
+        classes: K.
+        applies: The method could be used; where false, the fields below are `None`.
+        why_not: One sentence, where it could not.
+        labels: `[L]` integers, ascending; fewer than the batch holds where the method found fewer.
+        counts: `[K]`, examples per class (fractions for soft labels), or `None` where the method says only which
+            classes are present.
+        soft: `[B, K]` probabilities, where the method reads soft labels.
+        confidence: In [0, 1], comparable between updates under one method.
+        notes: Plain sentences about what was found.
+    """
+
+    method: str
+    classes: int
+    applies: bool
+    why_not: str | None = None
+    labels: Tensor | None = None
+    counts: Tensor | None = None
+    soft: Tensor | None = None
+    confidence: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def tally(self) -> Tensor | None:
+        """`[K]` for the metrics: the counts, or each class found once; `None` where the method does not apply."""
+        if self.counts is not None or self.labels is None:
+            return self.counts
+        return torch.bincount(self.labels, minlength=self.classes)
+
+
+def read_labels(part: LabelInference | str, seen: Observation, *, seed: int = 0) -> LabelReading:
+    """Let one method read the labels off an update; it never raises, but says why it does not apply.
+
+    Args:
+        part: A method with its settings, or its name in `LABELS`.
+        seen: What the adversary sees; nothing of it is changed.
+        seed: Of the method's random inputs; the global random state is left alone.
+    """
+    part = LABELS[part]() if isinstance(part, str) else part
+    method = next((name for name, cls in LABELS.items() if cls is type(part)), type(part).__name__)
+    try:
+        require_knowledge(method, (part,), seen.knowledge)
+        with torch.random.fork_rng(devices=[seen.device] if seen.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            found = part.read(seen)
+    except (AttackFailed, MissingKnowledge) as reason:
+        return LabelReading(method, seen.classes, applies=False, why_not=str(reason))
+    return LabelReading(
+        method,
+        seen.classes,
+        applies=True,
+        labels=found.values,
+        counts=found.counts,
+        soft=found.soft,
+        confidence=found.confidence,
+        notes=found.notes,
+    )

@@ -1,0 +1,163 @@
+"""Two updates of the same examples, one for each modality: the easier one teaches the other (MGIA)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ...client.local_training import DistilledCrossEntropy
+from ...client.observation import Observation
+from ...values.errors import AttackFailed
+from ...values.types import Knowledge, Reconstruction
+from ..parts.part import Watch
+from .keeper import beside
+from .labelled import Found, LabelledMatching, Look, dropped, explains
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """How the student's phase takes up what the teacher's phase found.
+
+    The student's update is simulated with the loss `alpha CE(z, ŷ) + (1 - alpha) / tau CE(z / tau, softmax(y'))`, where
+    ŷ are the labels being optimised and y' the teacher's logits, which stay. This is the client's own formula
+    (`DistilledCrossEntropy`) with the teacher in the place of the truth, so that the distance is 0 at the truth.
+
+    Args:
+        alpha: Share of the student's own labels, for a client that states another loss than `DistilledCrossEntropy`;
+            else the client's.
+        tau: Temperature, likewise.
+        formula: `"client"` as above, or `"published"`, the second term of the authors' code,
+            `(1 - alpha) CE(z / tau, softmax(y' / tau))`: its target has the mass 1 where the client's has 1 / tau, and
+            is softer, so that the distance is not 0 at the truth.
+    """
+
+    alpha: float = 0.3
+    tau: float = 3.0
+    formula: Literal["client", "published"] = "client"
+
+    def taught(self, seen: Observation, teacher: Tensor) -> Observation:
+        """The student's view: the same update, simulated with the distilled loss; `teacher` are logits `[B, K]`."""
+        own = seen.loss if isinstance(seen.loss, DistilledCrossEntropy) else DistilledCrossEntropy(self.alpha, self.tau)
+
+        def client(logits: Tensor, labels: Tensor) -> Tensor:
+            return own(logits, labels, teacher.softmax(-1))
+
+        def published(logits: Tensor, labels: Tensor) -> Tensor:
+            second = cross_entropy(logits / own.tau, (teacher / own.tau).softmax(-1))
+            return own.alpha * cross_entropy(logits, labels) + (1 - own.alpha) * second
+
+        loss = published if self.formula == "published" else client
+        return replace(seen, loss=loss, training=replace(seen.assumed_training, loss=loss))
+
+
+@dataclass(frozen=True)
+class MutualInversion:
+    """MGIA (Liu, Cai, Li, Zhang & Guo, AAAI 2023 student abstract): two updates, one label.
+
+    First the teacher inverts its update alone; then the student inverts its own, distilling from the teacher's labels.
+    What is said of the labels is argmax(share · teacher's logits + (1 - share) · student's logits).
+
+    Args:
+        name: As in the literature.
+        paper: arXiv id or DOI.
+        teacher: Inverts the first observation, text in the paper.
+        student: Inverts the second, pictures in the paper.
+        distillation: What the student takes up; `None` inverts each update alone (the paper's "No KD").
+        share: Of the teacher in the fused label, in [0, 1].
+        deviations: Where this differs from the paper or its code, in sentences.
+    """
+
+    name: str
+    paper: str
+    teacher: LabelledMatching
+    student: LabelledMatching
+    distillation: Distillation | None = Distillation()
+    share: float = 0.8
+    deviations: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise AttackFailed(f"{self.name}: share must be in [0, 1]. Found {self.share}.")
+
+    @property
+    def needs(self) -> Knowledge:
+        """Of both phases, of each observation."""
+        return self.teacher.needs | self.student.needs
+
+    def __call__(
+        self,
+        seen: tuple[Observation, Observation],
+        *,
+        seed: int = 0,
+        watch: Watch | None = None,
+        keep: Path | None = None,
+    ) -> tuple[Reconstruction, Reconstruction]:
+        """Run both phases; neither observation nor the global random state is changed.
+
+        Args:
+            seen: Of the teacher's modality and of the student's: the same examples, in the same order.
+            seed: Of every random choice.
+            watch: Told of the progress of each phase.
+            keep: Where both phases are kept, and gone on from; see `GradientMatching`.
+
+        Returns:
+            One for each observation, both with the fused labels.
+
+        Raises:
+            MissingKnowledge: A phase needs a fact that was not granted.
+            AttackFailed: The observations are of different numbers of examples or classes, or a phase left the real
+                numbers.
+        """
+        of_teacher, of_student = (beside(keep, phase) if keep else None for phase in ("teacher", "student"))
+        taught = self.teacher.search(seen[0], seed=seed, watch=watch, keep=of_teacher)
+        return self.learn(seen, taught, seed=seed, watch=watch, keep=of_student)
+
+    def learn(
+        self,
+        seen: tuple[Observation, Observation],
+        taught: list[Found],
+        *,
+        seed: int = 0,
+        watch: Watch | None = None,
+        look: Look | None = None,
+        keep: Path | None = None,
+    ) -> tuple[Reconstruction, Reconstruction]:
+        """The student's phase alone, after `teacher.search`; `look` sees every step of it. Else as calling it."""
+        first, second = seen
+        if (first.batch_size, first.classes) != (second.batch_size, second.classes):
+            raise AttackFailed(
+                f"{self.name}: both updates must be of the same examples. Found {first.batch_size} of {first.classes} "
+                f"classes and {second.batch_size} of {second.classes}."
+            )
+        teacher = _lowest(taught)
+        simulated = self.distillation.taught(second, teacher.logits) if self.distillation else second
+        learnt = self.student.search(simulated, seed=seed, watch=watch, look=look, keep=keep)
+        labels = self.fuse(teacher, _lowest(learnt))
+        return (
+            _reconstruction(self.teacher, first, taught, labels),
+            _reconstruction(self.student, simulated, learnt, labels),
+        )
+
+    def fuse(self, teacher: Found, student: Found) -> Tensor:
+        """The labels `[B]` that both phases say together."""
+        return (self.share * teacher.logits + (1 - self.share) * student.logits).argmax(-1)
+
+
+def _lowest(runs: list[Found]) -> Found:
+    return min(runs, key=lambda run: run.objective)
+
+
+def _reconstruction(attack: LabelledMatching, seen: Observation, runs: list[Found], labels: Tensor) -> Reconstruction:
+    best = _lowest(runs)
+    return Reconstruction(
+        inputs=best.reported,
+        labels=labels,
+        objective=best.objective,
+        verified=explains(seen, best),
+        trace=tuple(run.trace for run in runs),
+        notes=dropped(attack, runs),
+    )

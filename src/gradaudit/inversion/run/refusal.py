@@ -1,0 +1,87 @@
+"""What an adversary lacks, and what an attack is not made for, said in one sentence before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import reduce
+from operator import or_
+from typing import Any
+
+from ...client.observation import Observation
+from ...values.errors import AttackFailed, MissingKnowledge
+from ...values.types import Knowledge, Modality
+from ..parts.part import Attack, Part
+
+
+def attacked(name: str, seen: Observation) -> Observation:
+    """A copy of `seen` that one run of the attack `name` may hook, in evaluation mode and in single precision at least.
+
+    Raises:
+        AttackFailed: The update holds nothing, so that any guess would explain it.
+    """
+    if seen.update.emptiness:
+        raise AttackFailed(f"{name}: {seen.update.emptiness}.")
+    copy = seen.in_full_precision()
+    copy.model.eval()
+    return copy
+
+
+def needs_given(attack: Attack, granted: Knowledge) -> Knowledge:
+    """The facts that an attack uses once `granted` is known."""
+    return reduce(or_, (part.needs for part in _used(attack, granted)), Knowledge.NOTHING)
+
+
+def modality_of(attack: Attack) -> Modality | None:
+    """The kind of data that an attack is made for, or `None` where it takes any: its own, or that of its parts."""
+    return next((modality for _, modality in _made_for(attack)), None)
+
+
+def require_fit(attack: Attack, granted: Knowledge, modality: Modality, *, name: str = "") -> None:
+    """Raise where an attack cannot work, whatever the update.
+
+    Args:
+        attack: Any.
+        granted: What the adversary knows.
+        modality: What the client trains on.
+        name: What to call the attack; its own name by default.
+
+    Raises:
+        AttackFailed: The attack is made for another kind of data.
+        MissingKnowledge: A part that is used needs a fact outside `granted`; names the first one.
+    """
+    name = name or attack.name
+    for part, made_for in _made_for(attack):
+        if made_for is not modality:
+            who = f"{part!r} is" if isinstance(part, Part) else "is"
+            raise AttackFailed(
+                f"{name}: {who} made for {made_for}, but the client trains on {modality}. `gradaudit attacks` lists "
+                f"the attacks on {modality}."
+            )
+    require_knowledge(name, _used(attack, granted), granted)
+
+
+def require_knowledge(name: str, parts: tuple[Any, ...], granted: Knowledge) -> None:
+    """Raise `MissingKnowledge` naming the first part, or the attack itself, that needs a fact outside `granted`."""
+    for part in parts:
+        if part.needs & ~granted:
+            lacking = " and ".join((part.needs & ~granted).names)
+            held = ", ".join(granted.names) or "nothing beyond the update"
+            who = f"{part!r} needs" if isinstance(part, Part) else "needs"
+            raise MissingKnowledge(
+                f"{name}: {who} {lacking}, but the adversary knows only {held}. Add {lacking} to knowledge, "
+                "or take another attack."
+            )
+
+
+def _used(attack: Attack, granted: Knowledge) -> tuple[Any, ...]:
+    """The parts that are asked for facts; the attack itself where it is not made of parts."""
+    used = getattr(attack, "used", None)
+    return used(granted) if used else (attack,)
+
+
+def _made_for(attack: Attack) -> Iterator[tuple[Any, Modality]]:
+    """The attack or those of its parts that are made for one kind of data alone."""
+    for part in (attack, *getattr(attack, "parts", ())):
+        modality = getattr(part, "modality", None)
+        if modality is not None:
+            yield part, modality

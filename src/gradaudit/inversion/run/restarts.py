@@ -1,0 +1,180 @@
+"""From an attack and what it sees to its reconstruction: restarts, one after another or in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ...client.observation import Observation
+from ...values.errors import AttackFailed
+from ...values.types import Curve, Reconstruction
+from ..parts.part import Labels, Simulated, Watch
+from ..step.matching import Matching
+from ..step.one_step import assumed_step
+from .guesses import Guesses, Restart, simulated_and_observed
+from .keeper import Keeper, beside
+from .loop import Loop, Outcome, diverged
+from .one_pass import Together, pays, why_not
+from .recipe import Recipe
+from .refusal import attacked
+
+VERIFIED = 1e-3  # relative distance of the recomputed update below which a guess explains the observed one
+
+
+class Target:
+    """One update, with everything bound that one attack asks of it.
+
+    Args:
+        attack: The value.
+        seen: Copied, so that parts may hook the model.
+    """
+
+    def __init__(self, attack: Recipe, seen: Observation) -> None:
+        self.attack, self.seen = attack, attacked(attack.name, seen)
+        one_step = assumed_step(self.seen, checkpoint=attack.checkpoint)  # before any part hooks the model
+        self.simulated: Simulated | None = attack.simulation.bind(self.seen) if attack.simulation else None
+        bound = attack.objective.bind(self.seen)
+        self.matching = Matching(self.seen, bound, attack.step, one_step, self.simulated, attack.checkpoint)
+        measured = attack.selection is not None or attack.objective.varies
+        final = attack.selection or attack.objective
+        self.selection = Matching(self.seen, final.bind(self.seen), simulated=self.simulated) if measured else None
+        self.labels: list[Labels] = []
+        self.outcomes: list[Outcome | None] = []
+        self.curves: list[Curve] = []
+        self.failures: list[str] = []
+
+    def restart(self, number: int, *, draw: bool = False) -> Restart:
+        """The next restart; with `draw` it draws its first guess now."""
+        attack, seen = self.attack, self.seen
+        granted = seen.labels is not None and attack.labels.infers
+        labels = Labels(seen.labels, granted=True) if granted else attack.labels.infer(seen, attack.seeds)  # type: ignore[arg-type]
+        self.labels.append(labels)
+        first = attack.stages[0].parametrisation.start(seen, attack.seeds, None) if draw else None
+        return Restart(self.matching, labels, self.selection, number, first)
+
+    def add(self, outcome: Outcome | None, curve: Curve, failure: str | None = None) -> None:
+        """What came of one restart."""
+        self.outcomes.append(outcome)
+        self.curves.append(curve)
+        if outcome is None:
+            steps = sum(stage.steps for stage in self.attack.stages)
+            self.failures.append(failure or str(diverged(self.attack.name, steps, steps)))
+
+    def reconstruction(self, notes: tuple[str, ...] = ()) -> Reconstruction:
+        """The best restart by the attack's own measure; raises `AttackFailed` where there is none."""
+        found = [outcome for outcome in self.outcomes if outcome is not None]
+        if not found:
+            raise AttackFailed(self.failures[0])
+        best = min(found, key=lambda outcome: outcome.score)
+        dropped = (f"A restart was dropped: {failure}" for failure in self.failures)
+        return Reconstruction(
+            inputs=best.reported,
+            labels=best.labels,
+            objective=best.objective,
+            verified=self._verified(best),
+            labels_granted=self.labels[-1].granted,
+            trace=tuple(self.curves),
+            notes=(*self.labels[-1].notes, *self.matching.notes, *notes, *dropped),
+        )
+
+    @torch.no_grad()
+    def _verified(self, best: Outcome) -> bool:
+        update, observed = simulated_and_observed(self.matching, best.inputs, best.target, best.own)
+        gap = torch.stack([(u - o).norm() for u, o in zip(update, observed, strict=True)]).norm()
+        return bool(gap <= VERIFIED * torch.stack([o.norm() for o in observed]).norm())
+
+
+def run(attack: Recipe, seen: Observation, seed: int, watch: Watch | None, keep: Path | None = None) -> Reconstruction:
+    """One update; neither the observation nor the global random state is changed."""
+    if attack.restarts * attack.seeds > 1:
+        found = _in_one_pass(attack, [seen], [seed], watch, keep)
+        if found is not None:
+            return found[0].reconstruction()
+    with _forked(seen):
+        torch.manual_seed(seed)
+        target = Target(attack, seen)
+        keepers = [Keeper.of(keep, attack, [seen], [seed], i) if keep else None for i in range(attack.restarts)]
+        for number, keeper in enumerate(keepers):
+            guesses = Guesses([target.restart(number)], attack.seeds, target.simulated, None)
+            loop = Loop(attack, guesses, watch, keeper)
+            try:
+                target.add(loop.run()[0], loop.traces[0])
+            except AttackFailed as failure:
+                target.add(None, loop.traces[0], str(failure))
+        return target.reconstruction()
+
+
+def run_many(
+    attack: Recipe, seen: Sequence[Observation], seeds: Sequence[int], watch: Watch | None, keep: Path | None = None
+) -> list[Reconstruction | AttackFailed]:
+    """Several updates, in one pass where that is faster and possible."""
+    found = _in_one_pass(attack, seen, seeds, watch, keep) if len(seen) > 1 and _alike(seen) else None
+    if found is None:
+        each = [beside(keep, number) if keep else None for number in range(len(seen))]
+        triples = zip(seen, seeds, each, strict=True)
+        return [_or_failure(partial(run, attack, one, seed, watch, path)) for one, seed, path in triples]
+    others = len({id(one) for one in seen}) - 1
+    note = (f"Ran in one pass with {others} other updates of the same model.",) if others else ()
+    return [_or_failure(partial(target.reconstruction, note)) for target in found]
+
+
+def _in_one_pass(
+    attack: Recipe, seen: Sequence[Observation], seeds: Sequence[int], watch: Watch | None, keep: Path | None
+) -> list[Target] | None:
+    """All restarts of all updates side by side, or `None` where that is impossible or slower."""
+    if attack.together is False or not (attack.together or pays(seen[0].model)):
+        return None
+    with _forked(seen[0]):
+        targets, restarts = [], []
+        for one, seed in zip(seen, seeds, strict=True):
+            torch.manual_seed(seed)
+            targets.append(Target(attack, one))
+            if why_not(attack.parts[:-1], attack.stages, targets[-1].matching):
+                return None
+            restarts += [targets[-1].restart(number, draw=True) for number in range(attack.restarts)]
+        together = Together([restart.matching for restart in restarts for _ in range(attack.seeds)])
+        keeper = Keeper.of(keep, attack, seen, seeds, "all") if keep else None
+        loop = Loop(attack, Guesses(restarts, attack.seeds, None, together), watch, keeper)
+        try:
+            outcomes = loop.run()
+        except (RuntimeError, NotImplementedError) as refusal:
+            if "vmap" in str(refusal) or "batching rule" in str(refusal):
+                return None  # an operation of this model that cannot be mapped
+            raise
+    for number, (outcome, curve) in enumerate(zip(outcomes, loop.traces, strict=True)):
+        targets[number // attack.restarts].add(outcome, curve)
+    return targets
+
+
+def shares(attack: Recipe, seen: Observation) -> bool:
+    """Whether updates like this one can share a pass."""
+    return not why_not(attack.parts[:-1], attack.stages, Target(attack, seen).matching)
+
+
+def _alike(seen: Sequence[Observation]) -> bool:
+    """Whether the updates are of one and the same model and kind of training."""
+    first = seen[0]
+    state = list(first.model.state_dict().values())
+    return all(
+        one.training == first.training
+        and one.batch_size == first.batch_size
+        and one.input_shape == first.input_shape
+        and one.update.tensors.keys() == first.update.tensors.keys()
+        and all(map(torch.equal, state, one.model.state_dict().values()))
+        for one in seen[1:]
+    )
+
+
+def _or_failure(find: Callable[[], Reconstruction]) -> Reconstruction | AttackFailed:
+    try:
+        return find()
+    except AttackFailed as failure:
+        return failure
+
+
+def _forked(seen: Observation) -> AbstractContextManager:
+    return torch.random.fork_rng(devices=[seen.device] if seen.device.type == "cuda" else [])

@@ -1,0 +1,1 @@
+"""One gradient of the matching loss with respect to a guess."""

@@ -1,0 +1,165 @@
+"""The gradient of the matching loss with respect to a candidate: the whole cost of an attack (`routes`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...client.observation import Observation
+from ...values.errors import AttackFailed
+from ...values.types import Tensors
+from ..parts.part import Labels, Progress, Simulated
+from ..parts.vectors import Combination, norm
+from .one_step import OneStep, assumed_step
+from .routes import BoundTerm, Point, Routes, Step
+
+START, END = Progress(0, 1), Progress(1, 1)
+NONE: Mapping[str, Tensor] = MappingProxyType({})
+
+
+class Slope(NamedTuple):
+    """What one evaluation gives for one seed: the objective, and the gradient of the whole loss.
+
+    Args:
+        objective: Scalar, without the priors, detached.
+        total: Scalar, with the priors that act, each with its weight, detached.
+        inputs: `[B, C, H, W]`.
+        others: `[B, K]` where labels are optimised, and one for each variable of the simulation.
+    """
+
+    objective: Tensor
+    total: Tensor
+    inputs: Tensor
+    others: Tensors
+
+
+class Matching:
+    """One observation and one bound objective: the loss whose gradient the loop follows.
+
+    Args:
+        seen: With the run's private copy of the model.
+        distance: The bound objective.
+        step: The route to the gradient. `"auto"` is directional for as long as it agrees with the exact one.
+        one_step: `assumed_step(seen)`, made before any part was bound, where parts may hook the model.
+        simulated: How a guess becomes an update, where that is not the client's training as known.
+        checkpoint: Compute local steps again in the backward pass, where there are several.
+    """
+
+    def __init__(
+        self,
+        seen: Observation,
+        distance: Callable[[Tensors, Tensors, Progress], Tensor],
+        step: Step = "exact",
+        one_step: OneStep | None = None,
+        simulated: Simulated | None = None,
+        checkpoint: bool = False,
+    ) -> None:
+        self.seen, self.distance, self.simulated = seen, distance, simulated
+        self.training, self.checkpoint = seen.assumed_training, checkpoint
+        self.one_step = None if simulated else one_step or assumed_step(seen)
+        self.routes = Routes(
+            step, self.one_step, lambda at: self.simulate(at.x, at.y, at.own, differentiable=True), self.pull
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about a change of route."""
+        return tuple(self.routes.notes)
+
+    def simulate(
+        self, inputs: Tensor, labels: Tensor, own: Mapping[str, Tensor] = NONE, *, differentiable: bool = False
+    ) -> Tensors:
+        """The update that the client would share, had it trained on `inputs` `[B, C, H, W]`, before any defense.
+
+        Args:
+            inputs: The guess.
+            labels: `[B]` integers or `[B, K]` logits.
+            own: Variables of the simulation.
+            differentiable: Keep the graph.
+        """
+        target = Labels.target(labels)
+        if self.simulated is None:
+            again = differentiable and self.checkpoint
+            return self.training(self.seen.model, inputs, target, differentiable=differentiable, checkpoint=again)
+        with torch.enable_grad():
+            update = self.simulated(inputs, target, own)
+        return update if differentiable else tuple(tensor.detach() for tensor in update)
+
+    def compare(self, update: Tensors, at: Progress) -> Tensor:
+        """The objective between a simulated update, defended where the defense is known, and the observed one."""
+        observed = self.seen.update.values
+        for defense in self.seen.defenses or ():
+            update = defense.simulate(update, observed)
+        return self.distance(update, observed, at)
+
+    def value(self, inputs: Tensor, labels: Tensor, at: Progress, own: Mapping[str, Tensor] = NONE) -> Tensor:
+        """The objective alone, detached."""
+        with torch.no_grad():
+            return self.compare(self.simulate(inputs, labels, own), at)
+
+    def flat(self, inputs: Tensor, labels: Tensor, own: Mapping[str, Tensor] = NONE) -> bool:
+        """Whether the objective, other than 0, has a slope of exactly 0 in `inputs`: then no step can lower it.
+
+        So it is where autograd does not reach the input of the model, and where every unit behind it is at rest.
+        """
+        leaves = {name: value.detach().requires_grad_() for name, value in own.items()}
+        point = Point(inputs.detach().requires_grad_(), labels.detach(), (), START, leaves)
+        found = replace(self.routes, step="exact").slope(point)
+        return bool(found.value != 0) and not found.gradients[0].any()
+
+    def pull(self, update: Tensors, at: Progress) -> tuple[Combination, Tensors]:
+        """The objective D and v = ∂D/∂g at the simulated update g.
+
+        An objective may know v in closed form: a method `pull(candidate, observed, at) -> Combination`.
+
+        Args:
+            update: g, detached.
+            at: Passed to the objective.
+
+        Returns:
+            v as a combination of two lists of tensors: g and the second value. Where no closed form is known or a
+            defense comes between, v itself is that second value.
+        """
+        closed, observed = getattr(self.distance, "pull", None), self.seen.update.values
+        if closed is not None and not self.seen.defenses:
+            with torch.no_grad():
+                return closed(update, observed, at), observed
+        leaves = tuple(tensor.detach().requires_grad_() for tensor in update)
+        with torch.enable_grad():
+            value = self.compare(leaves, at)
+        found = torch.autograd.grad(value, leaves, allow_unused=True, materialize_grads=True)
+        value = value.detach()
+        return Combination(value, torch.zeros_like(value), torch.ones_like(value), norm(found).square()), found
+
+    def slope(
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        terms: Sequence[BoundTerm],
+        at: Progress,
+        own: Mapping[str, Tensor] = NONE,
+    ) -> Slope:
+        """Objective, and gradient of the whole loss by the route of this matching."""
+        y = labels.detach().requires_grad_() if labels.is_floating_point() else labels
+        leaves = {name: value.detach().requires_grad_() for name, value in own.items()}
+        value, penalty, found = self.routes.slope(Point(inputs.detach().requires_grad_(), y, terms, at, leaves))
+        return Slope(value, value if penalty is None else value + penalty, found[0], found[1:])
+
+
+def comparable(terms: Sequence[BoundTerm], at: Progress) -> bool:
+    """Whether the priors that act now are those that act at the end: other totals are of another loss."""
+    return all(term.acts(at) == term.acts(END) for term, _ in terms)
+
+
+def without_slope(name: str) -> AttackFailed:
+    """The error of an attack whose first guesses are all flat (`Matching.flat`)."""
+    return AttackFailed(
+        f"{name}: the objective does not depend differentiably on the input: its slope is exactly 0 at the start. Is "
+        "the input prepared by numpy or PIL, under detach or torch.no_grad(), or rounded? Write that part of the model "
+        "in torch, as an adversary would."
+    )

@@ -1,0 +1,212 @@
+"""The two routes to the gradient of the matching loss with respect to a candidate.
+
+For D the objective, g = ∂L/∂θ the simulated gradient and v = ∂D/∂g:
+
+*exact*: reverse over reverse, ∂D/∂x = (∂g/∂x)ᵀ v, one backward pass through the backward pass.
+*directional*: ∂D/∂x = ∂/∂x of the derivative of L along v, which is (∂L/∂x at θ + εv - ∂L/∂x at θ) / ε. The second term
+comes with g; the first costs one more forward and backward pass, on the branches of the first (`kinks`).
+
+By counting convolutions, exact costs 7/3 of a forward and backward pass, directional 5/3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...values.types import Tensors
+from ..parts.part import Progress, Term
+from ..parts.vectors import Combination, own, reserve
+from .kinks import KinksDiffer
+from .one_step import TINY, OneStep
+
+BoundTerm = tuple[Term, Callable[[Tensor, Progress], Tensor]]
+Step = Literal["exact", "directional", "auto"]
+
+CHECK = 100  # evaluations from one look of "auto" at the exact gradient to the next: 1-2 % of the cost
+OTHER_REACHES = (0.1, 10.0, 0.01)  # factors tried before "auto" gives up: the right one moves as the candidate does
+AGREE = 0.999  # smallest cosine of the two routes at which "auto" stays with the directional one
+
+
+def weighted(terms: Sequence[BoundTerm], inputs: Tensor, at: Progress) -> list[Tensor]:
+    """The priors that act at this place of the run, each times its weight."""
+    return [term.weight * prior(inputs, at) for term, prior in terms if term.acts(at)]
+
+
+class Point(NamedTuple):
+    """Where the gradient is taken: leaves, and the terms that act there."""
+
+    x: Tensor
+    y: Tensor
+    terms: Sequence[BoundTerm]
+    at: Progress
+    own: Mapping[str, Tensor] = {}  # of the simulation
+
+    @property
+    def wanted(self) -> Tensors:
+        """What the gradient is taken for."""
+        return (self.x, self.y, *self.own.values()) if self.y.requires_grad else (self.x, *self.own.values())
+
+    def entering(self, copied: bool) -> Tensor:
+        """What enters the model: the guess, by which hooks know it, or a copy of it for a model that works in place."""
+        return self.x.clone() if copied else self.x
+
+    def penalty(self) -> Tensor | None:
+        """The weighted priors; asked right after the forward pass, whose graph a prior's hook may have caught."""
+        acting = weighted(self.terms, self.x, self.at)
+        return sum(acting[1:], acting[0]) if acting else None
+
+
+class RouteResult(NamedTuple):
+    """What a route gives.
+
+    Args:
+        value: The objective, detached.
+        penalty: The weighted priors, detached, or `None` where none acts.
+        gradients: Of the whole loss, for all that is wanted.
+    """
+
+    value: Tensor
+    penalty: Tensor | None
+    gradients: Tensors
+
+
+@dataclass(eq=False)
+class Routes:
+    """The routes on one network, and what a run learns about it.
+
+    Args:
+        step: Which to take; unrolled training takes the exact one.
+        one_step: The client's single step, or `None` where it took several.
+        simulate: `point -> g` with its graph, where it took several.
+        pull: `(g, at) -> (combination, its second list)`, see `Matching.pull`.
+    """
+
+    step: Step
+    one_step: OneStep | None
+    simulate: Callable[[Point], Tensors]
+    pull: Callable[[Tensors, Progress], tuple[Combination, Tensors]]
+    notes: list[str] = field(default_factory=list)
+    directional: bool = field(init=False)
+    evaluations: int = 0
+    in_place: bool = True
+    copies: bool = False
+    plain_attention: bool = False
+    held: list[Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        self.directional = self.step != "exact" and self.one_step is not None
+
+    def slope(self, point: Point) -> RouteResult:
+        """The objective, exact by either route, the priors, and the gradient of the whole loss."""
+        if self.held is None:
+            self.held = reserve(self.one_step.parameters) if self.one_step is not None else []
+        try:
+            return self._auto(point) if self.directional else self._exact(point)
+        except RuntimeError as error:
+            if self.copies or "leaf Variable that requires grad" not in str(error):
+                raise
+            self.copies = True  # the model works on its input in place
+            return self.slope(point)
+
+    def _auto(self, point: Point) -> RouteResult:
+        """The directional route, looked at now and then."""
+        self.evaluations += 1
+        look = self.step == "auto" and self.evaluations % CHECK == 1
+        try:
+            found, extra = self._directional(point)
+        except KinksDiffer as difference:
+            if self.step != "auto":
+                raise
+            self._fall_back(point.at, str(difference))
+            return self._exact(point)
+        slopes = self._looked_at(found.gradients, point) if look else found.gradients
+        both = zip(slopes, extra, strict=True)
+        return found._replace(gradients=tuple(mine if more is None else mine + more for mine, more in both))
+
+    def _looked_at(self, found: Tensors, point: Point) -> Tensors:
+        """The exact gradient; finds another distance for the second pass, or falls back, where `found` is not it."""
+        one, alone = self.one_step, point._replace(terms=())
+        assert one is not None
+        with one.silent():
+            exact = self._exact(alone).gradients
+            first = agreement = float(_cosine(found, exact))
+            usual = one.closer
+            for factor in OTHER_REACHES:
+                if agreement >= AGREE:
+                    break
+                one.closer = usual * factor
+                agreement = float(_cosine(self._directional(alone)[0].gradients, exact))
+        if not agreement >= AGREE:
+            self._fall_back(point.at, f"its cosine with the exact gradient was {first:.4f}.")
+        return exact
+
+    def _fall_back(self, at: Progress, why: str) -> None:
+        self.directional = False
+        self.notes.append(f"From step {at.step} of {at.steps} the gradient is exact, not directional: {why}")
+
+    def _directional(self, point: Point) -> tuple[RouteResult, tuple[Tensor | None, ...]]:
+        """The objective with its gradient alone, and the slopes of the priors."""
+        one, wanted = self.one_step, point.wanted
+        assert one is not None
+        loss = one.recorded_loss(point.entering(self.copies), point.y)
+        penalty = point.penalty()
+        extra: tuple[Tensor | None, ...] = (None,) * len(wanted)
+        if penalty is not None:  # its graph may share the forward pass with the loss
+            extra = torch.autograd.grad(penalty, wanted, retain_graph=True, allow_unused=True)
+        gradients = torch.autograd.grad(loss, (*one.parameters, *wanted), allow_unused=True, materialize_grads=True)
+        count, weighed = len(one.parameters), None if penalty is None else penalty.detach()
+        first = gradients[count:]
+        shifted = tuple(own(gradients[:count], beside=first))
+        del gradients, loss, penalty
+        pull, observed = self.pull(shifted, point.at)
+        with torch.no_grad():
+            stride = one.reach() / pull.squares.sqrt().clamp_min(TINY)
+            pull.shift(shifted, observed, one.parameters, stride)
+        second = one.slope_at(shifted, point.entering(self.copies), point.y, wanted)
+        slopes = tuple((b - a).div_(stride) for a, b in zip(first, second, strict=True))
+        return RouteResult(pull.value, weighed, slopes), extra
+
+    def _exact(self, point: Point) -> RouteResult:
+        """Reverse over reverse; a network that refuses a shortcut is remembered, and taken the long way."""
+        while True:
+            try:
+                return self._reverse_over_reverse(point)
+            except RuntimeError as error:
+                if self.in_place and "modified by an inplace operation" in str(error):
+                    self.in_place = False
+                elif not self.plain_attention and "attention" in str(error) and "not implemented" in str(error):
+                    self.plain_attention = True
+                else:
+                    raise
+
+    def _reverse_over_reverse(self, point: Point) -> RouteResult:
+        update = self._update_with_graph(point)
+        penalty = point.penalty()
+        v = own([g.detach() for g in update]) if self.in_place else [g.detach().clone() for g in update]
+        pull, observed = self.pull(tuple(v), point.at)
+        pull.combine(v, observed)
+        pairs = [(g, weight) for g, weight in zip(update, v, strict=True) if g.requires_grad]
+        if penalty is not None:
+            pairs.append((penalty, torch.ones_like(penalty)))
+        outputs, weights = zip(*pairs, strict=True)
+        found = torch.autograd.grad(outputs, point.wanted, weights, allow_unused=True, materialize_grads=True)
+        return RouteResult(pull.value, None if penalty is None else penalty.detach(), found)
+
+    def _update_with_graph(self, point: Point) -> Tensors:
+        one = self.one_step
+        if one is None:
+            return self.simulate(point._replace(x=point.entering(self.copies)))
+        loss = one.loss(point.entering(self.copies), point.y, plain_attention=self.plain_attention)
+        return torch.autograd.grad(loss, one.parameters, create_graph=True, allow_unused=True, materialize_grads=True)
+
+
+def _cosine(found: Tensors, exact: Tensors) -> Tensor:
+    """Of all wanted gradients together; 1 where both vanish."""
+    a, b = (torch.cat([tensor.flatten() for tensor in side]).double() for side in (found, exact))
+    lengths = a.norm() * b.norm()
+    return torch.where(lengths == 0, 1.0, a.dot(b) / lengths)

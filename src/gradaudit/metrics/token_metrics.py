@@ -1,0 +1,137 @@
+"""How much of a text came back, token by token: pure functions of token ids.
+
+`counted` says which positions hold the private text, rather than padding or a marker such as `[CLS]` that every text
+has: nothing else enters a score.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..values.errors import AuditError
+
+Pair = tuple[list[int], list[int]]
+
+
+def token_accuracy(guess: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
+    """Share of the tokens that came back in their place (the recover rate of tokens).
+
+    Args:
+        guess: `[B, L]` integers, aligned with `truth`.
+        truth: `[B, L]` integers.
+        counted: `[B, L]` booleans, at least one true per text.
+
+    Returns:
+        `[B]` float64 in [0, 1].
+
+    Raises:
+        AuditError: Shapes differ, or a text has no token to count.
+    """
+    _check(guess, truth, counted)
+    return ((guess == truth) & counted).sum(1).double() / counted.sum(1)
+
+
+def exact_match(guess: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
+    """1 where every token of a text came back in its place, else 0; arguments as `token_accuracy`.
+
+    Returns:
+        `[B]` float64, 0 or 1.
+    """
+    _check(guess, truth, counted)
+    return ((guess == truth) | ~counted).all(1).double()
+
+
+def edit_distance(guess: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
+    """Tokens to insert, delete or replace to turn the guess into the text (Levenshtein, 1966).
+
+    Args:
+        guess: `[B, L]` integers, aligned with `truth`.
+        truth: `[B, L]` integers.
+        counted: `[B, L]` booleans, at least one true per text.
+
+    Returns:
+        `[B]` float64, 0 for equal texts.
+    """
+    _check(guess, truth, counted)
+    return torch.tensor([levenshtein(*pair) for pair in _pairs(guess, truth, counted)], dtype=torch.float64)
+
+
+def bag_of_tokens(guess: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
+    """F1 between the different tokens of the whole batch and those that came back, whatever their text and place.
+
+    What an attack without an order gives away: a text's own scores miss it, as its tokens may lie in another text. It
+    is one number for the batch, so that a guess of many tokens pays for the wrong ones. Every place of the guess counts
+    here, but for markers and padding.
+
+    Args:
+        guess: `[B, L]` integers.
+        truth: `[B, L]` integers.
+        counted: `[B, L]` booleans, at least one true per text.
+
+    Returns:
+        `[B]` float64 in [0, 1], all equal.
+    """
+    _check(guess, truth, counted)
+    there = set(truth[counted].tolist())
+    found = set(guess.flatten().tolist()) - (set(truth[~counted].tolist()) - there)
+    return torch.full((len(truth),), 2 * len(found & there) / (len(found) + len(there)), dtype=torch.float64)
+
+
+def levenshtein(first: Sequence[int], second: Sequence[int]) -> int:
+    """The least number of insertions, deletions and replacements from one sequence to the other."""
+    row = list(range(len(second) + 1))
+    for i, a in enumerate(first, 1):
+        before, row = row, [i]
+        for j, b in enumerate(second, 1):
+            row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (a != b)))
+    return row[-1]
+
+
+def text_costs(guess: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
+    """What it costs to assign each guess to each text: 1 minus the mean of token accuracy and token F1.
+
+    Token F1 is the harmonic mean of precision and recall over bags of tokens (ROUGE-1 without its words): it tells
+    whose tokens they are where their order is lost, and the accuracy decides between equal bags.
+
+    Args:
+        guess: `[B, L]` integers, in any order.
+        truth: `[B, L]` integers.
+        counted: `[B, L]` booleans, of `truth`.
+
+    Returns:
+        `[B, B]` float64 in [0, 1]; row: text; column: guess.
+    """
+    _check(guess, truth, counted)
+    size = len(truth)
+    costs = torch.empty(size, size, dtype=torch.float64)
+    for i in range(size):
+        places = counted[i]
+        text = truth[i][places].tolist()
+        for j in range(size):
+            tokens = guess[j][places].tolist()
+            right = sum(a == b for a, b in zip(tokens, text, strict=True)) / len(text)
+            costs[i, j] = 1 - (right + token_f1(tokens, text)) / 2
+    return costs
+
+
+def token_f1(guess: Sequence[int], truth: Sequence[int]) -> float:
+    """F1 over bags of tokens, in [0, 1]; 0 where either side is empty."""
+    common = sum((Counter(guess) & Counter(truth)).values())
+    return 2 * common / (len(guess) + len(truth)) if common else 0.0
+
+
+def _pairs(guess: Tensor, truth: Tensor, counted: Tensor) -> list[Pair]:
+    rows = zip(guess, truth, counted, strict=True)
+    return [(g[places].tolist(), t[places].tolist()) for g, t, places in rows]
+
+
+def _check(guess: Tensor, truth: Tensor, counted: Tensor) -> None:
+    if not guess.shape == truth.shape == counted.shape or truth.ndim != 2:
+        shapes = ", ".join(str(list(side.shape)) for side in (guess, truth, counted))
+        raise AuditError(f"texts: guess, truth and what counts must be of one shape [B, L], not {shapes}.")
+    if not counted.any(1).all():
+        raise AuditError("texts: a text has no token besides padding and markers; leave empty texts out.")

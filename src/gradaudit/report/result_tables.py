@@ -1,0 +1,230 @@
+"""The tables of the page: what the adversary had to know, every finding, and what re-creates the run."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from ..metrics import METRICS
+from ..values.finding import Finding, RunRecord
+from . import formatting
+from . import wording as words
+from .cases import CaseGroup
+from .charts import interval_of
+
+
+@dataclass(frozen=True)
+class KnowledgeRow:
+    """What one attack needed and was granted under one setting; apart, what no real adversary has."""
+
+    attack: str
+    paper: str
+    setting: str
+    needs: str
+    needs_oracle: str
+    granted: str
+    granted_oracle: str
+    labels: str
+    verified: str
+
+
+@dataclass(frozen=True)
+class FindingTable:
+    """Every finding as text, and the reasons of what is missing.
+
+    Args:
+        noun: What an example is, in the plural.
+        measure: Heading of the columns of the deciding metric, with its unit.
+        others: Headings of the columns of the other metrics.
+        rows: One cell per column.
+        footnotes: Reasons of what is missing.
+    """
+
+    noun: str
+    measure: str
+    others: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    footnotes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A named value of the configuration card, with remarks on it."""
+
+    name: str
+    value: str
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Everything that re-creates the run."""
+
+    clients: tuple[Entry, ...]
+    attacks: tuple[Entry, ...]
+    facts: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    yaml: str
+
+
+def knowledge_row(attack: str, members: CaseGroup) -> KnowledgeRow:
+    """One row for the findings of `attack` under the setting `members`."""
+    findings = members.findings
+    first = findings[0]
+    verified = sum(finding.verified for finding in findings)
+    return KnowledgeRow(
+        attack,
+        first.paper,
+        members.label,
+        words.realistic(first.needs),
+        words.oracle(first.needs),
+        words.realistic(first.knowledge),
+        words.oracle(first.knowledge),
+        _labels(findings),
+        formatting.share(verified, len(findings), "update"),
+    )
+
+
+def _labels(findings: Sequence[Finding]) -> str:
+    if any(finding.labels_granted for finding in findings):
+        return "granted"
+    accuracies = [finding.label_accuracy for finding in findings if finding.label_accuracy is not None]
+    if not accuracies:
+        return "no statement"
+    return f"inferred, {formatting.percent(statistics.fmean(accuracies))} right"
+
+
+def finding_table(findings: Sequence[Finding], attacks: dict[str, str], settings: dict[str, str]) -> FindingTable:
+    """One row per finding, in the order of the columns of `page.html`.
+
+    Args:
+        findings: In the order of the rows.
+        attacks: Key of a case -> label of its attack.
+        settings: Key of a case -> label of its setting.
+    """
+    footnotes: list[str] = []
+    rows = tuple(_row(finding, attacks[finding.case], settings[finding.case], footnotes) for finding in findings)
+    measure = findings[0].measure
+    others = tuple(_heading(metric) for metric in measure.others)
+    return FindingTable(measure.nouns, f"{measure.name} in {measure.unit}", others, rows, tuple(footnotes))
+
+
+def _heading(metric: str) -> str:
+    return "identified" if metric == "rank" else METRICS[metric].name
+
+
+def _row(finding: Finding, attack: str, setting: str, footnotes: list[str]) -> tuple[str, ...]:
+    if not finding.scored:
+        return _unscored(finding, attack, setting, footnotes)
+    measure, score = finding.measure, finding.measured
+    interval = formatting.bounds(interval_of([finding]), measure)
+
+    def shown(value: float, *, signed: bool = False) -> str:
+        return formatting.number(measure.factor * value, measure.digits, signed=signed)
+
+    return (
+        setting,
+        attack,
+        str(finding.repeat + 1),
+        str(len(score.per_example)),
+        shown(score.mean),
+        shown(statistics.median(score.per_example)),
+        shown(score.worst_leak),
+        shown(finding.measured_control.mean),
+        f"{shown(finding.mean_gain, signed=True)} {interval}".strip(),
+        *(_other(finding, metric, footnotes) for metric in measure.others),
+        "granted" if finding.labels_granted else formatting.percent(finding.label_accuracy),
+        formatting.scientific(finding.objective),
+        formatting.seconds(finding.seconds),
+    )
+
+
+def _unscored(finding: Finding, attack: str, setting: str, footnotes: list[str]) -> tuple[str, ...]:
+    """The row of a case of which nothing came back; the reason is a footnote."""
+    absent = [f"{formatting.MISSING} {_footnote(f'Cannot be judged: {finding.cannot_judge}', footnotes)}"]
+    absent += [formatting.MISSING] * (6 + len(finding.measure.others))
+    place = (setting, attack, str(finding.repeat + 1), str(len(finding.labels)))
+    return (*place, *absent, formatting.seconds(finding.seconds))
+
+
+def _other(finding: Finding, metric: str, footnotes: list[str]) -> str:
+    score = finding.scores.get(metric)
+    if score is None:
+        return _absent(finding, metric, footnotes)
+    if metric == "rank":
+        return f"{sum(place == 1 for place in score.per_example)} of {len(score.per_example)}"
+    return formatting.number(score.mean, 3)
+
+
+def _absent(finding: Finding, name: str, footnotes: list[str]) -> str:
+    reason = finding.scores.why_not.get(name, "")
+    if not reason:
+        return formatting.MISSING
+    return f"{formatting.MISSING} {_footnote(f'{_heading(name)}: {reason}', footnotes)}"
+
+
+def _footnote(note: str, footnotes: list[str]) -> str:
+    """The superscript number of a note, which is added where it is new."""
+    if note not in footnotes:
+        footnotes.append(note)
+    return str(footnotes.index(note) + 1).translate(formatting.SUPERSCRIPTS)
+
+
+def configuration(
+    findings: Sequence[Finding], run: RunRecord, attacks: dict[str, str], settings: dict[str, str]
+) -> Configuration:
+    """The configuration card.
+
+    Args:
+        findings: Of the run.
+        run: What holds for all of them.
+        attacks: Key of a case -> label of its attack.
+        settings: Key of a case -> label of its setting.
+    """
+    facts = {
+        "gradaudit": run.version,
+        "examples": run.source,
+        "credit": run.attribution,
+        "seed": ", ".join(dict.fromkeys(str(finding.seed) for finding in findings)),
+        "versions": ", ".join(_pairs(findings)),
+    }
+    return Configuration(
+        clients=_entries(findings, settings, lambda finding: finding.client_value, _client_remarks),
+        attacks=_entries(findings, attacks, lambda finding: finding.attack_value, _attack_remarks),
+        facts=tuple((name, value) for name, value in facts.items() if value),
+        notes=_once(note for finding in findings for note in finding.notes),
+        yaml=run.configuration,
+    )
+
+
+def _pairs(findings: Sequence[Finding]) -> tuple[str, ...]:
+    return _once(f"{name} {version}" for finding in findings for name, version in finding.versions.items())
+
+
+def _entries(
+    findings: Sequence[Finding],
+    labels: dict[str, str],
+    value: Callable[[Finding], str],
+    remarks: Callable[[Finding], Iterable[str]],
+) -> tuple[Entry, ...]:
+    members: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        members.setdefault((labels[finding.case], value(finding)), []).append(finding)
+    return tuple(
+        Entry(name, text, _once(remark for finding in found for remark in remarks(finding)))
+        for (name, text), found in members.items()
+    )
+
+
+def _client_remarks(finding: Finding) -> Iterable[str]:
+    return (f"{name} did not change the update." for name in finding.no_op_defenses)
+
+
+def _attack_remarks(finding: Finding) -> Iterable[str]:
+    paper = (f"Published as {finding.paper}.",) if finding.paper else ()
+    return (*paper, *(f"Differs from its paper: {deviation}" for deviation in finding.deviations))
+
+
+def _once(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(texts))

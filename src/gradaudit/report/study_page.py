@@ -1,0 +1,57 @@
+"""The page of a study: its tables with the published figures beside ours, its figures, its caveats; and Markdown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from markupsafe import Markup
+
+from ..studies import Figure, StudyResult
+from ..values.characters import visible
+from ..values.files import write_whole
+from .line_chart import ChartLine, line_chart
+from .study_strip import strips
+from .study_tables import difference_in_words, entries, markdown
+from .svg import Axis
+from .template import fill
+
+PAGE = "study.html"
+MARKDOWN = "study.md"
+
+
+def write_study(result: StudyResult, folder: Path) -> Path:
+    """Put the page, and the tables as Markdown, into the study's folder; return the path of the page."""
+    page = fill(
+        PAGE,
+        study=result.study,
+        result=result,
+        tables=[(table, list(entries(result, table))) for table in result.study.tables],
+        comparisons=[(one, difference_in_words(result, one)) for one in result.comparisons],
+        charts=[(figure, _chart(result, figure), strips(result, figure, folder)) for figure in result.study.figures],
+    )
+    write_whole(folder / MARKDOWN, visible(markdown(result), lines=True))
+    return write_whole(folder / PAGE, page)
+
+
+def _chart(result: StudyResult, figure: Figure) -> Markup | None:
+    lines = []
+    for tone, curve in enumerate(figure.curves):
+        found = [(x, result.interval(cell, curve.column)) for x, cell in curve.points]
+        points = tuple((x, interval.mean) for x, interval in found if interval)
+        spans = tuple((x, interval.low, interval.high) for x, interval in found if interval and interval.n > 1)
+        if len(points) > 1:
+            lines.append(ChartLine(curve.label, curve.label, tone, points, spans))
+    if not lines:
+        return None
+    return line_chart(lines, _axis(lines), figure.title, up=figure.up, across=figure.across, wide=True)
+
+
+def _axis(lines: list[ChartLine]) -> Axis:
+    """Around the means, with room for intervals up to the range of the means on either side."""
+    means = [value for line in lines for _, value in line.points]
+    low, high = min(means), max(means)
+    if low >= 0 and high <= 1:
+        return Axis(0, 1)
+    room = high - low
+    ends = (end for line in lines for _, *span in line.spans for end in span)
+    return Axis.around([*means, *(min(max(end, low - room), high + room) for end in ends)])

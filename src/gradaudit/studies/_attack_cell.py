@@ -1,0 +1,163 @@
+"""One attack on one kind of update, measured batch by batch: the cell of most studies of reconstructions."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Literal
+
+import numpy as np
+import torch
+from skimage.registration import phase_cross_correlation
+from torch import Tensor
+
+from ..audit.judge import attack_seed, match
+from ..client.defenses import Defense
+from ..client.local_training import FedSGD, LocalTraining
+from ..client.observation import Observation
+from ..client.participant import Client
+from ..data.modalities.images import score_pictures
+from ..inversion.parts.part import Attack
+from ..inversion.run.call import run_attack
+from ..metrics import label_accuracy
+from ..values.errors import AttackFailed, AuditError
+from ..values.types import Batch, Knowledge, Level, Reconstruction
+from ._bench import Bench
+from ._definition import Values, identity
+
+LabelDraw = Literal["distinct", "pairs", "uniform"]
+Pick = Literal["any", "sure", "unsure"]
+CHOICES = 20  # pictures of a class among which `sure` and `unsure` choose
+SCORES = {
+    "PSNR, dB": "psnr",
+    "gain over the mean picture, dB": "gain",
+    "SSIM": "ssim",
+    "LPIPS": "lpips",
+    "identified": "identified",
+    "labels right": "labels",
+    "seconds": "seconds",
+}
+SMALLER = ("lpips", "seconds")
+
+
+@dataclass(frozen=True)
+class AttackCell:
+    """An attack on fresh batches of one client.
+
+    Every cell with the same batch size and labels attacks the same batches, so that cells can be compared in pairs.
+
+    Args:
+        name: What the table calls it.
+        attack: The value.
+        network: Name of a model.
+        batch_size: B.
+        trained: Whether the network has been trained on the data.
+        labels: `distinct` draws no class twice, `pairs` every class twice, `uniform` each label from all classes.
+        defense: Applied to the update.
+        knowledge: The threat model.
+        training: The client's.
+        pick: Which pictures of a class: `any`, or of twenty the one with the lowest loss (`sure`) or the highest.
+    """
+
+    name: str
+    attack: Attack
+    network: str = "resnet20"
+    batch_size: int = 4
+    trained: bool = False
+    labels: LabelDraw = "distinct"
+    defense: Defense | None = None
+    knowledge: Knowledge = Level.BASIC | Knowledge.LABELS
+    training: LocalTraining = FedSGD()
+    pick: Pick = "any"
+
+    def missing(self, bench: Bench) -> str | None:
+        """Why it cannot be measured."""
+        if self.trained and not bench.can_train(self.network):
+            return f"a trained network needs --data with labels, or --weights {self.network}=FILE"
+        if self.labels != "uniform" and bench.classes < self.batch_size:
+            return f"{self.batch_size} distinct labels need as many classes; the data has {bench.classes}"
+        return None
+
+    def measure(self, bench: Bench, seed: int) -> Values:
+        """Scores of one batch, means over its pictures; `norm` is that of the update."""
+        chance = bench.chance(seed)
+        generator = torch.Generator().manual_seed(chance)
+        labels = self._labels(bench.classes, generator)
+        client = self.client(bench, seed)
+        indices = self._indices(bench, client, labels, generator)
+        batch = Batch(bench.source.stack(indices), labels).to(bench.device)
+        seen = client.share(batch, self.knowledge, seed=chance, public=bench.public)
+        try:
+            guess, seconds = self._attack(seen, bench, seed)
+        except AttackFailed as failure:
+            raise AuditError(f"{self.name}: {failure}") from failure
+        norm = float(torch.stack([tensor.norm() for tensor in seen.update.values]).norm())
+        scores = self.score(bench, batch, indices, guess)
+        return {**scores, "seconds": seconds, "objective": guess.objective, "norm": norm}
+
+    def _indices(self, bench: Bench, client: Client, labels: Tensor, generator: torch.Generator) -> list[int]:
+        """Which pictures are private: drawn by the audit, which knows them all."""
+        if self.pick == "any":
+            return bench.draw(labels, generator)
+        many = torch.tensor([bench.draw(labels, generator) for _ in range(CHOICES)])
+        with torch.no_grad():
+            pictures = client.normalisation.apply(bench.source.stack(many.flatten().tolist()).to(bench.device))
+            logits = client.model.eval()(pictures)
+            losses = torch.nn.functional.cross_entropy(
+                logits, labels.repeat(CHOICES).to(bench.device), reduction="none"
+            )
+        losses = losses.cpu().view(CHOICES, -1)
+        chosen = losses.argmin(0) if self.pick == "sure" else losses.argmax(0)
+        return many.gather(0, chosen[None])[0].tolist()
+
+    def client(self, bench: Bench, seed: int) -> Client:
+        """The victim."""
+        return Client(
+            bench.network(self.network, trained=self.trained, seed=seed),
+            training=self.training,
+            defenses=(self.defense,) if self.defense else (),
+            normalisation=bench.normalisation,
+        )
+
+    @staticmethod
+    def score(bench: Bench, batch: Batch, indices: list[int], guess: Reconstruction) -> dict[str, float | None]:
+        """PSNR in dB, its gain over the mean of all other pictures, SSIM, LPIPS, identification, labels."""
+        matched, truth = match(batch, guess), batch.inputs.cpu()
+        control = bench.source.mean_except(indices)
+        control = (torch.full_like(truth[0], 0.5) if control is None else control).expand_as(truth)
+        gallery = bench.source.distractors(indices, 200)
+        ours, theirs = (score_pictures(truth, pictures, gallery) for pictures in (matched.inputs, control))
+        means = {name: score.mean for name in ("psnr", "ssim", "lpips") if (score := ours.get(name))}
+        found: dict[str, float | None] = {**means, "gain": ours.psnr.mean - theirs.psnr.mean}
+        found["offset"] = fmean(map(offset, truth, matched.inputs.nan_to_num()))
+        if rank := ours.get("rank"):
+            found["identified"] = sum(place == 1 for place in rank.per_example) / len(rank.per_example)
+        if guess.labels is not None and not guess.labels_granted:
+            found["labels"] = label_accuracy(guess.labels.cpu(), batch.labels.cpu(), matched.order)
+        return found
+
+    def _attack(self, seen: Observation, bench: Bench, seed: int) -> tuple[Reconstruction, float]:
+        """The reconstruction and its process-CPU seconds, or those on the clock where a GPU works."""
+        clock = time.perf_counter if seen.device.type == "cuda" else time.process_time
+        started = clock()
+        keep = bench.keep(f"{identity(self)}-{seed}")
+        return run_attack(self.attack, seen, seed=attack_seed(bench.chance(seed)), keep=keep), clock() - started
+
+    def _labels(self, classes: int, generator: torch.Generator) -> Tensor:
+        if self.labels == "uniform":
+            return torch.randint(classes, (self.batch_size,), generator=generator)
+        order = torch.randperm(classes, generator=generator)
+        if self.labels == "pairs":
+            return order[: -(-self.batch_size // 2)].repeat_interleave(2)[: self.batch_size]
+        return order[: self.batch_size]
+
+
+def offset(truth: Tensor, guess: Tensor) -> float:
+    """How far a reconstruction `[C, H, W]` is shifted against the truth, in pixels (Guizar-Sicairos et al., 2008).
+
+    By cross-correlation of the grey pictures; of a guess that shows nothing of the truth it says nothing.
+    """
+    grey = [picture.mean(0).numpy() for picture in (truth, guess)]
+    shift, _, _ = phase_cross_correlation(*grey, upsample_factor=10, normalization=None)
+    return float(np.hypot(*shift))

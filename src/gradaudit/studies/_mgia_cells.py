@@ -1,0 +1,261 @@
+"""What MGIA's study measures: one example of one data set, by one attack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..attacks.grnn import ATTACK as GRNN
+from ..attacks.inverting_gradients import ATTACK as INVERTING_GRADIENTS
+from ..attacks.mgia import ALONE, NO_KD, SPLICING
+from ..attacks.mgia import ATTACK as MGIA
+from ..client.local_training import DistilledCrossEntropy, FedSGD
+from ..client.multimodal import MultiModalBatch, MultiModalClient, SplicedClient, spliced
+from ..client.observation import Observation
+from ..client.participant import Client
+from ..data.described import Described, described, missing
+from ..inversion.parts.labels import IDLG
+from ..inversion.parts.objectives import Cosine
+from ..inversion.run.gradient_matching import GradientMatching
+from ..inversion.run.keeper import beside
+from ..inversion.run.labelled import Found, LabelledMatching, Look
+from ..inversion.run.mutual import Distillation, MutualInversion
+from ..metrics import psnr
+from ..metrics.published_psnr import published_psnr
+from ..models import build
+from ..models.fused_net import FusedNet, Splice
+from ..models.text_cnn import TextCNN
+from ..values.types import Level, Normalisation, Reconstruction
+from ._bench import Bench
+from ._definition import Values, identity
+
+Method = Literal[
+    "mgia", "mgia as published", "mgia cosine", "no-kd", "splicing", "dlg", "inverting-gradients", "grnn", "fused"
+]
+Effort = Literal["short", "paper"]
+LOOKS = (2, 5, 10, 20, 50)
+"""Steps of L-BFGS after which the picture is looked at."""
+PAIRS: dict[str, MutualInversion] = {
+    "mgia": MGIA,
+    "mgia as published": replace(MGIA, distillation=Distillation(formula="published")),
+    "mgia cosine": replace(MGIA, student=replace(ALONE, objective=Cosine())),
+}
+
+
+class MgiaCase(NamedTuple):
+    """One private example and what is public about its data."""
+
+    data: Described
+    batch: MultiModalBatch
+    rows: Tensor  # [1, L]
+
+
+@dataclass(frozen=True)
+class MgiaCell:
+    """One data set, one attack, one client.
+
+    Args:
+        data: Key of `datasets.described.DESCRIBED`.
+        method: The attack.
+        client: `distilled` trains the picture's network with `DistilledCrossEntropy`, as in MGIA's code; `plain` with
+            the cross entropy.
+        effort: `paper` gives Inverting Gradients its 4 800 steps and GRNN its 1 000; `short` a tenth and a fifth.
+    """
+
+    data: str
+    method: Method
+    client: Literal["distilled", "plain"] = "distilled"
+    effort: Effort = "short"
+
+    @property
+    def name(self) -> str:
+        """Such as `cifar100, mgia`."""
+        return f"{self.data}, {self.method}" + (", plain client" if self.client == "plain" else "")
+
+    def missing(self, bench: Bench) -> str | None:
+        """A file of the data set is not in the folder that was given."""
+        return missing(self.data, bench.data)
+
+    def measure(self, bench: Bench, seed: int) -> Values:
+        """One example: picture, sentence and label."""
+        return _measured(self, bench.data, seed, bench.keep(f"{identity(self)}-{seed}"))[0]
+
+
+@dataclass(frozen=True)
+class LookCell:
+    """The picture of a cell's run after a number of steps.
+
+    Args:
+        of: The cell.
+        step: One of `LOOKS`.
+    """
+
+    of: MgiaCell
+    step: int
+
+    @property
+    def name(self) -> str:
+        """Such as `cifar100, mgia after 10 steps`."""
+        return f"{self.of.name} after {self.step} steps"
+
+    def missing(self, bench: Bench) -> str | None:
+        """As the cell."""
+        return self.of.missing(bench)
+
+    def measure(self, bench: Bench, seed: int) -> Values:
+        """The PSNR of the iterate; the picture itself, of the first example."""
+        values, looks = _measured(self.of, bench.data, seed, bench.keep(f"{identity(self.of)}-{seed}"))
+        if seed == 0 and self.step in looks.pictures:
+            bench.show(identity(self), looks.pictures[self.step])
+            bench.show(f"{identity(self)}-truth", looks.truth[0])
+        return {"apsnr": values.get(f"apsnr after {self.step}")}
+
+
+class _Looks:
+    """The picture of a run after some of its steps.
+
+    Args:
+        truth: `[1, C, H, W]`.
+        splice: Where the attack's input holds a sentence, too.
+    """
+
+    def __init__(self, truth: Tensor, splice: Splice | None = None) -> None:
+        self.truth, self.splice = truth, splice
+        self.memory: dict[str, dict[Any, Any]] = {"values": {}, "pictures": {}}  # a kept run keeps it, too
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Column -> PSNR."""
+        return self.memory["values"]
+
+    @property
+    def pictures(self) -> dict[int, Tensor]:
+        """Step -> `[C, H, W]`."""
+        return self.memory["pictures"]
+
+    def __call__(self, step: int, inputs: Tensor) -> None:
+        if step not in LOOKS:
+            return
+        pictures = self.splice.split(inputs)[0] if self.splice else inputs
+        value = psnr(pictures, self.truth).item()
+        for later in LOOKS:
+            if later >= step:  # a run that ends early stays as it is
+                self.values[f"apsnr after {later}"], self.pictures[later] = value, pictures[0].clone()
+
+
+Measured = tuple[Mapping[str, float | None], _Looks]
+
+
+@lru_cache(maxsize=4096)
+def _measured(cell: MgiaCell, folder: Path | None, seed: int, keep: Path | None = None) -> Measured:
+    case = _case(cell.data, folder, seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if cell.method in ("splicing", "fused"):
+            return _one_network(cell, case, seed, keep)
+        return _two_networks(cell, case, folder, seed, keep)
+
+
+def _case(name: str, folder: Path | None, seed: int) -> MgiaCase:
+    data = described(name, folder)
+    index = int(torch.randperm(len(data.source), generator=torch.Generator().manual_seed(0))[seed % len(data.source)])
+    rows = data.vectors.rows(data.sentences[index]).unsqueeze(0)
+    batch = MultiModalBatch(data.source.stack([index]), data.vectors.encode(rows), data.labels[[index]])
+    return MgiaCase(data, batch, rows)
+
+
+def _two_networks(cell: MgiaCell, case: MgiaCase, folder: Path | None, seed: int, keep: Path | None) -> Measured:
+    data, (channels, size, _) = case.data, case.data.source.shape
+    text = Client(TextCNN(data.classes), normalisation=data.vectors.normalisation)
+    image = Client(
+        build("lenet", num_classes=data.classes, channels=channels, size=size),
+        FedSGD(DistilledCrossEntropy() if cell.client == "distilled" else None),
+    )
+    seen = MultiModalClient(text, image).share(case.batch, Level.BASIC, seed=seed)
+    looks = _Looks(case.batch.pictures)
+    of_text, of_picture = (beside(keep, kind) if keep else None for kind in ("text", "picture"))
+    if cell.method in PAIRS:
+        taught = _alone((cell.data, "text", folder, seed), seen[0], keep=of_text)
+        sentence, picture = PAIRS[cell.method].learn(seen, [taught.best], seed=seed, look=looks, keep=of_picture)
+        return _measures(case, picture, sentence.inputs, looks)
+    if cell.method in ("no-kd", "dlg"):  # the same two runs, and another label
+        taught = _alone((cell.data, "text", folder, seed), seen[0], keep=of_text)
+        learnt = _alone((cell.data, cell.client, folder, seed), seen[1], case.batch.pictures, keep=of_picture)
+        logits = learnt.best.logits.argmax(-1) if cell.method == "dlg" else NO_KD.fuse(taught.best, learnt.best)
+        picture = Reconstruction(learnt.best.reported, logits, learnt.best.objective)
+        return _measures(case, picture, taught.best.reported, learnt.looks or looks)
+    attack, words = _single(cell), None
+    if isinstance(attack, GradientMatching):  # a sentence has no total variation
+        bare = replace(attack, stages=tuple(replace(stage, terms=()) for stage in attack.stages))
+        words = bare(seen[0], seed=seed, keep=of_text).inputs
+    return _measures(case, attack(seen[1], seed=seed, keep=of_picture), words, looks)
+
+
+def _one_network(cell: MgiaCell, case: MgiaCase, seed: int, keep: Path | None) -> Measured:
+    data, vectors = case.data, case.data.vectors
+    splice = Splice(data.source.shape, case.rows.shape[1], vectors.table.shape[1])
+    channels, size, _ = splice.shape
+    if cell.method == "fused":
+        model: nn.Module = FusedNet(data.classes, splice)
+    else:
+        model = build("lenet", num_classes=data.classes, channels=channels, size=size)
+    normalisation = spliced(Normalisation(), vectors.normalisation, splice)
+    loss = DistilledCrossEntropy() if cell.client == "distilled" else None
+    seen = SplicedClient(Client(model, FedSGD(loss), normalisation=normalisation), splice).share(
+        case.batch, Level.BASIC, seed=seed
+    )
+    looks = _Looks(case.batch.pictures, splice)
+    found = _with_look(SPLICING, seen, seed, looks, keep)
+    pictures, text = splice.split(found.inputs)
+    return _measures(case, replace(found, inputs=pictures), text, looks)
+
+
+class _Alone(NamedTuple):
+    best: Found
+    looks: _Looks | None
+
+
+_RUNS: dict[tuple[str, str, Path | None, int], _Alone] = {}
+
+
+def _alone(
+    key: tuple[str, str, Path | None, int], seen: Observation, truth: Tensor | None = None, *, keep: Path | None = None
+) -> _Alone:
+    """A phase without a teacher, which several attacks share; run once for each `key`."""
+    if key not in _RUNS:
+        looks = None if truth is None else _Looks(truth)
+        _RUNS[key] = _Alone(ALONE.search(seen, seed=key[-1], look=looks, keep=keep)[0], looks)
+    return _RUNS[key]
+
+
+def _single(cell: MgiaCell) -> LabelledMatching | GradientMatching:
+    if cell.method == "grnn":
+        return GRNN if cell.effort == "paper" else replace(GRNN, stages=(replace(GRNN.stages[0], steps=200),))
+    attack = replace(INVERTING_GRADIENTS, labels=IDLG())
+    stage = attack.stages[0]
+    steps = stage.steps if cell.effort == "paper" else stage.steps // 10
+    return replace(attack, stages=(replace(stage, steps=steps, terms=(replace(stage.terms[0], weight=1e-4),)),))
+
+
+def _with_look(attack: LabelledMatching, seen: Observation, seed: int, look: Look, keep: Path | None) -> Reconstruction:
+    best = min(attack.search(seen, seed=seed, look=look, keep=keep), key=lambda run: run.objective)
+    return Reconstruction(best.reported, best.logits.argmax(-1), best.objective)
+
+
+def _measures(case: MgiaCase, picture: Reconstruction, text: Tensor | None, looks: _Looks) -> Measured:
+    """Every column; those of the sentence are `None` where the attack makes none."""
+    right = None if text is None else (case.data.vectors.decode(text) == case.rows).double()
+    columns = {
+        "apsnr": psnr(picture.inputs, case.batch.pictures).item(),
+        "apsnr_published": published_psnr(picture.inputs, case.batch.pictures).item(),
+        "rr_sentence": None if right is None else float(right.min()),
+        "rr_token": None if right is None else float(right.mean()),
+        "ra": float(torch.equal(picture.labels, case.batch.labels)) if picture.labels is not None else None,
+    }
+    return {**columns, **looks.values}, looks

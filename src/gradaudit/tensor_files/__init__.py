@@ -1,7 +1,0 @@
-"""Files of tensors, read without running any code of them: every tensor in one form, under the model's own names."""
-
-from .formats import ENDINGS
-from .names import Placed, listed, place, plain_name
-from .reading import TensorFile, read_tensor_file
-
-__all__ = ["ENDINGS", "Placed", "TensorFile", "listed", "place", "plain_name", "read_tensor_file"]

@@ -1,0 +1,215 @@
+"""What an audit found, case by case, as frozen values that survive a trip through one JSON line."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .measures import MEASURES, Measure
+from .records import Number, checked
+from .scores import Score, Scores
+from .types import Modality
+
+Points = tuple[tuple[int, Number], ...]
+"""A `Curve` as it comes back from JSON."""
+FARTHEST = 1e9
+"""More than any score comes to, in whatever unit."""
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Paths of the pictures of a case, relative to the run's folder, one per private example, in the same order."""
+
+    truth: tuple[str, ...] = ()
+    reconstruction: tuple[str, ...] = ()
+    control: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One audited case: one attack on one update of one client.
+
+    Args:
+        attack: The attack's name as the user gave it.
+        paper: Where it was published (arXiv id or DOI), empty for the user's own.
+        case: Key of the case within its run; a run holds each key once.
+        client: Short name of the client's configuration, such as `no defense` or `gaussian-noise std=0.01`.
+        seed: Of the run.
+        repeat: Which batch, from 0.
+        scores: Reconstruction against truth, after the assignment.
+        control: The control's guess against truth, through the same assignment.
+        label_accuracy: Fraction of examples whose label came back right, `None` without a statement about labels.
+        labels_granted: The labels were handed to the adversary.
+        objective: The attack's own objective at its guess.
+        seconds: Wall time of the attack.
+        verified: The update recomputed from the guess equals the observed one.
+        needs: Names of the flags that the attack needs.
+        knowledge: Names of the flags that were granted.
+        attack_value: `repr` of the attack: evaluates to it again.
+        client_value: `repr` of the client's model name, training, defenses and normalisation.
+        labels: True labels, one per example.
+        guessed_labels: Labels of the reconstruction, or `None`.
+        gallery: Number of pictures among which an example was to be identified, 0 for text and rows.
+        modality: What an example is.
+        pictures: Where the pictures lie.
+        transcript: Where the texts or rows lie, relative to the run's folder, empty for pictures.
+        picture_names: What the examples are called in their source.
+        curves: Objective over the run, `(step, objective)` points, one curve per restart.
+        deviations: Where the attack differs from its paper.
+        notes: Plain sentences for the reader.
+        warnings: Sentences without which the reader would believe too much; in red.
+        cannot_judge: Why the case cannot be judged, empty where it can. There may then be no scores.
+        no_op_defenses: Defenses that did not change the update.
+        versions: Library -> version.
+    """
+
+    attack: str
+    case: str
+    client: str
+    seed: int
+    repeat: int
+    scores: Scores
+    control: Scores
+    objective: Number
+    seconds: Number
+    verified: bool
+    needs: tuple[str, ...]
+    knowledge: tuple[str, ...]
+    attack_value: str
+    client_value: str
+    paper: str = ""
+    label_accuracy: float | None = None
+    labels_granted: bool = False
+    labels: tuple[int, ...] = ()
+    guessed_labels: tuple[int, ...] | None = None
+    gallery: int = 0
+    modality: Modality = Modality.PICTURES
+    pictures: ImageFiles = ImageFiles()
+    transcript: str = ""
+    picture_names: tuple[str, ...] = ()
+    curves: tuple[Points, ...] = ()
+    deviations: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    cannot_judge: str = ""
+    no_op_defenses: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def measure(self) -> Measure:
+        """The metric by which its examples are judged."""
+        return MEASURES[self.modality]
+
+    @property
+    def measured(self) -> Score:
+        """The reconstruction's score by that metric."""
+        return self.scores[self.measure.metric]
+
+    @property
+    def measured_control(self) -> Score:
+        """The control's score by that metric."""
+        return self.control[self.measure.metric]
+
+    @property
+    def gain(self) -> tuple[float, ...]:
+        """Over the control by that metric, per example: in dB for pictures, as a share otherwise."""
+        pairs = zip(self.measured.per_example, self.measured_control.per_example, strict=True)
+        return tuple(a - b for a, b in pairs)
+
+    @property
+    def mean_gain(self) -> float:
+        """Mean of `gain`."""
+        return sum(self.gain) / len(self.gain)
+
+    @property
+    def scored(self) -> bool:
+        """Whether there are scores."""
+        return self.measure.metric in self.scores.named
+
+    @property
+    def judgeable(self) -> tuple[bool, ...]:
+        """For each example whether it can be judged: the control is not too close, or the attack came far beyond it."""
+        measure, pairs = self.measure, zip(self.measured.per_example, self.measured_control.per_example, strict=True)
+        return tuple(
+            control < measure.ceiling or (value >= measure.recovered and value - control >= measure.recovered_gain)
+            for value, control in pairs
+        )
+
+    @property
+    def psnr_gain(self) -> float:
+        """Mean PSNR gain over the control, in dB, of pictures."""
+        return self.mean_gain
+
+    def to_json(self) -> dict[str, Any]:
+        """One element of `findings`, ready for `json.dumps`; numbers that JSON lacks become `None`."""
+        record = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        gain = "psnr_gain" if self.modality is Modality.PICTURES else f"{self.measure.metric}_gain"
+        record |= {"scores": self.scores.to_json(), "control": self.control.to_json()}
+        record[gain] = self.mean_gain if self.scored else None
+        record["pictures"] = dataclasses.asdict(self.pictures)
+        return _plain(record)
+
+    @classmethod
+    def from_json(cls, record: Any) -> Finding:
+        """The inverse of `to_json`, with every type checked.
+
+        Raises:
+            ValueError: `record` is no whole finding; the message names the first entry that is not as it should be.
+        """
+        if isinstance(record, Mapping):
+            shaped = {name: Scores.shaped(record[name]) for name in ("scores", "control") if name in record}
+            record = {**record, **shaped}
+        found = checked(cls, record)
+        metric, sizes = found.measure.metric, set()
+        for name in ("scores", "control"):
+            named = getattr(found, name).named
+            if metric not in named:
+                raise ValueError(f"{name}.{metric}: is missing")
+            sizes |= {len(score.per_example) for score in named.values()}
+            for key, score in named.items():
+                if any(abs(value) > FARTHEST for value in score.per_example):
+                    raise ValueError(f"{name}.{key}: holds a number that no score comes to")
+        if len(sizes) > 1 or 0 in sizes:
+            raise ValueError("scores, control: are not of the same examples in every metric")
+        return found
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What the page says about a run as a whole.
+
+    Args:
+        title: Heading of the page.
+        configuration: The resolved audit file(s) as YAML.
+        source: Where the examples come from, in words.
+        attribution: Credit lines that the pictures' licences ask for.
+        planned: Number of cases of the whole run; fewer findings mean an unfinished one.
+        identity: Everything that must be equal for a run to be continued, as a flat mapping.
+        version: Of gradaudit.
+    """
+
+    title: str
+    configuration: str
+    source: str
+    planned: int
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    attribution: str = ""
+    version: str = ""
+
+    @classmethod
+    def from_json(cls, record: Any) -> RunRecord:
+        """What `dataclasses.asdict` made; raises `ValueError` that names the first entry of a wrong type."""
+        return checked(cls, record)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(entry) for entry in value]
+    return value

@@ -1,0 +1,7 @@
+"""Files of tensors, read without running any code of them: every tensor in one form, under the model's own names."""
+
+from .formats import ENDINGS
+from .parameter_names import Placed, listed, place, plain_name
+from .tensor_reading import TensorFile, read_tensor_file
+
+__all__ = ["ENDINGS", "Placed", "TensorFile", "listed", "place", "plain_name", "read_tensor_file"]

@@ -1,0 +1,239 @@
+"""The values that flow through an audit: frozen data, no behaviour beyond reading themselves.
+
+Shapes: `B` examples, `C` channels, `H` x `W` pixels, `K` classes; `L` tokens of a text; `D` numbers of an encoded row.
+Pictures are in [0, 1] everywhere outside `inversion/`, and normalised (`(x - mean) / std` per channel) inside it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .columns import TableLayout
+
+Tensors = tuple[Tensor, ...]
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Knowledge(enum.Flag):
+    """Facts that the adversary may hold besides the model, the update and the shape of an input."""
+
+    NOTHING = 0
+    BATCH_SIZE = enum.auto()
+    LABELS = enum.auto()
+    LOCAL_TRAINING = enum.auto()
+    DEFENSE = enum.auto()
+    BATCH_STATISTICS = enum.auto()
+    PUBLIC_DATA = enum.auto()
+    GENERATOR = enum.auto()
+    EMBEDDING_GRADIENT = enum.auto()
+    MODEL_CONTROL = enum.auto()
+    IMAGE_STATISTICS = enum.auto()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The single flags held, in the order of their definition."""
+        return tuple(flag.name or "" for flag in self)
+
+
+ORACLE = Knowledge.IMAGE_STATISTICS
+"""Facts that no real adversary has: for ablations only, in no level, and in red wherever knowledge is shown."""
+
+
+class Level:
+    """The assumption levels 0-5 of the SoK (Du et al., arXiv:2404.05403, section 3), each holding the ones below.
+
+    `BASIC` is level 0: the model, the update, the input shape, the batch size, and with them the loss, one FedSGD step
+    and the BatchNorm mode. `PRIORS` (level 1) grants no further fact: total variation and its like are common knowledge
+    about pictures. Labels and the defense are no level; they are granted by their own flags.
+    """
+
+    BASIC = Knowledge.BATCH_SIZE
+    PRIORS = BASIC
+    DATA_DISTRIBUTION = PRIORS | Knowledge.PUBLIC_DATA | Knowledge.GENERATOR
+    TRAINING_DETAILS = DATA_DISTRIBUTION | Knowledge.LOCAL_TRAINING
+    BATCH_STATISTICS = TRAINING_DETAILS | Knowledge.BATCH_STATISTICS
+    MALICIOUS_SERVER = BATCH_STATISTICS | Knowledge.MODEL_CONTROL
+
+
+LEVELS: dict[str, Knowledge] = {
+    "basic": Level.BASIC,
+    "priors": Level.PRIORS,
+    "data-distribution": Level.DATA_DISTRIBUTION,
+    "training-details": Level.TRAINING_DETAILS,
+    "batch-statistics": Level.BATCH_STATISTICS,
+    "malicious-server": Level.MALICIOUS_SERVER,
+}
+
+
+class UpdateKind(enum.StrEnum):
+    """What the tensors of an update are."""
+
+    GRADIENT = "gradient"
+    WEIGHT_DIFFERENCE = "weight-difference"
+
+
+class Modality(enum.StrEnum):
+    """What an example is."""
+
+    PICTURES = "pictures"
+    TEXT = "text"
+    TABLE = "table"
+
+
+@dataclass(frozen=True)
+class TextLayout:
+    """What is public about a tokenizer.
+
+    Args:
+        size: Number of tokens V; an id is in [0, V).
+        padding: The id that fills a shorter text up.
+        opening: Ids that every text begins with, such as BERT's `[CLS]`.
+        closing: Ids that every text ends with, before its padding, such as BERT's `[SEP]`.
+    """
+
+    size: int
+    padding: int = 0
+    opening: tuple[int, ...] = ()
+    closing: tuple[int, ...] = ()
+
+    @property
+    def special(self) -> tuple[int, ...]:
+        """Ids that say nothing of a text: padding, opening and closing."""
+        return tuple(dict.fromkeys((self.padding, *self.opening, *self.closing)))
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Per-channel `(x - mean) / std`, applied by the client before its model sees a picture; public.
+
+    Without arguments it is the identity, on inputs of any shape.
+
+    Args:
+        mean: One value per channel, in units of [0, 1] pixels.
+        std: One positive value per channel.
+    """
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def apply(self, pictures: Tensor) -> Tensor:
+        """`[..., C, H, W]` in [0, 1] -> normalised."""
+        if self == Normalisation():
+            return pictures
+        return (pictures - self._of(self.mean, pictures)) / self._of(self.std, pictures)
+
+    def invert(self, inputs: Tensor) -> Tensor:
+        """`[..., C, H, W]` normalised -> pixels (outside [0, 1] where the input lay outside the box)."""
+        if self == Normalisation():
+            return inputs
+        return inputs * self._of(self.std, inputs) + self._of(self.mean, inputs)
+
+    def box(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Lower and upper bound of a valid pixel in normalised space, each `[C, 1, 1]`, on `like`'s device."""
+        zero = torch.zeros(len(self.mean), 1, 1, dtype=like.dtype, device=like.device)
+        return self.apply(zero), self.apply(zero + 1)
+
+    @staticmethod
+    def _of(values: tuple[float, ...], like: Tensor) -> Tensor:
+        return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The client's private examples. Only the client and the audit may hold one.
+
+    Args:
+        inputs: Pictures `[B, C, H, W]` in [0, 1]; token ids `[B, L]`, int64, padded; or encoded rows `[B, D]`, floats.
+        labels: `[B]`, integers in [0, K).
+        modality: Which of the three.
+        lengths: Of texts: `[B]` tokens before padding, or `None` where there is no padding.
+        text: Of texts: what is public about the tokenizer, where one is known.
+        table: Of rows: the table's columns, where they are known.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    modality: Modality = Modality.PICTURES
+    lengths: Tensor | None = None
+    text: TextLayout | None = None
+    table: TableLayout | None = None
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same examples on `device`."""
+        lengths = None if self.lengths is None else self.lengths.to(device)
+        return replace(self, inputs=self.inputs.to(device), labels=self.labels.to(device), lengths=lengths)
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """What leaves the client.
+
+    Both kinds have the sign of a gradient: a weight difference is `θ_before - θ_after`, so one rule of comparison holds
+    for both.
+
+    Args:
+        tensors: Name -> tensor, in the order of the model's trainable parameters.
+        kind: A gradient, or a weight difference after several local steps.
+        buffers: Name -> tensor of the model's buffers after local training, where they travel.
+        examples: Number of examples, where it travels.
+    """
+
+    tensors: Mapping[str, Tensor]
+    kind: UpdateKind = UpdateKind.GRADIENT
+    buffers: Mapping[str, Tensor] | None = None
+    examples: int | None = None
+
+    @property
+    def values(self) -> Tensors:
+        """The tensors without their names."""
+        return tuple(self.tensors.values())
+
+    @property
+    def emptiness(self) -> str:
+        """Why nothing can be read off it, without a full stop, or nothing where something can."""
+        if not any(tensor.numel() for tensor in self.values):
+            return "the update holds no values"
+        if not any(tensor.any() for tensor in self.values):
+            return "the update is zero in every value: the loss has no slope at this batch, or a defense left nothing"
+        if all((tensor == tensor.flatten()[0]).all() for tensor in self.values if tensor.numel()):
+            return "every tensor of the update holds one number, again and again"
+        return ""
+
+
+Curve = tuple[tuple[int, float], ...]
+"""Points `(step, objective)` of one run of an attack."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """An attack's best guess, chosen by its own objective and nothing else.
+
+    Args:
+        inputs: `[B, C, H, W]` pixels, in [0, 1] where the attack keeps to the box; `[B, L]` token ids, int64; or
+            `[B, D]` encoded rows.
+        labels: `[B]` integers, or `None` where the attack makes no statement about labels.
+        objective: Value of the attack's own selection measure at the guess.
+        verified: The update recomputed from the guess equals the observed one (relative distance at most 1e-3).
+        labels_granted: The labels were handed to the adversary, not inferred.
+        trace: Objective over the run, one curve per restart.
+        notes: Plain sentences about what happened on the way.
+        confidence: How sure the attack is of what it says, in [0, 1]: `[B, columns]`, one number per cell of a table,
+            or `None` where it has no measure of that.
+    """
+
+    inputs: Tensor
+    labels: Tensor | None
+    objective: float
+    verified: bool = False
+    labels_granted: bool = False
+    trace: tuple[Curve, ...] = ()
+    notes: tuple[str, ...] = ()
+    confidence: Tensor | None = None
