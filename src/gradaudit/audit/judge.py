@@ -18,7 +18,7 @@ from .. import metrics
 from ..client.defenses import describe
 from ..client.participant import Client
 from ..data.modalities import Handling, Matched, handling_of
-from ..inversion.parts.part import Attack, Watch
+from ..inversion.attack import Attack, Watch
 from ..inversion.run.refusal import needs_given
 from ..values.chance import child_seed
 from ..values.errors import AttackFailed

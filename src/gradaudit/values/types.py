@@ -227,6 +227,8 @@ class Reconstruction:
         notes: Plain sentences about what happened on the way.
         confidence: How sure the attack is of what it says, in [0, 1]: `[B, columns]`, one number per cell of a table,
             or `None` where it has no measure of that.
+        logits: `[B, K]`, where labels were optimised together with the inputs, else `None`.
+        iterates: Numbers of steps, and the inputs that the attack would have returned after them, where asked for.
     """
 
     inputs: Tensor
@@ -237,3 +239,5 @@ class Reconstruction:
     trace: tuple[Curve, ...] = ()
     notes: tuple[str, ...] = ()
     confidence: Tensor | None = None
+    logits: Tensor | None = None
+    iterates: tuple[tuple[int, Tensor], ...] = ()
