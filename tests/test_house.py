@@ -173,6 +173,20 @@ def test_the_adversary_cannot_peek():
     none_of(fault for path in FILES if parts(path)[0] in BLIND for fault in peeks(path))
 
 
+def kinds_asked(path):
+    """Where a module outside the inversion asks which family an attack is of: the families are the inversion's own."""
+    families = {"GradientMatching", "Ensemble", "MutualInversion"}
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
+            asked = {getattr(name, "id", getattr(name, "attr", "")) for name in ast.walk(node.args[1])}
+            if families & asked:
+                yield said(path, f"line {node.lineno} asks for the family of an attack")
+
+
+def test_nobody_asks_which_family_an_attack_is_of():
+    none_of(fault for path in FILES if parts(path)[0] != "inversion" for fault in kinds_asked(path))
+
+
 def test_no_import_cycle_among_modules():
     names = {parts(p) for p in FILES}
     edges = {}
