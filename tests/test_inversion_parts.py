@@ -47,7 +47,6 @@ from gradaudit.inversion.parts.parametrisations import (
     Pixels,
     TableRows,
     TokenEmbeddings,
-    WithLogits,
 )
 from gradaudit.inversion.parts.part import Progress, Term
 from gradaudit.inversion.parts.pools import TableMedian
