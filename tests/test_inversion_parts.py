@@ -112,7 +112,6 @@ REST = (
     GroupConsistency(registered=True, every=200),
     PatchBorder(),
     GRNNGenerator(),
-    WithLogits(Pixels()),
     RMSprop(),
     Pixels(),
     Pixels(box=False, init="grey"),
