@@ -20,7 +20,7 @@ from gradaudit.inversion.run import keeper
 from gradaudit.inversion.run.call import accepts_keep, run_attack, run_attack_on_all
 from gradaudit.inversion.run.gradient_matching import GradientMatching
 from gradaudit.inversion.run.keeper import Keeper
-from gradaudit.values.errors import AuditWarning
+from gradaudit.values.errors import AuditError, AuditWarning
 from properties import short
 from test_mgia import brief, private, two_networks
 from test_tableak import ensemble, few_rows
@@ -254,3 +254,25 @@ def test_progress_goes_on_where_it_stood(tmp_path, monkeypatch, restarts):
     assert told + again == sorted(told + again)
     assert again[-1] == 12 * restarts
     assert again[0] in (told[-1], told[-1] + 1)
+
+
+@pytest.mark.parametrize("times", [2, 99])
+def test_another_process_deletes_the_folder_while_it_is_empty(tmp_path, monkeypatch, times):
+    """As a study's workers do, which keep their runs in one folder; a folder that never stays is an error."""
+    real, made = keeper.make_folder, []
+
+    def make_folder(path, **options):
+        real(path, **options)
+        made.append(path)
+        if len(made) <= times:
+            path.rmdir()
+
+    monkeypatch.setattr(keeper, "make_folder", make_folder)
+    kept = keeper.Keeper(tmp_path / "unfinished" / "run-0.pt", "a run")
+    if times > keeper.TRIES:
+        with pytest.raises(AuditError, match=r"run-0\.pt: cannot be written"):
+            kept.save({"step": 1})
+        assert len(made) == keeper.TRIES
+    else:
+        kept.save({"step": 1})
+        assert kept.path.is_file()

@@ -19,10 +19,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from ...client.observation import Observation
-from ...values.errors import AuditWarning
+from ...values.errors import AuditError, AuditWarning
 from ...values.files import delete, make_folder, read_whole, set_aside, write_whole
 
 SECONDS = 30.0  # from one writing to the next
+TRIES = 5
 MARK = b"gradaudit unfinished run"
 UNFIT = (pickle.UnpicklingError, LookupError, TypeError, ValueError, RuntimeError, AttributeError, EOFError)
 Resumed = TypeVar("Resumed")
@@ -103,9 +104,19 @@ class Keeper:
         own = {"identity": self.identity, "torch": str(torch.__version__), "random": _random()}
         torch.save({**state, **own}, file)
         content = file.getvalue()
-        make_folder(self.path.parent, above=False)
-        write_whole(self.path, b"\n".join((MARK, hashlib.sha256(content).hexdigest().encode(), content)))
+        self._write(b"\n".join((MARK, hashlib.sha256(content).hexdigest().encode(), content)))
         self.last = time.monotonic()
+
+    def _write(self, content: bytes) -> None:
+        """Write the file; a process that keeps its own run beside this one deletes the folder whenever it is empty."""
+        for left in reversed(range(TRIES)):
+            make_folder(self.path.parent, above=False)
+            try:
+                write_whole(self.path, content)
+                return
+            except AuditError as error:
+                if not left or not isinstance(error.__cause__, FileNotFoundError):
+                    raise
 
 
 def beside(keep: Path, name: int | str) -> Path:
