@@ -74,7 +74,8 @@ class Plan:
         """Every attack on every batch, batch by batch."""
         for repeat in range(self.config.repeats):
             indices = self._indices(repeat)
-            shared = self._batch(indices)
+            chance, about = self.chance(repeat), self._batch(indices)
+            shared = self.client.prepare(about["batch"], seed=chance)
             for position, (name, attack) in enumerate(self.attacks):
                 yield Case(
                     key=f"client{self.number}-attack{position}-batch{repeat}",
@@ -84,9 +85,10 @@ class Plan:
                     knowledge=self.config.granted,
                     seed=self.config.seed,
                     repeat=repeat,
-                    chance=self.chance(repeat),
+                    chance=chance,
                     public=self.public,
-                    **shared,
+                    shared=shared,
+                    **about,
                 )
 
     def batches(self) -> Iterator[Batch]:

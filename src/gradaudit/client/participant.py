@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -87,10 +88,20 @@ class Client:
             AuditError: As `train`, the public examples are unlike the private ones in shape or range, or all of them
                 are private ones.
         """
-        update = self.protected(batch, seed=seed)[0]
+        return self.prepare(batch, seed=seed).show(knowledge, public=public)
+
+    def prepare(self, batch: Batch, *, seed: int = 0) -> SharedUpdate:
+        """Return the update of one batch as a value that trains on first use, and once; arguments as of `share`."""
+        return SharedUpdate(self, batch, seed)
+
+    def observed(
+        self, update: Update, batch: Batch, knowledge: Knowledge, public: Batch | Tensor | None = None
+    ) -> Observation:
+        """Return what `knowledge` grants of a protected `update` of `batch`; arguments and errors as of `share`."""
         model, update = _sent(self, update, batch, knowledge)
         buffers = update.buffers if self.training.share_buffers else None
-        kept = replace(update, buffers=buffers, examples=len(batch) if Knowledge.BATCH_SIZE in knowledge else None)
+        size = len(batch) if Knowledge.BATCH_SIZE in knowledge else None
+        kept = replace(update, tensors=_copied(update.tensors), buffers=buffers and _copied(buffers), examples=size)
         one_step = self.training.learning_rate is None
         pictures, classes = _public(public, batch) if Knowledge.PUBLIC_DATA in knowledge else (None, None)
         return Observation(
@@ -101,7 +112,7 @@ class Client:
             loss=self.training.loss,
             batch_norm=self.training.batch_norm,
             knowledge=knowledge,
-            batch_size=len(batch) if Knowledge.BATCH_SIZE in knowledge else None,
+            batch_size=size,
             labels=batch.labels.clone() if Knowledge.LABELS in knowledge else None,
             training=self.training if one_step or Knowledge.LOCAL_TRAINING in knowledge else None,
             defenses=self.defenses if Knowledge.DEFENSE in knowledge else None,
@@ -139,6 +150,40 @@ class Client:
         return update, tuple(idle)
 
 
+@dataclass(frozen=True, eq=False)
+class SharedUpdate:
+    """The update that a client shares of one batch: trained and defended on first use, and held for as long as this is.
+
+    Every attack, every level of knowledge and the question which defenses were idle take the same training.
+
+    Args:
+        client: Who shares it.
+        batch: The private examples.
+        seed: As of `Client.share`.
+    """
+
+    client: Client
+    batch: Batch
+    seed: int = 0
+
+    @cached_property
+    def _protected(self) -> tuple[Update, tuple[Defense, ...]]:
+        return self.client.protected(self.batch, seed=self.seed)
+
+    @property
+    def idle(self) -> tuple[Defense, ...]:
+        """The defenses that did not change the update; raises as `Client.train`."""
+        return self._protected[1]
+
+    def show(self, knowledge: Knowledge, *, public: Batch | Tensor | None = None) -> Observation:
+        """Return what `knowledge` grants of it, in tensors of its own; arguments and errors as of `Client.share`."""
+        return self.client.observed(self._protected[0], self.batch, knowledge, public)
+
+    def belongs_to(self, client: Client, batch: Batch, seed: int) -> bool:
+        """Whether it is the update of just this client, batch and seed."""
+        return self.client is client and self.batch is batch and self.seed == seed
+
+
 def own_seed(use: str, seed: int, batch: Batch) -> int:
     """The seed of one use of the client's chance: its batch enters it, so that no adversary can draw it again."""
     return child_seed(seed, f"the client's {use}", batch.inputs, batch.labels)
@@ -160,7 +205,7 @@ def _sent(client: Client, update: Update, batch: Batch, knowledge: Knowledge) ->
         return model, update
     kept_back = set(model.token_embedding.parameters())
     names = {name for name, parameter in model.named_parameters() if parameter in kept_back}
-    tensors = {name: tensor for name, tensor in update.tensors.items() if name not in names}
+    tensors = {name: tensor.clone() for name, tensor in update.tensors.items() if name not in names}
     if not tensors:
         raise AuditError(f"{client.model_name}: has no trainable parameter besides its token embedding.")
     return model, replace(update, tensors=tensors)
@@ -232,6 +277,11 @@ def _lengths(batch: Batch) -> Tensor | None:
         return None
     lengths = batch.lengths
     return batch.labels.new_full((len(batch),), batch.inputs.shape[1]) if lengths is None else lengths.clone()
+
+
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that an attack may write into without changing what the next one sees."""
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def _shape(tensor: Tensor) -> list[int]:

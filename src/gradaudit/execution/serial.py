@@ -111,7 +111,7 @@ def _shares(case: Case) -> bool:
     """Whether updates like this one can share a pass with others, and gain by it."""
     if not isinstance(case.attack, GradientMatching) or not case.attack.gains(case.client.model):
         return False
-    return case.attack.shares(case.client.share(case.batch, case.knowledge, public=case.public))
+    return case.attack.shares(case.observe())
 
 
 def _with_files(audited: Audited, folder: Path) -> Finding:
