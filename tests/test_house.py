@@ -40,7 +40,13 @@ ORDER = {
         {"measures", "scores", "transcript"},
         {"finding"},
     ],
-    "client": [{"local_training"}, {"defenses"}, {"observation"}, {"participant"}, {"aggregation", "multimodal"}],
+    "client": [
+        {"local_training"},
+        {"defenses"},
+        {"observation", "granted"},
+        {"participant"},
+        {"aggregation", "multimodal"},
+    ],
     "inversion": [{"network"}, {"parts"}, {"step"}, {"run"}],
     "inversion.run": [
         {"keeper", "refusal"},
@@ -65,7 +71,14 @@ ROOMS = 16
 BLIND = {"inversion", "attacks"}
 # What the adversary must not import; the rest of the client's room is what both sides know.
 PRIVATE = {"data", "metrics", "audit", "report", "execution", "studies"}
-PRIVATE |= {"client.participant", "client.aggregation", "client.multimodal", "values.finding", "values.scores"}
+PRIVATE |= {
+    "client.participant",
+    "client.aggregation",
+    "client.multimodal",
+    "client.granted",
+    "values.finding",
+    "values.scores",
+}
 PEERS = ("torchmetrics", "skimage.metrics", "lpips", "piq", "kornia")
 
 

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..data.modalities import check_inputs, check_public, private_among
+from ..data.modalities import check_inputs
 from ..models.copying import private_copy
 from ..values.chance import child_seed
 from ..values.errors import AuditError, guarded
 from ..values.image_statistics import image_statistics
 from ..values.types import Batch, Knowledge, Modality, Normalisation, Update
 from .defenses import Defense
+from .granted import public_examples, text_lengths
 from .local_training import CrossEntropy, DistilledCrossEntropy, LocalTraining, batch_norm_mode
 from .observation import Observation
 
@@ -103,7 +104,7 @@ class Client:
         size = len(batch) if Knowledge.BATCH_SIZE in knowledge else None
         kept = replace(update, tensors=_copied(update.tensors), buffers=buffers and _copied(buffers), examples=size)
         one_step = self.training.learning_rate is None
-        pictures, classes = _public(public, batch) if Knowledge.PUBLIC_DATA in knowledge else (None, None)
+        pictures, classes = public_examples(public, batch) if Knowledge.PUBLIC_DATA in knowledge else (None, None)
         return Observation(
             model=model,
             update=kept,
@@ -120,7 +121,7 @@ class Client:
             public_data=pictures,
             public_labels=classes,
             modality=batch.modality,
-            lengths=_lengths(batch) if Knowledge.BATCH_SIZE in knowledge else None,
+            lengths=text_lengths(batch) if Knowledge.BATCH_SIZE in knowledge else None,
             text=batch.text,
             table=batch.table,
             image_statistics=image_statistics(batch.inputs) if _oracle(batch, knowledge) else None,
@@ -258,25 +259,6 @@ def _alike(logits: Tensor, again: Tensor) -> bool:
     return logits.shape == again.shape and torch.allclose(
         logits, again, rtol=SAME, atol=SAME * float(logits.abs().nan_to_num().max()), equal_nan=True
     )
-
-
-def _public(public: Batch | Tensor | None, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
-    if public is None:
-        return None, None
-    inputs, labels = (public.inputs, public.labels) if isinstance(public, Batch) else (public, None)
-    check_public(inputs, batch)
-    kept = ~private_among(public, batch)
-    if not kept.any():
-        raise AuditError("public_data: every example is a private one of the batch; take other public examples.")
-    inputs, labels = inputs[kept.to(inputs.device)], None if labels is None else labels[kept.to(labels.device)]
-    return inputs.to(batch.inputs, copy=True), None if labels is None else labels.to(batch.labels, copy=True)
-
-
-def _lengths(batch: Batch) -> Tensor | None:
-    if batch.modality is not Modality.TEXT:
-        return None
-    lengths = batch.lengths
-    return batch.labels.new_full((len(batch),), batch.inputs.shape[1]) if lengths is None else lengths.clone()
 
 
 def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
