@@ -34,10 +34,10 @@ ORDER = {
     "values": [
         {"characters", "chance", "image_statistics", "streams", "records"},
         {"errors"},
-        {"columns", "discovery", "files", "memory", "terminal"},
+        {"columns", "discovery", "files", "memory", "terminal", "validation"},
         {"tensor_files"},
         {"types"},
-        {"measures", "scores", "transcript"},
+        {"measures", "scores", "transcript", "granting"},
         {"finding"},
     ],
     "client": [

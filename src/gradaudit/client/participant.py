@@ -14,6 +14,7 @@ from ..data.modalities import check_inputs
 from ..models.copying import private_copy
 from ..values.chance import child_seed
 from ..values.errors import AuditError, guarded
+from ..values.granting import Granted, granted
 from ..values.image_statistics import image_statistics
 from ..values.types import Batch, Knowledge, Modality, Normalisation, Update
 from .defenses import Defense
@@ -73,13 +74,13 @@ class Client:
         return self.defend(self.train(batch, seed=seed), seed=own_seed("defenses", seed, batch))
 
     def share(
-        self, batch: Batch, knowledge: Knowledge, *, seed: int = 0, public: Batch | Tensor | None = None
+        self, batch: Batch, knowledge: Granted, *, seed: int = 0, public: Batch | Tensor | None = None
     ) -> Observation:
         """Train, defend, and show the adversary what `knowledge` grants.
 
         Args:
             batch: The private examples, on the model's device.
-            knowledge: The threat model.
+            knowledge: The threat model, as flags or by name: `"priors"`, `["priors", "LABELS"]`.
             seed: Of shuffling, dropout and the defenses' noise; the global random state is left alone.
             public: Examples like the client's that anyone may hold, such as pictures `[N, C, H, W]` in [0, 1], or with
                 their labels as a `Batch`; the adversary sees them where `knowledge` holds PUBLIC_DATA, without those
@@ -176,9 +177,9 @@ class SharedUpdate:
         """The defenses that did not change the update; raises as `Client.train`."""
         return self._protected[1]
 
-    def show(self, knowledge: Knowledge, *, public: Batch | Tensor | None = None) -> Observation:
+    def show(self, knowledge: Granted, *, public: Batch | Tensor | None = None) -> Observation:
         """Return what `knowledge` grants of it, in tensors of its own; arguments and errors as of `Client.share`."""
-        return self.client.observed(self._protected[0], self.batch, knowledge, public)
+        return self.client.observed(self._protected[0], self.batch, granted(knowledge), public)
 
     def belongs_to(self, client: Client, batch: Batch, seed: int) -> bool:
         """Whether it is the update of just this client, batch and seed."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from ...client.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Knowledge, Modality, Reconstruction, Tensors
+from ...values.validation import Checked, Count, Fraction, NonNegative
 from .levenberg_marquardt import LevenbergMarquardt
 from .optimisers import LBFGS, Adam, RMSprop
 
@@ -31,16 +32,13 @@ class Attack(Protocol):
     @property
     def name(self) -> str:
         """As in the literature, in lower case with hyphens."""
-        ...
 
     @property
     def needs(self) -> Knowledge:
         """The facts without which it refuses to run."""
-        ...
 
     def __call__(self, seen: Observation, *, seed: int = 0, watch: Watch | None = None) -> Reconstruction:
         """Run the attack; one that takes `keep`, a path, may keep itself there while it runs (`call.run_attack`)."""
-        ...
 
 
 class Progress(NamedTuple):
@@ -65,7 +63,7 @@ class Progress(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Part:
+class Part(Checked):
     """A building block; `needs` are the facts it must be told, `modality` the only kind of data it is made for.
 
     `independent`: seeds, restarts and updates do not meet in it, it draws no random numbers, and it may be traced once
@@ -203,11 +201,9 @@ class Simulated(Protocol):
 
     def start(self, seeds: int) -> dict[str, Tensor]:
         """Its own variables, `[S, ...]`, which the loop optimises with the candidate's; often none."""
-        ...
 
     def project(self, variables: Mapping[str, Tensor]) -> None:
         """Put them back into their feasible set, in place."""
-        ...
 
     def __call__(self, inputs: Tensor, labels: Tensor, variables: Mapping[str, Tensor]) -> Tensors:
         """The update, before any defense, with its graph where gradients are on.
@@ -217,7 +213,6 @@ class Simulated(Protocol):
             labels: `[B]` integers or `[B, K]` probabilities.
             variables: Its own, of that seed.
         """
-        ...
 
 
 class Simulation(Part):
@@ -240,7 +235,7 @@ class Parametrisation(Part):
 
 
 @dataclass(frozen=True)
-class Term:
+class Term(Checked):
     """A prior with its weight, and the part of the run in which it acts.
 
     Args:
@@ -251,9 +246,14 @@ class Term:
     """
 
     prior: Prior
-    weight: float
-    start: float = 0.0
-    stop: float = 1.0
+    weight: NonNegative
+    start: Fraction = 0.0
+    stop: Fraction = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.start >= self.stop:
+            raise AttackFailed(f"Term.start: should be below stop, {self.stop}, or it never acts. Found {self.start}.")
 
     def acts(self, at: Progress) -> bool:
         """Whether the prior counts at this step."""
@@ -261,7 +261,7 @@ class Term:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(Checked):
     """One optimisation; a later stage starts from the best candidate of the one before.
 
     Args:
@@ -279,13 +279,13 @@ class Stage:
 
     parametrisation: Parametrisation
     optimiser: Adam | LBFGS | RMSprop | LevenbergMarquardt
-    steps: int
+    steps: Count
     terms: tuple[Term, ...] = ()
     gradient: tuple[GradientTransform, ...] = ()
     moves: tuple[Move, ...] = ()
     only_above: float = 0.0
     stop_below: float = 0.0
-    stop_flat: float = 0.0
+    stop_flat: NonNegative = 0.0
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ...client.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Knowledge, Reconstruction
+from ...values.validation import Checked
 from ..parts.part import Part, Progress, Stage, Watch
 from ..parts.pools import Pool, Pooled
 from .gradient_matching import GradientMatching
@@ -22,7 +23,7 @@ END = Progress(1, 1)
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class Ensemble(Checked):
     """Several independent runs of one attack, pooled.
 
     What is said of the guess, its objective and whether it explains the update, is said of the pooled one.
@@ -47,6 +48,7 @@ class Ensemble:
     deviations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.members < 1:
             raise AttackFailed(f"{self.name}: members must be at least 1. Found {self.members}.")
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from ...client.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Curve, Knowledge, Reconstruction
+from ...values.validation import Checked
 from ..parts.parametrisations.with_logits import LabelledCandidate
 from ..parts.part import Objective, Part, Progress, Stage, Watch
 from ..step.matching import Matching, comparable, without_slope
@@ -54,7 +55,7 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LabelledMatching:
+class LabelledMatching(Checked):
     """An attack by gradient matching whose candidate carries its labels; one stage, one guess at a time.
 
     Args:
@@ -77,11 +78,11 @@ class LabelledMatching:
     deviations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.stages) != 1:
             raise AttackFailed(f"{self.name}: takes one stage. Found {len(self.stages)}.")
-        for field, count in (("restarts", self.restarts), ("stages.0.steps", self.stages[0].steps)):
-            if count < 1:
-                raise AttackFailed(f"{self.name}: {field} must be at least 1. Found {count}.")
+        if self.restarts < 1:
+            raise AttackFailed(f"{self.name}: restarts must be at least 1. Found {self.restarts}.")
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -8,12 +8,13 @@ from operator import or_
 
 from ...values.errors import AttackFailed
 from ...values.types import Knowledge
+from ...values.validation import Checked
 from ..parts.part import LabelInference, Objective, Part, Simulation, Stage
 from ..step.routes import Step
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Checked):
     """Parts, stages and counts of an attack of the optimisation family.
 
     Args:
@@ -52,8 +53,8 @@ class Recipe:
     together: bool | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         counts = {"seeds": self.seeds, "restarts": self.restarts, "stages": len(self.stages)}
-        counts |= {f"stages.{i}.steps": stage.steps for i, stage in enumerate(self.stages)}
         for field, count in counts.items():
             if count < 1:
                 raise AttackFailed(f"{self.name}: {field} must be at least 1. Found {count}.")
