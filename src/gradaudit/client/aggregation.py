@@ -32,6 +32,11 @@ class SecureAggregation(Client):
 
     Raises:
         AuditError: There is no client, or one without examples; later, a batch of another size.
+
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5))
+    >>> both = ga.SecureAggregation(net, sizes=(1, 1))
+    >>> both.share(ga.Batch(torch.rand(2, 1, 4, 4), torch.tensor([3, 4])), "priors").clients
+    (1, 1)
     """
 
     sizes: tuple[int, ...] = ()

@@ -35,6 +35,10 @@ class Client:
         defenses: Applied to the update, in this order.
         normalisation: Applied to pictures in [0, 1] before the model sees them, to nothing else.
         model_name: What to call the model in a report; its class by default.
+
+    >>> client = ga.Client(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5)))
+    >>> client.share(ga.Batch(torch.rand(1, 1, 4, 4), torch.tensor([3])), ["priors", "LABELS"]).labels
+    tensor([3])
     """
 
     model: nn.Module = field(repr=False)
@@ -205,7 +209,7 @@ def _sent(client: Client, update: Update, batch: Batch, knowledge: Knowledge) ->
     model.zero_grad()  # a gradient left in it would travel undefended
     if batch.modality is not Modality.TEXT or Knowledge.EMBEDDING_GRADIENT in knowledge:
         return model, update
-    kept_back = set(model.token_embedding.parameters())
+    kept_back = set(model.get_submodule("token_embedding").parameters())
     names = {name for name, parameter in model.named_parameters() if parameter in kept_back}
     tensors = {name: tensor.clone() for name, tensor in update.tensors.items() if name not in names}
     if not tensors:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import reduce
 from operator import or_
+from typing import Any
 
 from .errors import AuditError
 from .types import LEVELS, Knowledge
@@ -25,7 +26,8 @@ def granted(knowledge: Granted) -> Knowledge:
     >>> granted(["priors", "LABELS"]).names
     ('BATCH_SIZE', 'LABELS')
     """
-    entries = (knowledge,) if isinstance(knowledge, (str, Knowledge)) or not _iterable(knowledge) else knowledge
+    several = isinstance(knowledge, Iterable) and not isinstance(knowledge, (str, Knowledge))
+    entries: Iterable[Any] = knowledge if several else (knowledge,)
     return reduce(or_, map(_flag, entries), Knowledge.NOTHING)
 
 
@@ -35,7 +37,7 @@ def level(name: str) -> Knowledge:
     Raises:
         AuditError: There is no such level.
 
-    >>> level("priors").names
+    >>> ga.level("priors").names
     ('BATCH_SIZE',)
     """
     if not isinstance(name, str) or name not in LEVELS:
@@ -43,11 +45,7 @@ def level(name: str) -> Knowledge:
     return LEVELS[name]
 
 
-def _iterable(value: object) -> bool:
-    return isinstance(value, Iterable)
-
-
-def _flag(fact: Knowledge | str) -> Knowledge:
+def _flag(fact: Any) -> Knowledge:
     if isinstance(fact, Knowledge):
         return fact
     if not isinstance(fact, str) or fact not in FACTS:

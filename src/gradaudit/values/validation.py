@@ -10,8 +10,8 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, fields, is_dataclass
-from functools import lru_cache
 from typing import Annotated, Any, get_type_hints
+from weakref import WeakKeyDictionary
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic import Field as Range
@@ -32,6 +32,7 @@ Decay = Annotated[float, Range(ge=0, lt=1)]
 
 LARGEST_INTEGER = 1_000_000_000  # a whole number beyond it, such as a count of steps, would end in years
 BRIEF = 80
+_MADE: WeakKeyDictionary[type, dict[str, TypeAdapter[Any]]] = WeakKeyDictionary()
 
 
 class Checked:
@@ -138,9 +139,14 @@ def _adapter(expected: Any) -> TypeAdapter[Any]:
     return TypeAdapter(expected, config=config)
 
 
-@lru_cache(maxsize=512)
 def _adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
-    """Name of a field -> what checks it."""
+    """Name of a field -> what checks it, made once for each class."""
+    if cls not in _MADE:
+        _MADE[cls] = _make_adapters(cls)
+    return _MADE[cls]
+
+
+def _make_adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
     try:
         hints = annotations_of(cls)
     except NameError:  # of a class inside a function, whose annotations name its neighbours
