@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gradaudit.inversion.parts.objectives import Cosine
 from gradaudit.inversion.parts.part import Progress
-from gradaudit.inversion.run.one_pass import COPIES, ROOM, Together, fitting
+from gradaudit.inversion.run.one_pass import COPIES, ROOM, OnePass, fitting
 from gradaudit.inversion.step.matching import Matching
 
 from .machine import described
@@ -44,7 +44,7 @@ def measure(network: str, batch: int, guesses: int) -> dict[str, float]:
     matching = Matching(seen, Cosine().bind(seen))
     inputs = torch.randn(guesses, *private.inputs.shape)
     labels = private.labels.expand(guesses, -1)
-    at_once = Together([matching] * guesses)
+    at_once = OnePass([matching] * guesses)
 
     def apart() -> list[Tensor]:
         return [matching.slope(guess, private.labels, [], AT).inputs for guess in inputs]

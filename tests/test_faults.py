@@ -17,8 +17,7 @@ from gradaudit.attacks.mgia import ALONE
 from gradaudit.audit import judge as audit
 from gradaudit.execution import locked, results, serial
 from gradaudit.inversion.run import keeper
-from gradaudit.inversion.run.labelled import _Run
-from gradaudit.inversion.run.stage_run import StageRun
+from gradaudit.inversion.run.stage import StageRun
 from gradaudit.studies import STUDIES, Bench, read_study, run_study
 from gradaudit.studies import _mgia_cells as mgia_cells
 from gradaudit.studies import _workers as workers
@@ -48,16 +47,15 @@ KEPT = {
 def counted(monkeypatch, stop=0):
     """How often an optimiser steps; Ctrl-C at the step number `stop`."""
     steps = []
-    for owner, name in ((StageRun, "step"), (_Run, "step")):
-        real = getattr(owner, name)
+    real = StageRun.step
 
-        def step(*arguments, real=real):
-            steps.append(1)
-            if len(steps) == stop:
-                raise KeyboardInterrupt
-            return real(*arguments)
+    def step(*arguments):
+        steps.append(1)
+        if len(steps) == stop:
+            raise KeyboardInterrupt
+        return real(*arguments)
 
-        monkeypatch.setattr(owner, name, step)
+    monkeypatch.setattr(StageRun, "step", step)
     return steps
 
 
@@ -325,7 +323,7 @@ def test_a_study_of_two_updates_goes_on_with_its_looks(tmp_path, monkeypatch, me
     whole = counted(monkeypatch)
     expected = measured(tmp_path / "whole").values
     steps = len(whole)
-    monkeypatch.setattr(_Run, "step", stopping_step(_Run.step, steps))
+    monkeypatch.setattr(StageRun, "step", stopping_step(StageRun.step, steps))
     with pytest.raises(KeyboardInterrupt):
         measured(tmp_path / "run")
     assert (tmp_path / "run/unfinished").is_dir()

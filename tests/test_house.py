@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -47,17 +48,14 @@ ORDER = {
         {"participant"},
         {"aggregation", "multimodal"},
     ],
-    "inversion": [{"network"}, {"parts"}, {"step"}, {"run"}],
+    "inversion": [{"network"}, {"attack", "parts"}, {"step"}, {"run"}],
     "inversion.run": [
-        {"keeper", "refusal"},
-        {"one_pass"},
-        {"guesses"},
-        {"recipe", "stage_run"},
+        {"best", "keeper", "one_pass", "refusal"},
+        {"recipe", "stage"},
         {"loop"},
         {"restarts"},
         {"gradient_matching"},
-        {"ensemble", "labelled"},
-        {"mutual", "call"},
+        {"ensemble", "mutual", "call"},
     ],
     "audit": [
         {"yaml_text", "overrides", "attempt"},
@@ -188,6 +186,20 @@ def test_the_adversary_cannot_peek():
     none_of(fault for path in FILES if parts(path)[0] in BLIND for fault in peeks(path))
 
 
+def kinds_asked(path):
+    """Where a module outside the inversion asks which family an attack is of: the families are the inversion's own."""
+    families = {"GradientMatching", "Ensemble", "MutualInversion"}
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
+            asked = {getattr(name, "id", getattr(name, "attr", "")) for name in ast.walk(node.args[1])}
+            if families & asked:
+                yield said(path, f"line {node.lineno} asks for the family of an attack")
+
+
+def test_nobody_asks_which_family_an_attack_is_of():
+    none_of(fault for path in FILES if parts(path)[0] != "inversion" for fault in kinds_asked(path))
+
+
 def test_no_import_cycle_among_modules():
     names = {parts(p) for p in FILES}
     edges = {}
@@ -267,6 +279,38 @@ def test_few_duplicated_windows():
 def test_the_command_line_imports_without_torch():
     code = "import sys, gradaudit.commands.cli; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_one_gradient_crosses_four_files_beside_the_parts(monkeypatch):
+    """From the stage to the local step: whoever reads how a gradient is taken opens these."""
+    from conftest import make_batch, smooth_net
+    from gradaudit.inversion.run.stage import Guesses
+
+    crossed, real, root = set(), Guesses.slopes, str(SRC / "inversion")
+
+    def note(frame, event, _):
+        if event == "call" and frame.f_code.co_filename.startswith(root):
+            crossed.add(frame.f_code.co_filename[len(root) + 1 :])
+
+    def noted(*arguments):
+        before = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            return real(*arguments)
+        finally:
+            sys.setprofile(before)
+
+    monkeypatch.setattr(Guesses, "slopes", noted)
+    client = gradaudit.Client(smooth_net())
+    seen = client.share(make_batch(1), gradaudit.Level.BASIC | gradaudit.Knowledge.LABELS)
+    attack = gradaudit.attacks.INVERTING_GRADIENTS
+    replace(attack, stages=(replace(attack.stages[0], steps=2),), together=False)(seen)
+    assert {name for name in crossed if not name.startswith("parts/")} == {
+        "run/stage.py",
+        "step/matching.py",
+        "step/routes.py",
+        "step/one_step.py",
+    }
 
 
 def test_public_surface():

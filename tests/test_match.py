@@ -28,9 +28,10 @@ from gradaudit.inversion.parts.part import (
     Term,
 )
 from gradaudit.inversion.parts.priors import L2, TotalVariation
-from gradaudit.inversion.run import guesses, keeper, loop
+from gradaudit.inversion.run import keeper, loop
+from gradaudit.inversion.run import stage as stage_module
+from gradaudit.inversion.run.best import Best
 from gradaudit.inversion.run.gradient_matching import GradientMatching
-from gradaudit.inversion.run.guesses import Best
 from gradaudit.inversion.run.loop import Outcome
 from gradaudit.inversion.run.restarts import Target
 from gradaudit.inversion.step.matching import Matching
@@ -341,6 +342,34 @@ def test_a_diverging_attack_is_an_error_that_names_the_step(client, batch):
         diverging(client.share(batch, GRANTED))
 
 
+@dataclass(frozen=True)
+class Breaking(GradientTransform):
+    """Leaves the gradient alone until its step, then breaks it."""
+
+    step: int = 0
+
+    def __call__(self, gradient, at):
+        return gradient * (torch.nan if at.step >= self.step else 1.0)
+
+
+def test_the_lowest_iterate_before_a_divergence_counts(client, batch):
+    """Where the run had come below its first total; otherwise the attack failed."""
+    seen = client.share(batch, GRANTED)
+
+    def until(broken):
+        stage = Stage(Pixels(box=False), Adam(lr=0.05), steps=20, gradient=(Breaking(broken),))
+        return attack(stages=(stage,))(seen, seed=1)
+
+    found = until(10)
+    assert (
+        found.objective == attack(stages=(Stage(Pixels(box=False), Adam(lr=0.05), steps=10),))(seen, seed=1).objective
+    )
+    assert any("no longer finite at step 12 of 20" in note for note in found.notes)
+    assert torch.isfinite(found.inputs).all()
+    with pytest.raises(AttackFailed, match="no longer finite at step 2 of 20"):
+        until(0)
+
+
 def test_a_diverging_restart_is_dropped_and_said(client, batch):
     @dataclass(frozen=True)
     class Sometimes(Pixels):
@@ -459,7 +488,7 @@ def test_the_restart_of_the_lowest_score_is_returned(client, batch):
         target = Target(attack(restarts=3), seen)
         for number, score in enumerate(scores):
             labels, inputs = target.restart(number).labels.of(0), torch.full((2, 1, 8, 8), score)
-            target.add(Outcome(score, 10 - score, inputs, inputs, labels, labels, {}), ())
+            target.add(Outcome(score, 10 - score, inputs, inputs, labels, None, labels, {}), ())
         found = target.reconstruction()
         assert found.objective == 9
         assert (found.inputs == 1).all()
@@ -540,9 +569,9 @@ def test_a_pass_ends_where_all_its_restarts_do(client, batch):
 def test_a_measured_run_compares_where_it_looks(client, batch, monkeypatch):
     """Every second iterate, counted from the first, and the last."""
     monkeypatch.setattr(loop, "POINTS", 4)
-    asked, plain = [], guesses.Guesses.scores
+    asked, plain = [], stage_module.Guesses.scores
     monkeypatch.setattr(
-        guesses.Guesses,
+        stage_module.Guesses,
         "scores",
         lambda self, candidate, at: (asked.append(candidate.decode().clone()), plain(self, candidate, at))[1],
     )

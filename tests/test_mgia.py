@@ -126,7 +126,7 @@ def runs():
     for seed in range(2):
         batch, rows = private(seed)
         seen = two_networks(seed).share(batch, Level.BASIC)
-        taught = brief(MGIA, restarts=3).teacher.search(seen[0], seed=seed)
+        taught = brief(MGIA, restarts=3).teacher(seen[0], seed=seed)
         both = {attack.name: brief(attack, restarts=3).learn(seen, taught, seed=seed) for attack in (MGIA, NO_KD)}
         found.append((batch, rows, both))
     return found
@@ -155,7 +155,7 @@ def test_the_attack_leaves_what_it_sees_alone():
     before = [[tensor.clone() for tensor in one.update.values] for one in seen]
     state = torch.get_rng_state()
     first, again = (brief(MGIA, 2)(seen, seed=1) for _ in range(2))
-    apart = brief(MGIA, 2).learn(seen, brief(MGIA, 2).teacher.search(seen[0], seed=1), seed=1)
+    apart = brief(MGIA, 2).learn(seen, brief(MGIA, 2).teacher(seen[0], seed=1), seed=1)
     assert all(torch.equal(a.inputs, b.inputs) for a, b in zip(first, apart, strict=True))
     assert all(torch.equal(a.inputs, b.inputs) for a, b in zip(first, again, strict=True))
     assert torch.equal(state, torch.get_rng_state())
@@ -200,13 +200,14 @@ def one_network(model, seed):
     return batch, rows, splice, SplicedClient(client, splice).share(batch, Level.BASIC)
 
 
-# Measured: 73 to 85 over 38 perturbed runs, and 33 to 36 over 28 (of this seed, whose weights moved by up to 1e-3).
-@pytest.mark.parametrize(("model", "steps", "restarts", "least"), [("spliced", 15, 3, 25), ("fused", 25, 1, 16)])
-def test_one_update_gives_both_modalities_away(model, steps, restarts, least):
+# Measured on the fused network: 34 to 40 dB in seven of eight starts, 16 in the eighth, whose objective is 1e6 times
+# larger; on the spliced one 73 to 85 over 38 perturbed runs.
+@pytest.mark.parametrize(("model", "steps"), [("spliced", 15), ("fused", 25)])
+def test_one_update_gives_both_modalities_away(model, steps):
     batch, rows, splice, seen = one_network(model, 0)
-    found = replace(short(SPLICING, steps), restarts=restarts)(seen)
+    found = replace(short(SPLICING, steps), restarts=3)(seen)
     picture, text = splice.split(found.inputs)
-    assert exactness(picture, batch.pictures) > least
+    assert exactness(picture, batch.pictures) > 25
     assert (VECTORS.decode(text.float()) == rows).float().mean() > 0.5
     assert torch.equal(found.labels, batch.labels)
 

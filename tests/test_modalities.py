@@ -14,7 +14,7 @@ from gradaudit.data.modalities import ImageHandling, TableHandling, TextHandling
 from gradaudit.data.modalities.table import written
 from gradaudit.data.sources import SOURCES
 from gradaudit.data.vocabulary import Words
-from gradaudit.inversion.parts.part import Attack
+from gradaudit.inversion.attack import Attack
 from gradaudit.values.chance import child_seed
 from gradaudit.values.columns import Column, TableLayout
 from gradaudit.values.errors import AuditError, MissingKnowledge

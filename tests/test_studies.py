@@ -12,7 +12,7 @@ import torch
 from gradaudit.attacks import ATTACKS
 from gradaudit.client.defenses import TopK
 from gradaudit.inversion.run import keeper
-from gradaudit.inversion.run.stage_run import StageRun
+from gradaudit.inversion.run.stage import StageRun
 from gradaudit.report.study_page import write_study
 from gradaudit.report.study_tables import difference_in_words
 from gradaudit.studies import STUDIES, Bench, Comparison, Figure, Study, StudyCurve, Table, read_study, run_study

@@ -11,6 +11,7 @@ from gradaudit.attacks import ATTACKS
 from gradaudit.client.defenses import GaussianNoise
 from gradaudit.inversion.parts.gradient_transforms import Noise
 from gradaudit.inversion.parts.labels import JointLabels
+from gradaudit.inversion.parts.part import Progress
 from gradaudit.inversion.run import one_pass as together
 from gradaudit.inversion.run.restarts import Target
 from gradaudit.values.errors import AttackFailed
@@ -67,8 +68,8 @@ def test_the_slopes_agree_in_float64():
     target = Target(ATTACK, seen)
     guesses = torch.randn(5, *batch.inputs.shape, dtype=torch.float64)
     terms = [(term, term.prior.bind(seen)) for term in ATTACK.stages[0].terms]
-    at = together.Progress(3, 10)
-    found = together.Together([target.matching] * 5, chunk=2).slope(guesses, batch.labels.expand(5, -1), terms, at)
+    at = Progress(3, 10)
+    found = together.OnePass([target.matching] * 5, chunk=2).slope(guesses, batch.labels.expand(5, -1), terms, at)
     for number, guess in enumerate(guesses):
         alone = target.matching.slope(guess, batch.labels, terms, at)
         torch.testing.assert_close(found.objective[number], alone.objective)
@@ -165,7 +166,7 @@ def test_errors_in_one_pass_are_not_swallowed(monkeypatch):
     def failing(*args, **options):
         raise RuntimeError("the disk is full")
 
-    monkeypatch.setattr(together.Together, "slope", failing)
+    monkeypatch.setattr(together.OnePass, "slope", failing)
     with pytest.raises(RuntimeError, match="the disk is full"):
         replace(ATTACK, restarts=2, together=True)(client().share(make_batch(2), KNOWN))
 

@@ -21,7 +21,9 @@ class Black:
     name = "black"
     needs = ga.Knowledge.BATCH_SIZE
 
-    def __call__(self, seen: ga.Observation, *, seed: int = 0, watch: Any = None) -> ga.Reconstruction:
+    def __call__(
+        self, seen: ga.Observation, *, seed: int = 0, watch: Any = None, keep: Path | None = None
+    ) -> ga.Reconstruction:
         assert_type(seen.labels, torch.Tensor | None)
         assert_type(seen.batch_size, int | None)
         assert_type(seen.update, ga.Update)

@@ -13,8 +13,8 @@ MAP = BUILD / "coverage.json"
 TARGETS = (
     *(f"inversion/parts/{name}" for name in ("objectives", "priors", "labels", "simulations")),
     *(f"inversion/step/{name}.py" for name in ("matching", "routes", "one_step")),
-    *(f"inversion/run/{name}.py" for name in ("loop", "stage_run", "guesses", "restarts", "ensemble", "keeper")),
-    *("inversion/run/labelled.py", "values/chance.py", "values/finding.py"),
+    *(f"inversion/run/{name}.py" for name in ("loop", "stage", "best", "restarts", "ensemble", "keeper")),
+    *("values/chance.py", "values/finding.py"),
     *("metrics", "client/defenses", "client/local_training", "data/modalities"),
     *("client/participant.py", "client/aggregation.py"),
     *("audit/judge.py", "audit/attempt.py", "audit/plan.py"),

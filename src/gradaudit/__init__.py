@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .client.observation import Observation
     from .client.participant import Client
     from .execution import Listener
-    from .inversion.parts.part import Attack
+    from .inversion.attack import Attack
     from .inversion.run.gradient_matching import GradientMatching
     from .session import Run, run
     from .values.errors import AttackFailed, AuditError
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOME = {
-    "Attack": "inversion.parts.part",
+    "Attack": "inversion.attack",
     "AttackFailed": "values.errors",
     "AuditError": "values.errors",
     "Batch": "values.types",

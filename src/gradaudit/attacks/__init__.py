@@ -1,7 +1,7 @@
 """The attacks of the literature, one file each; every one is a value."""
 
 from ..inversion import part_names
-from ..inversion.parts.part import Attack
+from ..inversion.attack import Attack
 from ..inversion.run.mutual import MutualInversion
 from . import (
     afgi,

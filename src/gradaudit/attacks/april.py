@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -11,10 +12,11 @@ from torch.nn.functional import fold
 
 from ..client.local_training import LocalTraining
 from ..client.observation import Observation
+from ..inversion.attack import Watch
 from ..inversion.network.vision_transformer import first_projections, patch_embedding, position_embedding
+from ..inversion.parts.label_values import Labels
 from ..inversion.parts.labels import IDLG
 from ..inversion.parts.labels._head import local_steps
-from ..inversion.parts.part import Labels, Watch
 from ..inversion.run.refusal import require_fit
 from ..models.copying import private_copy
 from ..values.errors import AttackFailed
@@ -66,13 +68,16 @@ class ClosedForm:
         "tries its condition on the adversary's own copy of the model before it answers, which the paper does not",
     )
 
-    def __call__(self, seen: Observation, *, seed: int = 0, watch: Watch | None = None) -> Reconstruction:
+    def __call__(
+        self, seen: Observation, *, seed: int = 0, watch: Watch | None = None, keep: Path | None = None
+    ) -> Reconstruction:
         """Run the attack; neither the observation nor the global random state is changed.
 
         Args:
             seen: What the adversary sees.
             seed: Of the adversary's own picture.
             watch: Told once, at the end.
+            keep: Not used: the attack takes seconds.
 
         Raises:
             MissingKnowledge: The batch size was not granted.

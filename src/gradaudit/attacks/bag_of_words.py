@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..client.observation import Observation
+from ..inversion.attack import Watch
 from ..inversion.network.gaps import widest_gap
 from ..inversion.network.tokens import framed, padding_id, table_gradient, token_table
-from ..inversion.parts.part import Watch, require_batch_size
+from ..inversion.parts.part import require_batch_size
 from ..inversion.run.refusal import require_fit
 from ..values.errors import AttackFailed
 from ..values.types import Knowledge, Modality, Reconstruction
@@ -38,7 +40,9 @@ class BagOfWords:
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE | Knowledge.EMBEDDING_GRADIENT
     modality: ClassVar[Modality] = Modality.TEXT
 
-    def __call__(self, seen: Observation, *, seed: int = 0, watch: Watch | None = None) -> Reconstruction:
+    def __call__(
+        self, seen: Observation, *, seed: int = 0, watch: Watch | None = None, keep: Path | None = None
+    ) -> Reconstruction:
         """The tokens, in an order of no meaning.
 
         Raises:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..client.observation import Observation
+from ..inversion.attack import Watch
 from ..inversion.network.gaps import GapSplit, widest_gap
 from ..inversion.network.spans import Projection, Span, attention_projections, entering, full_rank, is_causal
 from ..inversion.network.tokens import padding_id, token_table
-from ..inversion.parts.part import Watch, require_batch_size
+from ..inversion.parts.part import require_batch_size
 from ..inversion.run.refusal import require_fit
 from ..models.copying import private_copy
 from ..values.errors import AttackFailed
@@ -52,7 +54,9 @@ class Dager:
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
     modality: ClassVar[Modality] = Modality.TEXT
 
-    def __call__(self, seen: Observation, *, seed: int = 0, watch: Watch | None = None) -> Reconstruction:
+    def __call__(
+        self, seen: Observation, *, seed: int = 0, watch: Watch | None = None, keep: Path | None = None
+    ) -> Reconstruction:
         """The texts, in an order of no meaning.
 
         Raises:

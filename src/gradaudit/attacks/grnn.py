@@ -1,16 +1,18 @@
 """GRNN (Ren, Deng & Xie, ACM TIST 2022): train a generator of pictures and labels until the gradients agree."""
 
+from ..inversion.parts.labels import JointLabels
 from ..inversion.parts.objectives import SquaredPlusPlain
 from ..inversion.parts.optimisers import RMSprop
 from ..inversion.parts.parametrisations import GRNNGenerator
 from ..inversion.parts.part import Stage, Term
 from ..inversion.parts.priors import SquaredTotalVariation
-from ..inversion.run.labelled import LabelledMatching
+from ..inversion.run.gradient_matching import GradientMatching
 
-ATTACK = LabelledMatching(
+ATTACK = GradientMatching(
     name="grnn",
     paper="doi:10.1145/3510032",
     objective=SquaredPlusPlain(),
+    labels=JointLabels(),
     stages=(
         Stage(
             GRNNGenerator(),

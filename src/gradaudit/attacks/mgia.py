@@ -2,20 +2,10 @@
 
 from dataclasses import replace
 
-from ..inversion.parts.objectives import Euclidean
-from ..inversion.parts.optimisers import LBFGS
-from ..inversion.parts.parametrisations import Pixels, WithLogits
-from ..inversion.parts.part import Stage
-from ..inversion.run.labelled import LabelledMatching
 from ..inversion.run.mutual import MutualInversion
+from .dlg import ATTACK as DLG
 
-ALONE = LabelledMatching(
-    name="dlg",
-    paper="arXiv:1906.08935",
-    objective=Euclidean(),
-    stages=(Stage(WithLogits(Pixels(box=False)), LBFGS(lr=1.0), steps=100),),
-    deviations=("returns the iterate with the lowest gradient distance, where the authors' code returns the last",),
-)
+ALONE = replace(DLG, stages=tuple(replace(stage, steps=100) for stage in DLG.stages))
 """DLG in a hundred steps: each phase of MGIA, and what the paper compares with."""
 
 ATTACK = MutualInversion(

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from ..client.observation import Observation
-from ..inversion.parts.part import Attack, Watch
+from ..inversion.attack import Attack, Watch
 from ..inversion.run.call import run_attack_on_all
 from ..values.errors import AttackFailed, AuditError, guarded
 from ..values.types import Curve, Reconstruction

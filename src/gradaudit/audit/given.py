@@ -16,7 +16,7 @@ from ..client.participant import Client
 from ..data.modalities import check_public, handling_of, private_among
 from ..data.sources._source import Source
 from ..data.sources.table_files import TableSource
-from ..inversion.parts.part import Attack
+from ..inversion.attack import Attack
 from ..inversion.run.refusal import require_fit
 from ..values.chance import child_seed
 from ..values.errors import AuditError

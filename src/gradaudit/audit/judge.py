@@ -19,7 +19,7 @@ from ..client.defenses import describe
 from ..client.observation import Observation
 from ..client.participant import Client, SharedUpdate
 from ..data.modalities import Handling, Matched, handling_of
-from ..inversion.parts.part import Attack, Watch
+from ..inversion.attack import Attack, Watch
 from ..inversion.run.refusal import needs_given
 from ..values.chance import child_seed
 from ..values.errors import AttackFailed

@@ -15,7 +15,7 @@ from ..client.aggregation import SecureAggregation
 from ..client.participant import Client
 from ..data.modalities import Handling, ImageHandling
 from ..data.sources._source import AnySource
-from ..inversion.parts.part import Attack
+from ..inversion.attack import Attack
 from ..inversion.run.refusal import require_fit
 from ..values.chance import child_seed
 from ..values.errors import AuditError

@@ -20,7 +20,7 @@ from ..data.modalities import Handling, ImageHandling, TableHandling, TextHandli
 from ..data.sources import SOURCES
 from ..data.sources._source import AnySource, Source
 from ..data.sources.texts import TextSource
-from ..inversion.parts.part import Attack
+from ..inversion.attack import Attack
 from ..values.errors import AuditError, guarded
 from ..values.measures import MEASURES
 from ..values.types import Knowledge, Modality, Normalisation

@@ -12,7 +12,7 @@ from ..values.terminal import as_text, visible
 
 if TYPE_CHECKING:
     from ..audit.judge import Case
-    from ..inversion.parts.part import Watch
+    from ..inversion.attack import Watch
     from ..values.finding import Finding
 
 

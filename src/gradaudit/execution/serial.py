@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ..audit.judge import Audited, Case, audit_together
 from ..audit.schedule import Schedule
-from ..inversion.parts.part import Watch
+from ..inversion.attack import Watch
 from ..inversion.run import keeper
-from ..inversion.run.gradient_matching import GradientMatching
+from ..inversion.run.call import shares_passes
 from ..values.files import make_folder, write_picture, write_whole
 from ..values.finding import Finding, ImageFiles, RunRecord
 from ..values.transcript import Transcript
@@ -109,9 +109,7 @@ def _unfinished(cases: list[Case], done: Container[str]) -> Iterator[list[Case]]
 
 def _shares(case: Case) -> bool:
     """Whether updates like this one can share a pass with others, and gain by it."""
-    if not isinstance(case.attack, GradientMatching) or not case.attack.gains(case.client.model):
-        return False
-    return case.attack.shares(case.observe())
+    return shares_passes(case.attack, case.observe())
 
 
 def _with_files(audited: Audited, folder: Path) -> Finding:

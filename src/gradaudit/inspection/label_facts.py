@@ -9,9 +9,9 @@ from dataclasses import replace
 from torch import Tensor
 
 from ..client.observation import Observation
+from ..inversion.parts.label_values import LabelInference
 from ..inversion.parts.labels import LABELS
 from ..inversion.parts.labels._head import signed_head
-from ..inversion.parts.part import LabelInference
 from ..inversion.run.label_reading import LabelReading, read_labels
 from ..values.errors import AttackFailed
 from ..values.types import Knowledge

@@ -13,7 +13,7 @@ from .parts import (
 )
 from .parts.levenberg_marquardt import LevenbergMarquardt
 from .parts.part import Stage, Term
-from .run import ensemble, labelled, mutual
+from .run import ensemble, mutual
 from .run import gradient_matching as match
 
 
@@ -34,7 +34,6 @@ def part_names() -> dict[str, type]:
             optimisers.LBFGS,
             LevenbergMarquardt,
             optimisers.RMSprop,
-            labelled.LabelledMatching,
             mutual.MutualInversion,
             mutual.Distillation,
         )

@@ -19,7 +19,7 @@ from ..audit.schedule import Schedule
 from ..client.participant import Client
 from ..execution import Listener, Results, describe_run
 from ..execution import run as run_cases
-from ..inversion.parts.part import Attack
+from ..inversion.attack import Attack
 from ..values.errors import AuditError, AuditInterrupted
 from ..values.finding import Finding
 from ..values.granting import Granted

@@ -18,7 +18,7 @@ from ..client.local_training import FedSGD, LocalTraining
 from ..client.observation import Observation
 from ..client.participant import Client
 from ..data.modalities.images import score_pictures
-from ..inversion.parts.part import Attack
+from ..inversion.attack import Attack
 from ..inversion.run.call import run_attack
 from ..metrics import label_accuracy
 from ..values.errors import AttackFailed, AuditError

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,6 @@ from ..inversion.parts.labels import IDLG
 from ..inversion.parts.objectives import Cosine
 from ..inversion.run.gradient_matching import GradientMatching
 from ..inversion.run.keeper import beside
-from ..inversion.run.labelled import Found, LabelledMatching, Look
 from ..inversion.run.mutual import Distillation, MutualInversion
 from ..metrics import psnr
 from ..metrics.published_psnr import published_psnr
@@ -111,45 +110,34 @@ class LookCell:
     def measure(self, bench: Bench, seed: int) -> Values:
         """The PSNR of the iterate; the picture itself, of the first example."""
         values, looks = _measured(self.of, bench.data, seed, bench.keep(f"{identity(self.of)}-{seed}"))
-        if seed == 0 and self.step in looks.pictures:
+        if seed == 0 and looks and self.step in looks.pictures:
             bench.show(identity(self), looks.pictures[self.step])
             bench.show(f"{identity(self)}-truth", looks.truth[0])
         return {"apsnr": values.get(f"apsnr after {self.step}")}
 
 
 class _Looks:
-    """The picture of a run after some of its steps.
+    """The image of a run after some of its steps.
 
     Args:
+        found: A reconstruction with its iterates.
         truth: `[1, C, H, W]`.
         splice: Where the attack's input holds a sentence, too.
     """
 
-    def __init__(self, truth: Tensor, splice: Splice | None = None) -> None:
-        self.truth, self.splice = truth, splice
-        self.memory: dict[str, dict[Any, Any]] = {"values": {}, "pictures": {}}  # a kept run keeps it, too
-
-    @property
-    def values(self) -> dict[str, float]:
-        """Column -> PSNR."""
-        return self.memory["values"]
-
-    @property
-    def pictures(self) -> dict[int, Tensor]:
-        """Step -> `[C, H, W]`."""
-        return self.memory["pictures"]
-
-    def __call__(self, step: int, inputs: Tensor) -> None:
-        if step not in LOOKS:
-            return
-        pictures = self.splice.split(inputs)[0] if self.splice else inputs
-        value = psnr(pictures, self.truth).item()
-        for later in LOOKS:
-            if later >= step:  # a run that ends early stays as it is
-                self.values[f"apsnr after {later}"], self.pictures[later] = value, pictures[0].clone()
+    def __init__(self, found: Reconstruction, truth: Tensor, splice: Splice | None = None) -> None:
+        self.truth = truth
+        self.values: dict[str, float] = {}  # column -> PSNR
+        self.pictures: dict[int, Tensor] = {}  # step -> [C, H, W]
+        for step, inputs in found.iterates:
+            pictures = splice.split(inputs)[0] if splice else inputs
+            value = psnr(pictures, truth).item()
+            for later in LOOKS:
+                if later >= step:  # a run that ends early stays as it is
+                    self.values[f"apsnr after {later}"], self.pictures[later] = value, pictures[0]
 
 
-Measured = tuple[Mapping[str, float | None], _Looks]
+Measured = tuple[Mapping[str, float | None], _Looks | None]
 
 
 @lru_cache(maxsize=4096)
@@ -178,23 +166,23 @@ def _two_networks(cell: MgiaCell, case: MgiaCase, folder: Path | None, seed: int
         FedSGD(DistilledCrossEntropy() if cell.client == "distilled" else None),
     )
     seen = MultiModalClient(text, image).share(case.batch, Level.BASIC, seed=seed)
-    looks = _Looks(case.batch.pictures)
     of_text, of_picture = (beside(keep, kind) if keep else None for kind in ("text", "picture"))
     if cell.method in PAIRS:
         taught = _alone((cell.data, "text", folder, seed), seen[0], keep=of_text)
-        sentence, picture = PAIRS[cell.method].learn(seen, [taught.best], seed=seed, look=looks, keep=of_picture)
-        return _measures(case, picture, sentence.inputs, looks)
+        pair = PAIRS[cell.method]
+        pair = replace(pair, student=replace(pair.student, iterates=LOOKS))
+        sentence, picture = pair.learn(seen, taught, seed=seed, keep=of_picture)
+        return _measures(case, picture, sentence.inputs, _Looks(picture, case.batch.pictures))
     if cell.method in ("no-kd", "dlg"):  # the same two runs, and another label
         taught = _alone((cell.data, "text", folder, seed), seen[0], keep=of_text)
-        learnt = _alone((cell.data, cell.client, folder, seed), seen[1], case.batch.pictures, keep=of_picture)
-        logits = learnt.best.logits.argmax(-1) if cell.method == "dlg" else NO_KD.fuse(taught.best, learnt.best)
-        picture = Reconstruction(learnt.best.reported, logits, learnt.best.objective)
-        return _measures(case, picture, taught.best.reported, learnt.looks or looks)
+        learnt = _alone((cell.data, cell.client, folder, seed), seen[1], keep=of_picture)
+        picture = learnt if cell.method == "dlg" else replace(learnt, labels=NO_KD.fuse(taught, learnt))
+        return _measures(case, picture, taught.inputs, _Looks(picture, case.batch.pictures))
     attack, words = _single(cell), None
-    if isinstance(attack, GradientMatching):  # a sentence has no total variation
+    if cell.method == "inverting-gradients":  # a sentence has no total variation
         bare = replace(attack, stages=tuple(replace(stage, terms=()) for stage in attack.stages))
         words = bare(seen[0], seed=seed, keep=of_text).inputs
-    return _measures(case, attack(seen[1], seed=seed, keep=of_picture), words, looks)
+    return _measures(case, attack(seen[1], seed=seed, keep=of_picture), words)
 
 
 def _one_network(cell: MgiaCell, case: MgiaCase, seed: int, keep: Path | None) -> Measured:
@@ -210,31 +198,22 @@ def _one_network(cell: MgiaCell, case: MgiaCase, seed: int, keep: Path | None) -
     seen = SplicedClient(Client(model, FedSGD(loss), normalisation=normalisation), splice).share(
         case.batch, Level.BASIC, seed=seed
     )
-    looks = _Looks(case.batch.pictures, splice)
-    found = _with_look(SPLICING, seen, seed, looks, keep)
+    found = replace(SPLICING, iterates=LOOKS)(seen, seed=seed, keep=keep)
     pictures, text = splice.split(found.inputs)
-    return _measures(case, replace(found, inputs=pictures), text, looks)
+    return _measures(case, replace(found, inputs=pictures), text, _Looks(found, case.batch.pictures, splice))
 
 
-class _Alone(NamedTuple):
-    best: Found
-    looks: _Looks | None
+_RUNS: dict[tuple[str, str, Path | None, int], Reconstruction] = {}
 
 
-_RUNS: dict[tuple[str, str, Path | None, int], _Alone] = {}
-
-
-def _alone(
-    key: tuple[str, str, Path | None, int], seen: Observation, truth: Tensor | None = None, *, keep: Path | None = None
-) -> _Alone:
-    """A phase without a teacher, which several attacks share; run once for each `key`."""
+def _alone(key: tuple[str, str, Path | None, int], seen: Observation, *, keep: Path | None = None) -> Reconstruction:
+    """Run a phase without a teacher, which several attacks share; once for each `key`."""
     if key not in _RUNS:
-        looks = None if truth is None else _Looks(truth)
-        _RUNS[key] = _Alone(ALONE.search(seen, seed=key[-1], look=looks, keep=keep)[0], looks)
+        _RUNS[key] = replace(ALONE, iterates=LOOKS)(seen, seed=key[-1], keep=keep)
     return _RUNS[key]
 
 
-def _single(cell: MgiaCell) -> LabelledMatching | GradientMatching:
+def _single(cell: MgiaCell) -> GradientMatching:
     if cell.method == "grnn":
         return GRNN if cell.effort == "paper" else replace(GRNN, stages=(replace(GRNN.stages[0], steps=200),))
     attack = replace(INVERTING_GRADIENTS, labels=IDLG())
@@ -243,12 +222,7 @@ def _single(cell: MgiaCell) -> LabelledMatching | GradientMatching:
     return replace(attack, stages=(replace(stage, steps=steps, terms=(replace(stage.terms[0], weight=1e-4),)),))
 
 
-def _with_look(attack: LabelledMatching, seen: Observation, seed: int, look: Look, keep: Path | None) -> Reconstruction:
-    best = min(attack.search(seen, seed=seed, look=look, keep=keep), key=lambda run: run.objective)
-    return Reconstruction(best.reported, best.logits.argmax(-1), best.objective)
-
-
-def _measures(case: MgiaCase, picture: Reconstruction, text: Tensor | None, looks: _Looks) -> Measured:
+def _measures(case: MgiaCase, picture: Reconstruction, text: Tensor | None, looks: _Looks | None = None) -> Measured:
     """Every column; those of the sentence are `None` where the attack makes none."""
     right = None if text is None else (case.data.vectors.decode(text) == case.rows).double()
     columns = {
@@ -258,4 +232,4 @@ def _measures(case: MgiaCase, picture: Reconstruction, text: Tensor | None, look
         "rr_token": None if right is None else float(right.mean()),
         "ra": float(torch.equal(picture.labels, case.batch.labels)) if picture.labels is not None else None,
     }
-    return {**columns, **looks.values}, looks
+    return {**columns, **(looks.values if looks else {})}, looks

@@ -23,9 +23,10 @@ class TimeCell(AttackCell):
     would get. The attack itself never learns of the marks.
     """
 
+    attack: GradientMatching
+
     def measure(self, bench: Bench, seed: int) -> Values:
         """`seconds to ...` where a budget reaches the mark, whether one does, and the scores of the largest."""
-        assert isinstance(self.attack, GradientMatching)
         most, found = self.attack.stages[0].steps, {}
         values: Values = {}
         for budget in BUDGETS:

@@ -245,6 +245,8 @@ class Reconstruction:
         notes: Plain sentences about what happened on the way.
         confidence: How sure the attack is of what it says, in [0, 1]: `[B, columns]`, one number per cell of a table,
             or `None` where it has no measure of that.
+        logits: `[B, K]`, where labels were optimised together with the inputs, else `None`.
+        iterates: Numbers of steps, and the inputs that the attack would have returned after them, where asked for.
 
     >>> batch = ga.Batch(torch.rand(1, 3, 8, 8), torch.tensor([0]))
     >>> ga.audit.score(batch, ga.Reconstruction(batch.inputs, None, objective=0.0)).psnr.mean
@@ -259,3 +261,5 @@ class Reconstruction:
     trace: tuple[Curve, ...] = ()
     notes: tuple[str, ...] = ()
     confidence: Tensor | None = None
+    logits: Tensor | None = None
+    iterates: tuple[tuple[int, Tensor], ...] = ()

@@ -9,36 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol
 
-import torch
 from torch import Tensor
 
 from ...client.observation import Observation
 from ...values.errors import AttackFailed
-from ...values.types import Knowledge, Modality, Reconstruction, Tensors
+from ...values.types import Knowledge, Modality, Tensors
 from ...values.validation import Checked, Count, Fraction, NonNegative
 from .levenberg_marquardt import LevenbergMarquardt
 from .optimisers import LBFGS, Adam, RMSprop
-
-Watch = Callable[[int, int, float], None]
-"""Called now and then with (steps done, steps of the whole attack, value of the objective)."""
-
-
-@runtime_checkable
-class Attack(Protocol):
-    """Anything that turns an observation into a reconstruction and says what it needs for it."""
-
-    @property
-    def name(self) -> str:
-        """As in the literature, in lower case with hyphens."""
-
-    @property
-    def needs(self) -> Knowledge:
-        """The facts without which it refuses to run."""
-
-    def __call__(self, seen: Observation, *, seed: int = 0, watch: Watch | None = None) -> Reconstruction:
-        """Run the attack; one that takes `keep`, a path, may keep itself there while it runs (`call.run_attack`)."""
 
 
 class Progress(NamedTuple):
@@ -105,75 +85,6 @@ class GradientTransform(Part):
         """The changed gradient, in the same shape `[S, B, ...]`."""
 
 
-@dataclass
-class Labels:
-    """Labels during a run, or what a label inference read; `L` is the batch size, or less where less was found.
-
-    Args:
-        values: `[L]` integers, ascending where they were inferred, or `[S, B, K]` logits where they are optimised
-            together with the inputs.
-        granted: They were handed to the adversary.
-        counts: `[K]` integers, examples per class; `None` where the method says only which classes are present.
-        soft: `[B, K]` probabilities, where the labels are not one-hot; an attack then matches with these.
-        confidence: In [0, 1], how well the method's own equations hold; `None` where it has no such measure.
-        notes: Plain sentences about what was found and what was not.
-    """
-
-    values: Tensor
-    granted: bool = False
-    counts: Tensor | None = None
-    soft: Tensor | None = None
-    confidence: float | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def trainable(self) -> bool:
-        """Whether the loop optimises them."""
-        return self.values.is_floating_point()
-
-    def of(self, seed: int) -> Tensor:
-        """What the loop differentiates: `[B]` integers or `[B, K]` logits, constant ones for given soft labels."""
-        if self.soft is not None:
-            return self.soft.clamp_min(torch.finfo(self.soft.dtype).tiny).log()
-        return self.values[seed] if self.trainable else self.values
-
-    @staticmethod
-    def target(values: Tensor) -> Tensor:
-        """What the loss takes: integers as they are, logits as probabilities."""
-        return values.softmax(-1) if values.is_floating_point() else values
-
-    def decide(self, seed: int) -> Tensor:
-        """`[B]` integers."""
-        return self.of(seed).argmax(-1) if self.trainable else self.values
-
-    def require(self, batch_size: int | None, part: Part) -> Labels:
-        """Itself; raises `AttackFailed` where an attack on `batch_size` examples would lack labels."""
-        found = self.values.shape[-2] if self.trainable else len(self.values)
-        if batch_size is not None and found != batch_size:
-            raise AttackFailed(
-                f"{part!r} found {found} of {batch_size} labels, and an attack needs all of them. Take a label "
-                "inference that counts (bias-counts, ilrg, llg), or grant LABELS."
-            )
-        return self
-
-
-class LabelInference(Part):
-    """Where labels come from: `read` says what it finds, `infer` what an attack may use.
-
-    One that reads nothing off the update implements `infer` alone; `infers` is false for the one that is handed them.
-    """
-
-    infers: ClassVar[bool] = True
-
-    def read(self, seen: Observation) -> Labels:
-        """What the update gives away, possibly fewer labels than examples; raises `AttackFailed` saying why nothing."""
-        raise AttackFailed(f"{self!r} reads nothing off the update: its labels are optimised with the pictures.")
-
-    def infer(self, seen: Observation, seeds: int) -> Labels:
-        """The labels of the whole batch for `seeds` guesses; raises `AttackFailed` where `read` does or finds fewer."""
-        return self.read(seen).require(seen.batch_size, self)
-
-
 class Candidate:
     """The guess of one stage: named leaf variables, each with a leading seeds axis `[S, ...]`."""
 
@@ -181,6 +92,13 @@ class Candidate:
 
     def decode(self) -> Tensor:
         """`[S, B, C, H, W]`, normalised, with the graph to the variables."""
+
+    def logits(self) -> Tensor | None:
+        """Return the labels that the candidate makes, `[S, B, K]` with the graph; `None` where it makes none.
+
+        The loss takes their softmax.
+        """
+        return None
 
     def project(self) -> None:
         """Put the variables back into their feasible set, in place; called without gradients after each step."""
@@ -228,7 +146,12 @@ class Move(Part):
 
 
 class Parametrisation(Part):
-    """`start(seen, seeds, previous) -> Candidate`: what is optimised, and how it becomes inputs."""
+    """`start(seen, seeds, previous) -> Candidate`: what is optimised, and how it becomes inputs.
+
+    `makes_labels` says that its candidate makes the labels, too, so that the attack reads none.
+    """
+
+    makes_labels: ClassVar[bool] = False
 
     def start(self, seen: Observation, seeds: int, previous: Candidate | None) -> Candidate:
         """The first candidate of a stage; `previous` is the best one of the stage before."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from ...client.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Reconstruction
-from ..parts.part import Attack, Watch
+from ..attack import Attack, Watch
 from .gradient_matching import GradientMatching
 from .keeper import beside
 
@@ -20,6 +20,11 @@ def accepts_keep(attack: Attack) -> bool:
         return "keep" in inspect.signature(attack).parameters
     except (TypeError, ValueError):  # a callable without a signature
         return False
+
+
+def shares_passes(attack: Attack, seen: Observation) -> bool:
+    """Return whether several updates like this one share a pass under an attack, and gain by it."""
+    return isinstance(attack, GradientMatching) and attack.gains(seen.model) and attack.shares(seen)
 
 
 def run_attack(

@@ -6,20 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ...client.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Knowledge, Reconstruction
 from ...values.validation import Checked
-from ..parts.part import Part, Progress, Stage, Watch
+from ..attack import Watch
+from ..parts.part import Part, Stage
 from ..parts.pools import Pool, Pooled
+from ..step.matching import END
 from .gradient_matching import GradientMatching
-from .guesses import simulated_and_observed
 from .refusal import require_fit
-from .restarts import VERIFIED, Target
-
-END = Progress(1, 1)
+from .restarts import Target
 
 
 @dataclass(frozen=True)
@@ -125,11 +123,4 @@ class Ensemble(Checked):
         target = Target(self.attack, seen)
         inputs = seen.normalisation.apply(pooled.inputs)
         value = (target.selection or target.matching).value(inputs, pooled.labels, END)
-        update, observed = simulated_and_observed(target.matching, inputs, pooled.labels, {})
-        return float(value), bool(
-            _norm([u - o for u, o in zip(update, observed, strict=True)]) <= VERIFIED * _norm(observed)
-        )
-
-
-def _norm(tensors: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
-    return torch.stack([tensor.norm() for tensor in tensors]).norm()
+        return float(value), target.matching.explained(inputs, pooled.labels)

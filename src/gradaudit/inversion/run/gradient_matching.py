@@ -11,7 +11,7 @@ from torch import nn
 from ...client.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Reconstruction
-from ..parts.part import Watch
+from ..attack import Watch
 from .one_pass import pays
 from .recipe import Recipe
 from .refusal import require_fit

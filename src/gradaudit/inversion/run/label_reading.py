@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ...client.observation import Observation
 from ...values.errors import AttackFailed, MissingKnowledge
+from ..parts.label_values import LabelInference
 from ..parts.labels import LABELS
-from ..parts.part import LabelInference
 from .refusal import require_knowledge
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ...values.errors import AttackFailed
 from ...values.types import Curve
-from ..parts.part import Candidate, Stage, Watch
-from ..step.matching import without_slope
-from .guesses import Guesses
+from ..attack import Watch
+from ..parts.part import Candidate, Stage
+from ..step.matching import END, without_slope
 from .keeper import Keeper
 from .recipe import Recipe
-from .stage_run import END, StageRun
+from .stage import Guesses, StageRun
 
 POINTS = 200  # how often in a run the host looks at the device: trace, finiteness, progress
 
@@ -28,9 +28,11 @@ class Outcome(NamedTuple):
         objective: The selection measure alone.
         inputs: `[B, ...]` as the candidate decodes.
         reported: `[B, ...]`, what the attack says.
-        labels: `[B]`.
+        labels: `[B]` integers.
+        logits: `[B, K]`, where labels were optimised with the inputs, else `None`.
         target: `[B]` or `[B, K]`, what the guess was scored with.
         own: Variables of the simulation.
+        iterates: Steps done and `[B, ...]`, as the attack would have said then.
     """
 
     score: float
@@ -38,8 +40,10 @@ class Outcome(NamedTuple):
     inputs: Tensor
     reported: Tensor
     labels: Tensor
+    logits: Tensor | None
     target: Tensor
     own: Mapping[str, Tensor]
+    iterates: tuple[tuple[int, Tensor], ...] = ()
 
 
 class Loop:
@@ -62,6 +66,8 @@ class Loop:
         self.done = guesses.restarts[0].number * self.per_run  # steps of the whole attack
         self.local = self.began = 0  # steps of this loop
         self.curves: list[list[tuple[int, float]]] = [[] for _ in guesses.restarts]
+        self.iterates: list[tuple[int, Tensor]] = []
+        self.notes: list[str] = []
 
     @property
     def traces(self) -> list[Curve]:
@@ -84,20 +90,7 @@ class Loop:
             candidate, scores = self._stage(number, stage, running, step)
             step, running = 0, None
         assert candidate is not None
-        guesses, found = self.guesses, []
-        objectives = guesses.scores(candidate, END)
-        with torch.no_grad():
-            decoded, reported = candidate.decode().detach(), candidate.reported(self.seen).detach()
-        for group, of_group in enumerate(scores.split(guesses.seeds)):
-            if not torch.isfinite(of_group).any():
-                found.append(None)
-                continue
-            best = group * guesses.seeds + int(of_group.nan_to_num(nan=torch.inf).argmin())
-            target, own = guesses.labels(best).detach(), {n: v.detach() for n, v in guesses.variables(best).items()}
-            score, objective = float(scores[best]), float(objectives[best])
-            labels = guesses.decide(best)
-            found.append(Outcome(score, objective, decoded[best], reported[best], labels, target, own))
-        return found
+        return _outcomes(self.guesses, candidate, scores, self.iterates)
 
     def _restored(self, state: dict[str, Any]) -> tuple[int, int, StageRun]:
         """The stage, its step and the stage as they stood when `state` was taken."""
@@ -106,8 +99,10 @@ class Loop:
         curves = [[(int(x), float(y)) for x, y in curve] for curve in state["curves"]]
         if not (number >= 0 and 0 <= step <= stage.steps and len(curves) == len(self.curves)):
             raise ValueError("its place in the run does not exist")
+        iterates = [(int(step), of_all) for step, of_all in state["iterates"]]
         running = StageRun(stage, self.guesses, self.seen, None)
         running.load(state)
+        self.iterates = [(step, of_all.to(self.seen.device)) for step, of_all in iterates]
         self.curves, self.began, self.local, self.done = curves, began, local, self.done + local
         return number, step, running
 
@@ -121,9 +116,12 @@ class Loop:
         """Optimise from step `first`; the best candidate and its score per guess."""
         every = max(1, stage.steps // POINTS)
         for step in range(first, stage.steps):
+            if self.local in self.attack.iterates:
+                with torch.no_grad():
+                    self.iterates.append((self.local, running.candidate.reported(self.seen).clone()))
             value = running.step(step, step % every == 0)
             self.done, self.local = self.done + 1, self.local + 1
-            ends = (step % every == 0 or step + 1 == stage.steps) and self._look(value, stage)
+            ends = (step % every == 0 or step + 1 == stage.steps) and self._look(value, running)
             if self.keeper and (ends or step + 1 == stage.steps or self.keeper.due):
                 self._keep(running, number, stage.steps if ends else step + 1)
             if ends:
@@ -136,21 +134,35 @@ class Loop:
     def _require_slope(self, stage: Stage) -> None:
         """Raise `AttackFailed` where no first guess could move; before any prior is bound, whose hooks would see it."""
         with torch.random.fork_rng(devices=[self.seen.device] if self.seen.device.type == "cuda" else []):
-            decoded = stage.parametrisation.start(self.seen, len(self.guesses), None).decode().detach()
-            if not all(self.guesses.flat(i, guess) for i, guess in enumerate(decoded)):
+            first = stage.parametrisation.start(self.seen, len(self.guesses), None)
+            decoded, made = first.decode().detach(), first.logits()
+            if not all(self._flat(i, guess, made) for i, guess in enumerate(decoded)):
                 return
         raise without_slope(self.attack.name)
+
+    def _flat(self, guess: int, inputs: Tensor, made: Tensor | None) -> bool:
+        own = self.guesses.variables(guess)
+        return self.guesses.of(guess).matching.flat(inputs, self.guesses.labels(guess, made), own)
 
     def _keep(self, running: StageRun, stage: int, step: int) -> None:
         assert self.keeper is not None
         at = {"stage": stage, "step": step, "local": self.local, "began": self.began}
         curves = [[list(point) for point in curve] for curve in self.curves]
-        self.keeper.save({**running.state(), **at, "curves": curves})
+        iterates = [list(pair) for pair in self.iterates]
+        self.keeper.save({**running.state(), **at, "curves": curves, "iterates": iterates})
 
-    def _look(self, value: Tensor, stage: Stage) -> bool:
-        """Read the objective on the host; returns whether the stage may end early."""
+    def _look(self, value: Tensor, running: StageRun) -> bool:
+        """Read the objective on the host; return whether the stage may end early.
+
+        A stage whose objective is no number any more ends with its best iterate, where that is not the first one.
+        """
+        stage = running.stage
         if not torch.isfinite(value).any():
-            raise diverged(self.attack.name, self.local, self.per_run)
+            failure = diverged(self.attack.name, self.local, self.per_run)
+            if not running.best.fell:
+                raise failure
+            self.notes.append(f"The lowest iterate before that counts: {failure}")
+            return True
         lowest, ends = value.view(len(self.curves), -1).min(1).values.tolist(), []
         for low, curve in zip(lowest, self.curves, strict=True):
             flat = self.local > self.began + 1 and low > (1 - stage.stop_flat) * curve[-1][1]
@@ -159,6 +171,36 @@ class Loop:
         if self.watch is not None:
             self.watch(self.done, self.per_run * self.passes, min(lowest))
         return all(ends)
+
+
+@torch.no_grad()
+def _outcomes(
+    guesses: Guesses, candidate: Candidate, scores: Tensor, iterates: Sequence[tuple[int, Tensor]]
+) -> list[Outcome | None]:
+    """Return the guess of the lowest score of every restart; `None` where no score of it is a number."""
+    seen, found = guesses.restarts[0].matching.seen, []
+    objectives, made = guesses.scores(candidate, END), candidate.logits()
+    decoded, reported = candidate.decode().detach(), candidate.reported(seen).detach()
+    for group, of_group in enumerate(scores.split(guesses.seeds)):
+        if not torch.isfinite(of_group).any():
+            found.append(None)
+            continue
+        best = group * guesses.seeds + int(of_group.nan_to_num(nan=torch.inf).argmin())
+        labels, logits = guesses.decide(best, made)
+        found.append(
+            Outcome(
+                score=float(scores[best]),
+                objective=float(objectives[best]),
+                inputs=decoded[best],
+                reported=reported[best],
+                labels=labels,
+                logits=logits,
+                target=guesses.labels(best, made).detach(),
+                own={name: value.detach() for name, value in guesses.variables(best).items()},
+                iterates=tuple((step, of_all[best]) for step, of_all in iterates),
+            )
+        )
+    return found
 
 
 def diverged(name: str, step: int, steps: int) -> AttackFailed:

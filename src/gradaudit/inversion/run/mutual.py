@@ -14,9 +14,9 @@ from ...client.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Knowledge, Reconstruction
 from ...values.validation import Checked
-from ..parts.part import Watch
+from ..attack import Watch
+from .gradient_matching import GradientMatching
 from .keeper import beside
-from .labelled import Found, LabelledMatching, Look, dropped, explains
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class MutualInversion(Checked):
 
     name: str
     paper: str
-    teacher: LabelledMatching
-    student: LabelledMatching
+    teacher: GradientMatching
+    student: GradientMatching
     distillation: Distillation | None = Distillation()
     share: float = 0.8
     deviations: tuple[str, ...] = ()
@@ -115,51 +115,38 @@ class MutualInversion(Checked):
                 numbers.
         """
         of_teacher, of_student = (beside(keep, phase) if keep else None for phase in ("teacher", "student"))
-        taught = self.teacher.search(seen[0], seed=seed, watch=watch, keep=of_teacher)
+        taught = self.teacher(seen[0], seed=seed, watch=watch, keep=of_teacher)
         return self.learn(seen, taught, seed=seed, watch=watch, keep=of_student)
 
     def learn(
         self,
         seen: tuple[Observation, Observation],
-        taught: list[Found],
+        taught: Reconstruction,
         *,
         seed: int = 0,
         watch: Watch | None = None,
-        look: Look | None = None,
         keep: Path | None = None,
     ) -> tuple[Reconstruction, Reconstruction]:
-        """The student's phase alone, after `teacher.search`; `look` sees every step of it. Else as calling it."""
+        """Run the student's phase alone, after the teacher's, which returned `taught`; else as calling it."""
         first, second = seen
         if (first.batch_size, first.classes) != (second.batch_size, second.classes):
             raise AttackFailed(
                 f"{self.name}: both updates must be of the same examples. Found {first.batch_size} of {first.classes} "
                 f"classes and {second.batch_size} of {second.classes}."
             )
-        teacher = _lowest(taught)
-        simulated = self.distillation.taught(second, teacher.logits) if self.distillation else second
-        learnt = self.student.search(simulated, seed=seed, watch=watch, look=look, keep=keep)
-        labels = self.fuse(teacher, _lowest(learnt))
-        return (
-            _reconstruction(self.teacher, first, taught, labels),
-            _reconstruction(self.student, simulated, learnt, labels),
-        )
+        simulated = self.distillation.taught(second, _logits(self.name, taught)) if self.distillation else second
+        learnt = self.student(simulated, seed=seed, watch=watch, keep=keep)
+        labels = self.fuse(taught, learnt)
+        return replace(taught, labels=labels), replace(learnt, labels=labels)
 
-    def fuse(self, teacher: Found, student: Found) -> Tensor:
-        """The labels `[B]` that both phases say together."""
-        return (self.share * teacher.logits + (1 - self.share) * student.logits).argmax(-1)
+    def fuse(self, teacher: Reconstruction, student: Reconstruction) -> Tensor:
+        """Return the labels `[B]` that both phases say together."""
+        first, second = (_logits(self.name, phase) for phase in (teacher, student))
+        return (self.share * first + (1 - self.share) * second).argmax(-1)
 
 
-def _lowest(runs: list[Found]) -> Found:
-    return min(runs, key=lambda run: run.objective)
-
-
-def _reconstruction(attack: LabelledMatching, seen: Observation, runs: list[Found], labels: Tensor) -> Reconstruction:
-    best = _lowest(runs)
-    return Reconstruction(
-        inputs=best.reported,
-        labels=labels,
-        objective=best.objective,
-        verified=explains(seen, best),
-        trace=tuple(run.trace for run in runs),
-        notes=dropped(attack, runs),
-    )
+def _logits(name: str, found: Reconstruction) -> Tensor:
+    """Return a phase's logits `[B, K]`; raise `AttackFailed` where it did not optimise its labels."""
+    if found.logits is None:
+        raise AttackFailed(f"{name}: both phases must optimise their labels (labels=JointLabels()), and none granted.")
+    return found.logits

@@ -17,8 +17,9 @@ from torch.func import functional_call, grad, grad_and_value, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...values.errors import AttackFailed
+from ..parts.label_values import Labels
 from ..parts.optimisers import Adam
-from ..parts.part import Labels, Part, Progress, Stage
+from ..parts.part import Part, Progress, Stage
 from ..step.matching import Matching, Slope
 from ..step.routes import BoundTerm, weighted
 
@@ -49,7 +50,7 @@ def pays(model: nn.Module) -> bool:
     return sum(parameter.numel() for parameter in model.parameters()) <= SMALL
 
 
-class Together:
+class OnePass:
     """The slopes of all guesses in one pass.
 
     Args:

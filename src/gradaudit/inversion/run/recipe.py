@@ -9,7 +9,8 @@ from operator import or_
 from ...values.errors import AttackFailed
 from ...values.types import Knowledge
 from ...values.validation import Checked
-from ..parts.part import LabelInference, Objective, Part, Simulation, Stage
+from ..parts.label_values import LabelInference
+from ..parts.part import Objective, Part, Simulation, Stage
 from ..step.routes import Step
 
 
@@ -34,6 +35,7 @@ class Recipe(Checked):
         checkpoint: Keep only what enters the blocks of the model, or of several local steps each step, and compute the
             rest again: less memory, more time.
         simulation: How a guess becomes an update; by default the client's training as far as it is known.
+        iterates: Numbers of steps of the attack after which the iterate is noted, for `Reconstruction.iterates`.
         together: Seeds, restarts and updates in one pass: where it was measured faster by default, wherever it is
             possible, or never.
     """
@@ -51,6 +53,7 @@ class Recipe(Checked):
     checkpoint: bool = False
     simulation: Simulation | None = None
     together: bool | None = None
+    iterates: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,10 +69,16 @@ class Recipe(Checked):
         return (self.objective, *simulation, *(part for stage in self.stages for part in stage.parts), self.labels)
 
     @property
+    def makes_labels(self) -> bool:
+        """Whether the candidate makes the labels, so that none are read or granted."""
+        return self.stages[0].parametrisation.makes_labels
+
+    @property
     def needs(self) -> Knowledge:
         """Union over the parts."""
         return reduce(or_, (part.needs for part in self.parts), Knowledge.NOTHING)
 
     def used(self, granted: Knowledge) -> tuple[Part, ...]:
-        """The parts that are used once `granted` is known: one that infers labels is left out where LABELS is."""
-        return self.parts[:-1] if self.labels.infers and Knowledge.LABELS in granted else self.parts
+        """Return the parts that are used once `granted` is known: none that infers labels where LABELS is."""
+        idle = self.makes_labels or (self.labels.infers and Knowledge.LABELS in granted)
+        return self.parts[:-1] if idle else self.parts

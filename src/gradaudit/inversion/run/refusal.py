@@ -10,7 +10,8 @@ from typing import Any
 from ...client.observation import Observation
 from ...values.errors import AttackFailed, MissingKnowledge
 from ...values.types import Knowledge, Modality
-from ..parts.part import Attack, Part
+from ..attack import Attack
+from ..parts.part import Part
 
 
 def attacked(name: str, seen: Observation) -> Observation:

@@ -12,17 +12,17 @@ import torch
 from ...client.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Curve, Reconstruction
-from ..parts.part import Labels, Simulated, Watch
+from ..attack import Watch
+from ..parts.label_values import Labels
+from ..parts.part import Simulated
 from ..step.matching import Matching
 from ..step.one_step import assumed_step
-from .guesses import Guesses, Restart, simulated_and_observed
 from .keeper import Keeper, beside
 from .loop import Loop, Outcome, diverged
-from .one_pass import Together, pays, why_not
+from .one_pass import OnePass, pays, why_not
 from .recipe import Recipe
 from .refusal import attacked
-
-VERIFIED = 1e-3  # relative distance of the recomputed update below which a guess explains the observed one
+from .stage import Guesses, Restart
 
 
 class Target:
@@ -43,6 +43,7 @@ class Target:
         final = attack.selection or attack.objective
         self.selection = Matching(self.seen, final.bind(self.seen), simulated=self.simulated) if measured else None
         self.labels: list[Labels] = []
+        self.notes: list[str] = []
         self.outcomes: list[Outcome | None] = []
         self.curves: list[Curve] = []
         self.failures: list[str] = []
@@ -50,15 +51,24 @@ class Target:
     def restart(self, number: int, *, draw: bool = False) -> Restart:
         """The next restart; with `draw` it draws its first guess now."""
         attack, seen = self.attack, self.seen
-        granted = seen.labels is not None and attack.labels.infers
-        labels = Labels(seen.labels, granted=True) if granted else attack.labels.infer(seen, attack.seeds)  # type: ignore[arg-type]
-        self.labels.append(labels)
+        labels = None if attack.makes_labels else self._labels()
         first = attack.stages[0].parametrisation.start(seen, attack.seeds, None) if draw else None
         return Restart(self.matching, labels, self.selection, number, first)
 
-    def add(self, outcome: Outcome | None, curve: Curve, failure: str | None = None) -> None:
-        """What came of one restart."""
+    def _labels(self) -> Labels:
+        """Return the granted labels, or those of the attack's label inference."""
+        attack, seen = self.attack, self.seen
+        if seen.labels is not None and attack.labels.infers:
+            labels = Labels(seen.labels, granted=True)
+        else:
+            labels = attack.labels.infer(seen, attack.seeds)
+        self.labels.append(labels)
+        return labels
+
+    def add(self, outcome: Outcome | None, curve: Curve, notes: Sequence[str] = (), failure: str | None = None) -> None:
+        """Take up what one restart found."""
         self.outcomes.append(outcome)
+        self.notes += notes
         self.curves.append(curve)
         if outcome is None:
             steps = sum(stage.steps for stage in self.attack.stages)
@@ -70,22 +80,24 @@ class Target:
         if not found:
             raise AttackFailed(self.failures[0])
         best = min(found, key=lambda outcome: outcome.score)
-        dropped = (f"A restart was dropped: {failure}" for failure in self.failures)
+        read, dropped = self.labels[-1:], (f"A restart was dropped: {failure}" for failure in self.failures)
         return Reconstruction(
             inputs=best.reported,
             labels=best.labels,
             objective=best.objective,
-            verified=self._verified(best),
-            labels_granted=self.labels[-1].granted,
+            verified=self.matching.explained(best.inputs, best.target, best.own),
+            labels_granted=any(labels.granted for labels in read),
             trace=tuple(self.curves),
-            notes=(*self.labels[-1].notes, *self.matching.notes, *notes, *dropped),
+            notes=(
+                *(note for labels in read for note in labels.notes),
+                *self.matching.notes,
+                *dict.fromkeys(self.notes),
+                *notes,
+                *dropped,
+            ),
+            logits=best.logits,
+            iterates=best.iterates,
         )
-
-    @torch.no_grad()
-    def _verified(self, best: Outcome) -> bool:
-        update, observed = simulated_and_observed(self.matching, best.inputs, best.target, best.own)
-        gap = torch.stack([(u - o).norm() for u, o in zip(update, observed, strict=True)]).norm()
-        return bool(gap <= VERIFIED * torch.stack([o.norm() for o in observed]).norm())
 
 
 def run(attack: Recipe, seen: Observation, seed: int, watch: Watch | None, keep: Path | None = None) -> Reconstruction:
@@ -102,9 +114,9 @@ def run(attack: Recipe, seen: Observation, seed: int, watch: Watch | None, keep:
             guesses = Guesses([target.restart(number)], attack.seeds, target.simulated, None)
             loop = Loop(attack, guesses, watch, keeper)
             try:
-                target.add(loop.run()[0], loop.traces[0])
+                target.add(loop.run()[0], loop.traces[0], loop.notes)
             except AttackFailed as failure:
-                target.add(None, loop.traces[0], str(failure))
+                target.add(None, loop.traces[0], failure=str(failure))
         return target.reconstruction()
 
 
@@ -136,7 +148,7 @@ def _in_one_pass(
             if why_not(attack.parts[:-1], attack.stages, targets[-1].matching):
                 return None
             restarts += [targets[-1].restart(number, draw=True) for number in range(attack.restarts)]
-        together = Together([restart.matching for restart in restarts for _ in range(attack.seeds)])
+        together = OnePass([restart.matching for restart in restarts for _ in range(attack.seeds)])
         keeper = Keeper.of(keep, attack, seen, seeds, "all") if keep else None
         loop = Loop(attack, Guesses(restarts, attack.seeds, None, together), watch, keeper)
         try:
@@ -146,7 +158,7 @@ def _in_one_pass(
                 return None  # an operation of this model that cannot be mapped
             raise
     for number, (outcome, curve) in enumerate(zip(outcomes, loop.traces, strict=True)):
-        targets[number // attack.restarts].add(outcome, curve)
+        targets[number // attack.restarts].add(outcome, curve, loop.notes)
     return targets
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -13,12 +14,14 @@ from torch import Tensor
 from ...client.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Tensors
-from ..parts.part import Labels, Progress, Simulated
+from ..parts.label_values import Labels
+from ..parts.part import Progress, Simulated
 from ..parts.vectors import Combination, norm
 from .one_step import OneStep, assumed_step
 from .routes import BoundTerm, Point, Routes, Step
 
 START, END = Progress(0, 1), Progress(1, 1)
+VERIFIED = 1e-3  # relative distance of the recomputed update below which a guess explains the observed one
 NONE: Mapping[str, Tensor] = MappingProxyType({})
 
 
@@ -96,6 +99,19 @@ class Matching:
         for defense in self.seen.defenses or ():
             update = defense.simulate(update, observed)
         return self.distance(update, observed, at)
+
+    def updates(self, inputs: Tensor, labels: Tensor, own: Mapping[str, Tensor] = NONE) -> tuple[Tensors, Tensors]:
+        """Return a guess's update, defended where the defense is known, and the observed one; with graph as wanted."""
+        observed = self.seen.update.values
+        update = self.simulate(inputs, labels, own, differentiable=torch.is_grad_enabled())
+        return reduce(lambda u, d: d.simulate(u, observed), self.seen.defenses or (), update), observed
+
+    @torch.no_grad()
+    def explained(self, inputs: Tensor, labels: Tensor, own: Mapping[str, Tensor] = NONE) -> bool:
+        """Return whether the update of a guess lies within 1e-3 (relative) of the observed one."""
+        update, observed = self.updates(inputs, labels, own)
+        gap = norm(tuple(u - o for u, o in zip(update, observed, strict=True)))
+        return bool(gap <= VERIFIED * norm(observed))
 
     def value(self, inputs: Tensor, labels: Tensor, at: Progress, own: Mapping[str, Tensor] = NONE) -> Tensor:
         """The objective alone, detached."""

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...client.local_training import InMode, LocalTraining
 from ...client.observation import Observation
-from ..parts.part import Labels
+from ..parts.label_values import Labels
 from ..parts.vectors import norm
 from .checkpoint import Around, blocks, checkpointed
 from .kinks import Kinks, Replayer

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ....client.observation import Observation
-from ..part import Labels
+from ..label_values import Labels
 
 
 def onto_simplex(raw: Tensor, total: float) -> Tensor:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ....client.observation import Observation
-from ..part import LabelInference, Labels
+from ..label_values import LabelInference, Labels
 from ._counting import present
 from ._head import signed_head
 

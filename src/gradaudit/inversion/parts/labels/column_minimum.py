@@ -7,7 +7,8 @@ import torch
 
 from ....client.observation import Observation
 from ....values.types import Knowledge
-from ..part import LabelInference, Labels, require_batch_size
+from ..label_values import LabelInference, Labels
+from ..part import require_batch_size
 from ._counting import present
 from ._head import double_head
 from ._probe import require_nonnegative_features

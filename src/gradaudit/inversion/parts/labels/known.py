@@ -6,7 +6,7 @@ from typing import ClassVar
 from ....client.observation import Observation
 from ....values.errors import AttackFailed
 from ....values.types import Knowledge
-from ..part import LabelInference, Labels
+from ..label_values import LabelInference, Labels
 
 
 @dataclass(frozen=True)

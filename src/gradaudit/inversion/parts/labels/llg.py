@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ....client.observation import Observation
 from ....values.types import Knowledge
-from ..part import LabelInference, Labels, require_batch_size
+from ..label_values import LabelInference, Labels
+from ..part import require_batch_size
 from ._counting import counted
 from ._head import double_head, mean_head
 from ._probe import Answers, ask, require_positive_masses

@@ -11,7 +11,8 @@ from torch import Tensor
 from ....client.observation import Observation
 from ....values.errors import AttackFailed
 from ....values.types import Knowledge
-from ..part import LabelInference, Labels, require_batch_size
+from ..label_values import LabelInference, Labels
+from ..part import require_batch_size
 from ._counting import counted, round_to_total
 from ._head import double_head
 from ._probe import ask, require_nonnegative_features

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ....client.observation import Observation
 from ....values.errors import AttackFailed
-from ..part import LabelInference, Labels
+from ..label_values import LabelInference, Labels
 from ._counting import present
 from ._head import double_head
 

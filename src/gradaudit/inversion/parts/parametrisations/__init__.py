@@ -6,15 +6,12 @@ from .grnn_generator import GRNNGenerator
 from .pixels import Pixels
 from .table_rows import TableRows
 from .token_embeddings import TokenEmbeddings
-from .with_logits import LabelledCandidate, WithLogits
 
 __all__ = [
     "Coarse",
     "EpochCopies",
     "GRNNGenerator",
-    "LabelledCandidate",
     "Pixels",
     "TableRows",
     "TokenEmbeddings",
-    "WithLogits",
 ]

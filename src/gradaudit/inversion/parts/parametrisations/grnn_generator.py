@@ -14,7 +14,6 @@ from ....client.observation import Observation
 from ....values.errors import AttackFailed
 from ....values.types import Knowledge, Modality
 from ..part import Candidate, Parametrisation, require_batch_size
-from .with_logits import LabelledCandidate
 
 FIRST = 4  # side of the first feature map
 
@@ -41,6 +40,7 @@ class GRNNGenerator(Parametrisation):
 
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
     modality: ClassVar[Modality] = Modality.PICTURES
+    makes_labels: ClassVar[bool] = True
     noise: int = 128
     width: int = 32
 
@@ -51,7 +51,7 @@ class GRNNGenerator(Parametrisation):
                 f"GRNNGenerator: noise and width must be at least 1. Found {self.noise} and {self.width}."
             )
 
-    def start(self, seen: Observation, seeds: int, previous: Candidate | None) -> LabelledCandidate:
+    def start(self, seen: Observation, seeds: int, previous: Candidate | None) -> Candidate:
         """Fresh weights and fresh noise; raises `AttackFailed` where inputs are no pictures or a stage went before."""
         if previous is not None or len(seen.input_shape) != 3:
             raise AttackFailed(f"{self!r} makes pictures [C, H, W] from nothing, in the first stage of an attack.")
@@ -66,7 +66,7 @@ class GRNNGenerator(Parametrisation):
         return _Generated(nets, z, seen)
 
 
-class _Generated(LabelledCandidate):
+class _Generated(Candidate):
     def __init__(self, nets: list[_Generator], z: Tensor, seen: Observation) -> None:
         self.net, self.z, self.seen = nets[0].train(), z, seen
         states = [dict(net.named_parameters()) for net in nets]

@@ -1,0 +1,266 @@
+"""All guesses of a run side by side, and one stage of it: where a gradient step begins.
+
+`G` restarts of `S` seeds each are `G·S` guesses, the restarts one after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...client.observation import Observation
+from ...values.errors import AttackFailed
+from ...values.types import Tensors
+from ..parts.label_values import Labels
+from ..parts.optimisers import Adam
+from ..parts.part import Candidate, Progress, Simulated, Stage
+from ..step.matching import END, Matching, Slope, comparable
+from ..step.routes import BoundTerm
+from .best import Best
+from .keeper import load_optimiser, optimiser_state, require_alike
+from .one_pass import OnePass
+
+
+class Restart(NamedTuple):
+    """One run of an attack on one update.
+
+    Args:
+        matching: The matching loss of the update.
+        labels: What its guesses are matched with, `None` where the candidate makes its own.
+        selection: By what its iterates compare, where that is not the objective.
+        number: Which restart, from 0.
+        first: Its first guess `[S, ...]`, where it shares a pass with others that draw their own.
+    """
+
+    matching: Matching
+    labels: Labels | None
+    selection: Matching | None = None
+    number: int = 0
+    first: Candidate | None = None
+
+
+class Guesses:
+    """The guesses of one restart, or of several that share a pass: their labels, slopes and scores.
+
+    Args:
+        restarts: One, or several that share a pass.
+        seeds: S.
+        simulated: How a guess becomes an update, where that is not the client's training as known.
+        one_pass: Takes all slopes in one pass, where that is possible.
+    """
+
+    def __init__(
+        self, restarts: Sequence[Restart], seeds: int, simulated: Simulated | None, one_pass: OnePass | None
+    ) -> None:
+        self.restarts, self.seeds, self.simulated, self.one_pass = restarts, seeds, simulated, one_pass
+        labels = [one.labels for one in restarts if one.labels is not None]
+        self.logits = torch.cat([one.values for one in labels]) if labels and labels[0].trainable else None
+        self.own = simulated.start(len(self)) if simulated else {}
+
+    def __len__(self) -> int:
+        return len(self.restarts) * self.seeds
+
+    @property
+    def others(self) -> list[Tensor]:
+        """The leaves beside the candidate's: optimised labels, and the simulation's variables."""
+        return [*([] if self.logits is None else [self.logits]), *self.own.values()]
+
+    def start(self, candidate: Candidate, fresh: bool) -> Candidate:
+        """Return the candidate, with the first guess that every restart drew itself where it is fresh."""
+        for position, one in enumerate(self.restarts):
+            if fresh and one.first is not None:
+                here = slice(position * self.seeds, (position + 1) * self.seeds)
+                for name, variable in candidate.variables.items():
+                    variable.detach()[here] = one.first.variables[name].detach()
+        return candidate
+
+    def groups(self, stage: Stage, leaves: list[Tensor]) -> list[Tensor]:
+        """Return the leaves for the optimiser; variables of a simulation have a learning rate of their own."""
+        if not self.own:
+            return leaves
+        if self.simulated is None or not isinstance(stage.optimiser, Adam):
+            raise AttackFailed("a simulation with variables of its own needs Adam (stages.0.optimiser).")
+        rates, usual = self.simulated.rates, leaves[: len(leaves) - len(self.own)]
+        own = [{"params": [value], "lr": stage.optimiser.lr * rates[name]} for name, value in self.own.items()]
+        return [{"params": usual}, *own]  # type: ignore[list-item]
+
+    def labels(self, guess: int, made: Tensor | None) -> Tensor:
+        """Return what the loss is differentiated with: `[B]` integers or `[B, K]` logits.
+
+        Args:
+            guess: Which.
+            made: Logits `[G·S, B, K]` of a candidate that makes its labels, else `None`.
+        """
+        if made is not None:
+            return made[guess]
+        if self.logits is not None:
+            return self.logits[guess]
+        labels = self.restarts[guess // self.seeds].labels
+        assert labels is not None
+        return labels.of(guess % self.seeds)
+
+    def decide(self, guess: int, made: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return the labels `[B]`, and the logits `[B, K]` where labels were optimised; arguments as of `labels`."""
+        if made is None and self.logits is None:
+            labels = self.restarts[guess // self.seeds].labels
+            assert labels is not None
+            return labels.decide(guess % self.seeds), None
+        logits = self.labels(guess, made).detach()
+        return logits.argmax(-1), logits
+
+    def variables(self, guess: int) -> dict[str, Tensor]:
+        """Return the simulation's variables of one guess."""
+        return {name: value[guess] for name, value in self.own.items()}
+
+    def slopes(self, decoded: Tensor, made: Tensor | None, terms: Sequence[BoundTerm], at: Progress) -> Slope:
+        """Return the objective and the gradients of every guess, each with a leading axis."""
+        if self.one_pass is not None:
+            labels = torch.stack([self.labels(i, made) for i in range(len(self))]).detach()
+            return self._wanted(made, self.one_pass.slope(decoded.detach(), labels, terms, at))
+        found = [
+            self.of(i).matching.slope(guess, self.labels(i, made), terms, at, self.variables(i))
+            for i, guess in enumerate(decoded.unbind())
+        ]
+        others = tuple(torch.stack(of_all) for of_all in zip(*(one.others for one in found), strict=True))
+        objective, total, inputs = (
+            torch.stack([getattr(one, field) for one in found]) for field in ("objective", "total", "inputs")
+        )
+        return self._wanted(made, Slope(objective, total, inputs, others))
+
+    def _wanted(self, made: Tensor | None, found: Slope) -> Slope:
+        """Leave out the slope of soft labels that are given, not optimised."""
+        given = made is None and self.logits is None and self.labels(0, None).is_floating_point()
+        return found._replace(others=found.others[1:]) if given else found
+
+    @torch.no_grad()
+    def scores(self, candidate: Candidate, at: Progress) -> Tensor:
+        """Return the selection measure of every guess, without priors, `[G·S]`."""
+        decoded, made = candidate.decode(), candidate.logits()
+        at = at._replace(candidates=decoded)
+        found = []
+        for i, guess in enumerate(decoded):
+            measure = self.of(i).selection or self.of(i).matching
+            found.append(measure.value(guess, self.labels(i, made), at, self.variables(i)))
+        return torch.stack(found)
+
+    def of(self, guess: int) -> Restart:
+        """Return the restart that a guess belongs to."""
+        return self.restarts[guess // self.seeds]
+
+
+class StageRun:
+    """A stage in progress: its optimiser, its parts bound to what is seen, and the best guesses so far.
+
+    Args:
+        stage: The value.
+        guesses: What is optimised side by side.
+        seen: What its parts are bound to.
+        previous: The best candidate of the stage before, where it starts from one.
+    """
+
+    def __init__(self, stage: Stage, guesses: Guesses, seen: Observation, previous: Candidate | None) -> None:
+        self.stage, self.guesses = stage, guesses
+        start = stage.parametrisation.start(seen, len(guesses), previous)
+        self.candidate = guesses.start(start, previous is None)
+        self.leaves = [leaf.requires_grad_() for leaf in (*self.candidate.variables.values(), *guesses.others)]
+        self.optimiser, self.schedule = stage.optimiser.build(
+            guesses.groups(stage, self.leaves), stage.steps, self._updates
+        )
+        self.terms: list[BoundTerm] = [(term, term.prior.bind(seen)) for term in stage.terms]
+        self.transforms, self.moves = ([part.bind(seen) for part in parts] for parts in (stage.gradient, stage.moves))
+        self.best = Best(self.leaves, len(guesses))
+        self.lasting = [(term, prior) for term, prior in self.terms if term.acts(END)]
+        self.measured = guesses.restarts[0].selection is not None
+
+    def step(self, number: int, look: bool) -> Tensor:
+        """Take one step of the optimiser; return the objective of every guess before it.
+
+        Args:
+            number: From 0.
+            look: Whether iterates are to be compared now, where that takes a measure of its own.
+        """
+        at = Progress(number, self.stage.steps, lr=self.optimiser.param_groups[0]["lr"])
+        if self.measured and look:
+            self.best.offer(self._totals(at))
+        values: list[Tensor] = []
+
+        def closure() -> Tensor:
+            values.append(self._slopes(at))
+            return values[-1].sum()
+
+        self.optimiser.step(closure)  # type: ignore[arg-type]
+        self.schedule.step()
+        self._settle(at)
+        return values[0]
+
+    def finish(self) -> tuple[Candidate, Tensor]:
+        """Return the candidate with the lowest total of every guess, and these totals."""
+        self.best.offer(self._totals(Progress(self.stage.steps, self.stage.steps)))
+        self.best.restore()
+        return self.candidate, self.best.scores
+
+    def _slopes(self, at: Progress) -> Tensor:
+        """Write the gradient into every leaf; return the objectives."""
+        decoded, made = self.candidate.decode(), self.candidate.logits()
+        at = at._replace(candidates=decoded.detach())
+        found = self.guesses.slopes(decoded, made, self.terms, at)
+        variables = list(self.candidate.variables.values())
+        outputs, slopes, others = (decoded,), (found.inputs,), found.others
+        if made is not None:
+            outputs, slopes, others = (decoded, made), (found.inputs, others[0]), others[1:]
+        pulled = torch.autograd.grad(outputs, variables, slopes)
+        for leaf, gradient in zip(self.leaves, (*pulled, *others), strict=True):
+            leaf.grad = gradient
+        for variable in variables:
+            for transform in self.transforms:
+                variable.grad = transform(variable.grad, at)
+        if not self.measured and comparable(self.terms, at):
+            self.best.offer(found.total)
+        return found.objective
+
+    def _updates(self, guess: int) -> tuple[Tensors, Tensors]:
+        """Return the simulated and the observed update of one guess."""
+        inputs, made = self.candidate.decode()[guess], self.candidate.logits()
+        matching, labels = self.guesses.of(guess).matching, self.guesses.labels(guess, made)
+        return matching.updates(inputs, labels, self.guesses.variables(guess))
+
+    def _totals(self, at: Progress) -> Tensor:
+        """Return by what iterates compare: the selection measure, and the priors that act at the end, weighted."""
+        return self.guesses.scores(self.candidate, END) + self._penalties(at)
+
+    @torch.no_grad()
+    def _penalties(self, at: Progress) -> Tensor:
+        decoded = self.candidate.decode()
+        at = at._replace(candidates=decoded)
+        found = [sum(term.weight * prior(guess, at).detach() for term, prior in self.lasting) for guess in decoded]
+        return torch.stack([torch.as_tensor(one, device=decoded.device, dtype=decoded.dtype) for one in found])
+
+    @torch.no_grad()
+    def _settle(self, at: Progress) -> None:
+        """Project and move, as follows every step of the optimiser."""
+        self.candidate.project()
+        if self.guesses.simulated is not None and self.guesses.own:
+            self.guesses.simulated.project(self.guesses.own)
+        for move in self.moves:
+            move(self.candidate, lambda: self.guesses.scores(self.candidate, at), at)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that `load` needs to go on from here; what parts remember they find again."""
+        return {
+            "leaves": [leaf.detach() for leaf in self.leaves],
+            **optimiser_state(self.optimiser, self.schedule),
+            **self.best.state(),
+        }
+
+    @torch.no_grad()
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken; one that does not fit raises before anything but the optimiser has changed."""
+        held = [*self.leaves, *self.best.held]
+        saved = [*state["leaves"], *state["kept"], state["scores"], state["falls"]]
+        require_alike(saved, held)
+        load_optimiser(state, self.optimiser, self.schedule)
+        for place, value in zip(held, saved, strict=True):
+            place.copy_(value)
