@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from weakref import ref
 
 import pytest
 import torch
@@ -67,6 +68,27 @@ def test_a_run_that_is_finished_trains_at_most_once_per_question(tmp_path, train
     trainings.clear()
     run([plan], results, Deaf())
     assert not trainings
+
+
+def test_the_updates_of_earlier_batches_are_not_held(tmp_path, monkeypatch):
+    held, alive, protected = [], [], Client.protected
+
+    def noted(client, batch, *, seed=0):
+        update, idle = protected(client, batch, seed=seed)
+        held.append(ref(update))
+        return update, idle
+
+    class Counting(Deaf):
+        def begin(self, case, number, total):
+            alive.append(sum(one() is not None for one in held))
+
+    monkeypatch.setattr(Client, "protected", noted)
+    apart = {"name": "dlg", "set": {"stages.0.steps": 1, "together": False}}
+    plan = make_plan(make_config({**FOUR_CASES, "attacks": [apart, apart], "repeats": 6}), tmp_path)
+    run([plan], Results(tmp_path / "run", describe_run([plan], "twelve cases")), Counting())
+    assert len(held) == 6
+    assert len(alive) == 12
+    assert max(alive) <= 2
 
 
 @pytest.mark.parametrize("sizes", [None, (1, 1)], ids=["one client", "two clients"])

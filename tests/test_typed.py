@@ -16,7 +16,7 @@ import typed_use
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = {name for name in ga.__all__ if inspect.ismodule(getattr(ga, name))}
-NAMES = sorted(set(ga.__all__) - ROOMS - {"__version__", "Attack", "Listener"})  # two are interfaces
+NAMES = sorted(set(ga.__all__) - ROOMS - {"__version__"})
 
 
 def mypy(*arguments):

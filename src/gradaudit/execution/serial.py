@@ -28,7 +28,20 @@ SHARED = 16  # updates in one pass at most, so that an interruption costs little
 
 
 class Listener(Protocol):
-    """Told of a run's progress."""
+    """Told of a run's progress.
+
+    >>> class Bell:
+    ...     def begin(self, case, number, total):
+    ...         print(f"{number} of {total}: {case.attack_name}")
+    ...
+    ...     def end(self, finding, number, total):
+    ...         print("done")
+    >>> client = ga.Client(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5)))
+    >>> batch = ga.Batch(torch.rand(1, 1, 4, 4), torch.tensor([3]))
+    >>> _ = ga.run(client, batch, "idlg", "priors", listener=Bell())
+    1 of 1: idlg
+    done
+    """
 
     def begin(self, case: Case, number: int, total: int) -> Watch | None:
         """A case starts; what comes back is told of its steps."""
