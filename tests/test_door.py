@@ -336,7 +336,9 @@ def test_records_hold_each_example_once(net):
     assert records[0]["psnr"] == 100
     assert records[2]["psnr"] < 60
     assert records[1]["label"] == int(batch.labels[1])
-    assert records[0]["gain"] == pytest.approx(100 - records[0]["control_psnr"])
+    for record in records:
+        assert record["gain"] == pytest.approx(record["psnr"] - record["control_psnr"])
+    assert len({record["gain"] for record in records}) == 4
     assert json.loads(json.dumps(records)) == records
 
 
