@@ -47,7 +47,6 @@ from gradaudit.inversion.parts.parametrisations import (
     Pixels,
     TableRows,
     TokenEmbeddings,
-    WithLogits,
 )
 from gradaudit.inversion.parts.part import Progress, Term
 from gradaudit.inversion.parts.pools import TableMedian
@@ -113,7 +112,6 @@ REST = (
     GroupConsistency(registered=True, every=200),
     PatchBorder(),
     GRNNGenerator(),
-    WithLogits(Pixels()),
     RMSprop(),
     Pixels(),
     Pixels(box=False, init="grey"),
