@@ -169,7 +169,7 @@ def test_pictures_of_another_type_are_refused_before_a_model_sees_them():
 
 def test_a_batch_larger_than_the_machine(tmp_path, monkeypatch):
     write(tmp_path / "x.npz")
-    monkeypatch.setattr("gradaudit.audit.plan.require_memory", refuse_examples)
+    monkeypatch.setattr("gradaudit.audit.schedule.require_memory", refuse_examples)
     with pytest.raises(AuditError, match=r"1536 data.batch_size: 6 examples of shape \[1, 8, 8\]"):
         plan(tmp_path, data={**CONFIG["data"], "batch_size": 6})
 
