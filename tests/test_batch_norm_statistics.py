@@ -191,7 +191,7 @@ def test_it_refuses_what_is_not_there():
         BatchNormStatistics("buffers").bind(still)
     with pytest.raises(AttackFailed, match="holds no batch statistics"):
         BatchNormStatistics("client").bind(replace(seen, batch_statistics={}))
-    with pytest.raises(AttackFailed, match=r"source must be public, client or buffers\. Found 'mine'"):
+    with pytest.raises(AttackFailed, match=r"source: should be 'public', 'client' or 'buffers'\. Found 'mine'"):
         BatchNormStatistics("mine")
     with pytest.raises(AttackFailed, match="must be bound"):
         BatchNormStatistics()(torch.rand(1, 1, 8, 8), AT)

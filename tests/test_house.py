@@ -29,19 +29,25 @@ ORDER = {
         {"execution"},
         {"studies"},
         {"report"},
-        {"commands"},
-        {"__init__", "__main__"},
+        {"session"},
+        {"commands", "__init__", "__main__"},
     ],
     "values": [
-        {"characters", "chance", "image_statistics", "streams", "records"},
+        {"characters", "chance", "image_statistics", "streams", "records", "versions"},
         {"errors"},
-        {"columns", "discovery", "files", "memory", "terminal"},
+        {"columns", "discovery", "files", "memory", "terminal", "validation"},
         {"tensor_files"},
         {"types"},
-        {"measures", "scores", "transcript"},
+        {"measures", "scores", "transcript", "granting"},
         {"finding"},
     ],
-    "client": [{"local_training"}, {"defenses"}, {"observation"}, {"participant"}, {"aggregation", "multimodal"}],
+    "client": [
+        {"local_training"},
+        {"defenses"},
+        {"observation", "granted"},
+        {"participant"},
+        {"aggregation", "multimodal"},
+    ],
     "inversion": [{"network"}, {"attack", "parts"}, {"step"}, {"run"}],
     "inversion.run": [
         {"best", "keeper", "one_pass", "refusal"},
@@ -54,8 +60,8 @@ ORDER = {
     "audit": [
         {"yaml_text", "overrides", "attempt"},
         {"config", "judge"},
-        {"resolve", "demo"},
-        {"plan"},
+        {"resolve", "demo", "schedule"},
+        {"plan", "given"},
         {"label_audit"},
     ],
 }
@@ -63,7 +69,14 @@ ROOMS = 16
 BLIND = {"inversion", "attacks"}
 # What the adversary must not import; the rest of the client's room is what both sides know.
 PRIVATE = {"data", "metrics", "audit", "report", "execution", "studies"}
-PRIVATE |= {"client.participant", "client.aggregation", "client.multimodal", "values.finding", "values.scores"}
+PRIVATE |= {
+    "client.participant",
+    "client.aggregation",
+    "client.multimodal",
+    "client.granted",
+    "values.finding",
+    "values.scores",
+}
 PEERS = ("torchmetrics", "skimage.metrics", "lpips", "piq", "kornia")
 
 
@@ -302,7 +315,9 @@ def test_one_gradient_crosses_four_files_beside_the_parts(monkeypatch):
 
 def test_public_surface():
     assert sorted(gradaudit.__all__) == sorted(set(gradaudit.__all__))
-    assert len(gradaudit.__all__) <= 20
+    rooms = {path.name for path in SRC.iterdir() if (path / "__init__.py").exists()}
+    assert rooms <= set(gradaudit.__all__)
+    assert len(set(gradaudit.__all__) - rooms - {"defenses", "__version__"}) <= 22
     for name in gradaudit.__all__:
         assert getattr(gradaudit, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):

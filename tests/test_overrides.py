@@ -40,7 +40,7 @@ def test_takes_parts_by_their_constructors():
         ("stages.x", 3, "no entry x"),
         ("stages.0.steps", "many", "attacks.0.stages.0.steps: should be a valid integer. Found 'many'"),
         ("stages.0.steps", 1.5, "should be a valid integer"),
-        ("stages.0.steps", 0, "stages.0.steps must be at least 1"),
+        ("stages.0.steps", 0, "attacks.0.stages.0.steps: should be greater than or equal to 1. Found 0"),
         ("objective", "Cosign()", r"unknown part Cosign. Did you mean Cosine\?"),
         ("objective", "IDLG()", "objective: should be an instance of Objective"),
         ("stages.²", 3, "no entry ²"),

@@ -270,7 +270,7 @@ def test_adult(shared_data):
 
 
 def test_an_ensemble_without_a_member_says_why():
-    spoilt = replace(tableak.MEMBER.stages[0], steps=3, gradient=(Noise(math.inf),))
+    spoilt = replace(tableak.MEMBER.stages[0], steps=3, gradient=(Noise(3e38),))
     attack = replace(ensemble(2, 3), attack=replace(tableak.MEMBER, stages=(spoilt,)))
     with pytest.raises(AttackFailed, match="no longer finite"):
         attack(few_rows())

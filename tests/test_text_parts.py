@@ -197,8 +197,10 @@ def test_edits_by_hand():
     assert reordered(5, "move-span", 2, 1, 0) == [1, 2, 0, 3, 4]
     assert reordered(5, "move-span", 1, 2, 3) == [0, 3, 4, 1, 2]
     assert reordered(5, "prefix-to-end", 2, 0, 0) == [2, 3, 4, 0, 1]
-    with pytest.raises(AttackFailed, match="edits must be some of"):
+    with pytest.raises(AttackFailed, match=r"TokenEdits.edits: should be 'swap', 'move'"):
         TokenEdits(edits=("delete",))
+    with pytest.raises(AttackFailed, match="edits must be some of"):
+        TokenEdits(edits=())
     with pytest.raises(AttackFailed, match="every must be at least 1"):
         TokenEdits(every=0)
 

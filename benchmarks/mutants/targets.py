@@ -16,8 +16,8 @@ TARGETS = (
     *(f"inversion/run/{name}.py" for name in ("loop", "stage", "best", "restarts", "ensemble", "keeper")),
     *("values/chance.py", "values/finding.py"),
     *("metrics", "client/defenses", "client/local_training", "data/modalities"),
-    *("client/participant.py", "client/aggregation.py"),
-    *("audit/judge.py", "audit/attempt.py", "audit/plan.py"),
+    *("client/participant.py", "client/aggregation.py", "client/granted.py"),
+    *("audit/judge.py", "audit/attempt.py", "audit/plan.py", "audit/given.py", "audit/schedule.py"),
     *("report/verdict.py", "report/cases.py"),
 )
 

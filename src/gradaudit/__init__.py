@@ -4,32 +4,124 @@ The public names load on first use, so that the command line can answer without 
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import (
+        attacks,
+        audit,
+        capture,
+        client,
+        commands,
+        data,
+        execution,
+        inspection,
+        inversion,
+        metrics,
+        models,
+        report,
+        session,
+        studies,
+        values,
+    )
+    from .client import defenses
+    from .client.aggregation import SecureAggregation
+    from .client.local_training import FedAvg, FedSGD, LocalTraining
+    from .client.observation import Observation
+    from .client.participant import Client
+    from .execution import Listener
+    from .inversion.attack import Attack
+    from .inversion.run.gradient_matching import GradientMatching
+    from .session import Run, run
+    from .values.errors import AttackFailed, AuditError
+    from .values.finding import Finding
+    from .values.granting import level
+    from .values.types import Batch, Knowledge, Level, Normalisation, Reconstruction, Update
+
+    __version__: str
 
 _HOME = {
+    "Attack": "inversion.attack",
+    "AttackFailed": "values.errors",
+    "AuditError": "values.errors",
     "Batch": "values.types",
     "Client": "client.participant",
     "FedAvg": "client.local_training",
     "FedSGD": "client.local_training",
     "Finding": "values.finding",
+    "GradientMatching": "inversion.run.gradient_matching",
     "Knowledge": "values.types",
     "Level": "values.types",
+    "Listener": "execution",
     "LocalTraining": "client.local_training",
     "Normalisation": "values.types",
     "Observation": "client.observation",
     "Reconstruction": "values.types",
+    "Run": "session",
     "SecureAggregation": "client.aggregation",
     "Update": "values.types",
+    "level": "values.granting",
+    "run": "session",
 }
 _ROOMS = {
     "attacks": "attacks",
     "audit": "audit",
+    "capture": "capture",
+    "client": "client",
+    "commands": "commands",
+    "data": "data",
     "defenses": "client.defenses",
+    "execution": "execution",
+    "inspection": "inspection",
     "inversion": "inversion",
     "metrics": "metrics",
+    "models": "models",
+    "report": "report",
+    "session": "session",
+    "studies": "studies",
+    "values": "values",
 }
 
-__all__ = [*_HOME, *_ROOMS]
+__all__ = [
+    "Attack",
+    "AttackFailed",
+    "AuditError",
+    "Batch",
+    "Client",
+    "FedAvg",
+    "FedSGD",
+    "Finding",
+    "GradientMatching",
+    "Knowledge",
+    "Level",
+    "Listener",
+    "LocalTraining",
+    "Normalisation",
+    "Observation",
+    "Reconstruction",
+    "Run",
+    "SecureAggregation",
+    "Update",
+    "__version__",
+    "attacks",
+    "audit",
+    "capture",
+    "client",
+    "commands",
+    "data",
+    "defenses",
+    "execution",
+    "inspection",
+    "inversion",
+    "level",
+    "metrics",
+    "models",
+    "report",
+    "run",
+    "session",
+    "studies",
+    "values",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -37,6 +129,8 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(f".{_HOME[name]}", __name__), name)
     if name in _ROOMS:
         return import_module(f".{_ROOMS[name]}", __name__)
+    if name == "__version__":
+        return import_module(".values.versions", __name__).version_of("gradaudit")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

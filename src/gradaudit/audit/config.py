@@ -13,8 +13,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 
 from ..client.local_training import LocalTraining
 from ..values.errors import AuditError
-from ..values.types import LEVELS, Knowledge
-from .overrides import as_name, brief, place_in, suggest
+from ..values.granting import FACTS, granted
+from ..values.types import Knowledge
+from ..values.validation import as_name, brief, suggest
+from .overrides import place_in
 from .yaml_text import LARGEST, MOST_BYTES, decode_yaml, parse_yaml, write_yaml
 
 T = TypeVar("T")
@@ -108,10 +110,9 @@ def _entry(value: Any) -> Any:
 
 
 def _fact(value: Any) -> Any:
-    known = [*LEVELS, *(name for name in Knowledge.__members__ if name != "NOTHING")]
-    if value in known:
+    if value in FACTS:
         return value
-    raise ValueError(f"unknown fact {as_name(value)}{suggest(as_name(value), known)}")
+    raise ValueError(f"unknown fact {as_name(value)}{suggest(as_name(value), FACTS)}")
 
 
 class AuditConfig(_Section):
@@ -132,10 +133,7 @@ class AuditConfig(_Section):
     @property
     def granted(self) -> Knowledge:
         """All facts together."""
-        total = Knowledge.NOTHING
-        for fact in self.knowledge:
-            total |= LEVELS[fact] if fact in LEVELS else Knowledge[fact]
-        return total
+        return granted(self.knowledge)
 
     def as_yaml(self) -> str:
         """The resolved file, every default written out."""

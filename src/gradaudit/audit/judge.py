@@ -16,7 +16,8 @@ from torch import Tensor
 
 from .. import metrics
 from ..client.defenses import describe
-from ..client.participant import Client
+from ..client.observation import Observation
+from ..client.participant import Client, SharedUpdate
 from ..data.modalities import Handling, Matched, handling_of
 from ..inversion.attack import Attack, Watch
 from ..inversion.run.refusal import needs_given
@@ -51,6 +52,8 @@ class Case:
         warnings: Sentences that belong on the page in red.
         public: Examples, with labels where there are some, that the adversary is handed under PUBLIC_DATA.
         handling: How its examples are matched, scored and written down; by their modality alone where it is `None`.
+        shared: The client's update of the batch, which cases of the same batch may have in common, so that it trains
+            once for all of them; one of its own where it is `None` or of another client, batch or chance.
     """
 
     key: str
@@ -69,6 +72,22 @@ class Case:
     warnings: tuple[str, ...] = ()
     public: Batch | Tensor | None = None
     handling: Handling | None = None
+    shared: SharedUpdate | None = None
+
+    def __post_init__(self) -> None:
+        if self.shared is None or not self.shared.belongs_to(self.client, self.batch, self.chance):
+            object.__setattr__(self, "shared", self.client.prepare(self.batch, seed=self.chance))
+
+    def observe(self) -> Observation:
+        """Return what the adversary sees, in tensors of its own; raises as `Client.share`."""
+        assert self.shared is not None  # of __post_init__
+        return self.shared.show(self.knowledge, public=self.public)
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """The defenses that did not change the update, in words."""
+        assert self.shared is not None
+        return tuple(map(describe, self.shared.idle)) if self.client.defenses else ()
 
 
 class Audited(NamedTuple):
@@ -129,7 +148,7 @@ def audit_together(cases: Sequence[Case], watch: Watch | None = None, keep: Path
     """As `audit`, of several updates of one client under one attack, in one pass where that is possible."""
     first = cases[0]
     seeds = [attack_seed(case.chance) for case in cases]
-    seen = [case.client.share(case.batch, case.knowledge, seed=case.chance, public=case.public) for case in cases]
+    seen = [case.observe() for case in cases]
     started = time.perf_counter()
     guesses = attempt(first.attack, first.attack_name, seen, seeds, watch, keep)
     seconds = (time.perf_counter() - started) / len(cases)
@@ -149,7 +168,7 @@ def _judged(case: Case, guess: Reconstruction, seconds: float) -> Audited:
         _described(case, seconds),
         scores=handling.score(case.batch, matched.inputs, case.distractors),
         control=handling.score(case.batch, control, case.distractors),
-        no_op_defenses=_idle(case),
+        no_op_defenses=case.idle,
         **_said(case, guess, matched.order),
     )
     finding = replace(finding, cannot_judge=_no_room(finding, truth))
@@ -218,13 +237,6 @@ def _said(case: Case, guess: Reconstruction, order: Tensor) -> dict[str, Any]:
         "curves": guess.trace,
         "notes": (*case.notes, *guess.notes),
     }
-
-
-def _idle(case: Case) -> tuple[str, ...]:
-    """The defenses that did not change this update."""
-    if not case.client.defenses:
-        return ()
-    return tuple(map(describe, case.client.protected(case.batch, seed=case.chance)[1]))
 
 
 def attack_seed(seed: int) -> int:

@@ -14,8 +14,8 @@ from ..client.observation import Observation
 from ..inversion.parts.labels import LABELS
 from ..inversion.run.label_reading import read_labels
 from ..values.errors import AuditError
+from ..values.validation import suggest
 from .judge import attack_seed
-from .overrides import suggest
 from .plan import Plan
 
 METHODS = tuple(name for name in LABELS if name not in ("known", "joint"))

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import ast
-import difflib
-import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass, replace
-from typing import Any, TypeVar, get_type_hints
-
-from pydantic import TypeAdapter, ValidationError
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, replace
+from typing import Any, TypeVar
 
 from ..values.errors import AuditError
+from ..values.validation import annotations_of, as_name, brief, fitted, settable, suggest
 
 T = TypeVar("T")
 
 LONGEST = 20_000  # characters of a part's constructor; the longest attack of this package takes two thousand
-LARGEST = 1_000_000_000  # a whole number beyond it, such as a count of steps, would end in years
-BRIEF = 80
 
 
 def override(value: T, path: str, new: Any, names: Mapping[str, type], *, at: str = "") -> T:
@@ -44,42 +39,20 @@ def override(value: T, path: str, new: Any, names: Mapping[str, type], *, at: st
             override(value[index], rest, new, names, at=here) if rest else _read(type(value[index]), new, names, here)
         )
         return (*value[:index], entry, *value[index + 1 :])  # type: ignore[return-value]
-    known = _settable(type(value))
+    known = settable(type(value))
     if name not in known:
         raise AuditError(f"{here}: {type(value).__name__} has no field {name}{suggest(name, known)}")
     if rest:
         entry = override(getattr(value, name), rest, new, names, at=here)
     else:
-        entry = _read(get_type_hints(type(value))[name], new, names, here)
+        entry = _read(annotations_of(type(value))[name], new, names, here)
     return _refused_as(here, replace, value, **{name: entry})
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """`. Did you mean x? Known: a, b.` for an unknown name."""
-    known = list(known)
-    near = difflib.get_close_matches(name[:BRIEF], known, n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    return f".{hint} Known: {', '.join(known) or 'none'}."
 
 
 def place_in(count: int, name: str) -> int | None:
     """The place, from 0, that `name` is in a list of `count` entries; `None` where it is none of them."""
     digits = name.isascii() and name.isdigit() and len(name) < 10
     return int(name) if digits and int(name) < count else None
-
-
-def brief(value: Any) -> str:
-    """A value as Python writes it, cut after 80 characters."""
-    return _cut(repr(value))
-
-
-def as_name(value: Any) -> str:
-    """What stands where a name is wanted: text without quotes, all else as `brief` does; cut after 80 characters."""
-    return _cut(value if isinstance(value, str) else repr(value))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= BRIEF else f"{text[: BRIEF - 3]}..."
 
 
 def construct(text: str, names: Mapping[str, type], *, at: str = "") -> Any:
@@ -117,13 +90,13 @@ def construct(text: str, names: Mapping[str, type], *, at: str = "") -> Any:
 
 def _made(cls: type, call: ast.Call, build: Callable[[ast.expr], Any], here: str) -> Any:
     """A dataclass from the arguments of a call, each checked against its field."""
-    known = _settable(cls)
+    known = settable(cls)
     at = f"{here}{cls.__name__}"
     if len(call.args) > len(known):
         raise AuditError(f"{at} takes at most {len(known)} values. Found {len(call.args)}.")
     given = [*zip(known, call.args, strict=False), *((keyword.arg, keyword.value) for keyword in call.keywords)]
     values: dict[str, Any] = {}
-    hints = get_type_hints(cls)
+    hints = annotations_of(cls)
     for name, node in given:
         if name is None or isinstance(node, ast.Starred):
             raise AuditError(f"{at}: a star has no place in a part; write its fields out.")
@@ -131,22 +104,20 @@ def _made(cls: type, call: ast.Call, build: Callable[[ast.expr], Any], here: str
             raise AuditError(f"{at} has no field {name}{suggest(name, known)}")
         if name in values:
             raise AuditError(f"{at}: gives {name} twice.")
-        values[name] = _checked(hints[name], build(node), f"{at}.{name}")
+        values[name] = fitted(hints[name], build(node), f"{at}.{name}")
     for name, field in known.items():
         if name not in values and field.default is MISSING and field.default_factory is MISSING:
             raise AuditError(f"{at} needs {name}.")
     return _refused_as(at, cls, **values)
 
 
-def _settable(cls: type) -> dict[str, Field[Any]]:
-    """The fields that a dataclass is made of; none of what is no dataclass."""
-    return {field.name: field for field in fields(cls) if field.init} if is_dataclass(cls) else {}
-
-
 def _refused_as(at: str, make: Callable[..., Any], *args: Any, **fields: Any) -> Any:
     """What `make` returns; what it refuses, as an error that names `at`."""
     try:
         return make(*args, **fields)
+    except AuditError as error:
+        own = str(error).startswith(make.__name__)  # it names the class that `at` ends in
+        raise AuditError(f"{at.removesuffix(make.__name__)}{error}" if own else f"{at}: {error}") from error
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         raise AuditError(f"{at}: {_reason(error)}.") from error
 
@@ -154,36 +125,10 @@ def _refused_as(at: str, make: Callable[..., Any], *args: Any, **fields: Any) ->
 def _read(expected: Any, new: Any, names: Mapping[str, type], at: str) -> Any:
     """A field's value from what the user wrote: a part from its constructor, all else as it is."""
     written = isinstance(new, str) and expected is not str and new.rstrip().endswith(")")
-    return _checked(expected, construct(new, names, at=at) if written else new, at)
-
-
-def _checked(expected: Any, new: Any, at: str) -> Any:
-    """`new`, where it is of the type that is expected; raises `AuditError` otherwise."""
-    new = _frozen(new)
-    _require_range(new, at)
-    try:
-        return TypeAdapter(
-            expected, config=None if is_dataclass(expected) else {"arbitrary_types_allowed": True}
-        ).validate_python(new, strict=True)
-    except ValidationError as error:
-        reason = error.errors()[0]["msg"].replace("Input should be", "should be")
-        raise AuditError(f"{at}: {reason}. Found {brief(new)}.") from error
-
-
-def _require_range(value: Any, at: str) -> None:
-    """Raise `AuditError` for a number that is not finite, or a whole one beyond any count of steps."""
-    if isinstance(value, tuple):
-        for entry in value:
-            _require_range(entry, at)
-    elif (isinstance(value, float) and not math.isfinite(value)) or (isinstance(value, int) and abs(value) > LARGEST):
-        raise AuditError(f"{at}: {brief(value)} is out of range.")
+    return fitted(expected, construct(new, names, at=at) if written else new, at)
 
 
 def _reason(error: BaseException) -> str:
     """Why, without a full stop, as Python says it."""
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     return (text or "it is nested too deeply").rstrip(".")
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value

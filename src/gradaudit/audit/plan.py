@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -15,14 +13,13 @@ from torch import Tensor
 
 from ..client.aggregation import SecureAggregation
 from ..client.participant import Client
-from ..data.modalities import Handling, ImageHandling, private_among
+from ..data.modalities import Handling, ImageHandling
 from ..data.sources._source import AnySource
 from ..inversion.attack import Attack
 from ..inversion.run.refusal import require_fit
 from ..values.chance import child_seed
 from ..values.errors import AuditError
 from ..values.measures import MEASURES
-from ..values.memory import require_memory
 from ..values.types import Batch, Knowledge, Normalisation
 from .config import AuditConfig
 from .judge import Case
@@ -37,6 +34,7 @@ from .resolve import (
     open_source,
     require_labels,
 )
+from .schedule import model_digest, public_warnings, require_room
 
 PUBLIC = 2_000  # public examples that an adversary gets at most
 
@@ -70,11 +68,32 @@ class Plan:
     def __len__(self) -> int:
         return len(self.attacks) * self.config.repeats
 
+    @property
+    def repeats(self) -> int:
+        """Number of batches."""
+        return self.config.repeats
+
+    @property
+    def description(self) -> str:
+        """Where the examples come from, in words."""
+        return self.source.description
+
+    @property
+    def attribution(self) -> str:
+        """Credit lines that the licences of the examples ask for."""
+        return self.source.attribution
+
+    @property
+    def configuration(self) -> str:
+        """The resolved audit file as YAML."""
+        return self.config.as_yaml()
+
     def cases(self) -> Iterator[Case]:
         """Every attack on every batch, batch by batch."""
         for repeat in range(self.config.repeats):
             indices = self._indices(repeat)
-            shared = self._batch(indices)
+            chance, about = self.chance(repeat), self._batch(indices)
+            shared = self.client.prepare(about["batch"], seed=chance)
             for position, (name, attack) in enumerate(self.attacks):
                 yield Case(
                     key=f"client{self.number}-attack{position}-batch{repeat}",
@@ -84,9 +103,10 @@ class Plan:
                     knowledge=self.config.granted,
                     seed=self.config.seed,
                     repeat=repeat,
-                    chance=self.chance(repeat),
+                    chance=chance,
                     public=self.public,
-                    **shared,
+                    shared=shared,
+                    **about,
                 )
 
     def batches(self) -> Iterator[Batch]:
@@ -100,12 +120,9 @@ class Plan:
 
     def identity(self) -> dict[str, Any]:
         """Everything that must be the same for a run to be continued, flat."""
-        state = hashlib.sha256()
-        for name, tensor in self.client.model.state_dict().items():
-            state.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
         flat = _flat(self.config.model_dump(mode="json"))
         values = {f"attacks.{i} value": repr(attack) for i, (_, attack) in enumerate(self.attacks)}
-        return {**flat, **values, "data sha256": self._fingerprint, "model sha256": state.hexdigest()}
+        return {**flat, **values, "data sha256": self._fingerprint, "model sha256": model_digest(self.client.model)}
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -143,18 +160,9 @@ class Plan:
             "distractors": self.handling.distractors(source, indices),
             "picture_names": tuple(names[i] for i in indices) if names else (),
             "notes": (*notes, *remarks),
-            "warnings": self._warnings(batch),
+            "warnings": public_warnings(self.public, batch),
             "handling": self.handling,
         }
-
-    def _warnings(self, batch: Batch) -> tuple[str, ...]:
-        """What is wrong with the public data of one batch; its own private examples are left out when it is shared."""
-        found = 0 if self.public is None else int(private_among(self.public, batch).sum())
-        if not found:
-            return ()
-        noun = MEASURES[batch.modality].noun
-        which = f"{found} public {noun}{'s are' if found > 1 else ' is'} private too"
-        return (f"{which} (the same or nearly the same example), and the adversary did not get to see them.",)
 
 
 def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
@@ -174,9 +182,9 @@ def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
     sizes = (batch_size,) * config.clients
     if sum(sizes) > len(source):
         raise AuditError(f"clients: {config.clients} need {sum(sizes)} examples. {source.name} has {len(source)}.")
-    _require_room(sum(sizes), shape, "data.batch_size")
+    require_room(sum(sizes), shape, "data.batch_size")
     for i, (_, attack) in enumerate(attacks):  # every guess holds a batch
-        _require_room(sum(sizes) * getattr(attack, "seeds", 1), shape, f"attacks.{i}.seeds")
+        require_room(sum(sizes) * getattr(attack, "seeds", 1), shape, f"attacks.{i}.seeds")
     client = (Client if config.clients == 1 else partial(SecureAggregation, sizes=sizes))(
         model.to(device),
         training=make_training(config.training),
@@ -210,16 +218,10 @@ def _public(
     source = handling.align(source)
     require_labels(source, classes, "public_data")
     indices = list(range(min(len(source), PUBLIC)))
-    _require_room(len(indices), source.shape, "public_data")
+    require_room(len(indices), source.shape, "public_data")
     labels = torch.zeros(len(indices)) if source.labels is None else source.labels[indices]
     batch = handling.gather(source, indices, labels.to(torch.int64)).to(device)
     return batch.inputs if source.labels is None else batch
-
-
-def _require_room(count: int, shape: tuple[int, ...], at: str) -> None:
-    """Raise `AuditError` where so many examples of a shape do not fit into memory."""
-    needed = 4 * count * math.prod(shape)
-    require_memory(needed, f"{at}: {count} examples of shape {list(shape)}", "Take fewer, or smaller ones.")
 
 
 def _flat(value: Any, at: str = "") -> dict[str, Any]:

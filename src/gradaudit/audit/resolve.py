@@ -24,8 +24,9 @@ from ..inversion.attack import Attack
 from ..values.errors import AuditError, guarded
 from ..values.measures import MEASURES
 from ..values.types import Knowledge, Modality, Normalisation
+from ..values.validation import as_name, brief, suggest
 from .config import AttackEntry, AuditConfig, ModelSection, TrainingSection, validated
-from .overrides import as_name, brief, override, suggest
+from .overrides import override
 
 T = TypeVar("T")
 

@@ -32,6 +32,11 @@ class SecureAggregation(Client):
 
     Raises:
         AuditError: There is no client, or one without examples; later, a batch of another size.
+
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5))
+    >>> both = ga.SecureAggregation(net, sizes=(1, 1))
+    >>> both.share(ga.Batch(torch.rand(2, 1, 4, 4), torch.tensor([3, 4])), "priors").clients
+    (1, 1)
     """
 
     sizes: tuple[int, ...] = ()
@@ -53,11 +58,11 @@ class SecureAggregation(Client):
         updates, idle = zip(*(member.protected(part, seed=own) for part, own in self._parts(batch, seed)), strict=True)
         return self._sum(updates), tuple(defense for defense in self.defenses if all(defense in i for i in idle))
 
-    def share(
-        self, batch: Batch, knowledge: Knowledge, *, seed: int = 0, public: Batch | Tensor | None = None
+    def observed(
+        self, update: Update, batch: Batch, knowledge: Knowledge, public: Batch | Tensor | None = None
     ) -> Observation:
-        """What `knowledge` grants of the sum; arguments and errors as of one client."""
-        seen = super().share(batch, knowledge, seed=seed, public=public)
+        """Return what `knowledge` grants of the sum; arguments and errors as of one client."""
+        seen = super().observed(update, batch, knowledge, public)
         if Knowledge.BATCH_SIZE not in knowledge:
             return seen
         training = None if seen.training is None else AggregatedTraining.of(seen.training, self.sizes)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ..models.fused_net import Splice
 from ..values.errors import AuditError
-from ..values.types import Batch, Knowledge, Normalisation
+from ..values.granting import Granted
+from ..values.types import Batch, Normalisation
 from .observation import Observation
 from .participant import Client
 
@@ -52,7 +53,7 @@ class MultiModalClient:
     text: Client
     image: Client
 
-    def share(self, batch: MultiModalBatch, knowledge: Knowledge, *, seed: int = 0) -> tuple[Observation, Observation]:
+    def share(self, batch: MultiModalBatch, knowledge: Granted, *, seed: int = 0) -> tuple[Observation, Observation]:
         """What the adversary sees of the text's update and of the picture's, in this order; see `Client.share`."""
         return (
             self.text.share(Batch(batch.text, batch.labels), knowledge, seed=seed),
@@ -72,7 +73,7 @@ class SplicedClient:
     client: Client
     splice: Splice
 
-    def share(self, batch: MultiModalBatch, knowledge: Knowledge, *, seed: int = 0) -> Observation:
+    def share(self, batch: MultiModalBatch, knowledge: Granted, *, seed: int = 0) -> Observation:
         """What the adversary sees; `Splice.split` takes a reconstruction apart again."""
         joined = self.splice.join(batch.pictures, batch.text)
         return self.client.share(Batch(joined, batch.labels), knowledge, seed=seed)

@@ -47,6 +47,11 @@ class Observation:
         text: Of texts: what is public about the tokenizer, where it is known.
         table: Of rows: the table's columns, where they are known; public.
         image_statistics: Of pictures: their true channel means and edge maps, or `None`; an oracle.
+
+    >>> client = ga.Client(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5)))
+    >>> seen = client.share(ga.Batch(torch.rand(1, 1, 4, 4), torch.tensor([3])), "priors")
+    >>> seen.batch_size, seen.classes, seen.labels, list(seen.update.tensors)
+    (1, 5, None, ['1.weight', '1.bias'])
     """
 
     model: nn.Module
@@ -79,7 +84,7 @@ class Observation:
         modes = [(module, module.training) for module in self.model.modules()]
         try:
             with torch.no_grad():
-                return self.model.eval()(probe).shape[1]
+                return int(self.model.eval()(probe).shape[1])
         finally:
             for module, mode in modes:
                 module.training = mode

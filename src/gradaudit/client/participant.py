@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..data.modalities import check_inputs, check_public, private_among
+from ..data.modalities import check_inputs
 from ..models.copying import private_copy
 from ..values.chance import child_seed
 from ..values.errors import AuditError, guarded
+from ..values.granting import Granted, granted
 from ..values.image_statistics import image_statistics
 from ..values.types import Batch, Knowledge, Modality, Normalisation, Update
 from .defenses import Defense
+from .granted import public_examples, text_lengths
 from .local_training import CrossEntropy, DistilledCrossEntropy, LocalTraining, batch_norm_mode
 from .observation import Observation
 
@@ -32,6 +35,10 @@ class Client:
         defenses: Applied to the update, in this order.
         normalisation: Applied to pictures in [0, 1] before the model sees them, to nothing else.
         model_name: What to call the model in a report; its class by default.
+
+    >>> client = ga.Client(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5)))
+    >>> client.share(ga.Batch(torch.rand(1, 1, 4, 4), torch.tensor([3])), ["priors", "LABELS"]).labels
+    tensor([3])
     """
 
     model: nn.Module = field(repr=False)
@@ -71,13 +78,13 @@ class Client:
         return self.defend(self.train(batch, seed=seed), seed=own_seed("defenses", seed, batch))
 
     def share(
-        self, batch: Batch, knowledge: Knowledge, *, seed: int = 0, public: Batch | Tensor | None = None
+        self, batch: Batch, knowledge: Granted, *, seed: int = 0, public: Batch | Tensor | None = None
     ) -> Observation:
         """Train, defend, and show the adversary what `knowledge` grants.
 
         Args:
             batch: The private examples, on the model's device.
-            knowledge: The threat model.
+            knowledge: The threat model, as flags or by name: `"priors"`, `["priors", "LABELS"]`.
             seed: Of shuffling, dropout and the defenses' noise; the global random state is left alone.
             public: Examples like the client's that anyone may hold, such as pictures `[N, C, H, W]` in [0, 1], or with
                 their labels as a `Batch`; the adversary sees them where `knowledge` holds PUBLIC_DATA, without those
@@ -87,12 +94,22 @@ class Client:
             AuditError: As `train`, the public examples are unlike the private ones in shape or range, or all of them
                 are private ones.
         """
-        update = self.protected(batch, seed=seed)[0]
+        return self.prepare(batch, seed=seed).show(knowledge, public=public)
+
+    def prepare(self, batch: Batch, *, seed: int = 0) -> SharedUpdate:
+        """Return the update of one batch as a value that trains on first use, and once; arguments as of `share`."""
+        return SharedUpdate(self, batch, seed)
+
+    def observed(
+        self, update: Update, batch: Batch, knowledge: Knowledge, public: Batch | Tensor | None = None
+    ) -> Observation:
+        """Return what `knowledge` grants of a protected `update` of `batch`; arguments and errors as of `share`."""
         model, update = _sent(self, update, batch, knowledge)
         buffers = update.buffers if self.training.share_buffers else None
-        kept = replace(update, buffers=buffers, examples=len(batch) if Knowledge.BATCH_SIZE in knowledge else None)
+        size = len(batch) if Knowledge.BATCH_SIZE in knowledge else None
+        kept = replace(update, tensors=_copied(update.tensors), buffers=buffers and _copied(buffers), examples=size)
         one_step = self.training.learning_rate is None
-        pictures, classes = _public(public, batch) if Knowledge.PUBLIC_DATA in knowledge else (None, None)
+        pictures, classes = public_examples(public, batch) if Knowledge.PUBLIC_DATA in knowledge else (None, None)
         return Observation(
             model=model,
             update=kept,
@@ -101,7 +118,7 @@ class Client:
             loss=self.training.loss,
             batch_norm=self.training.batch_norm,
             knowledge=knowledge,
-            batch_size=len(batch) if Knowledge.BATCH_SIZE in knowledge else None,
+            batch_size=size,
             labels=batch.labels.clone() if Knowledge.LABELS in knowledge else None,
             training=self.training if one_step or Knowledge.LOCAL_TRAINING in knowledge else None,
             defenses=self.defenses if Knowledge.DEFENSE in knowledge else None,
@@ -109,7 +126,7 @@ class Client:
             public_data=pictures,
             public_labels=classes,
             modality=batch.modality,
-            lengths=_lengths(batch) if Knowledge.BATCH_SIZE in knowledge else None,
+            lengths=text_lengths(batch) if Knowledge.BATCH_SIZE in knowledge else None,
             text=batch.text,
             table=batch.table,
             image_statistics=image_statistics(batch.inputs) if _oracle(batch, knowledge) else None,
@@ -139,6 +156,40 @@ class Client:
         return update, tuple(idle)
 
 
+@dataclass(frozen=True, eq=False)
+class SharedUpdate:
+    """The update that a client shares of one batch: trained and defended on first use, and held for as long as this is.
+
+    Every attack, every level of knowledge and the question which defenses were idle take the same training.
+
+    Args:
+        client: Who shares it.
+        batch: The private examples.
+        seed: As of `Client.share`.
+    """
+
+    client: Client
+    batch: Batch
+    seed: int = 0
+
+    @cached_property
+    def _protected(self) -> tuple[Update, tuple[Defense, ...]]:
+        return self.client.protected(self.batch, seed=self.seed)
+
+    @property
+    def idle(self) -> tuple[Defense, ...]:
+        """The defenses that did not change the update; raises as `Client.train`."""
+        return self._protected[1]
+
+    def show(self, knowledge: Granted, *, public: Batch | Tensor | None = None) -> Observation:
+        """Return what `knowledge` grants of it, in tensors of its own; arguments and errors as of `Client.share`."""
+        return self.client.observed(self._protected[0], self.batch, granted(knowledge), public)
+
+    def belongs_to(self, client: Client, batch: Batch, seed: int) -> bool:
+        """Whether it is the update of just this client, batch and seed."""
+        return self.client is client and self.batch is batch and self.seed == seed
+
+
 def own_seed(use: str, seed: int, batch: Batch) -> int:
     """The seed of one use of the client's chance: its batch enters it, so that no adversary can draw it again."""
     return child_seed(seed, f"the client's {use}", batch.inputs, batch.labels)
@@ -158,9 +209,9 @@ def _sent(client: Client, update: Update, batch: Batch, knowledge: Knowledge) ->
     model.zero_grad()  # a gradient left in it would travel undefended
     if batch.modality is not Modality.TEXT or Knowledge.EMBEDDING_GRADIENT in knowledge:
         return model, update
-    kept_back = set(model.token_embedding.parameters())
+    kept_back = set(model.get_submodule("token_embedding").parameters())
     names = {name for name, parameter in model.named_parameters() if parameter in kept_back}
-    tensors = {name: tensor for name, tensor in update.tensors.items() if name not in names}
+    tensors = {name: tensor.clone() for name, tensor in update.tensors.items() if name not in names}
     if not tensors:
         raise AuditError(f"{client.model_name}: has no trainable parameter besides its token embedding.")
     return model, replace(update, tensors=tensors)
@@ -215,23 +266,9 @@ def _alike(logits: Tensor, again: Tensor) -> bool:
     )
 
 
-def _public(public: Batch | Tensor | None, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
-    if public is None:
-        return None, None
-    inputs, labels = (public.inputs, public.labels) if isinstance(public, Batch) else (public, None)
-    check_public(inputs, batch)
-    kept = ~private_among(public, batch)
-    if not kept.any():
-        raise AuditError("public_data: every example is a private one of the batch; take other public examples.")
-    inputs, labels = inputs[kept.to(inputs.device)], None if labels is None else labels[kept.to(labels.device)]
-    return inputs.to(batch.inputs, copy=True), None if labels is None else labels.to(batch.labels, copy=True)
-
-
-def _lengths(batch: Batch) -> Tensor | None:
-    if batch.modality is not Modality.TEXT:
-        return None
-    lengths = batch.lengths
-    return batch.labels.new_full((len(batch),), batch.inputs.shape[1]) if lengths is None else lengths.clone()
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that an attack may write into without changing what the next one sees."""
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def _shape(tensor: Tensor) -> list[int]:

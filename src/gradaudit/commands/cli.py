@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -101,25 +100,16 @@ def report(
 
 def _audit(plans: Sequence[Plan], out: Path, title: str) -> Results:
     """Run all cases, and write the page whatever comes of them."""
-    from .. import report as page
-    from ..execution import Results, describe_run, run
+    from ..execution import Results, describe_run
+    from ..session import carry_out
     from .progress import TerminalListener
 
     errors = terminal.Screen(err=True)
     results = Results(out, describe_run(plans, title))
     if results.findings:
         errors.print(f"{len(results.findings)} of {results.run.planned} cases are done already.")
-    try:
-        with TerminalListener(errors) as listener:
-            run(plans, results, listener)
-    except BaseException as error:
-        with suppress(AuditError):  # what stopped the run is what is said
-            page.write(results.findings, results.run, out)
-        if not isinstance(error, KeyboardInterrupt):
-            raise
-        kept = f"{len(results.findings)} of {results.run.planned} cases are kept in {out}"
-        raise AuditInterrupted(f"interrupted: {kept}. The same command goes on from there.") from None
-    page.write(results.findings, results.run, out)
+    with TerminalListener(errors) as listener:
+        carry_out(plans, results, listener)
     return results
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..audit.overrides import suggest
 from ..values.errors import AuditError, AuditInterrupted
 from ..values.streams import stdout_kept
 from ..values.terminal import Screen, echo, visible
+from ..values.validation import suggest
 from .listings import show
 
 if TYPE_CHECKING:

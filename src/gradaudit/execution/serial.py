@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
 from typing import Protocol
@@ -13,13 +12,14 @@ from typing import Protocol
 from torch import Tensor
 
 from ..audit.judge import Audited, Case, audit_together
-from ..audit.plan import Plan
+from ..audit.schedule import Schedule
 from ..inversion.attack import Watch
 from ..inversion.run import keeper
 from ..inversion.run.call import shares_passes
 from ..values.files import make_folder, write_picture, write_whole
 from ..values.finding import Finding, ImageFiles, RunRecord
 from ..values.transcript import Transcript
+from ..values.versions import version_of
 from .lock import locked
 from .results import Results
 
@@ -28,7 +28,20 @@ SHARED = 16  # updates in one pass at most, so that an interruption costs little
 
 
 class Listener(Protocol):
-    """Told of a run's progress."""
+    """Told of a run's progress.
+
+    >>> class Bell:
+    ...     def begin(self, case, number, total):
+    ...         print(f"{number} of {total}: {case.attack_name}")
+    ...
+    ...     def end(self, finding, number, total):
+    ...         print("done")
+    >>> client = ga.Client(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5)))
+    >>> batch = ga.Batch(torch.rand(1, 1, 4, 4), torch.tensor([3]))
+    >>> _ = ga.run(client, batch, "idlg", "priors", listener=Bell())
+    1 of 1: idlg
+    done
+    """
 
     def begin(self, case: Case, number: int, total: int) -> Watch | None:
         """A case starts; what comes back is told of its steps."""
@@ -39,22 +52,22 @@ class Listener(Protocol):
         ...
 
 
-def describe_run(plans: Sequence[Plan], title: str) -> RunRecord:
+def describe_run(plans: Sequence[Schedule], title: str) -> RunRecord:
     """What the page says of the run as a whole, and what must stay equal for it to be continued."""
     many = len(plans) > 1
     identity = {f"{plan.number}: {k}" if many else k: v for plan in plans for k, v in plan.identity().items()}
     return RunRecord(
         title=title,
-        configuration="---\n".join(plan.config.as_yaml() for plan in plans),
-        source=plans[0].source.description,
+        configuration="---\n".join(filter(None, (plan.configuration for plan in plans))),
+        source=plans[0].description,
         planned=sum(map(len, plans)),
-        identity={**identity, "gradaudit": _version("gradaudit")},
-        attribution=plans[0].source.attribution,
-        version=_version("gradaudit"),
+        identity={**identity, "gradaudit": version_of("gradaudit")},
+        attribution=plans[0].attribution,
+        version=version_of("gradaudit"),
     )
 
 
-def run(plans: Sequence[Plan], results: Results, listener: Listener) -> None:
+def run(plans: Sequence[Schedule], results: Results, listener: Listener) -> None:
     """Audit every case of every plan that `results` does not hold yet.
 
     Each finding is on disk before the next case starts, so that an interruption or an error loses one case at most, and
@@ -84,7 +97,7 @@ def _audit_pass(cases: list[Case], results: Results, listener: Listener) -> None
     keeper.forget(keep)
 
 
-def in_passes(plan: Plan, done: Container[str]) -> Iterator[list[Case]]:
+def in_passes(plan: Schedule, done: Container[str]) -> Iterator[list[Case]]:
     """The cases of a plan that are not done, those together that share a pass.
 
     Which share one does not depend on what is done, so that a run that goes on gives the same numbers.
@@ -94,7 +107,7 @@ def in_passes(plan: Plan, done: Container[str]) -> Iterator[list[Case]]:
     for case in plan.cases():
         kind = id(case.attack)
         if kind not in shares:
-            shares[kind] = plan.config.repeats > 1 and _shares(case)
+            shares[kind] = plan.repeats > 1 and _shares(case)
         waiting.setdefault(kind, []).append(case)
         if len(waiting[kind]) == (SHARED if shares[kind] else 1):
             yield from _unfinished(waiting.pop(kind), done)
@@ -109,7 +122,7 @@ def _unfinished(cases: list[Case], done: Container[str]) -> Iterator[list[Case]]
 
 def _shares(case: Case) -> bool:
     """Whether updates like this one can share a pass with others, and gain by it."""
-    return shares_passes(case.attack, case.client.share(case.batch, case.knowledge, public=case.public))
+    return shares_passes(case.attack, case.observe())
 
 
 def _with_files(audited: Audited, folder: Path) -> Finding:
@@ -143,11 +156,4 @@ def _save(pictures: Tensor, folder: Path, stem: str) -> tuple[str, ...]:
 
 def versions() -> dict[str, str]:
     """What a finding was computed with."""
-    return {"python": python_version(), **{name: _version(name) for name in ("gradaudit", "torch", "torchvision")}}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # run from a folder of source files
-        return "not installed"
+    return {"python": python_version(), **{name: version_of(name) for name in ("gradaudit", "torch", "torchvision")}}

@@ -15,7 +15,11 @@ Watch = Callable[[int, int, float], None]
 
 @runtime_checkable
 class Attack(Protocol):
-    """Anything that turns an observation into a reconstruction and says what it needs for it."""
+    """Anything that turns an observation into a reconstruction and says what it needs for it.
+
+    >>> isinstance(ga.attacks.DLG, ga.Attack)
+    True
+    """
 
     @property
     def name(self) -> str:

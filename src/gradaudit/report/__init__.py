@@ -10,9 +10,10 @@ from ..values.files import write_whole
 from ..values.finding import Finding, RunRecord
 from .album import Album
 from .template import fill
+from .verdict import Verdict
 from .view import view
 
-__all__ = ["render", "write"]
+__all__ = ["notebook", "render", "verdicts", "write"]
 
 PAGE = "report.html"
 
@@ -29,6 +30,19 @@ def render(findings: Sequence[Finding], run: RunRecord, folder: Path) -> str:
         AuditError: A picture is missing, lies outside the folder or is no PNG.
     """
     return fill("page.html", page=view(findings, run, Album(Path(folder))))
+
+
+def notebook(findings: Sequence[Finding], run: RunRecord, folder: Path) -> str:
+    """Return the verdicts and the examples side by side as a piece of HTML, without script or style sheet.
+
+    Args and errors are those of `render`.
+    """
+    return fill("notebook.html", page=view(findings, run, Album(Path(folder))))
+
+
+def verdicts(findings: Sequence[Finding], run: RunRecord, folder: Path) -> tuple[Verdict, ...]:
+    """Return the verdict on each configuration of the client, the worst first; arguments and errors as of `render`."""
+    return view(findings, run, Album(Path(folder))).verdicts
 
 
 def write(findings: Sequence[Finding], run: RunRecord, folder: Path) -> Path:

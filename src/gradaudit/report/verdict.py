@@ -76,7 +76,9 @@ RULES = {
         f"one lies at least {PSNR.trace_gain:.0f} dB closer than the control, or more are identified than chance "
         "allows (binomial, 1 %). "
     )
-    + _CONTROL.format(noun="picture", control="the mean of the source's pictures outside the batch"),
+    + _CONTROL.format(
+        noun="picture", control="the mean of the source's pictures outside the batch, mid grey where there are none"
+    ),
     Modality.TEXT: _SHARE.format(
         noun="text",
         least=100 * TOKENS.recovered,

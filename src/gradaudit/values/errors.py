@@ -17,6 +17,10 @@ class AuditError(Exception):
     """Base of every error that a user can mend; the command line prints its message and exits with 2.
 
     The message is one printable line, whatever file name, key or foreign message went into it.
+
+    >>> ga.level("prior")
+    Traceback (most recent call last):
+    gradaudit.values.errors.AuditError: level: unknown level prior. Did you mean priors? Known: basic, priors, ...
     """
 
     def __init__(self, message: str = "") -> None:
@@ -31,6 +35,10 @@ class AttackFailed(AuditError):  # noqa: N818
     """An attack could not run on this observation, or its objective left the real numbers.
 
     An audit that meets it goes on, and says of this case that it cannot be judged, and why.
+
+    >>> raise ga.AttackFailed("the update holds no values.")
+    Traceback (most recent call last):
+    gradaudit.values.errors.AttackFailed: the update holds no values.
     """
 
     def __init__(self, message: str = "") -> None:

@@ -64,6 +64,13 @@ class Finding:
         cannot_judge: Why the case cannot be judged, empty where it can. There may then be no scores.
         no_op_defenses: Defenses that did not change the update.
         versions: Library -> version.
+
+    >>> client = ga.Client(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5)))
+    >>> finding = ga.run(client, ga.Batch(torch.rand(1, 1, 4, 4), torch.tensor([3])), "idlg", "priors").findings[0]
+    >>> finding.attack, finding.labels, finding.guessed_labels, finding.knowledge
+    ('idlg', (3,), (3,), ('BATCH_SIZE',))
+    >>> ga.Finding.from_json(finding.to_json()) == finding
+    True
     """
 
     attack: str
@@ -150,7 +157,8 @@ class Finding:
         record |= {"scores": self.scores.to_json(), "control": self.control.to_json()}
         record[gain] = self.mean_gain if self.scored else None
         record["pictures"] = dataclasses.asdict(self.pictures)
-        return _plain(record)
+        plain: dict[str, Any] = _plain(record)
+        return plain
 
     @classmethod
     def from_json(cls, record: Any) -> Finding:

@@ -21,7 +21,8 @@ def checked(kind: type[Kind], record: Any) -> Kind:
         ValueError: An entry is missing or of another type; the message names it.
     """
     try:
-        return _adapter(kind).validate_json(json.dumps(record), strict=True)
+        found: Kind = _adapter(kind).validate_json(json.dumps(record), strict=True)  # type: ignore[arg-type]
+        return found
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))

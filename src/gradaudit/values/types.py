@@ -20,7 +20,11 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Knowledge(enum.Flag):
-    """Facts that the adversary may hold besides the model, the update and the shape of an input."""
+    """Facts that the adversary may hold besides the model, the update and the shape of an input.
+
+    >>> (ga.Knowledge.LABELS | ga.Knowledge.BATCH_SIZE).names
+    ('BATCH_SIZE', 'LABELS')
+    """
 
     NOTHING = 0
     BATCH_SIZE = enum.auto()
@@ -50,6 +54,11 @@ class Level:
     `BASIC` is level 0: the model, the update, the input shape, the batch size, and with them the loss, one FedSGD step
     and the BatchNorm mode. `PRIORS` (level 1) grants no further fact: total variation and its like are common knowledge
     about pictures. Labels and the defense are no level; they are granted by their own flags.
+
+    >>> ga.Level.PRIORS == ga.level("priors")
+    True
+    >>> (ga.Level.TRAINING_DETAILS | ga.Knowledge.LABELS).names
+    ('BATCH_SIZE', 'LABELS', 'LOCAL_TRAINING', 'PUBLIC_DATA', 'GENERATOR')
     """
 
     BASIC = Knowledge.BATCH_SIZE
@@ -116,6 +125,9 @@ class Normalisation:
     Args:
         mean: One value per channel, in units of [0, 1] pixels.
         std: One positive value per channel.
+
+    >>> ga.Normalisation((0.5,), (0.25,)).apply(torch.ones(1, 1, 1))
+    tensor([[[2.]]])
     """
 
     mean: tuple[float, ...] = (0.0,)
@@ -154,6 +166,9 @@ class Batch:
         lengths: Of texts: `[B]` tokens before padding, or `None` where there is no padding.
         text: Of texts: what is public about the tokenizer, where one is known.
         table: Of rows: the table's columns, where they are known.
+
+    >>> len(ga.Batch(torch.rand(2, 3, 8, 8), torch.tensor([0, 1])))
+    2
     """
 
     inputs: Tensor
@@ -184,6 +199,9 @@ class Update:
         kind: A gradient, or a weight difference after several local steps.
         buffers: Name -> tensor of the model's buffers after local training, where they travel.
         examples: Number of examples, where it travels.
+
+    >>> ga.Update({"weight": torch.zeros(2)}).emptiness
+    'the update is zero in every value: the loss has no slope at this batch, or a defense left nothing'
     """
 
     tensors: Mapping[str, Tensor]
@@ -229,6 +247,10 @@ class Reconstruction:
             or `None` where it has no measure of that.
         logits: `[B, K]`, where labels were optimised together with the inputs, else `None`.
         iterates: Numbers of steps, and the inputs that the attack would have returned after them, where asked for.
+
+    >>> batch = ga.Batch(torch.rand(1, 3, 8, 8), torch.tensor([0]))
+    >>> ga.audit.score(batch, ga.Reconstruction(batch.inputs, None, objective=0.0)).psnr.mean
+    100.0
     """
 
     inputs: Tensor

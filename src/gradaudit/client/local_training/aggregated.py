@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from ...values.chance import child_seed
 from ...values.errors import AuditError
 from ...values.types import Tensors
 from .training import LocalTraining, Orders
+
+SeedT = TypeVar("SeedT", int, int | None)
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,6 @@ def weighted_mean(updates: Sequence[Tensors], sizes: Sequence[int]) -> Tensors:
     return tuple(mean(tensors) for tensors in zip(*updates, strict=True))
 
 
-def client_seed(seed: int | None, number: int) -> int | None:
+def client_seed(seed: SeedT, number: int) -> SeedT:
     """The seed of one of several clients; `None` stays `None`."""
     return None if seed is None else child_seed(seed, f"client {number}")

@@ -16,6 +16,7 @@ from .modes import BatchNormMode, batch_norm_mode
 from .rules import Moments
 
 Rule = Callable[[Tensor, Tensor, Moments | None], tuple[Tensor, Moments | None]]
+Again = Literal["gradient", "step"] | None
 
 
 class OptimiserState(NamedTuple):
@@ -53,7 +54,7 @@ class Steps:
     batch_norm: BatchNormMode
     dropout: bool
     differentiable: bool
-    again: Literal["gradient", "step"] | None = None
+    again: Again = None
 
     def start(self) -> OptimiserState:
         """The model as it is, each parameter as a leaf of its own."""
@@ -78,7 +79,8 @@ class Steps:
 
     def step(self, state: OptimiserState, inputs: Tensor, labels: Tensor) -> OptimiserState:
         """The state after one step; a parameter that the model does not use stays, as in `torch.optim`."""
-        return self._maybe_again("step", self._step, state, inputs, labels)
+        after: OptimiserState = self._maybe_again("step", self._step, state, inputs, labels)
+        return after
 
     def _step(self, state: OptimiserState, inputs: Tensor, labels: Tensor) -> OptimiserState:
         gradient, buffers = self._maybe_again(

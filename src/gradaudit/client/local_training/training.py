@@ -17,7 +17,7 @@ from ...values.errors import AuditError
 from ...values.types import Loss, Tensors, UpdateKind
 from .modes import BatchNormMode
 from .rules import adam, sgd
-from .steps import Rule, Steps
+from .steps import Again, Rule, Steps
 
 Orders = Sequence[Tensor]
 """For each epoch the positions of the examples in the order in which they are seen, `[n]` integers."""
@@ -66,6 +66,9 @@ class LocalTraining:
     Raises:
         AuditError: A value is out of range, or something was asked for that takes several steps, without a learning
             rate.
+
+    >>> ga.LocalTraining(learning_rate=0.1, epochs=2, minibatch_size=2).steps(examples=4)
+    4
     """
 
     loss: Loss = field(default_factory=CrossEntropy)
@@ -164,7 +167,7 @@ class LocalTraining:
         trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         kept = list(map(self.shared_parameters(model).__contains__, trained))
         dropout = self.dropout and seed is not None
-        again = ("step" if self.optimiser == "adam" else "gradient") if checkpoint and differentiable else None
+        again: Again = ("step" if self.optimiser == "adam" else "gradient") if checkpoint and differentiable else None
         run = Steps(model, self.loss, _rule(self), self.batch_norm, dropout, differentiable, again)
         first = state = run.start()
         if orders is None and self.shuffle and seed is not None:
@@ -188,7 +191,11 @@ class LocalTraining:
 def FedSGD(  # noqa: N802
     loss: Loss | None = None, *, batch_norm: BatchNormMode = "eval", **details: Any
 ) -> LocalTraining:
-    """One step on the whole batch; the client shares its gradient. `details` are fields of `LocalTraining`."""
+    """One step on the whole batch; the client shares its gradient. `details` are fields of `LocalTraining`.
+
+    >>> print(ga.FedSGD().kind)
+    gradient
+    """
     return LocalTraining(loss=loss or CrossEntropy(), batch_norm=batch_norm, **details)
 
 
@@ -205,6 +212,9 @@ def FedAvg(  # noqa: N802
     """Several local steps; the client shares the difference of the weights (McMahan et al., 2017).
 
     `details` are further fields of `LocalTraining`.
+
+    >>> print(ga.FedAvg(learning_rate=0.1).kind)
+    weight-difference
     """
     return LocalTraining(loss or CrossEntropy(), epochs, minibatch_size, learning_rate, momentum, batch_norm, **details)
 
@@ -271,7 +281,7 @@ def _check(given: LocalTraining) -> None:
             raise AuditError(f"training: {rule}. Found {found}.")
     plain = (given.epochs, size, given.optimiser, given.shuffle) == (1, None, "sgd", False)
     plain = plain and not given.momentum and not given.weight_decay
-    if rate is None and not (plain and given.update != UpdateKind.WEIGHT_DIFFERENCE):
+    if rate is None and not (plain and given.update != UpdateKind.WEIGHT_DIFFERENCE.value):
         raise AuditError("training: several local steps need a learning_rate (FedSGD shares one gradient).")
 
 

@@ -10,13 +10,14 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from ...values.types import Tensors
+from ...values.validation import Checked, Count, Positive
 from .optimisers import Updates
 
 BLOCK = 1024  # rows of the symmetric product that are multiplied at once; blocks above the diagonal are not computed
 
 
 @dataclass(frozen=True)
-class LevenbergMarquardt:
+class LevenbergMarquardt(Checked):
     """Damped Gauss-Newton steps on ||s F(x) - g||² (Levenberg, 1944; Marquardt, 1963).
 
     F is the simulated update, g the observed one, s the scale that fits best at each point, so that an update of
@@ -35,11 +36,11 @@ class LevenbergMarquardt:
         chunk: Columns of the Jacobian computed at once.
     """
 
-    damping: float = 1e-3
-    unknowns: int = 3_072
-    entries: int = 60_000_000
-    trials: int = 5
-    chunk: int = 128
+    damping: Positive = 1e-3
+    unknowns: Count = 3_072
+    entries: Count = 60_000_000
+    trials: Count = 5
+    chunk: Count = 128
 
     def build(
         self, variables: list[Tensor], steps: int, updates: Updates | None = None

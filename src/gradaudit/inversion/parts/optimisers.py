@@ -12,13 +12,14 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from ...values.types import Tensors
+from ...values.validation import Checked, Count, Decay, Fraction, NonNegative
 
 Updates = Callable[[int], tuple[Tensors, Tensors]]
 """Of one seed: the simulated update, with the graph to the variables where gradients are on, and the observed one."""
 
 
 @dataclass(frozen=True)
-class Adam:
+class Adam(Checked):
     """Adam (Kingma & Ba, 2015) with a schedule in fractions of the stage.
 
     Args:
@@ -30,12 +31,12 @@ class Adam:
         betas: Decay of the two moments.
     """
 
-    lr: float = 0.1
-    milestones: tuple[float, ...] = ()
-    factor: float = 0.1
+    lr: NonNegative = 0.1
+    milestones: tuple[Fraction, ...] = ()
+    factor: NonNegative = 0.1
     cosine: bool = False
-    warm_up: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
+    warm_up: Fraction = 0.0
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
 
     def build(
         self, variables: list[Tensor], steps: int, updates: Updates | None = None
@@ -56,7 +57,7 @@ class Adam:
 
 
 @dataclass(frozen=True)
-class RMSprop:
+class RMSprop(Checked):
     """RMSprop (Hinton, 2012) at a constant rate; the defaults are GRNN's, whose variables are weights.
 
     Args:
@@ -65,9 +66,9 @@ class RMSprop:
         alpha: Decay of the mean square.
     """
 
-    lr: float = 1e-4
-    momentum: float = 0.99
-    alpha: float = 0.99
+    lr: NonNegative = 1e-4
+    momentum: Decay = 0.99
+    alpha: Fraction = 0.99
 
     def build(
         self, variables: list[Tensor], steps: int, updates: Updates | None = None
@@ -78,7 +79,7 @@ class RMSprop:
 
 
 @dataclass(frozen=True)
-class LBFGS:
+class LBFGS(Checked):
     """L-BFGS (Liu & Nocedal, 1989) with the defaults of torch, which are those of DLG's code.
 
     Args:
@@ -88,9 +89,9 @@ class LBFGS:
         line_search: `"strong-wolfe"`, or `"none"` for a fixed step.
     """
 
-    lr: float = 1.0
-    inner: int = 20
-    history: int = 100
+    lr: NonNegative = 1.0
+    inner: Count = 20
+    history: Count = 100
     line_search: Literal["none", "strong-wolfe"] = "none"
 
     def build(

@@ -16,6 +16,7 @@ from torch import Tensor
 from ...client.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Knowledge, Modality, Tensors
+from ...values.validation import Checked, Count, Fraction, NonNegative
 from .levenberg_marquardt import LevenbergMarquardt
 from .optimisers import LBFGS, Adam, RMSprop
 
@@ -42,7 +43,7 @@ class Progress(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Part:
+class Part(Checked):
     """A building block; `needs` are the facts it must be told, `modality` the only kind of data it is made for.
 
     `independent`: seeds, restarts and updates do not meet in it, it draws no random numbers, and it may be traced once
@@ -118,11 +119,9 @@ class Simulated(Protocol):
 
     def start(self, seeds: int) -> dict[str, Tensor]:
         """Its own variables, `[S, ...]`, which the loop optimises with the candidate's; often none."""
-        ...
 
     def project(self, variables: Mapping[str, Tensor]) -> None:
         """Put them back into their feasible set, in place."""
-        ...
 
     def __call__(self, inputs: Tensor, labels: Tensor, variables: Mapping[str, Tensor]) -> Tensors:
         """The update, before any defense, with its graph where gradients are on.
@@ -132,7 +131,6 @@ class Simulated(Protocol):
             labels: `[B]` integers or `[B, K]` probabilities.
             variables: Its own, of that seed.
         """
-        ...
 
 
 class Simulation(Part):
@@ -160,7 +158,7 @@ class Parametrisation(Part):
 
 
 @dataclass(frozen=True)
-class Term:
+class Term(Checked):
     """A prior with its weight, and the part of the run in which it acts.
 
     Args:
@@ -171,9 +169,14 @@ class Term:
     """
 
     prior: Prior
-    weight: float
-    start: float = 0.0
-    stop: float = 1.0
+    weight: NonNegative
+    start: Fraction = 0.0
+    stop: Fraction = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.start >= self.stop:
+            raise AttackFailed(f"Term.start: should be below stop, {self.stop}, or it never acts. Found {self.start}.")
 
     def acts(self, at: Progress) -> bool:
         """Whether the prior counts at this step."""
@@ -181,7 +184,7 @@ class Term:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(Checked):
     """One optimisation; a later stage starts from the best candidate of the one before.
 
     Args:
@@ -199,13 +202,13 @@ class Stage:
 
     parametrisation: Parametrisation
     optimiser: Adam | LBFGS | RMSprop | LevenbergMarquardt
-    steps: int
+    steps: Count
     terms: tuple[Term, ...] = ()
     gradient: tuple[GradientTransform, ...] = ()
     moves: tuple[Move, ...] = ()
     only_above: float = 0.0
     stop_below: float = 0.0
-    stop_flat: float = 0.0
+    stop_flat: NonNegative = 0.0
 
     @property
     def parts(self) -> tuple[Part, ...]:

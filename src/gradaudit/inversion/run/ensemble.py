@@ -10,6 +10,7 @@ import torch
 from ...client.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Knowledge, Reconstruction
+from ...values.validation import Checked
 from ..attack import Watch
 from ..parts.part import Part, Stage
 from ..parts.pools import Pool, Pooled
@@ -20,7 +21,7 @@ from .restarts import Target
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class Ensemble(Checked):
     """Several independent runs of one attack, pooled.
 
     What is said of the guess, its objective and whether it explains the update, is said of the pooled one.
@@ -45,6 +46,7 @@ class Ensemble:
     deviations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.members < 1:
             raise AttackFailed(f"{self.name}: members must be at least 1. Found {self.members}.")
 

@@ -23,6 +23,9 @@ class GradientMatching(Recipe):
     """An attack of the optimisation family: guess inputs until their update looks like the observed one.
 
     Its fields are those of `Recipe`.
+
+    >>> print(ga.attacks.DLG.name, ga.attacks.DLG.paper, ga.attacks.DLG.needs.names)
+    dlg arXiv:1906.08935 ('BATCH_SIZE',)
     """
 
     def __call__(

@@ -13,13 +13,14 @@ from ...client.local_training import DistilledCrossEntropy
 from ...client.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Knowledge, Reconstruction
+from ...values.validation import Checked
 from ..attack import Watch
 from .gradient_matching import GradientMatching
 from .keeper import beside
 
 
 @dataclass(frozen=True)
-class Distillation:
+class Distillation(Checked):
     """How the student's phase takes up what the teacher's phase found.
 
     The student's update is simulated with the loss `alpha CE(z, ŷ) + (1 - alpha) / tau CE(z / tau, softmax(y'))`, where
@@ -55,7 +56,7 @@ class Distillation:
 
 
 @dataclass(frozen=True)
-class MutualInversion:
+class MutualInversion(Checked):
     """MGIA (Liu, Cai, Li, Zhang & Guo, AAAI 2023 student abstract): two updates, one label.
 
     First the teacher inverts its update alone; then the student inverts its own, distilling from the teacher's labels.
@@ -80,6 +81,7 @@ class MutualInversion:
     deviations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.share <= 1:
             raise AttackFailed(f"{self.name}: share must be in [0, 1]. Found {self.share}.")
 

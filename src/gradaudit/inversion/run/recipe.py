@@ -8,13 +8,14 @@ from operator import or_
 
 from ...values.errors import AttackFailed
 from ...values.types import Knowledge
+from ...values.validation import Checked
 from ..parts.label_values import LabelInference
 from ..parts.part import Objective, Part, Simulation, Stage
 from ..step.routes import Step
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Checked):
     """Parts, stages and counts of an attack of the optimisation family.
 
     Args:
@@ -55,8 +56,8 @@ class Recipe:
     iterates: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         counts = {"seeds": self.seeds, "restarts": self.restarts, "stages": len(self.stages)}
-        counts |= {f"stages.{i}.steps": stage.steps for i, stage in enumerate(self.stages)}
         for field, count in counts.items():
             if count < 1:
                 raise AttackFailed(f"{self.name}: {field} must be at least 1. Found {count}.")

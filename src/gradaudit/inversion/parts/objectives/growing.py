@@ -66,6 +66,7 @@ class Growing(Objective):
     every: float = 1 / 30
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.dropout < 1:
             raise AttackFailed(f"Growing: dropout must be in [0, 1). Found {self.dropout}.")
         if not self.every > 0:

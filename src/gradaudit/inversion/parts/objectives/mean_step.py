@@ -40,6 +40,7 @@ class MeanStep(Objective):
     last: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.decay < 0 or min(self.first, self.last) <= 0:
             raise AttackFailed(f"MeanStep: decay must be at least 0, first and last positive. Found {self!r}.")
 

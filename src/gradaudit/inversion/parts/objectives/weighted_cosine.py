@@ -35,6 +35,7 @@ class WeightedCosine(Objective):
     last: float = 10.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.last > 0:
             raise AttackFailed(f"WeightedCosine: last must be positive. Found {self.last}.")
 

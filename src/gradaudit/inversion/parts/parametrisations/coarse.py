@@ -33,6 +33,7 @@ class Coarse(Parametrisation):
     init: Literal["normal", "uniform", "grey"] = "normal"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.factor < 1:
             raise AttackFailed(f"Coarse: factor must be at least 1. Found {self.factor}.")
 

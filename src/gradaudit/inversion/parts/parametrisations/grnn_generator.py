@@ -45,6 +45,7 @@ class GRNNGenerator(Parametrisation):
     width: int = 32
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if min(self.noise, self.width) < 1:
             raise AttackFailed(
                 f"GRNNGenerator: noise and width must be at least 1. Found {self.noise} and {self.width}."

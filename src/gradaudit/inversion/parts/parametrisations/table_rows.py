@@ -46,6 +46,7 @@ class TableRows(Parametrisation):
     decide: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.temperature > 0:
             raise AttackFailed(f"TableRows: temperature must be positive. Found {self.temperature}.")
 

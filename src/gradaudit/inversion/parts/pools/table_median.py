@@ -42,6 +42,7 @@ class TableMedian(Pool):
     tolerance: float = 0.319
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.tolerance > 0:
             raise AttackFailed(f"TableMedian: tolerance must be positive. Found {self.tolerance}.")
 

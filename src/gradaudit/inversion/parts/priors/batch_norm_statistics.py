@@ -45,10 +45,6 @@ class BatchNormStatistics(Prior):
     source: Literal["public", "client", "buffers"] = "public"
     multipliers: tuple[float, ...] = ()
 
-    def __post_init__(self) -> None:
-        if self.source not in ("public", "client", "buffers"):
-            raise AttackFailed(f"BatchNormStatistics: source must be public, client or buffers. Found {self.source!r}.")
-
     @property
     def needs(self) -> Knowledge:  # type: ignore[override]
         """The client's statistics, where they are the source."""

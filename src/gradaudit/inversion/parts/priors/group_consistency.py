@@ -38,6 +38,7 @@ class GroupConsistency(Prior):
     every: int = 100
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.every < 1:
             raise AttackFailed(f"GroupConsistency: every must be at least 1. Found {self.every}.")
 

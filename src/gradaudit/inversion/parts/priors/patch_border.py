@@ -32,6 +32,7 @@ class PatchBorder(Prior):
     patch: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.patch is not None and self.patch < 1:
             raise AttackFailed(f"PatchBorder: patch must be at least 1. Found {self.patch}.")
 

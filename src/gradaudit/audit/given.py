@@ -1,0 +1,247 @@
+"""The cases of batches that are given from Python, without an audit file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..client.participant import Client
+from ..data.modalities import check_public, handling_of, private_among
+from ..data.sources._source import Source
+from ..data.sources.table_files import TableSource
+from ..inversion.attack import Attack
+from ..inversion.run.refusal import require_fit
+from ..values.chance import child_seed
+from ..values.errors import AuditError
+from ..values.granting import Granted, granted
+from ..values.measures import MEASURES
+from ..values.types import Batch, Knowledge, Modality
+from ..values.validation import brief
+from .config import AttackEntry
+from .judge import Case
+from .resolve import make_attack
+from .schedule import model_digest, public_warnings, raw_bytes, require_room
+
+
+@dataclass(frozen=True, eq=False)
+class GivenBatches:
+    """Batches of one client, each under every attack; see `make_batches`.
+
+    Args:
+        client: The victim.
+        batches: Its private examples, on the device of its model.
+        attacks: Name and value of each.
+        knowledge: What the adversary is granted.
+        seed: Of the run.
+        public: Examples that the adversary is handed under PUBLIC_DATA.
+        others: Examples like the private ones, from which the control and the gallery are made, `[N, ...]`.
+        number: Which client of the run, from 0.
+    """
+
+    client: Client
+    batches: tuple[Batch, ...]
+    attacks: tuple[tuple[str, Attack], ...]
+    knowledge: Knowledge
+    seed: int = 0
+    public: Batch | Tensor | None = None
+    others: Tensor | None = None
+    number: int = 0
+    attribution: str = ""
+    configuration: str = ""
+
+    def __len__(self) -> int:
+        return len(self.batches) * len(self.attacks)
+
+    @property
+    def repeats(self) -> int:
+        """Number of batches."""
+        return len(self.batches)
+
+    @property
+    def description(self) -> str:
+        """Where the examples come from, in words."""
+        many = "1 batch" if len(self.batches) == 1 else f"{len(self.batches)} batches"
+        return f"{many} of the caller's own"
+
+    def cases(self) -> Iterator[Case]:
+        """Yield every attack on every batch, batch by batch."""
+        for repeat, batch in enumerate(self.batches):
+            chance = child_seed(self._root, f"batch {repeat}")
+            control, distractors, notes = control_and_gallery(batch, self.others)
+            shared = self.client.prepare(batch, seed=chance)
+            for position, (name, attack) in enumerate(self.attacks):
+                yield Case(
+                    key=f"client{self.number}-attack{position}-batch{repeat}",
+                    attack_name=name,
+                    attack=attack,
+                    client=self.client,
+                    batch=batch,
+                    knowledge=self.knowledge,
+                    control=control,
+                    distractors=distractors,
+                    seed=self.seed,
+                    repeat=repeat,
+                    chance=chance,
+                    notes=notes,
+                    warnings=public_warnings(self.public, batch),
+                    public=self.public,
+                    shared=shared,
+                )
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything that must be the same for a run to be continued, flat."""
+        values = {f"attacks.{i} value": repr(attack) for i, (_, attack) in enumerate(self.attacks)}
+        public = self.public.inputs if isinstance(self.public, Batch) else self.public
+        return {
+            "client": repr(self.client),
+            "knowledge": ", ".join(self.knowledge.names),
+            "seed": self.seed,
+            **values,
+            "data sha256": self._fingerprint,
+            "model sha256": model_digest(self.client.model),
+            "public sha256": _digest([public]),
+            "others sha256": _digest([self.others]),
+        }
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return _digest([tensor for batch in self.batches for tensor in (batch.inputs, batch.labels)])
+
+    @cached_property
+    def _root(self) -> int:
+        """The run's seed together with its data, which no attack holds."""
+        return child_seed(self.seed, "the run", self._fingerprint)
+
+
+def make_batches(
+    client: Client,
+    batches: Batch | Iterable[Batch],
+    attacks: Attack | str | Iterable[Attack | str],
+    knowledge: Granted,
+    *,
+    seed: int = 0,
+    public: Batch | Tensor | None = None,
+    others: Batch | Tensor | None = None,
+    number: int = 0,
+) -> GivenBatches:
+    """Check what was given from Python, and return its cases.
+
+    Args:
+        client: The victim, on the device where the attacks are to run.
+        batches: Its private examples, moved to the device of its model.
+        attacks: Values, names of attacks of the literature, or `file.py:ATTACK` relative to the working directory.
+        knowledge: The threat model, as flags or by name.
+        seed: Of the run, at least 0.
+        public: Examples that the adversary is handed under PUBLIC_DATA.
+        others: Examples like the private ones; those that are private ones are left out of the control. By default
+            the public ones.
+        number: Which client of the run, from 0.
+
+    Raises:
+        AuditError: There is no batch or no attack, an attack is unknown, lacks knowledge or is made for other data, or
+            the other examples are unlike the private ones.
+    """
+    if not isinstance(client, Client):
+        raise AuditError(f"client: should be a gradaudit.Client. Found {brief(client)}.")
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise AuditError(f"seed: should be a whole number of at least 0. Found {brief(seed)}.")
+    facts = granted(knowledge)
+    if public is not None and Knowledge.PUBLIC_DATA not in facts:
+        raise AuditError("public: is given, but knowledge lacks PUBLIC_DATA. Add it, or give the examples as others.")
+    mine = _private(client, batches)
+    found = _attacks(attacks)
+    for name, attack in found:
+        require_fit(attack, facts, mine[0].modality, name=name)
+        for batch in mine:
+            count = len(batch) * getattr(attack, "seeds", 1)
+            require_room(count, tuple(batch.inputs.shape[1:]), f"attacks: {name}")
+    rest = public if others is None and mine[0].modality is not Modality.TEXT else others
+    inputs = rest.inputs if isinstance(rest, Batch) else rest
+    return GivenBatches(client, mine, found, facts, seed, public, inputs, number)
+
+
+def control_and_gallery(batch: Batch, others: Tensor | None) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Return the control of a batch, the examples to tell a reconstruction from, and notes on them.
+
+    Of pictures the control is the pixelwise mean of the others, of rows the most frequent category and the mean number
+    of each column. Without others it is mid grey, a row of zeros or padding, and a note says so. Examples among the
+    others that are private ones, exactly or nearly, do not count.
+
+    Raises:
+        AuditError: The others are unlike the private examples, or they are texts, which take their control from a
+            source of an audit file.
+    """
+    handling, own = handling_of(batch.modality), batch.inputs.cpu()
+    rest = own[:0] if others is None else _unlike_private(others, batch).to(own)
+    source: Any
+    if batch.modality is Modality.PICTURES:
+        source = Source("batches", "", [*own, *rest])
+    elif batch.modality is Modality.TABLE:
+        if batch.table is None:
+            raise AuditError("batches: rows need the columns of their table to be judged; give Batch(..., table=...).")
+        source = TableSource("batches", "", torch.cat([own, rest]), batch.table)
+    else:
+        padding = torch.full_like(own, batch.text.padding if batch.text else 0)
+        note = "No text lies outside the batch: the control is padding."
+        return padding, handling.distractors(None, []), (note,)
+    indices = list(range(len(own)))
+    control, notes = handling.control(source, batch, indices)
+    return control, handling.distractors(source, indices), notes
+
+
+def _unlike_private(others: Tensor, batch: Batch) -> Tensor:
+    if batch.modality is Modality.TEXT:
+        raise AuditError("others: of texts are taken from a source alone; audit them with an audit file.")
+    try:
+        check_public(others, batch)
+    except AuditError as error:
+        raise AuditError(str(error).replace("public_data", "others", 1)) from error
+    return others[~private_among(others, batch).to(others.device)].cpu()
+
+
+def _private(client: Client, batches: Batch | Iterable[Batch]) -> tuple[Batch, ...]:
+    found = several(batches, Batch)
+    if not found or not all(isinstance(batch, Batch) for batch in found):
+        raise AuditError(f"batches: should be a gradaudit.Batch, or several. Found {brief(batches)}.")
+    if len({batch.modality for batch in found}) > 1:
+        kinds = " and ".join(sorted({MEASURES[batch.modality].nouns for batch in found}))
+        raise AuditError(f"batches: must hold one kind of data. Found {kinds}.")
+    device = next((parameter.device for parameter in client.model.parameters()), torch.device("cpu"))
+    return tuple(batch.to(device) for batch in found)
+
+
+def _attacks(attacks: Attack | str | Iterable[Attack | str]) -> tuple[tuple[str, Attack], ...]:
+    entries = several(attacks, str, Attack)
+    if not entries:
+        raise AuditError("attacks: is empty, so there is nothing to judge; name at least one.")
+    found: list[tuple[str, Attack]] = []
+    for position, entry in enumerate(entries):
+        if isinstance(entry, str):
+            found.append((entry, make_attack(AttackEntry(name=entry), Path.cwd(), f"attacks.{position}")))
+        elif isinstance(entry, Attack) and not isinstance(entry, type):
+            found.append((entry.name, entry))
+        else:
+            rule = "should be an attack or the name of one (`gradaudit attacks` lists them)"
+            raise AuditError(f"attacks.{position}: {rule}. Found {brief(entry)}.")
+    return tuple(found)
+
+
+def several(value: Any, *kinds: type) -> tuple[Any, ...]:
+    """Return the entries of what was given as one value of some kinds or as several; no entry is checked."""
+    return (value,) if isinstance(value, kinds) or not isinstance(value, Iterable) else tuple(value)
+
+
+def _digest(tensors: Iterable[Tensor | None]) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        if tensor is not None:
+            digest.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
+            digest.update(raw_bytes(tensor))
+    return digest.hexdigest()

@@ -1,0 +1,146 @@
+"""Running an audit, and writing its page whatever comes of it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from os import PathLike
+from pathlib import Path
+
+from torch import Tensor
+
+from .. import report
+from ..audit.given import make_batches, several
+from ..audit.judge import Case
+from ..audit.schedule import Schedule
+from ..client.participant import Client
+from ..execution import Listener, Results, describe_run
+from ..execution import run as run_cases
+from ..inversion.attack import Attack
+from ..values.errors import AuditError, AuditInterrupted
+from ..values.finding import Finding
+from ..values.granting import Granted
+from ..values.types import Batch
+from .outcome import Run
+
+
+class Silent:
+    """A listener that says nothing."""
+
+    def begin(self, case: Case, number: int, total: int) -> None:
+        """A case starts."""
+
+    def end(self, finding: Finding, number: int, total: int) -> None:
+        """A case is done."""
+
+
+def run(
+    client: Client | Sequence[Client],
+    batches: Batch | Iterable[Batch],
+    attacks: Attack | str | Iterable[Attack | str],
+    knowledge: Granted,
+    *,
+    out: str | PathLike[str] | None = None,
+    seed: int = 0,
+    public: Batch | Tensor | None = None,
+    others: Batch | Tensor | None = None,
+    title: str = "Audit",
+    listener: Listener | None = None,
+) -> Run:
+    """Let a client share its update of every batch, run every attack on it, and judge what the attacks return.
+
+    It is the engine of `gradaudit audit`. A client trains once for each batch. The same call with the same `out` goes
+    on where it stopped.
+
+    The control, a guess without the update, is made of `others` (by default of `public`): the pixelwise mean of
+    pictures, the most frequent category and the mean number of the columns of a table. Among them a reconstruction is
+    also to be told from its original (identification). Without them the control is mid grey, a row of zeros or
+    padding, which a guess beats more easily than a mean: gains are then larger than beside other examples of the same
+    source, no identification is measured, and the page says so. Texts always take padding, and are shown as numbers
+    of tokens: only an audit file has their words.
+
+    Args:
+        client: The victim, on the device where the attacks are to run; or several, such as one with and one without a
+            defense, which the page compares.
+        batches: Private examples: one batch, or several (repeats).
+        attacks: Values such as `ga.attacks.DLG`, names such as `"dlg"`, or `"file.py:ATTACK"`; one or several.
+        knowledge: What the adversary knows: flags (`ga.Level.PRIORS | ga.Knowledge.LABELS`) or names
+            (`["priors", "LABELS"]`).
+        out: Folder for the findings, the pictures and the page. Without one they lie in a temporary folder that only
+            this user can read, until the `Run` is no longer used.
+        seed: Of all chance, of the client's as of the attacks'.
+        public: Examples that the adversary is handed under PUBLIC_DATA, `[N, ...]`.
+        others: Examples like the private ones, `[N, ...]`, for the control and the identification alone.
+        title: Heading of the page.
+        listener: Told of the progress.
+
+    Returns:
+        The findings, and the road to their page.
+
+    Raises:
+        AuditError: Something given does not fit, `out` holds another run or is used by another process, or an attack's
+            code breaks. An attack that could not run is a finding (`cannot_judge`).
+        AuditInterrupted: Ctrl-C; what was finished is kept in `out`. Without `out` it is a `KeyboardInterrupt`.
+
+    >>> import torch
+    >>> import gradaudit as ga
+    >>> _ = torch.manual_seed(0)
+    >>> client = ga.Client(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 10)))
+    >>> batch = ga.Batch(torch.rand(1, 3, 4, 4), torch.tensor([3]))
+    >>> found = ga.run(client, batch, "dlg", ["priors", "LABELS"])
+    >>> found.findings[0].scores.psnr.mean > 40
+    True
+    >>> found.verdicts[0].headline
+    'Recognisable:'
+    """
+    clients = several(client, Client)
+    if not clients:
+        raise AuditError("client: is an empty list; give one gradaudit.Client or several.")
+    given, chosen = several(batches, Batch), several(attacks, str, Attack)
+    plans = [
+        make_batches(one, given, chosen, knowledge, seed=seed, public=public, others=others, number=number)
+        for number, one in enumerate(clients)
+    ]
+    record = describe_run(plans, title)
+    if out is not None:
+        return carry_out(plans, Results(Path(out), record), listener or Silent(), again="call")
+    folder = Path(tempfile.mkdtemp(prefix="gradaudit-"))
+    try:
+        results = Results(folder, record)
+        run_cases(plans, results, listener or Silent())
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    found = Run(tuple(results.findings), results.run, folder)
+    weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
+    return found
+
+
+def carry_out(schedules: Sequence[Schedule], results: Results, listener: Listener, *, again: str = "command") -> Run:
+    """Audit every case that `results` does not hold yet, and write the page whatever comes of it.
+
+    Args:
+        schedules: The cases, client by client.
+        results: Of this run, in its folder.
+        listener: Told of the progress.
+        again: What goes on from there after an interruption, in words.
+
+    Raises:
+        AuditError: As `execution.run`, or the page cannot be written.
+        AuditInterrupted: Ctrl-C, with what was kept.
+    """
+    folder = results.folder
+    try:
+        run_cases(schedules, results, listener)
+    except BaseException as error:
+        with suppress(AuditError):  # what stopped the run is what is said
+            report.write(results.findings, results.run, folder)
+        if not isinstance(error, KeyboardInterrupt):
+            raise
+        kept = f"{len(results.findings)} of {results.run.planned} cases are kept in {folder}"
+        raise AuditInterrupted(f"interrupted: {kept}. The same {again} goes on from there.") from None
+    report.write(results.findings, results.run, folder)
+    return Run(tuple(results.findings), results.run, folder)

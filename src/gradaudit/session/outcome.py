@@ -1,0 +1,127 @@
+"""What an audit found, as values, as rows, as a page and in a notebook."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from .. import report
+from ..execution import Results
+from ..report.verdict import Verdict
+from ..values.errors import AuditError
+from ..values.files import make_folder
+from ..values.finding import Finding, RunRecord
+
+EXAMPLES = ("images", "examples")  # folders of a run that hold pictures and transcripts
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """The findings of one run, and the road to its page.
+
+    Args:
+        findings: One for each attack on each batch of each client.
+        record: What the run was.
+        folder: Where its findings, pictures and page lie.
+
+    >>> import torch
+    >>> import gradaudit as ga
+    >>> client = ga.Client(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 10)))
+    >>> batch = ga.Batch(torch.rand(1, 3, 4, 4), torch.tensor([3]))
+    >>> found = ga.run(client, batch, "dlg", ["priors", "LABELS"])
+    >>> found.page.name
+    'report.html'
+    >>> [record["attack"] for record in found.to_records()]
+    ['dlg']
+    """
+
+    findings: tuple[Finding, ...] = field(repr=False)
+    record: RunRecord = field(repr=False)
+    folder: Path
+
+    @property
+    def page(self) -> Path:
+        """The path of the page `report.html`, which is written where it is missing."""
+        path = self.folder / report.PAGE
+        return path if path.is_file() else report.write(self.findings, self.record, self.folder)
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The verdict on each configuration of the client, the worst first, as the page states them."""
+        return report.verdicts(self.findings, self.record, self.folder)
+
+    def write(self, folder: str | PathLike[str]) -> Path:
+        """Copy the run into a folder, findings and pictures included, and return the path of its page there.
+
+        Raises:
+            AuditError: The folder holds another run, or cannot be used.
+        """
+        results = Results(Path(folder), self.record)
+        for name in filter(lambda name: (self.folder / name).is_dir(), EXAMPLES):
+            make_folder(results.folder / name)
+            for file in sorted((self.folder / name).iterdir()):
+                shutil.copyfile(file, results.folder / name / file.name)
+        for finding in self.findings:
+            if finding.case not in results.done:
+                results.append(finding)
+        return report.write(results.findings, results.run, results.folder)
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return one flat record for each private example of each finding.
+
+        Scores are those of the example, in the units of `gradaudit.metrics.METRICS`; `gain` is the deciding metric's
+        over the control's. Of a case that could not run all scores are missing (`None`), and `cannot_judge` says why.
+        """
+        names = dict.fromkeys(name for finding in self.findings for name in finding.scores.named)
+        return [_record(finding, i, names) for finding in self.findings for i in range(len(finding.labels))]
+
+    def to_dataframe(self) -> Any:
+        """Return the records as a `pandas.DataFrame`.
+
+        Raises:
+            AuditError: pandas is not installed.
+        """
+        try:
+            pandas = import_module("pandas")
+        except ImportError as error:
+            raise AuditError(
+                "to_dataframe: needs pandas: `pip install 'gradaudit[dataframe]'`, or take to_records()."
+            ) from error
+        return pandas.DataFrame.from_records(self.to_records())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdicts, and the private examples beside what the attacks made of them."""
+        return report.notebook(self.findings, self.record, self.folder)
+
+
+def _record(finding: Finding, i: int, names: Mapping[str, None]) -> dict[str, Any]:
+    guessed, scored = finding.guessed_labels, finding.scored
+    return {
+        "client": finding.client,
+        "attack": finding.attack,
+        "batch": finding.repeat,
+        "example": i,
+        "name": finding.picture_names[i] if finding.picture_names else None,
+        "label": finding.labels[i],
+        "guessed_label": guessed[i] if guessed else None,
+        "labels_granted": finding.labels_granted,
+        **{name: _of(finding.scores.named, name, i) for name in names},
+        **{f"control_{name}": _of(finding.control.named, name, i) for name in names},
+        "gain": finding.gain[i] if scored else None,
+        "verified": finding.verified,
+        "objective": finding.objective,
+        "seconds": finding.seconds,
+        "seed": finding.seed,
+        "knowledge": ", ".join(finding.knowledge),
+        "cannot_judge": finding.cannot_judge,
+        "case": finding.case,
+    }
+
+
+def _of(named: Mapping[str, Any], metric: str, i: int) -> float | None:
+    return float(named[metric].per_example[i]) if metric in named else None
