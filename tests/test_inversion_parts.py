@@ -22,7 +22,7 @@ from gradaudit.inversion.parts.labels import (
     SoftLabels,
     WeightCounts,
 )
-from gradaudit.inversion.parts.levenberg_marquardt import LevenbergMarquardt
+from gradaudit.inversion.parts.optimisers.levenberg_marquardt import LevenbergMarquardt
 from gradaudit.inversion.parts.moves import LangevinStep, RandomStart, TokenEdits, Trigram
 from gradaudit.inversion.parts.objectives import (
     L1,

@@ -1,11 +1,12 @@
 """GRNN (Ren, Deng & Xie, ACM TIST 2022): train a generator of pictures and labels until the gradients agree."""
 
-from ..inversion.parts.objectives import SquaredPlusPlain
-from ..inversion.parts.optimisers import RMSprop
-from ..inversion.parts.parametrisations import GRNNGenerator
+from ..inversion.parts.objectives.squared_plus_plain import SquaredPlusPlain
+from ..inversion.parts.optimisers.rmsprop import RMSprop
+from ..inversion.parts.parametrisations.grnn_generator import GRNNGenerator
 from ..inversion.parts.part import Stage, Term
-from ..inversion.parts.priors import SquaredTotalVariation
+from ..inversion.parts.priors.squared_total_variation import SquaredTotalVariation
 from ..inversion.run.labelled import LabelledMatching
+from ._demonstration import Demonstration, shortened
 
 ATTACK = LabelledMatching(
     name="grnn",
@@ -24,3 +25,5 @@ ATTACK = LabelledMatching(
         "the weight of the total variation is that of LeNet; for ResNet-18 the authors take 1e-6",
     ),
 )
+
+DEMONSTRATION = Demonstration(shortened(ATTACK, 400))

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
-from ..inversion.parts.objectives import Euclidean
-from ..inversion.parts.optimisers import LBFGS
-from ..inversion.parts.parametrisations import Pixels, WithLogits
+from ..inversion.parts.objectives.euclidean import Euclidean
+from ..inversion.parts.optimisers.lbfgs import LBFGS
+from ..inversion.parts.parametrisations.pixels import Pixels
+from ..inversion.parts.parametrisations.with_logits import WithLogits
 from ..inversion.parts.part import Stage
 from ..inversion.run.labelled import LabelledMatching
 from ..inversion.run.mutual import MutualInversion
+from ._demonstration import Demonstration, shortened
 
 ALONE = LabelledMatching(
     name="dlg",
@@ -32,5 +34,13 @@ ATTACK = MutualInversion(
 
 NO_KD = replace(ATTACK, name="mgia-no-kd", distillation=None, deviations=ALONE.deviations)
 
+VARIANTS = (NO_KD,)
+
 SPLICING = replace(ALONE, name="mgia-splicing", paper=ATTACK.paper)
 """For one network that takes picture and text as the planes of one picture (`SplicedClient`)."""
+
+_SHORT = shortened(ALONE, 15, restarts=3)
+DEMONSTRATION = tuple(
+    Demonstration(replace(attack, teacher=_SHORT, student=_SHORT), network="smooth", size=8)
+    for attack in (ATTACK, NO_KD)
+)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ..attacks import INVERTING_GRADIENTS
 from ..inversion.parts.part import Term
-from ..inversion.parts.priors import TotalVariation
+from ..inversion.parts.priors.total_variation import TotalVariation
 from ..inversion.run.gradient_matching import GradientMatching
 from ..values.errors import AuditError
 from ..values.types import Knowledge, Level

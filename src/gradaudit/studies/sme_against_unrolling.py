@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from ..attacks import AGIC, DLFA, NL_SME, SME
 from ..client.local_training import FedAvg
-from ..inversion.parts.simulations import AsGradient, Unrolled
+from ..inversion.parts.simulations.as_gradient import AsGradient
+from ..inversion.parts.simulations.unrolled import Unrolled
 from ..inversion.run.gradient_matching import GradientMatching
 from ._attack_cell import SCORES, SMALLER, AttackCell
 from ._definition import Comparison, Study, Table

@@ -19,7 +19,6 @@ class GaussianNoise(Defense):
         relative: `std` is a fraction of each tensor's largest magnitude instead.
     """
 
-    name: ClassVar[str] = "gaussian-noise"
     paper: ClassVar[str] = "arXiv:1906.08935"
     std: float
     relative: bool = False
@@ -41,7 +40,6 @@ class LaplaceNoise(Defense):
         relative: `scale` is a fraction of each tensor's largest magnitude (0.1 in Ye et al., 2024) instead.
     """
 
-    name: ClassVar[str] = "laplace-noise"
     paper: ClassVar[str] = "arXiv:1906.08935"
     scale: float
     relative: bool = False

@@ -17,7 +17,6 @@ class Clip(Defense):
         norm: Largest L2 norm over all tensors together, positive.
     """
 
-    name: ClassVar[str] = "clip"
     paper: ClassVar[str] = "arXiv:1607.00133"
     norm: float
 

@@ -20,7 +20,6 @@ class TopK(Defense):
         keep: Fraction of each tensor's entries that stays, in (0, 1]; at least one entry does.
     """
 
-    name: ClassVar[str] = "top-k"
     paper: ClassVar[str] = "arXiv:1712.01887"
     keep: float
 

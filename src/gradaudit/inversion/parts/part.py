@@ -17,8 +17,7 @@ from torch import Tensor
 from ...client.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Knowledge, Modality, Reconstruction, Tensors
-from .levenberg_marquardt import LevenbergMarquardt
-from .optimisers import LBFGS, Adam, RMSprop
+from .optimisers import Optimiser
 
 Watch = Callable[[int, int, float], None]
 """Called now and then with (steps done, steps of the whole attack, value of the objective)."""
@@ -266,8 +265,8 @@ class Stage:
 
     Args:
         parametrisation: What is optimised.
-        optimiser: Adam, L-BFGS, RMSprop or Levenberg-Marquardt, with its schedule.
-        steps: Calls of the optimiser (an L-BFGS step holds up to `LBFGS.inner` evaluations).
+        optimiser: What moves the variables, with its schedule.
+        steps: Calls of the optimiser (a step holds up to `optimiser.evaluations` evaluations of the objective).
         terms: Priors with their weights.
         gradient: Transforms, in this order.
         moves: Steps that no gradient takes, after every step of the optimiser, in this order.
@@ -278,7 +277,7 @@ class Stage:
     """
 
     parametrisation: Parametrisation
-    optimiser: Adam | LBFGS | RMSprop | LevenbergMarquardt
+    optimiser: Optimiser
     steps: int
     terms: tuple[Term, ...] = ()
     gradient: tuple[GradientTransform, ...] = ()

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ...values.errors import AttackFailed
 from ...values.types import Tensors
-from ..parts.optimisers import Adam
 from ..parts.part import Candidate, Labels, Progress, Simulated, Stage
 from ..step.matching import Matching, Slope
 from ..step.routes import BoundTerm
@@ -78,10 +77,14 @@ class Guesses:
         """The leaves for the optimiser; variables of a simulation have a learning rate of their own."""
         if not self.own:
             return leaves
-        if self.simulated is None or not isinstance(stage.optimiser, Adam):
-            raise AttackFailed("a simulation with variables of its own needs Adam (stages.0.optimiser).")
+        rate = stage.optimiser.rate
+        if self.simulated is None or rate is None:
+            raise AttackFailed(
+                "a simulation with variables of its own needs Adam, or another optimiser with a `rate` "
+                "(stages.0.optimiser)."
+            )
         rates, usual = self.simulated.rates, leaves[: len(leaves) - len(self.own)]
-        own = [{"params": [value], "lr": stage.optimiser.lr * rates[name]} for name, value in self.own.items()]
+        own = [{"params": [value], "lr": rate * rates[name]} for name, value in self.own.items()]
         return [{"params": usual}, *own]  # type: ignore[list-item]
 
     def labels(self, guess: int) -> Tensor:

@@ -37,6 +37,7 @@ class MinimumVariation(LabelInference):
         generations: Of the evolution.
     """
 
+    name: ClassVar[str] = "hfgradinv"
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE | Knowledge.PUBLIC_DATA
     pictures: int = 40
     ranks: int = 20
@@ -66,6 +67,7 @@ class MinimumVariationDirect(LabelInference):
         ranks: Feature ranks with the least variation.
     """
 
+    name: ClassVar[str] = "hfgradinv-direct"
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE | Knowledge.PUBLIC_DATA
     pictures: int = 40
     ranks: int = 20

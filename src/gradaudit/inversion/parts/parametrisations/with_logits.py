@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ....client.observation import Observation
 from ....values.types import Knowledge
-from ..labels import JointLabels
+from ..labels.joint import JointLabels
 from ..part import Candidate, Parametrisation
 
 
