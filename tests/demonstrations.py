@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from conftest import linear_net, make_batch, smooth_net
-from gradaudit import Batch, Client, Knowledge, Normalisation, Reconstruction
+from gradaudit import Batch, Client, Knowledge, Reconstruction
 from gradaudit.attacks import Demonstration
 from gradaudit.client.multimodal import MultiModalBatch, MultiModalClient
 from gradaudit.data.modalities import ImageHandling, TableHandling, TextHandling
@@ -43,15 +43,14 @@ def pictures(case: Demonstration, seed: int) -> tuple[Batch, Tensor, Batch]:
 
 
 def words(case: Demonstration, seed: int) -> tuple[Batch, Tensor, Batch]:
-    """Words that follow one another in the public texts, each at a place of its own; the control is the first text."""
+    """Words that follow one another as in the public texts; the control is words from elsewhere in the vocabulary."""
     layout = ENCODED if case.network in ("flat-text", "tiny-bert") else DECODED
     rows = [[3 + (12 * seed + 9 * i + k) % (layout.size - 3) for k in range(5)] for i in range(case.examples)]
     public = public_texts(layout)
     batch = texts(rows, layout)
-    control = batch.inputs.clone()
-    free = ~torch.isin(control, torch.tensor(layout.special))
-    control[free] = public.inputs[:1].expand(len(control), -1)[:, : control.shape[1]][free]
-    return batch, control, public
+    free = ~torch.isin(batch.inputs, torch.tensor(layout.special))
+    elsewhere = 3 + (batch.inputs - 3 + layout.size // 2) % (layout.size - 3)
+    return batch, torch.where(free, elsewhere, batch.inputs), public
 
 
 def rows(case: Demonstration, seed: int) -> tuple[Batch, Tensor, Batch]:
@@ -117,9 +116,8 @@ class Case:
     def _gain(self, found: Reconstruction, batch: Batch) -> float:
         handling = HANDLINGS[batch.modality]
         control = torch.full_like(batch.inputs, 0.5) if batch.modality is Modality.PICTURES else self.control
-        guess, blind = (
-            self._measure(batch, handling.match(batch, one).inputs) for one in (found, Reconstruction(control, None, 0.0))
-        )
+        blind = Reconstruction(control, None, 0.0)
+        guess, blind = (self._measure(batch, handling.match(batch, one).inputs) for one in (found, blind))
         return guess - blind
 
     def _measure(self, batch: Batch, inputs: Tensor) -> float:
@@ -140,8 +138,6 @@ def pair(shown: Demonstration, seed: int, defenses=()) -> Case:
     """Two networks on the same examples, once as text and once as pictures."""
     (picture, control, public), (text, _, _) = (pictures(shown, seed + k) for k in (0, 1000))
     batch = MultiModalBatch(picture.inputs, text.inputs, picture.labels)
-    clients = [
-        Client(network(shown, one, seed + k), shown.training, defenses=defenses, normalisation=Normalisation())
-        for k, one in enumerate((text, picture))
-    ]
-    return Case(shown, MultiModalClient(*clients), batch, control, public)
+    teacher = Client(network(shown, text, seed), defenses=defenses)
+    student = Client(network(shown, picture, seed + 1), shown.training, defenses=defenses)
+    return Case(shown, MultiModalClient(teacher, student), batch, control, public)

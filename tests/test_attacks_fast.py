@@ -12,9 +12,9 @@ from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisa
 from gradaudit.attacks import INVERTING_GRADIENTS, INVERTING_GRADIENTS_FAST
 from gradaudit.client.defenses import Clip, TopK
 from gradaudit.inversion.parts.labels import KnownLabels
-from gradaudit.inversion.parts.optimisers.levenberg_marquardt import LevenbergMarquardt, jacobian, normal_equations
 from gradaudit.inversion.parts.objectives import Chord, Cosine
 from gradaudit.inversion.parts.optimisers import LBFGS, Adam
+from gradaudit.inversion.parts.optimisers.levenberg_marquardt import LevenbergMarquardt, jacobian, normal_equations
 from gradaudit.inversion.parts.parametrisations import Coarse, Pixels
 from gradaudit.inversion.parts.part import Progress, Stage
 from gradaudit.inversion.run.gradient_matching import GradientMatching

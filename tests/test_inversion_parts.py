@@ -22,7 +22,6 @@ from gradaudit.inversion.parts.labels import (
     SoftLabels,
     WeightCounts,
 )
-from gradaudit.inversion.parts.optimisers.levenberg_marquardt import LevenbergMarquardt
 from gradaudit.inversion.parts.moves import LangevinStep, RandomStart, TokenEdits, Trigram
 from gradaudit.inversion.parts.objectives import (
     L1,
@@ -40,6 +39,7 @@ from gradaudit.inversion.parts.objectives import (
     WeightedCosine,
 )
 from gradaudit.inversion.parts.optimisers import LBFGS, Adam, RMSprop
+from gradaudit.inversion.parts.optimisers.levenberg_marquardt import LevenbergMarquardt
 from gradaudit.inversion.parts.parametrisations import (
     Coarse,
     EpochCopies,

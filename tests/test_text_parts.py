@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from gradaudit.inversion.parts.moves._trigram import NGrams
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,6 @@ from gradaudit.attacks import LAMP
 from gradaudit.inversion.network.gaps import widest_gap
 from gradaudit.inversion.network.tokens import mean_length, possible_tokens
 from gradaudit.inversion.parts.moves import RandomStart, TokenEdits, Trigram
-from gradaudit.inversion.parts.moves._trigram import NGrams
 from gradaudit.inversion.parts.moves.token_edits import EDITS, reordered
 from gradaudit.inversion.parts.objectives import EuclideanL1
 from gradaudit.inversion.parts.parametrisations import Pixels, TokenEmbeddings

@@ -25,7 +25,7 @@ class Demonstration:
         examples: B.
         size: Side of the pictures in pixels.
         facts: What the adversary is granted beside what the attack needs.
-        training: How the client trains.
+        training: How the client trains; of two clients, that of the pictures.
         measure: Key of the metric that says how much was recovered; by default PSNR of pictures, token accuracy of text
             and cell accuracy of rows.
         least: How much larger the metric is at least than that of a guess made without the update: dB, or a share.

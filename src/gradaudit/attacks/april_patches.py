@@ -16,4 +16,4 @@ ATTACK = replace(
     ),
 )
 
-DEMONSTRATION = Demonstration(ATTACK, network="vit-tiny", size=32, seeded=False)
+DEMONSTRATION = Demonstration(ATTACK, network="vit-april", size=32, seeded=False)

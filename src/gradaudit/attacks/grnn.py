@@ -26,4 +26,4 @@ ATTACK = LabelledMatching(
     ),
 )
 
-DEMONSTRATION = Demonstration(shortened(ATTACK, 400))
+DEMONSTRATION = Demonstration(shortened(ATTACK, 400), least=10.0)

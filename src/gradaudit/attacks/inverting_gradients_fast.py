@@ -49,4 +49,4 @@ ATTACK = GradientMatching(
     ),
 )
 
-DEMONSTRATION = Demonstration(shortened(ATTACK, 20, restarts=5))
+DEMONSTRATION = Demonstration(shortened(ATTACK, 20, restarts=2))

@@ -17,4 +17,4 @@ ATTACK = replace(
     ),
 )
 
-DEMONSTRATION = Demonstration(shortened(ATTACK, 250), network="tabular-mlp", examples=2, least=0.2)
+DEMONSTRATION = Demonstration(shortened(ATTACK, 250), network="tabular-mlp", examples=2, least=0.4)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from ..client.local_training import DistilledCrossEntropy, FedSGD
 from ..inversion.parts.objectives.euclidean import Euclidean
 from ..inversion.parts.optimisers.lbfgs import LBFGS
 from ..inversion.parts.parametrisations.pixels import Pixels
@@ -39,8 +40,14 @@ VARIANTS = (NO_KD,)
 SPLICING = replace(ALONE, name="mgia-splicing", paper=ATTACK.paper)
 """For one network that takes picture and text as the planes of one picture (`SplicedClient`)."""
 
-_SHORT = shortened(ALONE, 15, restarts=3)
-DEMONSTRATION = tuple(
-    Demonstration(replace(attack, teacher=_SHORT, student=_SHORT), network="smooth", size=8)
-    for attack in (ATTACK, NO_KD)
+_SHORT = shortened(ALONE, 12, restarts=2)
+_DISTILLED = Demonstration(
+    replace(ATTACK, teacher=_SHORT, student=_SHORT),
+    network="smooth",
+    size=8,
+    training=FedSGD(DistilledCrossEntropy()),
+)
+DEMONSTRATION = (
+    _DISTILLED,
+    replace(_DISTILLED, attack=replace(NO_KD, teacher=_SHORT, student=_SHORT), training=FedSGD()),
 )

@@ -38,5 +38,5 @@ ATTACK = Ensemble(
 )
 
 DEMONSTRATION = Demonstration(
-    replace(ATTACK, attack=shortened(MEMBER, 150), members=3), network="tabular-mlp", examples=2, least=0.2
+    replace(ATTACK, attack=shortened(MEMBER, 120), members=2), network="tabular-mlp", examples=2, least=0.4
 )
