@@ -22,7 +22,7 @@ from gradaudit.inversion.parts.labels import (
     SoftLabels,
     WeightCounts,
 )
-from gradaudit.inversion.parts.moves import LangevinStep, RandomStart, TokenEdits, Trigram
+from gradaudit.inversion.parts.moves import LangevinStep, RandomStart, TokenEdits
 from gradaudit.inversion.parts.objectives import (
     L1,
     Chord,

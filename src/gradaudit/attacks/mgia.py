@@ -40,7 +40,7 @@ VARIANTS = (NO_KD,)
 SPLICING = replace(ALONE, name="mgia-splicing", paper=ATTACK.paper)
 """For one network that takes picture and text as the planes of one picture (`SplicedClient`)."""
 
-_SHORT = shortened(ALONE, 12, restarts=2)
+_SHORT = shortened(ALONE, 10, restarts=2)
 _DISTILLED = Demonstration(
     replace(ATTACK, teacher=_SHORT, student=_SHORT),
     network="smooth",
