@@ -40,16 +40,17 @@ def plain_table(headings: ListingRow) -> Table:
 
 
 def _attacks() -> Iterable[ListingRow]:
-    from ..attacks import ATTACKS, MULTI_MODAL
+    from ..attacks import ATTACKS, EVERY_ATTACK, MULTI_MODAL
     from ..inversion.run.refusal import modality_of
 
     for name, attack in ATTACKS.items():
         steps = " + ".join(str(stage.steps) for stage in getattr(attack, "stages", ()))
         made_for = str(modality_of(attack) or "any")
         paper = str(getattr(attack, "paper", ""))
-        yield name, made_for, paper, _facts(attack), steps or "closed form", _first_line(attack)
+        yield name, made_for, paper, _facts(attack), steps or "closed form", _doc(EVERY_ATTACK.home(name))
     for name, pair in MULTI_MODAL.items():
-        steps = " + ".join(str(phase.stages[0].steps) for phase in (pair.teacher, pair.student))
+        phases = [getattr(pair, phase, None) for phase in ("teacher", "student")]
+        steps = " + ".join(str(stage.steps) for phase in phases for stage in getattr(phase, "stages", ()))
         yield name, "two at once", pair.paper, _facts(pair), steps, f"{_doc(pair)} `gradaudit study mgia` runs it."
 
 
@@ -127,17 +128,6 @@ def _parameters(cls: Any) -> str:
 
 def _doc(value: Any) -> str:
     return (value.__doc__ or "").strip().split("\n")[0]
-
-
-def _first_line(attack: Any) -> str:
-    import importlib
-
-    from ..attacks import ATTACKS
-
-    for name, known in ATTACKS.items():
-        if known is attack:
-            return _doc(importlib.import_module(f"gradaudit.attacks.{name.replace('-', '_')}"))
-    return ""
 
 
 LISTINGS: dict[str, tuple[ListingRow, Callable[[], Iterable[ListingRow]], str]] = {

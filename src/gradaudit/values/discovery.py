@@ -189,3 +189,18 @@ def subclasses_of(kind: type) -> Callable[[Any], str | None]:
         return own if isinstance(own, str) and own else kebab(value.__name__)
 
     return name_of
+
+
+def example_of(kind: type[T]) -> T:
+    """Return a value of a class by its defaults, or with the arguments in its `example` where it cannot do without.
+
+    Raises:
+        TypeError: It needs arguments and says no example.
+    """
+    try:
+        return kind(*getattr(kind, "example", ()))
+    except TypeError as error:
+        raise TypeError(
+            f"{kind.__name__} needs arguments: say some in the class, such as `example: ClassVar[tuple[Any, ...]] = "
+            f"(0.1,)` ({error})."
+        ) from error

@@ -1,7 +1,7 @@
 """Candidates that carry their labels, so that whoever runs them can read the logits."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -9,6 +9,7 @@ from ....client.observation import Observation
 from ....values.types import Knowledge
 from ..labels.joint import JointLabels
 from ..part import Candidate, Parametrisation
+from .pixels import Pixels
 
 
 class LabelledCandidate(Candidate):
@@ -26,6 +27,7 @@ class WithLogits(Parametrisation):
         inputs: Makes the inputs.
     """
 
+    example: ClassVar[tuple[Any, ...]] = (Pixels(),)
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
     inputs: Parametrisation
 
