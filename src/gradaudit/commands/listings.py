@@ -66,6 +66,14 @@ def _priors() -> Iterable[ListingRow]:
     return ((name, cls.__name__, _parameters(cls), _doc(cls)) for name, cls in PRIORS.items())
 
 
+def _parts() -> Iterable[ListingRow]:
+    from ..inversion import FAMILIES
+
+    for family in FAMILIES:
+        kind = family.package.rpartition(".")[2].replace("_", " ")
+        yield from ((kind, name, cls.__name__, _parameters(cls), _doc(cls)) for name, cls in family.items())
+
+
 def label_rows() -> Iterable[ListingRow]:
     """Every part that brings labels."""
     from ..inversion.parts.labels import LABELS
@@ -137,6 +145,7 @@ LISTINGS: dict[str, tuple[ListingRow, Callable[[], Iterable[ListingRow]], str]] 
         "List the attacks, their needs and steps.",
     ),
     "defenses": (("name", "paper", "parameters", "what"), _defenses, "List the defenses and their parameters."),
+    "parts": (("kind", "name", "part", "parameters", "what"), _parts, "List every part that attacks are made of."),
     "priors": (("name", "part", "parameters", "what"), _priors, "List the priors that an attack may use."),
     "metrics": (("name", "of", "unit", "better", "paper", "what"), _metrics, "List the metrics and their conventions."),
     "models": (("name", "of", "what"), _models, "List the networks that have a name here."),
