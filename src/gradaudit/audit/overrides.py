@@ -7,7 +7,7 @@ import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass, replace
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -20,7 +20,7 @@ LARGEST = 1_000_000_000  # a whole number beyond it, such as a count of steps, w
 BRIEF = 80
 
 
-def override(value: T, path: str, new: Any, names: Mapping[str, type], *, at: str = "") -> T:
+def override(value: T, path: str, new: Any, names: Mapping[str, type], *, at: str = "", entries: Any = None) -> T:
     """A copy of `value` in which the field at the dotted `path` is `new`.
 
     Args:
@@ -29,6 +29,7 @@ def override(value: T, path: str, new: Any, names: Mapping[str, type], *, at: st
         new: A plain value of the field's type, or for a part its constructor as text, such as `Cosine()`.
         names: Constructors that such a text may use.
         at: What to call `value` in an error.
+        entries: Type of the entries where `value` is a tuple; that of the entry as it is by default.
 
     Raises:
         AuditError: A name, index or type that the value does not have, with those that it has; or a value that the
@@ -40,18 +41,24 @@ def override(value: T, path: str, new: Any, names: Mapping[str, type], *, at: st
         index = place_in(len(value), name)
         if index is None:
             raise AuditError(f"{at}: no entry {as_name(name)}. It has {len(value)}, counted from 0.")
-        entry = (
-            override(value[index], rest, new, names, at=here) if rest else _read(type(value[index]), new, names, here)
-        )
+        kind = entries or type(value[index])
+        entry = override(value[index], rest, new, names, at=here) if rest else _read(kind, new, names, here)
         return (*value[:index], entry, *value[index + 1 :])  # type: ignore[return-value]
     known = _settable(type(value))
     if name not in known:
         raise AuditError(f"{here}: {type(value).__name__} has no field {name}{suggest(name, known)}")
+    expected = get_type_hints(type(value))[name]
     if rest:
-        entry = override(getattr(value, name), rest, new, names, at=here)
+        entry = override(getattr(value, name), rest, new, names, at=here, entries=_entries(expected))
     else:
-        entry = _read(get_type_hints(type(value))[name], new, names, here)
+        entry = _read(expected, new, names, here)
     return _refused_as(here, replace, value, **{name: entry})
+
+
+def _entries(hint: Any) -> Any:
+    """The type of every entry of `tuple[X, ...]`; `None` for any other type."""
+    given = get_args(hint)
+    return given[0] if get_origin(hint) is tuple and given[1:] == (...,) else None
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -25,3 +25,6 @@ __all__ = [
     "read_study",
     "run_study",
 ]
+
+__getattr__ = STUDIES.attribute
+__dir__ = STUDIES.attributes
