@@ -168,8 +168,7 @@ def test_one_entry_point_of_another_package_is_enough(beside, key):
 def test_a_new_attack_and_defense_run_in_an_audit_file(copied, tmp_path):
     """The network of the demonstration is one linear layer, so the picture comes back to the last digit."""
     (tmp_path / "net.py").write_text(
-        "from torch import nn\n\n\ndef linear():\n"
-        "    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 10))\n"
+        "from torch import nn\n\n\ndef linear():\n    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 10))\n"
     )
     (tmp_path / "audit.yaml").write_text(
         "data: {source: photographs, size: 8, batch_size: 1}\n"
@@ -179,8 +178,9 @@ def test_a_new_attack_and_defense_run_in_an_audit_file(copied, tmp_path):
         "attacks: [division]\n"
     )
     python("-m", "gradaudit", "audit", str(tmp_path / "audit.yaml"), "--out", str(tmp_path / "out"), path=[copied])
-    (finding,) = (json.loads(file.read_text()) for file in (tmp_path / "out").rglob("*.json") if "finding" in file.name)
-    assert finding["attack"] == "division"
+    lines = (tmp_path / "out/results.jsonl").read_text().splitlines()
+    (finding,) = (one for one in map(json.loads, lines) if one.get("attack") == "division")
+    assert finding["reconstruction"]["psnr"]["mean"] > finding["control"]["psnr"]["mean"] + 20
 
 
 def test_the_generic_tests_take_new_things_up(copied):

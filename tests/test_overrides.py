@@ -4,8 +4,10 @@ from hypothesis import strategies as st
 
 from gradaudit.attacks import ATTACKS, INVERTING_GRADIENTS, MULTI_MODAL, constructors
 from gradaudit.audit.overrides import construct, override
+from gradaudit.inversion.parts.gradient_transforms import Noise
 from gradaudit.inversion.parts.labels import IDLG
 from gradaudit.inversion.parts.objectives import Euclidean
+from gradaudit.inversion.parts.optimisers import LBFGS
 from gradaudit.values.errors import AuditError
 
 

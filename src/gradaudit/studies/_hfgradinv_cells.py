@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from ..attacks import DLG, GRADINVERSION, HFGRADINV, INVERTING_GRADIENTS
+from ..attacks.dlg import ATTACK as DLG
+from ..attacks.gradinversion import ATTACK as GRADINVERSION
+from ..attacks.hfgradinv import ATTACK as HFGRADINV
+from ..attacks.inverting_gradients import ATTACK as INVERTING_GRADIENTS
 from ..inversion.run.gradient_matching import GradientMatching
 from ._attack_cell import AttackCell
 

@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 
-from ..attacks import AGIC, DLFA, NL_SME, SME
+from ..attacks.agic import ATTACK as AGIC
+from ..attacks.dlfa import ATTACK as DLFA
+from ..attacks.nl_sme import ATTACK as NL_SME
+from ..attacks.sme import ATTACK as SME
 from ..client.local_training import FedAvg
 from ..inversion.parts.simulations.as_gradient import AsGradient
 from ..inversion.parts.simulations.unrolled import Unrolled
