@@ -180,7 +180,7 @@ def test_a_new_attack_and_defense_run_in_an_audit_file(copied, tmp_path):
     python("-m", "gradaudit", "audit", str(tmp_path / "audit.yaml"), "--out", str(tmp_path / "out"), path=[copied])
     lines = (tmp_path / "out/results.jsonl").read_text().splitlines()
     (finding,) = (one for one in map(json.loads, lines) if one.get("attack") == "division")
-    assert finding["reconstruction"]["psnr"]["mean"] > finding["control"]["psnr"]["mean"] + 20
+    assert finding["scores"]["psnr"]["mean"] > finding["control"]["psnr"]["mean"] + 20
 
 
 def test_the_generic_tests_take_new_things_up(copied):

@@ -116,6 +116,30 @@ def test_modules_of_a_room_may_import_one_another_through_it(room, tmp_path):
     assert registry["aunt"].__mro__[1] is registry["house-cat"]
 
 
+@pytest.mark.parametrize("first", ["room", "package"])
+def test_another_package_may_build_on_members_of_the_room(room, tmp_path, monkeypatch, first):
+    """Whichever is imported first: the package must not be looked for while it asks the room for a member."""
+    (tmp_path / "ga_room" / "__init__.py").write_text(
+        f"from gradaudit.values.discovery import Registry, subclasses_of\nfrom {__name__} import Animal\n"
+        "ROOM = Registry(__name__, 'ga.animals', subclasses_of(Animal))\n__getattr__ = ROOM.attribute\n"
+    )
+    (tmp_path / "ga_room_plugin.py").write_text("from ga_room import HouseCat\nclass Tiger(HouseCat): pass\n")
+    points(monkeypatch, "ga_room_plugin:Tiger")
+    if first == "package":
+        importlib.import_module("ga_room_plugin")
+    assert list(importlib.import_module(room).ROOM) == ["hound", "house-cat", "tiger"]
+
+
+def test_a_module_cannot_ask_for_members_while_its_room_is_scanned(room, tmp_path):
+    (tmp_path / "ga_room" / "__init__.py").write_text(
+        f"from gradaudit.values.discovery import Registry, subclasses_of\nfrom {__name__} import Animal\n"
+        "ROOM = Registry(__name__, 'ga.animals', subclasses_of(Animal))\n__getattr__ = ROOM.attribute\n"
+    )
+    (tmp_path / "ga_room" / "late.py").write_text("from ga_room import ROOM\nROOM.attribute('HouseCat')\n")
+    with pytest.raises(AttributeError, match="while it is scanned: import HouseCat from its own module"):
+        list(importlib.import_module(room).ROOM)
+
+
 def test_a_name_of_its_own_is_not_inherited_and_a_field_is_none(room, tmp_path):
     (tmp_path / "ga_room" / "kin.py").write_text(
         "from dataclasses import dataclass\nfrom .a_dog import Dog\nclass GrandPup(Dog): pass\n"

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from conftest import make_batch
+from demonstrations import case_of
 from gradaudit import Client, FedAvg, FedSGD, Knowledge, Normalisation
+from gradaudit.attacks import ATTACKS, EVERY_ATTACK, MULTI_MODAL, demonstration_of
 from gradaudit.inversion import FAMILIES, part_names
 from gradaudit.inversion.parts.gradient_transforms import GRADIENT_TRANSFORMS
 from gradaudit.inversion.parts.labels import LABELS
@@ -68,9 +70,6 @@ def words():
 
 
 def people():
-    from demonstrations import case_of
-    from gradaudit.attacks import demonstration_of
-
     return case_of(demonstration_of("tableak"), 0).share(EVERY_FACT)
 
 
@@ -111,6 +110,34 @@ class TestEveryPart:
 
     def test_works_with_equal_fields_alike(self, kind):
         assert example_of(kind) == example_of(kind)
+
+
+NAMES = (
+    (
+        LABELS,
+        "afgi afgi-learned bias-counts bias-sign gradinversion hfgradinv hfgradinv-direct idlg ilrg joint known llg "
+        "llg-plus llg-star rlg rlu soft weight-counts",
+    ),
+    (
+        PRIORS,
+        "batch-norm-statistics channel-means edges embedding-length epoch-order group-consistency l2 patch-border "
+        "squared-total-variation total-variation",
+    ),
+    (OPTIMISERS, "adam lbfgs levenberg-marquardt rmsprop"),
+    (MULTI_MODAL, "mgia mgia-no-kd"),
+)
+
+
+@pytest.mark.parametrize(("registry", "names"), NAMES, ids=[registry.package for registry, _ in NAMES])
+def test_names_that_audit_files_use_stay(registry, names):
+    assert set(names.split()) <= set(registry)
+
+
+def test_what_an_attack_keeps_beside_it_is_no_attack():
+    """TabLeak's member, MGIA's phases, and what another module imports."""
+    assert not {"tableak-member", "mgia-splicing"} & set(EVERY_ATTACK)
+    assert not set(MULTI_MODAL) & set(ATTACKS)
+    assert EVERY_ATTACK.home("dlg").__name__ == "gradaudit.attacks.dlg"
 
 
 def update(seen, seed):

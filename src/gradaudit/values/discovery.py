@@ -55,22 +55,32 @@ class Registry(Mapping[str, T], Generic[T]):
     ) -> None:
         self.package, self.group, self.name_of = package, group, name_of
         self.within = within or public_classes
-        self._scanning = False
+        self._busy = False
 
     @cached_property
-    def _members(self) -> dict[str, _Member[T]]:
+    def _own(self) -> dict[str, _Member[T]]:
+        """The members of the room itself."""
         found: dict[str, _Member[T]] = {}
-        self._scanning = True
+        self._busy = True
         try:
             for module in modules_of(self.package):
                 for value in self.within(module):
                     name = self.name_of(value)
                     if name is not None and found.setdefault(name, _Member(value, module)).value is not value:
                         raise ValueError(f"{module.__name__}: the name {name} stands twice in {self.package}")
+        finally:
+            self._busy = False
+        return found
+
+    @cached_property
+    def _members(self) -> dict[str, _Member[T]]:
+        found = dict(self._own)
+        self._busy = True
+        try:
             for point in entry_points(group=self.group):
                 self._add(point, found)
         finally:
-            self._scanning = False
+            self._busy = False
         return dict(sorted(found.items()))
 
     def _add(self, point: EntryPoint, found: dict[str, _Member[T]]) -> None:
@@ -116,12 +126,20 @@ class Registry(Mapping[str, T], Generic[T]):
         Raises:
             AttributeError: No member has that name.
         """
-        # While the room is scanned its modules import one another, and Python asks the room for each as an attribute.
-        if not name.startswith("_") and not self._scanning:
-            for member, value in self.items():
-                if python_name(member, value) == name:
-                    return value
-        raise AttributeError(f"module {self.package!r} has no attribute {name!r}")
+        if not name.startswith("_"):
+            for members in self._searched():
+                for member, found in members.items():
+                    if python_name(member, found.value) == name:
+                        return found.value
+        hint = f" while it is scanned: import {name} from its own module" if self._busy else ""
+        raise AttributeError(f"module {self.package!r} has no attribute {name!r}{hint}")
+
+    def _searched(self) -> Iterator[dict[str, _Member[T]]]:
+        """The room's own members, then all; a module that a scan imports may ask as well, for what is there by then."""
+        if not self._busy or "_own" in vars(self):
+            yield self._own
+        if not self._busy:
+            yield self._members
 
     def attributes(self) -> list[str]:
         """Every name that the room has in Python, sorted: what its `__dir__` returns."""
@@ -136,8 +154,15 @@ class _Chosen(Registry[T]):
         self.whole, self.belongs = whole, belongs
 
     @cached_property
+    def _own(self) -> dict[str, _Member[T]]:
+        return self._among(self.whole._own)
+
+    @cached_property
     def _members(self) -> dict[str, _Member[T]]:
-        return {name: member for name, member in self.whole._members.items() if self.belongs(member.value)}
+        return self._among(self.whole._members)
+
+    def _among(self, members: dict[str, _Member[T]]) -> dict[str, _Member[T]]:
+        return {name: member for name, member in members.items() if self.belongs(member.value)}
 
 
 def modules_of(package: str) -> Iterator[ModuleType]:

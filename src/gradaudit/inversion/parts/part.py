@@ -266,7 +266,7 @@ class Stage:
     Args:
         parametrisation: What is optimised.
         optimiser: What moves the variables, with its schedule.
-        steps: Calls of the optimiser (a step holds up to `optimiser.evaluations` evaluations of the objective).
+        steps: Calls of the optimiser (one counts for `optimiser.evaluations` evaluations of the objective).
         terms: Priors with their weights.
         gradient: Transforms, in this order.
         moves: Steps that no gradient takes, after every step of the optimiser, in this order.

@@ -32,7 +32,7 @@ class Optimiser:
 
     @property
     def evaluations(self) -> int:
-        """Evaluations of the objective in one step, at most."""
+        """What one step counts for where attacks are compared by their evaluations of the objective."""
         return 1
 
     def build(

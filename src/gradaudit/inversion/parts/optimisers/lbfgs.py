@@ -30,7 +30,7 @@ class LBFGS(Optimiser):
 
     @property
     def evaluations(self) -> int:
-        """Evaluations of the objective in one step, at most."""
+        """What one step counts for: one evaluation of the objective for each iteration."""
         return self.inner
 
     def build(
