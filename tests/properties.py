@@ -1,5 +1,6 @@
 """Assertions that hold for every part and every attack."""
 
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 
@@ -9,10 +10,6 @@ import torch
 from gradaudit import Knowledge
 from gradaudit.attacks import constructors
 from gradaudit.values.errors import MissingKnowledge
-
-ON_TEXT = {"bag-of-words", "dager", "dlg-text", "lamp", "tag"}  # attacks tested in test_text_attacks and test_dager
-ON_TRANSFORMERS = {"april", "april-patches", "gradvit"}  # tested in test_vision_transformers
-ON_TABLES = {"inverting-gradients-table", "tableak"}  # tested in test_tableak
 
 
 def short(attack, steps=3):
@@ -37,20 +34,28 @@ def assert_deterministic(attack, seen):
 
 def assert_model_untouched(attack, seen):
     """Parameters, buffers, mode, hooks and gradients are as before, and so is the update."""
-    before = deepcopy(seen.model.state_dict())
-    modes = [module.training for module in seen.model.modules()]
-    update = [tensor.clone() for tensor in seen.update.values]
-    attack(seen)
-    assert all(torch.equal(value, before[name]) for name, value in seen.model.state_dict().items())
-    assert modes == [module.training for module in seen.model.modules()]
-    assert not any(m._forward_pre_hooks or m._forward_hooks for m in seen.model.modules())
-    assert all(p.grad is None and p.requires_grad for p in seen.model.parameters())
-    assert all(map(torch.equal, update, seen.update.values))
+    with untouched(seen):
+        attack(seen)
 
 
-def assert_refuses_missing_knowledge(attack, share):
+@contextmanager
+def untouched(*observations):
+    """Fails where what runs within changes a model or an update."""
+    before = [(deepcopy(seen.model.state_dict()), [t.clone() for t in seen.update.values]) for seen in observations]
+    modes = [[module.training for module in seen.model.modules()] for seen in observations]
+    yield
+    for seen, (state, update), training in zip(observations, before, modes, strict=True):
+        assert all(torch.equal(value, state[name]) for name, value in seen.model.state_dict().items())
+        assert training == [module.training for module in seen.model.modules()]
+        assert not any(m._forward_pre_hooks or m._forward_hooks for m in seen.model.modules())
+        assert all(p.grad is None and p.requires_grad for p in seen.model.parameters())
+        assert all(map(torch.equal, update, seen.update.values))
+
+
+def assert_refuses_missing_knowledge(attack, share, name=None):
     """Every single fact that it needs is refused when it is missing; `share(knowledge)` gives an observation."""
+    name = name or attack.name
     for flag in Knowledge:
         if flag in attack.needs:
-            with pytest.raises(MissingKnowledge, match=f"{attack.name}.*needs {flag.name}"):
+            with pytest.raises(MissingKnowledge, match=f"{name}.*needs {flag.name}"):
                 attack(share(attack.needs & ~flag))

@@ -1,4 +1,7 @@
-"""Every attack: its properties, and that it recovers what it could not know and fails where it must."""
+"""The attacks of the DLG family and Inverting Gradients: what they recover, and where they must fail.
+
+What holds for every attack is in tests/test_demonstrations.py.
+"""
 
 from dataclasses import replace
 
@@ -6,36 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import linear_net, make_batch, smooth_net
+from conftest import make_batch, smooth_net
 from gradaudit import Client, Knowledge, Level
-from gradaudit.attacks import ATTACKS, DLG, IDLG, INVERTING_GRADIENTS, MULTI_MODAL
+from gradaudit.attacks import DLG, IDLG, INVERTING_GRADIENTS
 from gradaudit.client.defenses import GaussianNoise
 from gradaudit.inversion.parts import labels
-from gradaudit.inversion.parts.optimisers import LBFGS, Adam
+from gradaudit.inversion.parts.optimisers import LBFGS
 from gradaudit.inversion.run.refusal import needs_given
 from gradaudit.models import build
 from gradaudit.values.errors import AttackFailed
-from properties import (
-    ON_TABLES,
-    ON_TEXT,
-    ON_TRANSFORMERS,
-    assert_deterministic,
-    assert_model_untouched,
-    assert_refuses_missing_knowledge,
-    assert_repr_rebuilds,
-    short,
-)
+from properties import short
 from recovery import NORMALISATION, drawn, exactness, gain, in_double, kinked_net
-
-ELSEWHERE = {"grnn"}  # trains a generator, slowly: tests/test_grnn.py
-LOCALLY = {"agic", "dlfa", "nl-sme", "sme"}  # on several local steps: tests/test_fedavg_attacks.py
-ALL = [
-    attack
-    for attack in ATTACKS.values()
-    if attack.name not in LOCALLY | ON_TEXT | ON_TABLES | ON_TRANSFORMERS | ELSEWHERE
-]
-TOLD = {"afgi", "hfgradinv"}  # reads labels where features are never negative; here they are the inputs themselves
-PUBLIC = make_batch(6, seed=9).inputs  # for those that need public pictures
 
 
 def named(attack):
@@ -49,53 +33,6 @@ def without_priors(attack, **changes):
 
 def lone(seed=0):
     return make_batch(1, seed=seed)
-
-
-def test_every_attack_is_rebuilt_from_its_repr():
-    """What a finding records is the attack itself, of closed forms and of pairs too."""
-    for attack in (*ATTACKS.values(), *MULTI_MODAL.values()):
-        assert_repr_rebuilds(attack)
-
-
-@pytest.mark.parametrize("attack", ALL, ids=named)
-class TestProperties:
-    def test_deterministic(self, attack, client):
-        assert_deterministic(short(attack), client.share(lone(), attack.needs, public=PUBLIC))
-
-    def test_model_untouched(self, attack, client):
-        assert_model_untouched(short(attack), client.share(lone(), attack.needs, public=PUBLIC))
-
-    def test_refuses_missing_knowledge(self, attack, client):
-        assert_refuses_missing_knowledge(short(attack), lambda facts: client.share(lone(), facts))
-
-    def test_says_where_it_comes_from(self, attack):
-        assert attack.paper
-        assert ATTACKS[attack.name] is attack
-
-
-def closed_form(attack, seed):
-    torch.manual_seed(seed)
-    batch = in_double(make_batch(1, side=4, classes=5, seed=seed))
-    told = Knowledge.LABELS if attack.name in TOLD else Knowledge.NOTHING
-    seen = Client(linear_net().double()).share(batch, attack.needs | told)
-    weight, bias = seen.update.values
-    row = int(bias.abs().argmax())
-    torch.testing.assert_close((weight[row] / bias[row]).view_as(batch.inputs), batch.inputs)
-    quick = len(attack.stages) == 1 and isinstance(attack.stages[0].optimiser, Adam)
-    once = without_priors(short(attack, 200 if quick else 20), seeds=1)
-    return batch, replace(once, restarts=1 if quick else 5)(seen, seed=seed)  # L-BFGS alone fails once in thirty
-
-
-@pytest.mark.parametrize("attack", [attack for attack in ALL if attack is not DLG], ids=named)
-def test_recovers_a_closed_form_client(attack):
-    """One linear layer with a bias: the input is grad_W[k] / grad_b[k], exactly (Phong et al., 2018).
-
-    DLG moves picture and label together, which has poor minima there: see the smooth network below.
-    """
-    for seed in range(3):
-        batch, found = closed_form(attack, seed)
-        assert exactness(found, batch) > 40  # measured: 59 to 258 over 54 perturbed runs of each
-        assert torch.equal(found.labels, batch.labels)
 
 
 def test_the_papers_parameters():

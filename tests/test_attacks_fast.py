@@ -12,9 +12,9 @@ from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisa
 from gradaudit.attacks import INVERTING_GRADIENTS, INVERTING_GRADIENTS_FAST
 from gradaudit.client.defenses import Clip, TopK
 from gradaudit.inversion.parts.labels import KnownLabels
-from gradaudit.inversion.parts.levenberg_marquardt import LevenbergMarquardt, jacobian, normal_equations
 from gradaudit.inversion.parts.objectives import Chord, Cosine
 from gradaudit.inversion.parts.optimisers import LBFGS, Adam
+from gradaudit.inversion.parts.optimisers.levenberg_marquardt import LevenbergMarquardt, jacobian, normal_equations
 from gradaudit.inversion.parts.parametrisations import Coarse, Pixels
 from gradaudit.inversion.parts.part import Progress, Stage
 from gradaudit.inversion.run.gradient_matching import GradientMatching
@@ -185,7 +185,9 @@ def test_the_polish_serves_every_seed():
 
 @pytest.mark.parametrize("limit", [{"unknowns": 10}, {"entries": 100}], ids=repr)
 def test_too_large_a_jacobian_is_not_computed(client, batch, limit, monkeypatch):
-    monkeypatch.setattr("gradaudit.inversion.parts.levenberg_marquardt.jacobian", lambda *args: pytest.fail("computed"))
+    monkeypatch.setattr(
+        "gradaudit.inversion.parts.optimisers.levenberg_marquardt.jacobian", lambda *args: pytest.fail("computed")
+    )
     seen = client.share(batch, GRANTED)
     still = tiny(seen, Stage(Pixels(box=False), LevenbergMarquardt(**limit), steps=3))
     curve = [value for _, value in still.trace[0]]
@@ -199,7 +201,7 @@ def test_a_step_that_does_not_help_is_taken_back(client, batch, monkeypatch):
         gram, slope, distance = wrong(*args)
         return gram, -slope, distance
 
-    monkeypatch.setattr("gradaudit.inversion.parts.levenberg_marquardt.normal_equations", uphill)
+    monkeypatch.setattr("gradaudit.inversion.parts.optimisers.levenberg_marquardt.normal_equations", uphill)
     found = tiny(client.share(batch, GRANTED), Stage(Pixels(box=False), LevenbergMarquardt(), steps=3))
     values = [value for _, value in found.trace[0]]
     assert values == pytest.approx([values[0]] * 3, rel=1e-3)

@@ -9,8 +9,8 @@ from conftest import make_batch, smooth_net
 from gradaudit.attacks import ATTACKS, INVERTING_GRADIENTS, constructors
 from gradaudit.audit.config import AttackEntry, make_config
 from gradaudit.audit.resolve import make_attack
-from gradaudit.inversion.parts.levenberg_marquardt import LevenbergMarquardt
 from gradaudit.inversion.parts.optimisers import LBFGS, Adam, RMSprop
+from gradaudit.inversion.parts.optimisers.levenberg_marquardt import LevenbergMarquardt
 from gradaudit.inversion.parts.parametrisations import Pixels
 from gradaudit.inversion.parts.part import Prior, Stage, Term
 from gradaudit.inversion.parts.priors import TotalVariation

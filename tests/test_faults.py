@@ -110,7 +110,7 @@ def test_a_folder_that_is_deleted_meanwhile_is_named_and_stays_away(
     monkeypatch,
     command,
 ):
-    monkeypatch.setitem(STUDIES, "toy", TOY)
+    monkeypatch.setattr("gradaudit.studies.STUDIES", {**STUDIES, "toy": TOY})
     real, said = Toy.measure, audit.audit_together
 
     def measure(self, bench, seed):
@@ -211,7 +211,7 @@ def study(tmp_path, **changes):
 
 
 def test_a_second_process_leaves_a_study_alone(gradaudit, tmp_path, monkeypatch):
-    monkeypatch.setitem(STUDIES, "toy", TOY)
+    monkeypatch.setattr("gradaudit.studies.STUDIES", {**STUDIES, "toy": TOY})
     (tmp_path / "run").mkdir()
     with locked(tmp_path / "run"):
         code, out, err = gradaudit("study", "toy", "--out", "run")

@@ -77,6 +77,8 @@ PRIVATE |= {
     "values.finding",
     "values.scores",
 }
+PRIVATE |= {"client.participant", "client.aggregation", "client.multimodal", "values.finding", "values.scores"}
+PARTS = {path.name for path in SRC.joinpath("inversion", "parts").iterdir() if (path / "__init__.py").exists()}
 PEERS = ("torchmetrics", "skimage.metrics", "lpips", "piq", "kornia")
 
 
@@ -260,6 +262,63 @@ def silences(path):
 
 def test_public_names_are_documented_and_typed():
     none_of(fault for path in FILES for fault in silences(path))
+
+
+def scanned():
+    """The `__init__` of every room whose members a `Registry` finds."""
+    for path in FILES:
+        calls = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
+        if path.name == "__init__.py" and any(getattr(call.func, "id", "") == "Registry" for call in calls):
+            yield path
+
+
+def lists_of_members(path):
+    """Modules and members of a scanned room that its own `__init__` names."""
+    beside = {file.stem for file in path.parent.glob("*.py") if not file.name.startswith("_")}
+    imported = [node for node in ast.walk(tree(path)) if isinstance(node, ast.ImportFrom) and node.level == 1]
+    for node in imported:
+        for named in [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]:
+            if named in beside:
+                yield said(path, f"imports {named}: the registry finds it")
+    members = [name for file in beside for name in public_classes_of(path.with_name(f"{file}.py"))]
+    texts = {node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant)}
+    yield from (said(path, f"names {name}: the registry finds it") for name in members if name in texts)
+
+
+def public_classes_of(path):
+    return [node.name for node in tree(path).body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+
+
+def test_no_room_lists_its_members():
+    rooms = {"/".join(parts(path)[:-1]) for path in scanned()}
+    assert {"attacks", "client/defenses", "studies"} | {f"inversion/parts/{kind}" for kind in PARTS} <= rooms
+    none_of(fault for path in scanned() for fault in lists_of_members(path))
+
+
+def test_parts_are_imported_from_their_own_modules():
+    """So that type checkers and readers see them: what a room's `__getattr__` returns is of any type."""
+    rooms = {parts(path)[:-1]: set(lists_of_names(path)) for path in scanned()}
+    none_of(
+        said(path, f"imports {name} from {'.'.join(target)}, not from its module")
+        for path in FILES
+        if len(parts(path)) > 1  # the front door names whole rooms
+        for target, name in imports(path)[0]
+        if target in rooms and name not in rooms[target]
+    )
+
+
+def lists_of_names(path):
+    """The names that an `__init__` really has."""
+    for node in tree(path).body:
+        if isinstance(node, ast.ImportFrom):
+            yield from (alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.Assign):
+            yield from (target.id for target in node.targets)
+        elif isinstance(node, ast.AnnAssign):
+            yield node.target.id
+    yield from (child.name for child in path.parent.iterdir() if child.is_dir())
 
 
 def test_few_duplicated_windows():

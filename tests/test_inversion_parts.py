@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradaudit import Knowledge, Level
-from gradaudit.inversion.parts.gradient_transforms import ClipGradient, Langevin, Noise, QuantisedSign, Sign
+from gradaudit.inversion.parts.gradient_transforms import ClipGradient, Noise, Sign
 from gradaudit.inversion.parts.labels import (
-    IDLG,
     BiasCounts,
     ColumnMinimum,
     ErroneousConfidence,
@@ -22,8 +21,6 @@ from gradaudit.inversion.parts.labels import (
     SoftLabels,
     WeightCounts,
 )
-from gradaudit.inversion.parts.levenberg_marquardt import LevenbergMarquardt
-from gradaudit.inversion.parts.moves import LangevinStep, RandomStart, TokenEdits, Trigram
 from gradaudit.inversion.parts.objectives import (
     L1,
     Chord,
@@ -39,32 +36,21 @@ from gradaudit.inversion.parts.objectives import (
     SquaredPlusPlain,
     WeightedCosine,
 )
-from gradaudit.inversion.parts.optimisers import LBFGS, Adam, RMSprop
+from gradaudit.inversion.parts.optimisers import Adam
 from gradaudit.inversion.parts.parametrisations import (
-    Coarse,
-    EpochCopies,
-    GRNNGenerator,
     Pixels,
-    TableRows,
-    TokenEmbeddings,
 )
 from gradaudit.inversion.parts.part import Progress, Term
-from gradaudit.inversion.parts.pools import TableMedian
 from gradaudit.inversion.parts.priors import (
     L2,
-    BatchNormStatistics,
-    ChannelMeans,
     Edges,
-    EmbeddingLength,
-    EpochOrder,
     GroupConsistency,
     PatchBorder,
     SquaredTotalVariation,
     TotalVariation,
 )
-from gradaudit.inversion.parts.simulations import AsGradient, Bezier, Segment, Unrolled, UnrolledCopies
+from gradaudit.inversion.parts.simulations import Bezier, Segment, Unrolled, UnrolledCopies
 from gradaudit.values.errors import AttackFailed
-from properties import assert_repr_rebuilds
 
 AT = Progress(0, 10)
 OBJECTIVES = (
@@ -76,67 +62,15 @@ OBJECTIVES = (
     EuclideanL1(alpha=0.5),
     Chord(),
     SquaredPlusPlain(),
-    LayerwiseEuclidean(),
     LayerwiseEuclidean(2.0, squared=True),
-    Growing(dropout=0.0),
-    MeanStep(),
-    WeightedCosine(),
     PerRound(WeightedCosine(last=2.0)),
 )
-PRIORS = (TotalVariation(), L2(), SquaredTotalVariation(), GroupConsistency(), PatchBorder(patch=2))
-TRANSFORMS = (Sign(), Noise(0.1), Langevin(), ClipGradient(1.0), QuantisedSign())
-REST = (
-    TableMedian(),
-    TableRows(),
-    TableRows(softmax=False, bounds=False),
-    AsGradient("estimated"),
-    Bezier(),
-    EpochCopies(),
-    EpochOrder("max", "convolution", "l1"),
-    MeanStep(first=4.0, last=2.0),
-    Segment(rate=1.0),
-    Unrolled("random", "epoch"),
-    UnrolledCopies(checkpoint=True),
-    Growing(),
-    Growing(dropout=0.5, stepwise=False, blocks=(4, 3), timetable=(9, 2, 1), every=0.1),
-    BatchNormStatistics(),
-    BatchNormStatistics("client", multipliers=(1.3, 3.0)),
-    LangevinStep(),
-    RandomStart(20, 10),
-    TokenEdits(edits=("swap",), weight=0.0),
-    Trigram(),
-    TokenEmbeddings(),
-    TokenEmbeddings("tokens", "always"),
-    EmbeddingLength(),
-    PositionEmbedding(Cosine(), 0.5),
-    GroupConsistency(registered=True, every=200),
-    PatchBorder(),
-    GRNNGenerator(),
-    RMSprop(),
-    Pixels(),
-    Pixels(box=False, init="grey"),
-    KnownLabels(),
-    JointLabels(),
-    IDLG(),
-    Adam(),
-    LBFGS(),
-    LevenbergMarquardt(),
-    Coarse(4),
-    ChannelMeans(),
-    Edges("oracle"),
-    Term(L2(), 0.1),
-)
+"""What is tried beside the defaults of every objective (tests/test_every_part.py)."""
 
 
 def tensors(seed=0, dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
     return tuple(torch.randn(shape, generator=generator, dtype=dtype) for shape in ((4, 3), (3,), (2, 2)))
-
-
-@pytest.mark.parametrize("part", [*OBJECTIVES, *PRIORS, *TRANSFORMS, *REST], ids=repr)
-def test_repr_rebuilds_and_hashes(part):
-    assert_repr_rebuilds(part)
-    assert hash(part) == hash(part)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
@@ -211,7 +145,9 @@ def test_l2_by_hand():
     assert L2()(torch.tensor([1.0, 2.0, 3.0, 4.0]).view(2, 1, 1, 2), AT).item() == 7.5
 
 
-@pytest.mark.parametrize("prior", PRIORS, ids=repr)
+@pytest.mark.parametrize(
+    "prior", [TotalVariation(), L2(), SquaredTotalVariation(), GroupConsistency(), PatchBorder(patch=2)], ids=repr
+)
 def test_prior_gradient_against_finite_differences(prior):
     inputs = torch.randn(2, 1, 3, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: prior(x, AT), (inputs,))

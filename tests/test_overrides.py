@@ -4,8 +4,10 @@ from hypothesis import strategies as st
 
 from gradaudit.attacks import ATTACKS, INVERTING_GRADIENTS, MULTI_MODAL, constructors
 from gradaudit.audit.overrides import construct, override
+from gradaudit.inversion.parts.gradient_transforms import Noise
 from gradaudit.inversion.parts.labels import IDLG
 from gradaudit.inversion.parts.objectives import Euclidean
+from gradaudit.inversion.parts.optimisers import LBFGS
 from gradaudit.values.errors import AuditError
 
 
@@ -26,6 +28,8 @@ def test_takes_parts_by_their_constructors():
     assert change("selection", "Euclidean()").selection == Euclidean()
     assert change("stages.0.terms", "(Term(L2(), weight=0.5),)").stages[0].terms[0].weight == 0.5
     assert change("stages.0.gradient", []).stages[0].gradient == ()
+    assert change("stages.0.gradient.0", "Noise(0.1)").stages[0].gradient == (Noise(0.1),)
+    assert change("stages.0.optimiser", "LBFGS(inner=3)").stages[0].optimiser == LBFGS(inner=3)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +47,8 @@ def test_takes_parts_by_their_constructors():
         ("stages.0.steps", 0, "attacks.0.stages.0.steps: should be greater than or equal to 1. Found 0"),
         ("objective", "Cosign()", r"unknown part Cosign. Did you mean Cosine\?"),
         ("objective", "IDLG()", "objective: should be an instance of Objective"),
+        ("stages.0.optimiser", "Cosine()", "stages.0.optimiser: should be an instance of Optimiser"),
+        ("stages.0.gradient.0", "Adam()", "stages.0.gradient.0: should be an instance of GradientTransform"),
         ("stages.²", 3, "no entry ²"),
         ("stages." + "9" * 5000, 3, "no entry 999"),
         ("", 3, "has no field ."),

@@ -200,7 +200,7 @@ def test_trained_networks_need_labels(tmp_path):
 
 
 def test_the_command(gradaudit, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.setitem(STUDIES, "toy", TOY)
+    monkeypatch.setattr("gradaudit.studies.STUDIES", {**STUDIES, "toy": TOY})
     code, out, err = gradaudit("study", "toy", "--out", "toy", "--workers", "1")
     assert code == 0, err
     assert "size 2" in out

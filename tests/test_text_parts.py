@@ -13,9 +13,9 @@ from gradaudit import Knowledge
 from gradaudit.attacks import LAMP
 from gradaudit.inversion.network.gaps import widest_gap
 from gradaudit.inversion.network.tokens import mean_length, possible_tokens
-from gradaudit.inversion.parts.moves import RandomStart, TokenEdits, Trigram
-from gradaudit.inversion.parts.moves._trigram import NGrams
+from gradaudit.inversion.parts.moves import RandomStart, TokenEdits
 from gradaudit.inversion.parts.moves.token_edits import EDITS, reordered
+from gradaudit.inversion.parts.moves.trigram import NGrams, Trigram
 from gradaudit.inversion.parts.objectives import EuclideanL1
 from gradaudit.inversion.parts.parametrisations import Pixels, TokenEmbeddings
 from gradaudit.inversion.parts.part import Progress, Term

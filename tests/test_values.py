@@ -9,7 +9,7 @@ import torch
 from conftest import make_batch, smooth_net
 from gradaudit import Client, FedAvg, FedSGD, Knowledge, Level, Normalisation, metrics
 from gradaudit.attacks import ATTACKS
-from properties import ON_TABLES, ON_TEXT, ON_TRANSFORMERS, short
+from properties import short
 
 # Attack in five steps per stage -> mean pixel, and objective where it has not reached rounding.
 ATTACKED = {
@@ -37,10 +37,6 @@ NORMS = {
 def client(training):
     torch.manual_seed(0)
     return Client(smooth_net(), training, normalisation=Normalisation((0.5,), (0.25,)))
-
-
-def test_every_attack_has_its_value():
-    assert set(ATTACKED) | ON_TEXT | ON_TABLES | ON_TRANSFORMERS == set(ATTACKS)
 
 
 @pytest.mark.parametrize("name", ATTACKED)

@@ -16,6 +16,7 @@ from unittest import mock
 
 import torch
 
+from gradaudit import studies
 from gradaudit.inversion.run import keeper
 from gradaudit.studies import STUDIES, Study, Table
 
@@ -46,18 +47,16 @@ class Cell:
         return {"square": float(self.size**2 + seed)}
 
 
-STUDIES.setdefault(
-    "fuzz",
-    Study(
-        name="fuzz",
-        title="Squares",
-        paper="none",
-        about="None.",
-        cells={"default": (Cell(1), Cell(2))},
-        repeats={"default": 2},
-        tables=(Table("Squares", {"square": "square"}),),
-    ),
+FUZZED = Study(
+    name="fuzz",
+    title="Squares",
+    paper="none",
+    about="None.",
+    cells={"default": (Cell(1), Cell(2))},
+    repeats={"default": 2},
+    tables=(Table("Squares", {"square": "square"}),),
 )
+studies.STUDIES = {**STUDIES, FUZZED.name: FUZZED}  # type: ignore[assignment]
 
 
 @cache

@@ -1,122 +1,49 @@
 """The attacks of the literature, one file each; every one is a value."""
 
+from typing import Any
+
 from ..inversion import part_names
 from ..inversion.attack import Attack
-from ..inversion.run.mutual import MutualInversion
-from . import (
-    afgi,
-    agic,
-    april,
-    april_patches,
-    bag_of_words,
-    dager,
-    dlfa,
-    dlg,
-    dlg_text,
-    gradinversion,
-    gradvit,
-    grnn,
-    hfgradinv,
-    idlg,
-    inverting_gradients,
-    inverting_gradients_fast,
-    inverting_gradients_table,
-    lamp,
-    mgia,
-    nl_sme,
-    sme,
-    tableak,
-    tag,
-)
+from ..values.discovery import Registry, values_called
+from ._demonstration import Demonstration, shortened
 
-AFGI = afgi.ATTACK
-AGIC = agic.ATTACK
-APRIL = april.ATTACK
-APRIL_PATCHES = april_patches.ATTACK
-BAG_OF_WORDS = bag_of_words.ATTACK
-DAGER = dager.ATTACK
-DLFA = dlfa.ATTACK
-DLG = dlg.ATTACK
-DLG_TEXT = dlg_text.ATTACK
-GRADINVERSION = gradinversion.ATTACK
-GRADVIT = gradvit.ATTACK
-GRNN = grnn.ATTACK
-HFGRADINV = hfgradinv.ATTACK
-IDLG = idlg.ATTACK
-INVERTING_GRADIENTS = inverting_gradients.ATTACK
-INVERTING_GRADIENTS_FAST = inverting_gradients_fast.ATTACK
-INVERTING_GRADIENTS_TABLE = inverting_gradients_table.ATTACK
-LAMP = lamp.ATTACK
-MGIA = mgia.ATTACK
-MGIA_NO_KD = mgia.NO_KD
-NL_SME = nl_sme.ATTACK
-SME = sme.ATTACK
-TABLEAK = tableak.ATTACK
-TAG = tag.ATTACK
 
-ATTACKS: dict[str, Attack] = {
-    attack.name: attack
-    for attack in (
-        AFGI,
-        AGIC,
-        APRIL,
-        APRIL_PATCHES,
-        BAG_OF_WORDS,
-        DAGER,
-        DLFA,
-        DLG,
-        DLG_TEXT,
-        GRADINVERSION,
-        GRADVIT,
-        GRNN,
-        HFGRADINV,
-        IDLG,
-        INVERTING_GRADIENTS,
-        INVERTING_GRADIENTS_FAST,
-        INVERTING_GRADIENTS_TABLE,
-        LAMP,
-        NL_SME,
-        SME,
-        TABLEAK,
-        TAG,
-    )
-}
+def _name_of(value: Any) -> str | None:
+    return value.name if isinstance(value, Attack) and not isinstance(value, type) else None
+
+
+def _updates(attack: Attack) -> int:
+    return getattr(attack, "updates", 1)
+
+
+EVERY_ATTACK: Registry[Any] = Registry(__name__, "gradaudit.attacks", _name_of, values_called("ATTACK", "VARIANTS"))
+
+ATTACKS: Registry[Attack] = EVERY_ATTACK.only(lambda attack: _updates(attack) == 1)
+
+MULTI_MODAL: Registry[Any] = EVERY_ATTACK.only(lambda attack: _updates(attack) == 2)
+"""Attacks on two updates of the same examples: they say `updates = 2` and take a tuple of observations."""
 
 
 def constructors() -> dict[str, type]:
-    """By name all that the `repr` of an attack may hold: it evaluates to the attack again, closed forms included."""
-    return {**part_names(), **{type(attack).__name__: type(attack) for attack in ATTACKS.values()}}
+    """Return by name all that the `repr` of an attack may hold: it evaluates to the attack again."""
+    return part_names(type(attack) for attack in EVERY_ATTACK.values())
 
 
-MULTI_MODAL: dict[str, MutualInversion] = {attack.name: attack for attack in (MGIA, MGIA_NO_KD)}
-"""Attacks on two updates of the same examples: they take a tuple of observations."""
+def demonstration_of(name: str) -> Demonstration | None:
+    """Return the small case that an attack solves: `DEMONSTRATION` in its module, or that one of several there."""
+    offered = values_called("DEMONSTRATION")(EVERY_ATTACK.home(name))
+    return next((case for case in offered if case.attack.name == name), None)
+
 
 __all__ = [
-    "AFGI",
-    "AGIC",
-    "APRIL",
-    "APRIL_PATCHES",
     "ATTACKS",
-    "BAG_OF_WORDS",
-    "DAGER",
-    "DLFA",
-    "DLG",
-    "DLG_TEXT",
-    "GRADINVERSION",
-    "GRADVIT",
-    "GRNN",
-    "HFGRADINV",
-    "IDLG",
-    "INVERTING_GRADIENTS",
-    "INVERTING_GRADIENTS_FAST",
-    "INVERTING_GRADIENTS_TABLE",
-    "LAMP",
-    "MGIA",
-    "MGIA_NO_KD",
+    "EVERY_ATTACK",
     "MULTI_MODAL",
-    "NL_SME",
-    "SME",
-    "TABLEAK",
-    "TAG",
+    "Demonstration",
     "constructors",
+    "demonstration_of",
+    "shortened",
 ]
+
+__getattr__ = EVERY_ATTACK.attribute
+__dir__ = EVERY_ATTACK.attributes

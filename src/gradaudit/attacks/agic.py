@@ -1,14 +1,18 @@
 """AGIC (Xu et al., SRDS 2022): the update as one gradient, deeper layers weighing more, several rounds together."""
 
-from ..inversion.parts.gradient_transforms import Sign
-from ..inversion.parts.labels import KnownLabels
-from ..inversion.parts.objectives import PerRound, WeightedCosine
-from ..inversion.parts.optimisers import Adam
-from ..inversion.parts.parametrisations import Pixels
+from ..client.local_training import FedAvg
+from ..inversion.parts.gradient_transforms.sign import Sign
+from ..inversion.parts.labels.known import KnownLabels
+from ..inversion.parts.objectives.per_round import PerRound
+from ..inversion.parts.objectives.weighted_cosine import WeightedCosine
+from ..inversion.parts.optimisers.adam import Adam
+from ..inversion.parts.parametrisations.pixels import Pixels
 from ..inversion.parts.part import Stage, Term
-from ..inversion.parts.priors import TotalVariation
-from ..inversion.parts.simulations import AsGradient
+from ..inversion.parts.priors.total_variation import TotalVariation
+from ..inversion.parts.simulations.as_gradient import AsGradient
 from ..inversion.run.gradient_matching import GradientMatching
+from ..values.types import Knowledge
+from ._demonstration import Demonstration, shortened
 
 ATTACK = GradientMatching(
     name="agic",
@@ -33,3 +37,5 @@ ATTACK = GradientMatching(
         "returns the iterate with the lowest objective, total variation included",
     ),
 )
+
+DEMONSTRATION = Demonstration(shortened(ATTACK, 200), facts=Knowledge.LABELS, training=FedAvg(learning_rate=1e-3))

@@ -15,12 +15,13 @@ from ..client.observation import Observation
 from ..inversion.attack import Watch
 from ..inversion.network.vision_transformer import first_projections, patch_embedding, position_embedding
 from ..inversion.parts.label_values import Labels
-from ..inversion.parts.labels import IDLG
 from ..inversion.parts.labels._head import local_steps
+from ..inversion.parts.labels.label_of_one import IDLG
 from ..inversion.run.refusal import require_fit
 from ..models.copying import private_copy
 from ..values.errors import AttackFailed
 from ..values.types import Knowledge, Modality, Reconstruction, Tensors
+from ._demonstration import Demonstration
 
 EXACT = 1e-3  # relative error of the adversary's own picture up to which the closed form holds on this model
 ROUNDING = 0.1  # relative error of the solution from rounding of the update, from which on a note says so
@@ -286,3 +287,5 @@ def _explains(seen: Observation, inputs: Tensor, labels: Tensor) -> bool:
 
 
 ATTACK = ClosedForm()
+
+DEMONSTRATION = Demonstration(ATTACK, network="vit-april", size=32, seeded=False)

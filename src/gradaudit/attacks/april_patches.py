@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from . import april
+from ._demonstration import Demonstration
 
 ATTACK = replace(
     april.ATTACK,
@@ -14,3 +15,5 @@ ATTACK = replace(
         *april.ATTACK.deviations,
     ),
 )
+
+DEMONSTRATION = Demonstration(ATTACK, network="vit-april", size=32, seeded=False)

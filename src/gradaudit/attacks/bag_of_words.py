@@ -17,6 +17,7 @@ from ..inversion.parts.part import require_batch_size
 from ..inversion.run.refusal import require_fit
 from ..values.errors import AttackFailed
 from ..values.types import Knowledge, Modality, Reconstruction
+from ._demonstration import Demonstration
 
 
 @dataclass(frozen=True)
@@ -97,3 +98,5 @@ def _filled(ids: Tensor, free: Tensor, words: Tensor, padding: int | None) -> Te
 
 
 ATTACK = BagOfWords()
+
+DEMONSTRATION = Demonstration(ATTACK, network="tiny-gpt2", examples=4, measure="bag_of_tokens", least=0.5, seeded=False)

@@ -19,6 +19,7 @@ from ..inversion.run.refusal import require_fit
 from ..models.copying import private_copy
 from ..values.errors import AttackFailed
 from ..values.types import Knowledge, Modality, Reconstruction
+from ._demonstration import Demonstration
 
 CHUNK = 4096  # texts that are passed through the model at once
 DECOYS = 64  # random wrong continuations that show how far a wrong one lies
@@ -248,3 +249,5 @@ def _ends(tree: dict[Text, float], size: int, lengths: list[int] | None) -> list
 
 
 ATTACK = Dager()
+
+DEMONSTRATION = Demonstration(ATTACK, network="tiny-gpt2", examples=4, least=0.5, seeded=False)

@@ -1,13 +1,17 @@
 """Data Leakage in Federated Averaging (Dimitrov et al., TMLR 2022): every epoch unrolled on its own copies."""
 
-from ..inversion.parts.labels import WeightCounts
-from ..inversion.parts.objectives import MeanStep
-from ..inversion.parts.optimisers import Adam
-from ..inversion.parts.parametrisations import EpochCopies
+from ..client.local_training import FedAvg
+from ..inversion.parts.labels.mean_counts import WeightCounts
+from ..inversion.parts.objectives.mean_step import MeanStep
+from ..inversion.parts.optimisers.adam import Adam
+from ..inversion.parts.parametrisations.epoch_copies import EpochCopies
 from ..inversion.parts.part import Stage, Term
-from ..inversion.parts.priors import EpochOrder, TotalVariation
-from ..inversion.parts.simulations import UnrolledCopies
+from ..inversion.parts.priors.epoch_order import EpochOrder
+from ..inversion.parts.priors.total_variation import TotalVariation
+from ..inversion.parts.simulations.unrolled_copies import UnrolledCopies
 from ..inversion.run.gradient_matching import GradientMatching
+from ..values.types import Knowledge
+from ._demonstration import Demonstration, shortened
 
 ATTACK = GradientMatching(
     name="dlfa",
@@ -31,3 +35,5 @@ ATTACK = GradientMatching(
         "returns the iterate with the lowest objective, the priors included",
     ),
 )
+
+DEMONSTRATION = Demonstration(shortened(ATTACK, 200), facts=Knowledge.LABELS, training=FedAvg(learning_rate=1e-3))

@@ -1,11 +1,12 @@
 """Deep Leakage from Gradients (Zhu, Liu & Han, NeurIPS 2019): inputs and labels, until the gradients are equal."""
 
-from ..inversion.parts.labels import JointLabels
-from ..inversion.parts.objectives import Euclidean
-from ..inversion.parts.optimisers import LBFGS
-from ..inversion.parts.parametrisations import Pixels
+from ..inversion.parts.labels.joint import JointLabels
+from ..inversion.parts.objectives.euclidean import Euclidean
+from ..inversion.parts.optimisers.lbfgs import LBFGS
+from ..inversion.parts.parametrisations.pixels import Pixels
 from ..inversion.parts.part import Stage
 from ..inversion.run.gradient_matching import GradientMatching
+from ._demonstration import Demonstration, shortened
 
 ATTACK = GradientMatching(
     name="dlg",
@@ -18,3 +19,5 @@ ATTACK = GradientMatching(
         "all examples of a batch move together, where the paper updates one per step",
     ),
 )
+
+DEMONSTRATION = Demonstration(shortened(ATTACK, 15, restarts=3), network="smooth", size=8)

@@ -1,11 +1,15 @@
 """DLG on text (Zhu et al., 2019, section 4.3): match the gradient with free embeddings, read off the nearest tokens."""
 
-from ..inversion.parts.labels import JointLabels
-from ..inversion.parts.objectives import Euclidean
-from ..inversion.parts.optimisers import Adam
-from ..inversion.parts.parametrisations import TokenEmbeddings
+from dataclasses import replace
+
+from ..inversion.parts.labels.joint import JointLabels
+from ..inversion.parts.objectives.euclidean import Euclidean
+from ..inversion.parts.optimisers.adam import Adam
+from ..inversion.parts.parametrisations.token_embeddings import TokenEmbeddings
 from ..inversion.parts.part import Stage
 from ..inversion.run.gradient_matching import GradientMatching
+from ..values.types import Knowledge
+from ._demonstration import Demonstration
 
 ATTACK = GradientMatching(
     name="dlg-text",
@@ -19,3 +23,8 @@ ATTACK = GradientMatching(
         "returns the iterate with the lowest gradient distance",
     ),
 )
+
+SHORT = replace(ATTACK, stages=(Stage(TokenEmbeddings(length="start"), Adam(lr=0.02, cosine=True), steps=60),))
+"""For a small table of embeddings."""
+
+DEMONSTRATION = Demonstration(SHORT, network="flat-text", facts=Knowledge.LABELS, least=0.7)

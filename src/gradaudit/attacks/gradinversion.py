@@ -1,13 +1,17 @@
 """GradInversion (Yin et al., CVPR 2021): batches of pictures, by several guesses that must agree."""
 
-from ..inversion.parts.labels import ColumnMinimum
-from ..inversion.parts.moves import LangevinStep
-from ..inversion.parts.objectives import LayerwiseEuclidean
-from ..inversion.parts.optimisers import Adam
-from ..inversion.parts.parametrisations import Pixels
+from ..inversion.parts.labels.column_minimum import ColumnMinimum
+from ..inversion.parts.moves.langevin_step import LangevinStep
+from ..inversion.parts.objectives.layerwise_euclidean import LayerwiseEuclidean
+from ..inversion.parts.optimisers.adam import Adam
+from ..inversion.parts.parametrisations.pixels import Pixels
 from ..inversion.parts.part import Stage, Term
-from ..inversion.parts.priors import L2, BatchNormStatistics, GroupConsistency, TotalVariation
+from ..inversion.parts.priors.batch_norm_statistics import BatchNormStatistics
+from ..inversion.parts.priors.group_consistency import GroupConsistency
+from ..inversion.parts.priors.l2 import L2
+from ..inversion.parts.priors.total_variation import TotalVariation
 from ..inversion.run.gradient_matching import GradientMatching
+from ._demonstration import Demonstration, shortened
 
 STEPS = 20_000
 
@@ -50,3 +54,5 @@ ATTACK = GradientMatching(
         "returns the iterate with the lowest objective of all seeds, priors included, once the registered mean pulls",
     ),
 )
+
+DEMONSTRATION = Demonstration(shortened(ATTACK, 200, seeds=1))

@@ -1,12 +1,15 @@
 """GradViT (Hatamizadeh et al., CVPR 2022): pictures out of a vision transformer, gradients first, then image priors."""
 
-from ..inversion.parts.labels import ColumnMinimum
-from ..inversion.parts.objectives import LayerwiseEuclidean
-from ..inversion.parts.optimisers import Adam
-from ..inversion.parts.parametrisations import Pixels
+from ..inversion.parts.labels.column_minimum import ColumnMinimum
+from ..inversion.parts.objectives.layerwise_euclidean import LayerwiseEuclidean
+from ..inversion.parts.optimisers.adam import Adam
+from ..inversion.parts.parametrisations.pixels import Pixels
 from ..inversion.parts.part import Stage, Term
-from ..inversion.parts.priors import L2, PatchBorder, TotalVariation
+from ..inversion.parts.priors.l2 import L2
+from ..inversion.parts.priors.patch_border import PatchBorder
+from ..inversion.parts.priors.total_variation import TotalVariation
 from ..inversion.run.gradient_matching import GradientMatching
+from ._demonstration import Demonstration, shortened
 
 ATTACK = GradientMatching(
     name="gradvit",
@@ -37,3 +40,5 @@ ATTACK = GradientMatching(
         "returns the iterate with the lowest objective, the priors included, of the second half of the run",
     ),
 )
+
+DEMONSTRATION = Demonstration(shortened(ATTACK, 200))

@@ -1,12 +1,13 @@
 """GRNN (Ren, Deng & Xie, ACM TIST 2022): train a generator of pictures and labels until the gradients agree."""
 
-from ..inversion.parts.labels import JointLabels
-from ..inversion.parts.objectives import SquaredPlusPlain
-from ..inversion.parts.optimisers import RMSprop
-from ..inversion.parts.parametrisations import GRNNGenerator
+from ..inversion.parts.labels.joint import JointLabels
+from ..inversion.parts.objectives.squared_plus_plain import SquaredPlusPlain
+from ..inversion.parts.optimisers.rmsprop import RMSprop
+from ..inversion.parts.parametrisations.grnn_generator import GRNNGenerator
 from ..inversion.parts.part import Stage, Term
-from ..inversion.parts.priors import SquaredTotalVariation
+from ..inversion.parts.priors.squared_total_variation import SquaredTotalVariation
 from ..inversion.run.gradient_matching import GradientMatching
+from ._demonstration import Demonstration, shortened
 
 ATTACK = GradientMatching(
     name="grnn",
@@ -26,3 +27,5 @@ ATTACK = GradientMatching(
         "the weight of the total variation is that of LeNet; for ResNet-18 the authors take 1e-6",
     ),
 )
+
+DEMONSTRATION = Demonstration(shortened(ATTACK, 400), least=10.0)

@@ -1,13 +1,16 @@
 """HFGradInv (Ye, Luo, Zhou & Tang, AAAI 2024): gradients from deep to shallow, then total variation, then BatchNorm."""
 
-from ..inversion.parts.gradient_transforms import QuantisedSign
-from ..inversion.parts.labels import MinimumVariation
-from ..inversion.parts.objectives import Growing
-from ..inversion.parts.optimisers import Adam
-from ..inversion.parts.parametrisations import Pixels
+from ..inversion.parts.gradient_transforms.quantised_sign import QuantisedSign
+from ..inversion.parts.labels.minimum_variation import MinimumVariation
+from ..inversion.parts.objectives.growing import Growing
+from ..inversion.parts.optimisers.adam import Adam
+from ..inversion.parts.parametrisations.pixels import Pixels
 from ..inversion.parts.part import Stage, Term
-from ..inversion.parts.priors import BatchNormStatistics, TotalVariation
+from ..inversion.parts.priors.batch_norm_statistics import BatchNormStatistics
+from ..inversion.parts.priors.total_variation import TotalVariation
 from ..inversion.run.gradient_matching import GradientMatching
+from ..values.types import Knowledge
+from ._demonstration import Demonstration, shortened
 
 ATTACK = GradientMatching(
     name="hfgradinv",
@@ -47,3 +50,5 @@ ATTACK = GradientMatching(
         "gives better pictures",
     ),
 )
+
+DEMONSTRATION = Demonstration(shortened(ATTACK, 200), facts=Knowledge.LABELS)

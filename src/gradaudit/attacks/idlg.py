@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from ..inversion.parts.labels import IDLG
+from ..inversion.parts.labels.label_of_one import IDLG
 from . import dlg
+from ._demonstration import Demonstration, shortened
 
 ATTACK = replace(
     dlg.ATTACK,
@@ -13,3 +14,5 @@ ATTACK = replace(
     stages=tuple(replace(stage, stop_below=1e-6) for stage in dlg.ATTACK.stages),
     deviations=("returns the iterate with the lowest gradient distance, where the authors' code returns the last",),
 )
+
+DEMONSTRATION = Demonstration(shortened(ATTACK, 20, restarts=5))

@@ -1,13 +1,14 @@
 """Inverting Gradients (Geiping, Bauermeister, Dröge & Moeller, NeurIPS 2020): cosine distance and total variation."""
 
-from ..inversion.parts.gradient_transforms import Sign
-from ..inversion.parts.labels import KnownLabels
-from ..inversion.parts.objectives import Cosine
-from ..inversion.parts.optimisers import Adam
-from ..inversion.parts.parametrisations import Pixels
+from ..inversion.parts.gradient_transforms.sign import Sign
+from ..inversion.parts.labels.known import KnownLabels
+from ..inversion.parts.objectives.cosine import Cosine
+from ..inversion.parts.optimisers.adam import Adam
+from ..inversion.parts.parametrisations.pixels import Pixels
 from ..inversion.parts.part import Stage, Term
-from ..inversion.parts.priors import TotalVariation
+from ..inversion.parts.priors.total_variation import TotalVariation
 from ..inversion.run.gradient_matching import GradientMatching
+from ._demonstration import Demonstration, shortened
 
 ATTACK = GradientMatching(
     name="inverting-gradients",
@@ -28,3 +29,5 @@ ATTACK = GradientMatching(
         "authors' code returns the last",
     ),
 )
+
+DEMONSTRATION = Demonstration(shortened(ATTACK, 200))

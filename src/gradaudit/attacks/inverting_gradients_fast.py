@@ -1,14 +1,17 @@
 """Inverting Gradients in fewer steps, and further: coarse to fine, then second-order where the network is smooth."""
 
-from ..inversion.parts.gradient_transforms import Sign
-from ..inversion.parts.labels import KnownLabels
-from ..inversion.parts.levenberg_marquardt import LevenbergMarquardt
-from ..inversion.parts.objectives import Chord
-from ..inversion.parts.optimisers import LBFGS, Adam
-from ..inversion.parts.parametrisations import Coarse, Pixels
+from ..inversion.parts.gradient_transforms.sign import Sign
+from ..inversion.parts.labels.known import KnownLabels
+from ..inversion.parts.objectives.chord import Chord
+from ..inversion.parts.optimisers.adam import Adam
+from ..inversion.parts.optimisers.lbfgs import LBFGS
+from ..inversion.parts.optimisers.levenberg_marquardt import LevenbergMarquardt
+from ..inversion.parts.parametrisations.coarse import Coarse
+from ..inversion.parts.parametrisations.pixels import Pixels
 from ..inversion.parts.part import Stage, Term
-from ..inversion.parts.priors import TotalVariation
+from ..inversion.parts.priors.total_variation import TotalVariation
 from ..inversion.run.gradient_matching import GradientMatching
+from ._demonstration import Demonstration, shortened
 
 # Measured in benchmarks/results/choices.md, which also says what was tried and left out.
 _SIGNED = {"optimiser": Adam(lr=0.2, cosine=True), "gradient": (Sign(),)}
@@ -45,3 +48,5 @@ ATTACK = GradientMatching(
         "returns the iterate with the lowest objective of the last stage, where the authors' code returns the last",
     ),
 )
+
+DEMONSTRATION = Demonstration(shortened(ATTACK, 20, restarts=2))

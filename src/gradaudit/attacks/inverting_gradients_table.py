@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from ..inversion.parts.parametrisations import TableRows
+from ..inversion.parts.parametrisations.table_rows import TableRows
+from ._demonstration import Demonstration, shortened
 from .inverting_gradients import ATTACK as INVERTING_GRADIENTS
 from .tableak import MEMBER
 
@@ -15,3 +16,5 @@ ATTACK = replace(
         "has no total variation, and TabLeak's learning rate 0.06 and 1 500 steps, as its authors run it",
     ),
 )
+
+DEMONSTRATION = Demonstration(shortened(ATTACK, 250), network="tabular-mlp", examples=2, least=0.4)

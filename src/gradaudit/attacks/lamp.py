@@ -1,13 +1,16 @@
 """LAMP (Balunović, Dimitrov, Jovanović & Vechev, NeurIPS 2022): continuous steps, and reorderings that read well."""
 
-from ..inversion.parts.labels import KnownLabels
-from ..inversion.parts.moves import RandomStart, TokenEdits
-from ..inversion.parts.objectives import LayerwiseCosine
-from ..inversion.parts.optimisers import Adam
-from ..inversion.parts.parametrisations import TokenEmbeddings
+from dataclasses import replace
+
+from ..inversion.parts.labels.known import KnownLabels
+from ..inversion.parts.moves.token_edits import RandomStart, TokenEdits
+from ..inversion.parts.objectives.cosine import LayerwiseCosine
+from ..inversion.parts.optimisers.adam import Adam
+from ..inversion.parts.parametrisations.token_embeddings import TokenEmbeddings
 from ..inversion.parts.part import Stage, Term
-from ..inversion.parts.priors import EmbeddingLength
+from ..inversion.parts.priors.embedding_length import EmbeddingLength
 from ..inversion.run.gradient_matching import GradientMatching
+from ._demonstration import Demonstration
 
 _DECAY = tuple(k / 40 for k in range(1, 40))  # every 50 of 2 000 steps
 _EMBEDDINGS = TokenEmbeddings(length="start")
@@ -33,4 +36,18 @@ ATTACK = GradientMatching(
         "the embeddings' length is the mean over the model's own table, where the paper takes BERT's 1.4",
         "returns the iterate with the lowest objective, where the authors' code returns the last",
     ),
+)
+
+DEMONSTRATION = Demonstration(
+    replace(
+        ATTACK,
+        stages=(
+            replace(ATTACK.stages[0], moves=(RandomStart(20, 20),)),
+            replace(
+                ATTACK.stages[1], optimiser=Adam(lr=0.02), steps=60, moves=(TokenEdits(tries=40, every=40, weight=0.2),)
+            ),
+        ),
+    ),
+    network="flat-text",
+    least=0.7,
 )

@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
+from ..client.local_training import DistilledCrossEntropy, FedSGD
 from ..inversion.run.mutual import MutualInversion
+from ._demonstration import Demonstration, shortened
 from .dlg import ATTACK as DLG
 
 ALONE = replace(DLG, stages=tuple(replace(stage, steps=100) for stage in DLG.stages))
@@ -22,5 +24,19 @@ ATTACK = MutualInversion(
 
 NO_KD = replace(ATTACK, name="mgia-no-kd", distillation=None, deviations=ALONE.deviations)
 
+VARIANTS = (NO_KD,)
+
 SPLICING = replace(ALONE, name="mgia-splicing", paper=ATTACK.paper)
 """For one network that takes picture and text as the planes of one picture (`SplicedClient`)."""
+
+_SHORT = shortened(ALONE, 10, restarts=2)
+_DISTILLED = Demonstration(
+    replace(ATTACK, teacher=_SHORT, student=_SHORT),
+    network="smooth",
+    size=8,
+    training=FedSGD(DistilledCrossEntropy()),
+)
+DEMONSTRATION = (
+    _DISTILLED,
+    replace(_DISTILLED, attack=replace(NO_KD, teacher=_SHORT, student=_SHORT), training=FedSGD()),
+)

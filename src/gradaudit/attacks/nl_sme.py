@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
-from ..inversion.parts.simulations import Bezier
+from ..client.local_training import FedAvg
+from ..inversion.parts.simulations.bezier import Bezier
+from ..values.types import Knowledge
 from . import sme
+from ._demonstration import Demonstration, shortened
 
 ATTACK = replace(
     sme.ATTACK,
@@ -17,3 +20,5 @@ ATTACK = replace(
         "the learnable rescaling of the observed direction is left out: it would change what the attack is judged by",
     ),
 )
+
+DEMONSTRATION = Demonstration(shortened(ATTACK, 200), facts=Knowledge.LABELS, training=FedAvg(learning_rate=1e-3))

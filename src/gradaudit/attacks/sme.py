@@ -1,13 +1,16 @@
 """SME (Zhu, Yao & Blaschko, ICML 2023): the update as a gradient somewhere between the model before and after."""
 
-from ..inversion.parts.labels import KnownLabels
-from ..inversion.parts.objectives import Cosine
-from ..inversion.parts.optimisers import Adam
-from ..inversion.parts.parametrisations import Pixels
+from ..client.local_training import FedAvg
+from ..inversion.parts.labels.known import KnownLabels
+from ..inversion.parts.objectives.cosine import Cosine
+from ..inversion.parts.optimisers.adam import Adam
+from ..inversion.parts.parametrisations.pixels import Pixels
 from ..inversion.parts.part import Stage, Term
-from ..inversion.parts.priors import TotalVariation
-from ..inversion.parts.simulations import Segment
+from ..inversion.parts.priors.total_variation import TotalVariation
+from ..inversion.parts.simulations.segment import Segment
 from ..inversion.run.gradient_matching import GradientMatching
+from ..values.types import Knowledge
+from ._demonstration import Demonstration, shortened
 
 ATTACK = GradientMatching(
     name="sme",
@@ -28,3 +31,5 @@ ATTACK = GradientMatching(
         "the learning rate of the segment's point falls with that of the pictures, a thousandth of it throughout",
     ),
 )
+
+DEMONSTRATION = Demonstration(shortened(ATTACK, 200), facts=Knowledge.LABELS, training=FedAvg(learning_rate=1e-3))

@@ -1,14 +1,17 @@
 """TabLeak (Vero, Balunović, Dimitrov & Vechev, ICML 2023): rows of a table, from an ensemble of relaxed guesses."""
 
-from ..inversion.parts.gradient_transforms import Sign
-from ..inversion.parts.labels import KnownLabels
-from ..inversion.parts.objectives import Cosine
-from ..inversion.parts.optimisers import Adam
-from ..inversion.parts.parametrisations import TableRows
+from dataclasses import replace
+
+from ..inversion.parts.gradient_transforms.sign import Sign
+from ..inversion.parts.labels.known import KnownLabels
+from ..inversion.parts.objectives.cosine import Cosine
+from ..inversion.parts.optimisers.adam import Adam
+from ..inversion.parts.parametrisations.table_rows import TableRows
 from ..inversion.parts.part import Stage
-from ..inversion.parts.pools import TableMedian
+from ..inversion.parts.pools.table_median import TableMedian
 from ..inversion.run.ensemble import Ensemble
 from ..inversion.run.gradient_matching import GradientMatching
+from ._demonstration import Demonstration, shortened
 
 BEST = "compares iterates by the cosine distance and takes the lowest, where the authors' code takes the last"
 
@@ -32,4 +35,8 @@ ATTACK = Ensemble(
         BEST,
         "says how sure it is of a number by the mass within the tolerance, where the paper gives an entropy",
     ),
+)
+
+DEMONSTRATION = Demonstration(
+    replace(ATTACK, attack=shortened(MEMBER, 120), members=2), network="tabular-mlp", examples=2, least=0.4
 )

@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 
-from ..inversion.parts.objectives import EuclideanL1
+from ..inversion.parts.objectives.euclidean_l1 import EuclideanL1
+from ..inversion.parts.optimisers.adam import Adam
+from ..inversion.parts.parametrisations.token_embeddings import TokenEmbeddings
+from ..inversion.parts.part import Stage
 from . import dlg_text
 
 ATTACK = replace(
@@ -16,4 +19,9 @@ ATTACK = replace(
         "the tokens that frame a text and its padding are known, as in LAMP's comparison",
         "returns the iterate with the lowest objective",
     ),
+)
+
+DEMONSTRATION = replace(
+    dlg_text.DEMONSTRATION,
+    attack=replace(ATTACK, stages=(Stage(TokenEmbeddings(length="start"), Adam(lr=0.02), steps=60),)),
 )

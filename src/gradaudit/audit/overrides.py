@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from ..values.errors import AuditError
 from ..values.validation import annotations_of, as_name, brief, fitted, settable, suggest
@@ -15,7 +15,7 @@ T = TypeVar("T")
 LONGEST = 20_000  # characters of a part's constructor; the longest attack of this package takes two thousand
 
 
-def override(value: T, path: str, new: Any, names: Mapping[str, type], *, at: str = "") -> T:
+def override(value: T, path: str, new: Any, names: Mapping[str, type], *, at: str = "", entries: Any = None) -> T:
     """A copy of `value` in which the field at the dotted `path` is `new`.
 
     Args:
@@ -24,6 +24,7 @@ def override(value: T, path: str, new: Any, names: Mapping[str, type], *, at: st
         new: A plain value of the field's type, or for a part its constructor as text, such as `Cosine()`.
         names: Constructors that such a text may use.
         at: What to call `value` in an error.
+        entries: Type of the entries where `value` is a tuple; that of the entry as it is by default.
 
     Raises:
         AuditError: A name, index or type that the value does not have, with those that it has; or a value that the
@@ -35,18 +36,24 @@ def override(value: T, path: str, new: Any, names: Mapping[str, type], *, at: st
         index = place_in(len(value), name)
         if index is None:
             raise AuditError(f"{at}: no entry {as_name(name)}. It has {len(value)}, counted from 0.")
-        entry = (
-            override(value[index], rest, new, names, at=here) if rest else _read(type(value[index]), new, names, here)
-        )
+        kind = entries or type(value[index])
+        entry = override(value[index], rest, new, names, at=here) if rest else _read(kind, new, names, here)
         return (*value[:index], entry, *value[index + 1 :])  # type: ignore[return-value]
     known = settable(type(value))
     if name not in known:
         raise AuditError(f"{here}: {type(value).__name__} has no field {name}{suggest(name, known)}")
+    expected = annotations_of(type(value))[name]
     if rest:
-        entry = override(getattr(value, name), rest, new, names, at=here)
+        entry = override(getattr(value, name), rest, new, names, at=here, entries=_entries(expected))
     else:
-        entry = _read(annotations_of(type(value))[name], new, names, here)
+        entry = _read(expected, new, names, here)
     return _refused_as(here, replace, value, **{name: entry})
+
+
+def _entries(hint: Any) -> Any:
+    """The type of every entry of `tuple[X, ...]`; `None` for any other type."""
+    given = get_args(hint)
+    return given[0] if get_origin(hint) is tuple and given[1:] == (...,) else None
 
 
 def place_in(count: int, name: str) -> int | None:

@@ -40,16 +40,17 @@ def plain_table(headings: ListingRow) -> Table:
 
 
 def _attacks() -> Iterable[ListingRow]:
-    from ..attacks import ATTACKS, MULTI_MODAL
+    from ..attacks import ATTACKS, EVERY_ATTACK, MULTI_MODAL
     from ..inversion.run.refusal import modality_of
 
     for name, attack in ATTACKS.items():
         steps = " + ".join(str(stage.steps) for stage in getattr(attack, "stages", ()))
         made_for = str(modality_of(attack) or "any")
         paper = str(getattr(attack, "paper", ""))
-        yield name, made_for, paper, _facts(attack), steps or "closed form", _first_line(attack)
+        yield name, made_for, paper, _facts(attack), steps or "closed form", _doc(EVERY_ATTACK.home(name))
     for name, pair in MULTI_MODAL.items():
-        steps = " + ".join(str(phase.stages[0].steps) for phase in (pair.teacher, pair.student))
+        phases = [getattr(pair, phase, None) for phase in ("teacher", "student")]
+        steps = " + ".join(str(stage.steps) for phase in phases for stage in getattr(phase, "stages", ()))
         yield name, "two at once", pair.paper, _facts(pair), steps, f"{_doc(pair)} `gradaudit study mgia` runs it."
 
 
@@ -63,6 +64,14 @@ def _priors() -> Iterable[ListingRow]:
     from ..inversion.parts.priors import PRIORS
 
     return ((name, cls.__name__, _parameters(cls), _doc(cls)) for name, cls in PRIORS.items())
+
+
+def _parts() -> Iterable[ListingRow]:
+    from ..inversion import FAMILIES
+
+    for family in FAMILIES:
+        kind = family.package.rpartition(".")[2].replace("_", " ")
+        yield from ((kind, name, cls.__name__, _parameters(cls), _doc(cls)) for name, cls in family.items())
 
 
 def label_rows() -> Iterable[ListingRow]:
@@ -129,17 +138,6 @@ def _doc(value: Any) -> str:
     return (value.__doc__ or "").strip().split("\n")[0]
 
 
-def _first_line(attack: Any) -> str:
-    import importlib
-
-    from ..attacks import ATTACKS
-
-    for name, known in ATTACKS.items():
-        if known is attack:
-            return _doc(importlib.import_module(f"gradaudit.attacks.{name.replace('-', '_')}"))
-    return ""
-
-
 LISTINGS: dict[str, tuple[ListingRow, Callable[[], Iterable[ListingRow]], str]] = {
     "attacks": (
         ("name", "of", "paper", "needs", "steps", "what"),
@@ -147,6 +145,7 @@ LISTINGS: dict[str, tuple[ListingRow, Callable[[], Iterable[ListingRow]], str]] 
         "List the attacks, their needs and steps.",
     ),
     "defenses": (("name", "paper", "parameters", "what"), _defenses, "List the defenses and their parameters."),
+    "parts": (("kind", "name", "part", "parameters", "what"), _parts, "List every part that attacks are made of."),
     "priors": (("name", "part", "parameters", "what"), _priors, "List the priors that an attack may use."),
     "metrics": (("name", "of", "unit", "better", "paper", "what"), _metrics, "List the metrics and their conventions."),
     "models": (("name", "of", "what"), _models, "List the networks that have a name here."),

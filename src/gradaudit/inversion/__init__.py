@@ -1,44 +1,64 @@
 """The parts of gradient inversion and the one loop that runs them. Blind: nothing here can see private data."""
 
-from .parts import (
-    gradient_transforms,
-    labels,
-    moves,
-    objectives,
-    optimisers,
-    parametrisations,
-    pools,
-    priors,
-    simulations,
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import is_dataclass
+from typing import Any, get_args, get_type_hints
+
+from ..values.discovery import Registry
+from .parts.gradient_transforms import GRADIENT_TRANSFORMS
+from .parts.labels import LABELS
+from .parts.moves import MOVES
+from .parts.objectives import OBJECTIVES
+from .parts.optimisers import OPTIMISERS
+from .parts.parametrisations import PARAMETRISATIONS
+from .parts.pools import POOLS
+from .parts.priors import PRIORS
+from .parts.simulations import SIMULATIONS
+
+FAMILIES: tuple[Registry[type], ...] = (
+    OBJECTIVES,
+    PRIORS,
+    PARAMETRISATIONS,
+    LABELS,
+    GRADIENT_TRANSFORMS,
+    MOVES,
+    POOLS,
+    SIMULATIONS,
+    OPTIMISERS,
 )
-from .parts.levenberg_marquardt import LevenbergMarquardt
-from .parts.part import Stage, Term
-from .run import ensemble, mutual
-from .run import gradient_matching as match
+"""The rooms of the parts: every part is in one of them."""
 
 
-def part_names() -> dict[str, type]:
-    """Constructors by name: all that the `repr` of an attack may hold, so that it evaluates to the attack again."""
-    rooms = (objectives, priors, parametrisations, gradient_transforms, labels, moves, pools, simulations)
-    parts = {
-        name: getattr(room, name) for room in rooms for name in room.__all__ if not name.isupper() or name in _UPPER
-    }
-    own = {
-        cls.__name__: cls
-        for cls in (
-            match.GradientMatching,
-            ensemble.Ensemble,
-            Stage,
-            Term,
-            optimisers.Adam,
-            optimisers.LBFGS,
-            LevenbergMarquardt,
-            optimisers.RMSprop,
-            mutual.MutualInversion,
-            mutual.Distillation,
-        )
-    }
-    return {**parts, **own}
+def part_names(attacks: Iterable[type] = ()) -> dict[str, type]:
+    """Return constructors by name: all that the `repr` of a part may hold, so that it evaluates to the part again.
+
+    These are the parts of every room, the `attacks`, and whatever dataclasses their fields hold, such as `Stage`.
+
+    Args:
+        attacks: Classes of attacks, whose `repr` may hold further ones.
+    """
+    found: dict[str, type] = {}
+    given = [*attacks, *(part for family in FAMILIES for part in family.values())]
+    waiting = list(given)
+    while waiting:
+        kind = waiting.pop()
+        if found.setdefault(kind.__name__, kind) is kind:
+            waiting += [held for hint in _fields(kind) for held in _dataclasses(hint) if held.__name__ not in found]
+    bases = {base for kind in found.values() for base in kind.__mro__[1:]}  # such as Objective, which is no part itself
+    return {name: kind for name, kind in sorted(found.items()) if kind in given or kind not in bases}
 
 
-_UPPER = {"L1", "L2", "IDLG"}  # classes with an upper-case name, unlike the tables beside them
+def _fields(kind: type) -> list[Any]:
+    """The types of the fields of a dataclass."""
+    hints = get_type_hints(kind)
+    return [hints[name] for name in getattr(kind, "__match_args__", ())]
+
+
+def _dataclasses(hint: Any) -> Iterable[type]:
+    """The dataclasses within a type such as `tuple[Stage, ...]` or `Distillation | None`."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        yield hint
+    for inner in get_args(hint):
+        yield from _dataclasses(inner)

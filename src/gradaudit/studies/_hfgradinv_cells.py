@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from ..attacks import DLG, GRADINVERSION, HFGRADINV, INVERTING_GRADIENTS
-from ..inversion.parts.optimisers import LBFGS
+from ..attacks.dlg import ATTACK as DLG
+from ..attacks.gradinversion import ATTACK as GRADINVERSION
+from ..attacks.hfgradinv import ATTACK as HFGRADINV
+from ..attacks.inverting_gradients import ATTACK as INVERTING_GRADIENTS
 from ..inversion.run.gradient_matching import GradientMatching
 from ._attack_cell import AttackCell
 
@@ -23,8 +25,7 @@ SETTING = (
 def shorter(attack: GradientMatching, steps: int) -> GradientMatching:
     """The same with `steps` evaluations in its only stage; what it times is in fractions of the stage."""
     stage = attack.stages[0]
-    inner = stage.optimiser.inner if isinstance(stage.optimiser, LBFGS) else 1
-    return replace(attack, stages=(replace(stage, steps=max(2, steps // inner)),))
+    return replace(attack, stages=(replace(stage, steps=max(2, steps // stage.optimiser.evaluations)),))
 
 
 def cells(

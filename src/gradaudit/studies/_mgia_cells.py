@@ -20,8 +20,8 @@ from ..client.multimodal import MultiModalBatch, MultiModalClient, SplicedClient
 from ..client.observation import Observation
 from ..client.participant import Client
 from ..data.described import Described, described, missing
-from ..inversion.parts.labels import IDLG
-from ..inversion.parts.objectives import Cosine
+from ..inversion.parts.labels.label_of_one import IDLG
+from ..inversion.parts.objectives.cosine import Cosine
 from ..inversion.run.gradient_matching import GradientMatching
 from ..inversion.run.keeper import beside
 from ..inversion.run.mutual import Distillation, MutualInversion

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..attacks import INVERTING_GRADIENTS
+from ..attacks.inverting_gradients import ATTACK as INVERTING_GRADIENTS
 from ..inversion.parts.part import Term
-from ..inversion.parts.priors import TotalVariation
+from ..inversion.parts.priors.total_variation import TotalVariation
 from ..inversion.run.gradient_matching import GradientMatching
 from ..values.errors import AuditError
 from ..values.types import Knowledge, Level

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..attacks import AFGI, HFGRADINV, INVERTING_GRADIENTS
+from ..attacks.afgi import ATTACK as AFGI
+from ..attacks.hfgradinv import ATTACK as HFGRADINV
+from ..attacks.inverting_gradients import ATTACK as INVERTING_GRADIENTS
 from ..inversion.run.gradient_matching import GradientMatching
 from ._attack_cell import AttackCell
 from ._bench import Bench

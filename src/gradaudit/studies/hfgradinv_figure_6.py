@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..attacks import HFGRADINV
+from ..attacks.hfgradinv import ATTACK as HFGRADINV
 from ._attack_cell import SCORES, SMALLER
 from ._definition import Comparison, Figure, Study, StudyCurve, Table
 from ._hfgradinv_cells import PAPER, REPEATS, SETTING, cells

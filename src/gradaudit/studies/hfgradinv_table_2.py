@@ -3,7 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 
-from ..attacks import HFGRADINV
+from ..attacks.hfgradinv import ATTACK as HFGRADINV
 from ._attack_cell import SCORES, SMALLER
 from ._definition import Comparison, Study, Table
 from ._hfgradinv_cells import PAPER, REPEATS, SETTING, cells

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from ..audit.judge import attack_seed
 from ..audit.label_audit import MEASURES, METHODS, score_methods
-from ..client.defenses import Defense, GaussianNoise, TopK, describe
+from ..client.defenses import Defense, describe
+from ..client.defenses.additive_noise import GaussianNoise
+from ..client.defenses.top_k import TopK
 from ..client.local_training import FedAvg, FedSGD, LocalTraining
 from ..client.participant import Client
 from ..values.types import Knowledge

@@ -2,9 +2,13 @@
 
 from dataclasses import replace
 
-from ..attacks import AGIC, DLFA, NL_SME, SME
+from ..attacks.agic import ATTACK as AGIC
+from ..attacks.dlfa import ATTACK as DLFA
+from ..attacks.nl_sme import ATTACK as NL_SME
+from ..attacks.sme import ATTACK as SME
 from ..client.local_training import FedAvg
-from ..inversion.parts.simulations import AsGradient, Unrolled
+from ..inversion.parts.simulations.as_gradient import AsGradient
+from ..inversion.parts.simulations.unrolled import Unrolled
 from ..inversion.run.gradient_matching import GradientMatching
 from ._attack_cell import SCORES, SMALLER, AttackCell
 from ._definition import Comparison, Study, Table

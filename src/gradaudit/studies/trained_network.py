@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from ..attacks import HFGRADINV, INVERTING_GRADIENTS
-from ..inversion.parts.objectives import LayerwiseCosine
+from ..attacks.hfgradinv import ATTACK as HFGRADINV
+from ..attacks.inverting_gradients import ATTACK as INVERTING_GRADIENTS
+from ..inversion.parts.objectives.cosine import LayerwiseCosine
 from ..inversion.run.gradient_matching import GradientMatching
 from ._attack_cell import SCORES, SMALLER, AttackCell
 from ._definition import Comparison, Study, Table

@@ -1,10 +1,11 @@
 """Defenses that a client applies to its update before it leaves, one file each."""
 
+from ...values.discovery import Registry, subclasses_of
 from ._defense import Defense, describe
-from .additive_noise import GaussianNoise, LaplaceNoise
-from .clipping import Clip
-from .top_k import TopK
 
-DEFENSES: dict[str, type[Defense]] = {cls.name: cls for cls in (GaussianNoise, LaplaceNoise, TopK, Clip)}
+DEFENSES: Registry[type[Defense]] = Registry(__name__, "gradaudit.defenses", subclasses_of(Defense))
 
-__all__ = ["DEFENSES", "Clip", "Defense", "GaussianNoise", "LaplaceNoise", "TopK", "describe"]
+__all__ = ["DEFENSES", "Defense", "describe"]
+
+__getattr__ = DEFENSES.attribute
+__dir__ = DEFENSES.attributes

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ...values.discovery import kebab
 from ...values.errors import AuditError
 from ...values.types import Tensors, Update
 
@@ -16,11 +17,17 @@ from ...values.types import Tensors, Update
 class Defense:
     """`Update -> Update`, tensor by tensor unless a defense says otherwise.
 
-    The fields of a defense are its parameters, in the audit file under the same names.
+    The fields of a defense are its parameters, in the audit file under the same names. `name` is that of the class in
+    lower case with hyphens, unless a defense says otherwise.
     """
 
     name: ClassVar[str]
-    paper: ClassVar[str]
+    paper: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "name" not in vars(cls):
+            cls.name = kebab(cls.__name__)
 
     def protect(self, tensors: Tensors) -> Tensors:
         """The tensors that leave the client, in the same order and shapes."""

@@ -1,7 +1,7 @@
 """Additive noise on the update (Zhu et al., 2019, section 5.1; Laplace: Ye et al., 2024, figure 9)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ class GaussianNoise(Defense):
         relative: `std` is a fraction of each tensor's largest magnitude instead.
     """
 
-    name: ClassVar[str] = "gaussian-noise"
+    example: ClassVar[tuple[Any, ...]] = (0.1,)
     paper: ClassVar[str] = "arXiv:1906.08935"
     std: float
     relative: bool = False
@@ -41,7 +41,7 @@ class LaplaceNoise(Defense):
         relative: `scale` is a fraction of each tensor's largest magnitude (0.1 in Ye et al., 2024) instead.
     """
 
-    name: ClassVar[str] = "laplace-noise"
+    example: ClassVar[tuple[Any, ...]] = (0.1,)
     paper: ClassVar[str] = "arXiv:1906.08935"
     scale: float
     relative: bool = False

@@ -1,7 +1,7 @@
 """Clipping the update to a global L2 norm (Abadi et al., 2016, algorithm 1, on the whole update)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -17,7 +17,7 @@ class Clip(Defense):
         norm: Largest L2 norm over all tensors together, positive.
     """
 
-    name: ClassVar[str] = "clip"
+    example: ClassVar[tuple[Any, ...]] = (1.0,)
     paper: ClassVar[str] = "arXiv:1607.00133"
     norm: float
 

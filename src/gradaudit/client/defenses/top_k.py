@@ -1,7 +1,7 @@
 """Sparsification: only the entries of largest magnitude leave (Zhu et al., 2019, section 5.2; Lin et al., 2018)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ class TopK(Defense):
         keep: Fraction of each tensor's entries that stays, in (0, 1]; at least one entry does.
     """
 
-    name: ClassVar[str] = "top-k"
+    example: ClassVar[tuple[Any, ...]] = (0.5,)
     paper: ClassVar[str] = "arXiv:1712.01887"
     keep: float
 

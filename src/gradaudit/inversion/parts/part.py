@@ -17,8 +17,7 @@ from ...client.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Knowledge, Modality, Tensors
 from ...values.validation import Checked, Count, Fraction, NonNegative
-from .levenberg_marquardt import LevenbergMarquardt
-from .optimisers import LBFGS, Adam, RMSprop
+from .optimisers import Optimiser
 
 
 class Progress(NamedTuple):
@@ -189,8 +188,8 @@ class Stage(Checked):
 
     Args:
         parametrisation: What is optimised.
-        optimiser: Adam, L-BFGS, RMSprop or Levenberg-Marquardt, with its schedule.
-        steps: Calls of the optimiser (an L-BFGS step holds up to `LBFGS.inner` evaluations).
+        optimiser: What moves the variables, with its schedule.
+        steps: Calls of the optimiser (one counts for `optimiser.evaluations` evaluations of the objective).
         terms: Priors with their weights.
         gradient: Transforms, in this order.
         moves: Steps that no gradient takes, after every step of the optimiser, in this order.
@@ -201,7 +200,7 @@ class Stage(Checked):
     """
 
     parametrisation: Parametrisation
-    optimiser: Adam | LBFGS | RMSprop | LevenbergMarquardt
+    optimiser: Optimiser
     steps: Count
     terms: tuple[Term, ...] = ()
     gradient: tuple[GradientTransform, ...] = ()

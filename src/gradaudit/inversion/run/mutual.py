@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -79,6 +79,7 @@ class MutualInversion(Checked):
     distillation: Distillation | None = Distillation()
     share: float = 0.8
     deviations: tuple[str, ...] = ()
+    updates: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()

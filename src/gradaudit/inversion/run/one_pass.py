@@ -18,7 +18,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...values.errors import AttackFailed
 from ..parts.label_values import Labels
-from ..parts.optimisers import Adam
 from ..parts.part import Part, Progress, Stage
 from ..step.matching import Matching, Slope
 from ..step.routes import BoundTerm, weighted
@@ -33,8 +32,9 @@ def why_not(parts: Sequence[Part], stages: Sequence[Stage], matching: Matching) 
     stuck = [part for part in parts if not part.independent]
     if stuck:
         return f"{stuck[0]!r} is not independent of other guesses."
-    if not all(isinstance(stage.optimiser, Adam) for stage in stages):
-        return "only Adam moves every guess on its own."
+    for stage in stages:
+        if not stage.optimiser.independent:
+            return f"{type(stage.optimiser).__name__} does not move every guess on its own."
     if matching.one_step is None or matching.routes.directional:
         return "only the exact gradient of one local step can be taken for many guesses."
     if matching.seen.defenses:

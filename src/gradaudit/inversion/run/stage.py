@@ -15,7 +15,6 @@ from ...client.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Tensors
 from ..parts.label_values import Labels
-from ..parts.optimisers import Adam
 from ..parts.part import Candidate, Progress, Simulated, Stage
 from ..step.matching import END, Matching, Slope, comparable
 from ..step.routes import BoundTerm
@@ -81,10 +80,14 @@ class Guesses:
         """Return the leaves for the optimiser; variables of a simulation have a learning rate of their own."""
         if not self.own:
             return leaves
-        if self.simulated is None or not isinstance(stage.optimiser, Adam):
-            raise AttackFailed("a simulation with variables of its own needs Adam (stages.0.optimiser).")
+        rate = stage.optimiser.rate
+        if self.simulated is None or rate is None:
+            raise AttackFailed(
+                "a simulation with variables of its own needs Adam, or another optimiser with a `rate` "
+                "(stages.0.optimiser)."
+            )
         rates, usual = self.simulated.rates, leaves[: len(leaves) - len(self.own)]
-        own = [{"params": [value], "lr": stage.optimiser.lr * rates[name]} for name, value in self.own.items()]
+        own = [{"params": [value], "lr": rate * rates[name]} for name, value in self.own.items()]
         return [{"params": usual}, *own]  # type: ignore[list-item]
 
     def labels(self, guess: int, made: Tensor | None) -> Tensor:

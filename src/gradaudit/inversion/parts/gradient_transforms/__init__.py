@@ -1,9 +1,11 @@
 """What happens to a gradient before the optimiser sees it."""
 
-from .add_noise import Noise
-from .clip_gradient import ClipGradient
-from .langevin import Langevin
-from .quantised_sign import QuantisedSign
-from .sign import Sign
+from ....values.discovery import Registry, subclasses_of
+from ..part import GradientTransform
 
-__all__ = ["ClipGradient", "Langevin", "Noise", "QuantisedSign", "Sign"]
+GRADIENT_TRANSFORMS: Registry[type[GradientTransform]] = Registry(
+    __name__, "gradaudit.gradient_transforms", subclasses_of(GradientTransform)
+)
+
+__getattr__ = GRADIENT_TRANSFORMS.attribute
+__dir__ = GRADIENT_TRANSFORMS.attributes

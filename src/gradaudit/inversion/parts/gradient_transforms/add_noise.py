@@ -1,6 +1,7 @@
 """Langevin noise on the gradient (Yin et al., 2021, section 3.4)."""
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ class Noise(GradientTransform):
         std: Standard deviation, in units of the gradient.
     """
 
+    example: ClassVar[tuple[Any, ...]] = (0.1,)
     std: float
 
     def __call__(self, gradient: Tensor, at: Progress) -> Tensor:

@@ -1,7 +1,7 @@
 """Bound the length of the gradient (TAG and LAMP clip the gradient of the embeddings to norm 1)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ class ClipGradient(GradientTransform):
         norm: Largest norm, positive.
     """
 
+    example: ClassVar[tuple[Any, ...]] = (1.0,)
     independent: ClassVar[bool] = True
 
     norm: float

@@ -29,6 +29,7 @@ class ColumnMinimum(LabelInference):
             there are fewer, on any features, with a note where some have no negative entry.
     """
 
+    name: ClassVar[str] = "gradinversion"
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
     strict: bool = True
 

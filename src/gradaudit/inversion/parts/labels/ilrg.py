@@ -34,6 +34,7 @@ class ClassEmbeddings(LabelInference):
     exponents, so that a bias gradient near zero gives no infinity.
     """
 
+    name: ClassVar[str] = "ilrg"
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
 
     def read(self, seen: Observation) -> Labels:

@@ -15,6 +15,7 @@ from ..part import require_batch_size
 class JointLabels(LabelInference):
     """A trainable leaf of logits `[S, B, K]` from N(0, 1); the loss sees their softmax, the result their maximum."""
 
+    name: ClassVar[str] = "joint"
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
 
     def infer(self, seen: Observation, seeds: int) -> Labels:

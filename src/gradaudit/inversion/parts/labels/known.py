@@ -13,6 +13,7 @@ from ..label_values import LabelInference, Labels
 class KnownLabels(LabelInference):
     """The granted labels, in the order of the batch."""
 
+    name: ClassVar[str] = "known"
     needs: ClassVar[Knowledge] = Knowledge.LABELS
     infers: ClassVar[bool] = False
 

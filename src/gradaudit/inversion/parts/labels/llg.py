@@ -28,6 +28,7 @@ class LabelLeakage(LabelInference):
     Deviation: refused where features can sum to zero or less.
     """
 
+    name: ClassVar[str] = "llg"
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
 
     def read(self, seen: Observation) -> Labels:
@@ -53,6 +54,7 @@ class LabelLeakageStar(LabelInference):
         samples: Noise inputs, N(0, 1) in normalised space.
     """
 
+    name: ClassVar[str] = "llg-star"
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
     samples: int = 64
 
@@ -72,6 +74,7 @@ class LabelLeakagePlus(LabelInference):
         samples: Public pictures at most.
     """
 
+    name: ClassVar[str] = "llg-plus"
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE | Knowledge.PUBLIC_DATA
     samples: int = 512
 

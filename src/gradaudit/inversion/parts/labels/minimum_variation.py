@@ -38,6 +38,7 @@ class MinimumVariation(LabelInference):
         generations: Of the evolution.
     """
 
+    name: ClassVar[str] = "hfgradinv"
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE | Knowledge.PUBLIC_DATA
     pictures: int = 40
     ranks: int = 20
@@ -67,6 +68,7 @@ class MinimumVariationDirect(LabelInference):
         ranks: Feature ranks with the least variation.
     """
 
+    name: ClassVar[str] = "hfgradinv-direct"
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE | Knowledge.PUBLIC_DATA
     pictures: int = 40
     ranks: int = 20

@@ -29,6 +29,7 @@ class RecoveryBlock(LabelInference):
     published, repeated labels from the last layer's gradient. This is the reading without public data.
     """
 
+    name: ClassVar[str] = "afgi"
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
 
     def read(self, seen: Observation) -> Labels:
@@ -57,6 +58,7 @@ class LearnedRecoveryBlock(LabelInference):
         lr: Of Adam.
     """
 
+    name: ClassVar[str] = "afgi-learned"
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE | Knowledge.PUBLIC_DATA
     pictures: int = 256
     width: int = 64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -32,6 +33,8 @@ class SeparatingHyperplane(LabelInference):
     Deviation: where the authors try a perceptron before the linear program, here the program's dual is asked first,
     by non-negative least squares; the result is the same.
     """
+
+    name: ClassVar[str] = "rlg"
 
     def read(self, seen: Observation) -> Labels:
         """The set of classes. Raises `AttackFailed` where the rank leaves no room."""

@@ -39,6 +39,7 @@ class ErroneousConfidence(LabelInference):
         pictures: Public pictures, at most.
     """
 
+    name: ClassVar[str] = "rlu"
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE | Knowledge.PUBLIC_DATA
     pictures: int = 1000
 

@@ -44,6 +44,7 @@ class SoftLabels(LabelInference):
         points: Of the grid, per sign of λ.
     """
 
+    name: ClassVar[str] = "soft"
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
     form: Literal["auto", "smoothing", "mixup"] = "auto"
     use_bias: bool = True

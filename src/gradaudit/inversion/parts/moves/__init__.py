@@ -1,7 +1,9 @@
 """Steps that no gradient takes."""
 
-from ._trigram import Trigram
-from .langevin_step import LangevinStep
-from .token_edits import RandomStart, TokenEdits
+from ....values.discovery import Registry, subclasses_of
+from ..part import Move
 
-__all__ = ["LangevinStep", "RandomStart", "TokenEdits", "Trigram"]
+MOVES: Registry[type[Move]] = Registry(__name__, "gradaudit.moves", subclasses_of(Move))
+
+__getattr__ = MOVES.attribute
+__dir__ = MOVES.attributes

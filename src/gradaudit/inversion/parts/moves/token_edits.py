@@ -12,7 +12,7 @@ from ....values.errors import AttackFailed
 from ....values.types import Knowledge, Modality
 from ..parametrisations.token_embeddings import TokenCandidate
 from ..part import Candidate, Move, Progress
-from ._trigram import Trigram
+from .trigram import Trigram
 
 ScoreOf = Callable[[], Tensor]
 Edit = Literal["swap", "move", "move-span", "prefix-to-end"]

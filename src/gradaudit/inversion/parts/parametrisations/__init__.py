@@ -1,17 +1,11 @@
 """What is optimised, and how it becomes inputs."""
 
-from .coarse import Coarse
-from .epoch_copies import EpochCopies
-from .grnn_generator import GRNNGenerator
-from .pixels import Pixels
-from .table_rows import TableRows
-from .token_embeddings import TokenEmbeddings
+from ....values.discovery import Registry, subclasses_of
+from ..part import Parametrisation
 
-__all__ = [
-    "Coarse",
-    "EpochCopies",
-    "GRNNGenerator",
-    "Pixels",
-    "TableRows",
-    "TokenEmbeddings",
-]
+PARAMETRISATIONS: Registry[type[Parametrisation]] = Registry(
+    __name__, "gradaudit.parametrisations", subclasses_of(Parametrisation)
+)
+
+__getattr__ = PARAMETRISATIONS.attribute
+__dir__ = PARAMETRISATIONS.attributes

@@ -1,6 +1,11 @@
 """How the guesses of several runs become one."""
 
+from ....values.discovery import Registry, subclasses_of
 from ._pool import Pool, Pooled
-from .table_median import TableMedian
 
-__all__ = ["Pool", "Pooled", "TableMedian"]
+POOLS: Registry[type[Pool]] = Registry(__name__, "gradaudit.pools", subclasses_of(Pool))
+
+__all__ = ["POOLS", "Pool", "Pooled"]
+
+__getattr__ = POOLS.attribute
+__dir__ = POOLS.attributes

@@ -1,9 +1,9 @@
 """What the adversary assumes of a client's local training: how a guess becomes an update."""
 
-from .as_gradient import AsGradient
-from .bezier import Bezier
-from .segment import Segment
-from .unrolled import Unrolled
-from .unrolled_copies import UnrolledCopies
+from ....values.discovery import Registry, subclasses_of
+from ..part import Simulation
 
-__all__ = ["AsGradient", "Bezier", "Segment", "Unrolled", "UnrolledCopies"]
+SIMULATIONS: Registry[type[Simulation]] = Registry(__name__, "gradaudit.simulations", subclasses_of(Simulation))
+
+__getattr__ = SIMULATIONS.attribute
+__dir__ = SIMULATIONS.attributes

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from ...values.types import Tensors
-from ...values.validation import Checked, Count, Positive
-from .optimisers import Updates
+from ....values.types import Tensors
+from ....values.validation import Count, Positive
+from ._optimiser import Optimiser, Updates, constant
 
 BLOCK = 1024  # rows of the symmetric product that are multiplied at once; blocks above the diagonal are not computed
 
 
 @dataclass(frozen=True)
-class LevenbergMarquardt(Checked):
+class LevenbergMarquardt(Optimiser):
     """Damped Gauss-Newton steps on ||s F(x) - g||² (Levenberg, 1944; Marquardt, 1963).
 
     F is the simulated update, g the observed one, s the scale that fits best at each point, so that an update of
@@ -45,11 +45,11 @@ class LevenbergMarquardt(Checked):
     def build(
         self, variables: list[Tensor], steps: int, updates: Updates | None = None
     ) -> tuple[torch.optim.Optimizer, LambdaLR]:
-        """A fresh optimiser over `variables` `[S, ...]`; it cannot work without `updates`."""
+        """Return a fresh optimiser over `variables` `[S, ...]`; it cannot work without `updates`."""
         if updates is None:
             raise ValueError("LevenbergMarquardt needs the simulated and the observed update of each seed.")
         optimiser = _Dense(variables, self, updates)
-        return optimiser, LambdaLR(optimiser, lambda step: 1.0)
+        return optimiser, constant(optimiser)
 
 
 class _Dense(torch.optim.Optimizer):
