@@ -65,7 +65,14 @@ ROOMS = 16
 BLIND = {"inversion", "attacks"}
 # What the adversary must not import; the rest of the client's room is what both sides know.
 PRIVATE = {"data", "metrics", "audit", "report", "execution", "studies"}
-PRIVATE |= {"client.participant", "client.aggregation", "client.multimodal", "values.finding", "values.scores"}
+PRIVATE |= {
+    "client.participant",
+    "client.aggregation",
+    "client.multimodal",
+    "values.finding",
+    "values.scores",
+    "values.measures",
+}
 PEERS = ("torchmetrics", "skimage.metrics", "lpips", "piq", "kornia")
 
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 
 from ..metrics.interval import Interval
-from ..values.measures import PSNR, Measure
+from ..metrics.psnr import PSNR
+from ..values.measures import Measure
 
 MISSING = "n/a"
 MINUS = "\N{MINUS SIGN}"

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from ..metrics.interval import Interval
-from ..values.measures import PSNR, Measure
+from ..metrics.psnr import PSNR
+from ..values.measures import Measure
 from . import formatting
 from .svg import Axis, drawing, tick_text
 

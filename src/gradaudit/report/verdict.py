@@ -9,8 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..metrics import METRICS
+from ..metrics.cells import CELLS
+from ..metrics.psnr import PSNR
+from ..metrics.token_metrics import TOKENS
 from ..values.finding import Finding
-from ..values.measures import CELLS, PSNR, TOKENS
 from ..values.types import Modality
 from . import formatting
 from . import wording as words

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ..metrics.psnr import PSNR
 from ..values.finding import Finding, RunRecord
-from ..values.measures import PSNR
 from ..values.types import Modality
 from . import formatting, verdict
 from . import wording as words

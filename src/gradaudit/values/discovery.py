@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """The members of one room by their names, sorted; the room is scanned on first use.
+    """The members of one room by their names, in order; the room is scanned on first use.
 
     Every module of the package whose name does not begin with an underscore is imported. Another package offers a
     member of its own through an entry point of the group.
@@ -29,6 +29,7 @@ class Registry(Mapping[str, T], Generic[T]):
         group: Group of the entry points, such as `gradaudit.attacks`.
         name_of: Name of a value that belongs into the room, `None` for any other value.
         within: The values that a module offers; by default its public classes.
+        order: Sorts the members before their names do; by default the names alone sort them.
     """
 
     def __init__(
@@ -37,9 +38,10 @@ class Registry(Mapping[str, T], Generic[T]):
         group: str,
         name_of: Callable[[Any], str | None],
         within: Callable[[ModuleType], Iterable[Any]] | None = None,
+        order: Callable[[T], Any] | None = None,
     ) -> None:
         self.package, self.group, self.name_of = package, group, name_of
-        self.within = within or public_classes
+        self.within, self.order = within or public_classes, order or _alike
 
     @cached_property
     def _members(self) -> dict[str, T]:
@@ -51,7 +53,7 @@ class Registry(Mapping[str, T], Generic[T]):
                     raise ValueError(f"{module.__name__}: the name {name} stands twice in {self.package}")
         for point in entry_points(group=self.group):
             self._add(point.name, point.value, found, point.load)
-        return dict(sorted(found.items()))
+        return dict(sorted(found.items(), key=lambda pair: (self.order(pair[1]), pair[0])))
 
     def _add(self, name: str, origin: str, found: dict[str, T], load: Callable[[], Any]) -> None:
         """Take up what an entry point offers; a warning says why where that cannot be."""
@@ -103,6 +105,20 @@ def public_classes(module: ModuleType) -> Iterator[type]:
     for name, value in vars(module).items():
         if inspect.isclass(value) and value.__module__ == module.__name__ and not name.startswith("_"):
             yield value
+
+
+def values_of(kind: type) -> Callable[[ModuleType], Iterator[Any]]:
+    """Return a rule for `within`: the values of type `kind` that a module binds to public names."""
+
+    def within(module: ModuleType) -> Iterator[Any]:
+        return (value for name, value in vars(module).items() if isinstance(value, kind) and not name.startswith("_"))
+
+    return within
+
+
+def _alike(value: Any) -> int:
+    """One number for every member, so that their names alone sort them."""
+    return 0
 
 
 def kebab(name: str) -> str:

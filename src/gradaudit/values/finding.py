@@ -163,6 +163,8 @@ class Finding:
             shaped = {name: Scores.shaped(record[name]) for name in ("scores", "control") if name in record}
             record = {**record, **shaped}
         found = checked(cls, record)
+        if found.modality not in MEASURES:
+            raise ValueError(f"modality: no installed package knows {found.modality!r}; known: {', '.join(MEASURES)}")
         metric, sizes = found.measure.metric, set()
         for name in ("scores", "control"):
             named = getattr(found, name).named

@@ -91,8 +91,3 @@ def require_batch(batch: Batch, dimensions: int, wanted: str) -> None:
     if batch.inputs.ndim != dimensions or len(batch.inputs) != len(batch.labels) or not len(batch):
         found = f"{list(batch.inputs.shape)} and {list(batch.labels.shape)}"
         raise AuditError(f"batch: needs {wanted} and labels [B]. Found {found}.")
-
-
-def floats(values: Tensor) -> tuple[float, ...]:
-    """`[B]` -> plain numbers."""
-    return tuple(values.double().tolist())

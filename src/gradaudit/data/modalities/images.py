@@ -12,10 +12,11 @@ from torch.nn.functional import adaptive_avg_pool2d, normalize
 
 from ... import metrics
 from ...values.errors import AuditError
-from ...values.scores import Score, Scores
+from ...values.measures import Compared
+from ...values.scores import Scores
 from ...values.types import Batch, Modality, Reconstruction
 from ..sources._source import Source
-from .handling import Matched, floats, require_batch, require_shape
+from .handling import Matched, require_batch, require_shape
 
 GALLERY = 999  # pictures that an example is to be told from,
 GALLERY_VALUES = 50_000_000  # or as many as hold this many pixels
@@ -79,8 +80,8 @@ class ImageHandling:
         return Matched(pictures[order], order)
 
     def score(self, batch: Batch, inputs: Tensor, distractors: Tensor | None = None) -> Scores:
-        """PSNR, SSIM, LPIPS and identification rank."""
-        return score_pictures(batch.inputs.cpu(), inputs, distractors)
+        """All metrics of pictures."""
+        return metrics.scores_of(self.modality, Compared(inputs, batch.inputs.cpu(), distractors, batch=batch))
 
     def transcribe(
         self, batch: Batch, reconstruction: Tensor, control: Tensor, confidence: Tensor | None = None
@@ -114,23 +115,7 @@ def _alike(shapes: Tensor) -> float:
 
 def score_pictures(truth: Tensor, pictures: Tensor, distractors: Tensor | None = None) -> Scores:
     """All metrics of `pictures` against `truth`, both `[B, C, H, W]` in [0, 1] and in the same order."""
-    network, reason = metrics.perceptual_network()
-    ranked = distractors is not None and len(distractors) > 0
-    found = {
-        "psnr": (metrics.psnr(pictures, truth), ""),
-        "ssim": (metrics.ssim(pictures, truth), metrics.SSIM_NEEDS),
-        "lpips": (metrics.lpips(network, pictures, truth) if network else None, reason or metrics.LPIPS_NEEDS),
-        "rank": (
-            metrics.identification_rank(pictures, truth, distractors) if ranked else None,
-            "no other pictures to tell it from",
-        ),
-    }
-    named = {
-        name: Score.of(floats(values), higher_is_better=metrics.METRICS[name].higher_is_better)
-        for name, (values, _) in found.items()
-        if values is not None
-    }
-    return Scores(named, {name: why for name, (values, why) in found.items() if values is None})
+    return metrics.scores_of(Modality.PICTURES, Compared(pictures, truth, distractors))
 
 
 def to_channels(pictures: Tensor, channels: int) -> Tensor:

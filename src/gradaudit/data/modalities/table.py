@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from ... import metrics
 from ...values.columns import CellValue, TableLayout
 from ...values.errors import AuditError
-from ...values.scores import Score, Scores
+from ...values.measures import Compared
+from ...values.scores import Scores
 from ...values.transcript import Transcript, TranscriptLine
 from ...values.types import Batch, Modality, Reconstruction
 from ..sources.table_files import TableSource
-from .handling import Matched, floats, require_batch, require_shape
+from .handling import Matched, require_batch, require_shape
 
 ROUNDED = 0.01  # standard deviations by which a number may differ where two rows are the same
 
@@ -69,14 +70,9 @@ class TableHandling:
         return Matched(rows[order], order)
 
     def score(self, batch: Batch, inputs: Tensor, distractors: Tensor | None = None) -> Scores:
-        """Cell accuracy and row match."""
-        truth, layout = batch.inputs.cpu(), layout_of(batch)
-        return Scores(
-            {
-                "cell_accuracy": Score.of(floats(metrics.cell_accuracy(inputs, truth, layout))),
-                "row_match": Score.of(floats(metrics.row_match(inputs, truth, layout))),
-            }
-        )
+        """All metrics of rows."""
+        layout_of(batch)
+        return metrics.scores_of(self.modality, Compared(inputs, batch.inputs.cpu(), batch=batch))
 
     def transcribe(
         self, batch: Batch, reconstruction: Tensor, control: Tensor, confidence: Tensor | None = None

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from ... import metrics
 from ...values.errors import AuditError
-from ...values.scores import Score, Scores
+from ...values.measures import Compared
+from ...values.scores import Scores
 from ...values.transcript import Transcript, TranscriptLine
 from ...values.types import Batch, Modality, Reconstruction, TextLayout
 from ..sources.texts import TextSource
 from ..vocabulary import Vocabulary
-from .handling import Matched, floats, require_batch, require_shape
+from .handling import Matched, require_batch, require_shape
 
 SAME = 0.9  # share of the different tokens of two texts that is in both, where they are the same
 
@@ -78,22 +79,9 @@ class TextHandling:
         return Matched(ids[order], order)
 
     def score(self, batch: Batch, inputs: Tensor, distractors: Tensor | None = None) -> Scores:
-        """Token accuracy, exact match, bag of tokens, edit distance and ROUGE."""
-        truth, places = batch.inputs.cpu(), counted(batch)
-        found = {
-            "token_accuracy": metrics.token_accuracy(inputs, truth, places),
-            "exact_match": metrics.exact_match(inputs, truth, places),
-            "bag_of_tokens": metrics.bag_of_tokens(inputs, truth, places),
-            "edit_distance": metrics.edit_distance(inputs, truth, places),
-        }
-        rows = zip(inputs, truth, places, strict=True)
-        guesses, truths = zip(*((self._words(g[p]), self._words(t[p])) for g, t, p in rows), strict=True)
-        words = metrics.rouge(guesses, truths)
-        named = {
-            name: Score.of(floats(values), higher_is_better=metrics.METRICS[name].higher_is_better)
-            for name, values in {**found, **(words or {})}.items()
-        }
-        return Scores(named, {} if words else dict.fromkeys(metrics.ROUGE, metrics.ROUGE_NEEDS))
+        """All metrics of texts."""
+        compared = Compared(inputs, batch.inputs.cpu(), counted=counted(batch), read=self._words, batch=batch)
+        return metrics.scores_of(self.modality, compared)
 
     def transcribe(
         self, batch: Batch, reconstruction: Tensor, control: Tensor, confidence: Tensor | None = None
