@@ -9,10 +9,10 @@ from __future__ import annotations
 from ..values.measures import METRICS, Compared, Metric
 from ..values.scores import Score, Scores
 from ..values.types import Modality
-from .assignment import assign, assign_at_cost
+from ._assignment import assign, assign_at_cost
+from ._interval import Interval, mean_interval
 from .cells import cell_accuracy, cells_right, row_costs, row_match
 from .identification import identification_rank
-from .interval import Interval, mean_interval
 from .label_accuracy import label_accuracy
 from .label_counts import class_existence_accuracy, count_accuracy, count_error, instance_recall
 from .lpips import LPIPS_NEEDS, lpips, perceptual_network

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..values.errors import AuditError
 from ..values.measures import Compared, Computed, Metric
 from ..values.types import Modality
-from .image_pairs import clean, clean_pair, clean_truth, mean_squared_errors
+from ._image_pairs import clean, clean_pair, clean_truth, mean_squared_errors
 
 _BLOCK = 32  # distractors looked at together: bounds the memory, changes no rank
 

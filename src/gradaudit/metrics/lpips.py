@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..values.measures import Compared, Computed, Metric
 from ..values.types import Modality
-from .image_pairs import clean_pair
+from ._image_pairs import clean_pair
 
 LPIPS_NEEDS = "needs grey or RGB pictures of at least 31 x 31 pixels"
 """Why `lpips` returned `None`."""

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..values.measures import Compared, Measure, Metric
 from ..values.types import Modality
-from .image_pairs import clean_pair
+from ._image_pairs import clean_pair
 
 PSNR_CAP = 100.0
 """In dB: what an exact match scores, so that one of them leaves the mean of a batch finite."""

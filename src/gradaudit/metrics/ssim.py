@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..values.measures import Compared, Computed, Metric
 from ..values.types import Modality
-from .image_pairs import clean_pair
+from ._image_pairs import clean_pair
 
 SSIM_NEEDS = "needs pictures of at least 11 x 11 pixels"
 """Why `ssim` returned `None`."""

@@ -14,12 +14,14 @@ from torch import nn
 from ..values.errors import AuditError
 from ..values.memory import require_memory
 from ..values.types import TextLayout
-from . import torchvision_models
+from . import _torchvision_models
 from ._causes import in_one_line
-from .check import input_check
+from ._check import DoesNotTake, input_check
+from ._factory import from_factory
+from ._torchvision_models import pretrained_state
+from ._weights import load_weights
 from .cifar_resnet import resnet20, resnet32
 from .convnet import convnet_64
-from .factory import from_factory
 from .fedavg_cnn import fedavg_cnn
 from .lenet import lenet
 from .mlp import mlp
@@ -27,7 +29,6 @@ from .tabular_mlp import tabular_mlp
 from .text_transformer import TEXT_MODELS, TextClassifier
 from .vit_april import vit_april
 from .vit_tiny import vit_tiny
-from .weights import load_weights
 
 COPIES = 3  # of the parameters that an audit holds at least: the client's, the adversary's, and an update
 MIN_LENGTH = 64  # places of the position embedding at least, so that short texts do not make it tiny
@@ -70,13 +71,13 @@ def build(name: str, *, num_classes: int, channels: int, size: int, cifar_stem: 
     for option, value in (("num_classes", num_classes), ("channels", channels), ("size", size)):
         if value < 1:
             raise AuditError(f"{name}: {option} must be at least 1, got {value}.")
-    if name in torchvision_models.names():
+    if name in _torchvision_models.names():
         return _within_memory(
             name,
-            lambda: torchvision_models.torchvision_model(name, num_classes, channels, size, cifar_stem=cifar_stem),
+            lambda: _torchvision_models.torchvision_model(name, num_classes, channels, size, cifar_stem=cifar_stem),
         )
     if name not in MODELS:
-        near = difflib.get_close_matches(name, [*MODELS, *torchvision_models.names()])
+        near = difflib.get_close_matches(name, [*MODELS, *_torchvision_models.names()])
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         if name in (*TEXT_MODELS, *TABLE_MODELS):
             raise AuditError(f"model: {name} takes no pictures. Known: {', '.join(MODELS)}.")
@@ -143,6 +144,7 @@ __all__ = [
     "TABLE_MODELS",
     "TEXT_MODELS",
     "Builder",
+    "DoesNotTake",
     "TextClassifier",
     "build",
     "build_table",
@@ -150,4 +152,5 @@ __all__ = [
     "from_factory",
     "input_check",
     "load_weights",
+    "pretrained_state",
 ]

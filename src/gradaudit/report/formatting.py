@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..metrics.interval import Interval
+from ..metrics import Interval
 from ..metrics.psnr import PSNR
 from ..values.measures import Measure
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from ..metrics.interval import Interval
+from ..metrics import Interval
 from ..metrics.psnr import PSNR
 from ..values.measures import Measure
 from . import formatting

@@ -139,7 +139,7 @@ class Bench:
     def _trained(self, name: str) -> nn.Module:
         model = self._fresh(name, 0)
         if str(self.weights.get(name)) == "torchvision":
-            model.load_state_dict(models.torchvision_models.pretrained_state(name))
+            model.load_state_dict(models.pretrained_state(name))
         elif name in self.weights:
             models.load_weights(model, self.weights[name])
         elif self.labelled:
