@@ -81,11 +81,12 @@ def _metrics() -> Iterable[ListingRow]:
 
 
 def _models() -> Iterable[ListingRow]:
-    from ..models import MODELS, TABLE_MODELS, TEXT_MODELS
+    from ..models import NAMED_MODELS
+    from ..values.measures import MEASURES
 
-    for modality, table in (("pictures", MODELS), ("text", TEXT_MODELS), ("table", TABLE_MODELS)):
-        for name, builder in table.items():
-            yield name, modality, _doc(builder)
+    places = {modality: place for place, modality in enumerate(MEASURES)}
+    for name, model in sorted(NAMED_MODELS.items(), key=lambda pair: places.get(pair[1].modality, len(places))):
+        yield name, model.modality, _doc(model.build)
     yield "…", "pictures", "and every torchvision classifier by its torchvision name"
 
 
