@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .. import metrics
 from ..client.defenses import describe
+from ..client.local_training import rules_of
 from ..client.participant import Client
 from ..data.modalities import Handling, Matched, handling_of
 from ..inversion.parts.part import Attack, Watch
@@ -196,7 +197,7 @@ def _described(case: Case, seconds: float) -> Finding:
         knowledge=case.knowledge.names,
         attack_value=repr(attack),
         client_value=repr(case.client),
-        labels=tuple(case.batch.labels.tolist()),
+        labels=tuple(case.batch.labels.tolist()) if _classes(case) else (),
         gallery=len(case.distractors) + 1 if case.batch.modality is Modality.PICTURES else 0,
         modality=case.batch.modality,
         picture_names=case.picture_names,
@@ -208,7 +209,7 @@ def _described(case: Case, seconds: float) -> Finding:
 
 def _said(case: Case, guess: Reconstruction, order: Tensor) -> dict[str, Any]:
     """The fields of a finding that hold what the attack says."""
-    labels = None if guess.labels is None else guess.labels.cpu()
+    labels = None if guess.labels is None or not _classes(case) else guess.labels.cpu()
     return {
         "label_accuracy": None if labels is None else metrics.label_accuracy(labels, case.batch.labels.cpu(), order),
         "labels_granted": guess.labels_granted,
@@ -218,6 +219,11 @@ def _said(case: Case, guess: Reconstruction, order: Tensor) -> dict[str, Any]:
         "curves": guess.trace,
         "notes": (*case.notes, *guess.notes),
     }
+
+
+def _classes(case: Case) -> bool:
+    """Whether the labels are the class of each example, which a reader can be shown."""
+    return rules_of(case.client.training.loss).classes
 
 
 def _idle(case: Case) -> tuple[str, ...]:

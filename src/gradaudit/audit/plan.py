@@ -53,7 +53,7 @@ class Plan:
         number: Which plan of the run, from 0.
         batch_size: Examples in one update, of all clients together.
         handling: How the source's examples are gathered and judged.
-        classes: K.
+        classes: K; 0 where the labels of the client's loss are no classes.
         public: Examples, with labels where there are some, that the adversary is handed under PUBLIC_DATA.
     """
 
@@ -121,8 +121,8 @@ class Plan:
 
     def _private(self, indices: list[int]) -> Batch:
         source, device = self.source, next(self.client.model.parameters()).device
-        labels = source.labels[indices] if source.labels is not None else torch.tensor(indices) % self.classes
-        return self.handling.gather(source, indices, labels.to(torch.int64)).to(device)
+        labels = torch.tensor(indices) % self.classes if source.labels is None else labels_at(source.labels, indices)
+        return self.handling.gather(source, indices, labels).to(device)
 
     def _batch(self, indices: list[int]) -> dict[str, Any]:
         """What a case holds of its batch: the examples, the control, the gallery, names and notes."""
@@ -189,6 +189,12 @@ def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
     return Plan(config, source, client, attacks, sum(sizes), handling, classes, number, public)
 
 
+def labels_at(labels: Tensor, indices: list[int]) -> Tensor:
+    """The labels `[N, ...]` of a source at `indices`: whole numbers as int64, others as they are."""
+    chosen = labels[indices]
+    return chosen if chosen.is_floating_point() else chosen.to(torch.int64)
+
+
 def draw(count: int, batch_size: int, repeat: int, seed: int) -> list[int]:
     """Indices of one batch, without replacement; repeats are disjoint until the source is used up."""
     round_, slot = divmod(repeat, count // batch_size)
@@ -208,11 +214,13 @@ def _public(
     if source.modality is not handling.modality:
         raise AuditError(f"public_data: holds {source.modality}, but data holds {handling.modality}.")
     source = handling.align(source)
-    require_labels(source, classes, "public_data")
+    if classes:
+        require_labels(source, classes, "public_data")
     indices = list(range(min(len(source), PUBLIC)))
     _require_room(len(indices), source.shape, "public_data")
-    labels = torch.zeros(len(indices)) if source.labels is None else source.labels[indices]
-    batch = handling.gather(source, indices, labels.to(torch.int64)).to(device)
+    given = torch.zeros(len(source), dtype=torch.int64) if source.labels is None else source.labels
+    labels = labels_at(given, indices)
+    batch = handling.gather(source, indices, labels).to(device)
     return batch.inputs if source.labels is None else batch
 
 

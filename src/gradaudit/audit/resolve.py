@@ -15,7 +15,7 @@ from torch import nn
 from .. import models
 from ..attacks import ATTACKS, MULTI_MODAL, constructors
 from ..client.defenses import DEFENSES, Defense
-from ..client.local_training import LocalTraining
+from ..client.local_training import LOSSES, LocalTraining, Loss
 from ..data.modalities import Handling, ImageHandling, TableHandling, TextHandling
 from ..data.sources import SOURCES
 from ..data.sources._source import AnySource, Source
@@ -148,17 +148,23 @@ def make_handling(config: AuditConfig, source: AnySource) -> tuple[Handling, tup
 
 
 def make_model(config: AuditConfig, source: AnySource, shape: tuple[int, ...], folder: Path) -> tuple[nn.Module, int]:
-    """The network with its weights, drawn from the seed or read from a file, and its number of classes."""
-    section = config.model
+    """The network with its weights, drawn from the seed or read from a file, and its number of classes.
+
+    That number is 0 where the labels of the loss are no classes.
+    """
+    section, loss = config.model, make_loss(config.training.loss)
+    _require_targets(source, loss)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         if section.name is not None:
-            model = _build(section, source, shape)
+            model = _build(section, source, shape, loss)
         else:
             model = models.from_factory(str(section.factory), folder)
     if section.weights is not None:
         models.load_weights(model, folder / section.weights)
-    classes = models.input_check(model, shape, torch.device("cpu"), source.modality)
+    classes = _classes(model, shape, source, loss)
+    if not loss.classes:
+        return model, 0
     if section.num_classes not in (None, classes):  # only of a factory, which is not told
         raise AuditError(f"model.num_classes: is {section.num_classes}, but the model tells {classes} classes apart.")
     require_labels(source, classes)
@@ -177,14 +183,45 @@ def require_labels(source: AnySource, classes: int, at: str = "data") -> None:
 
 def _highest_label(source: AnySource, at: str = "data") -> int:
     """The largest label of a source; -1 where it has none. Raises `AuditError` for a negative one."""
-    if source.labels is None or not len(source.labels):
+    if source.labels is None or not len(source.labels) or not is_classes(source.labels):
         return -1
     if int(source.labels.min()) < 0:
         raise AuditError(f"{at}: {source.name} holds the label {int(source.labels.min())}; labels count from 0.")
     return int(source.labels.max())
 
 
-def _build(section: ModelSection, source: AnySource, shape: tuple[int, ...]) -> nn.Module:
+def _classes(model: nn.Module, shape: tuple[int, ...], source: AnySource, loss: Loss) -> int:
+    """Number of classes that the model tells apart, once it has taken one example as the loss asks of it."""
+    if loss.inferable:
+        return models.input_check(model, shape, torch.device("cpu"), source.modality)
+    output = models.answer(model, shape, torch.device("cpu"), source.modality)
+    loss.require_output(output, 1, "model")
+    return loss.count(output)
+
+
+def _require_targets(source: AnySource, loss: Loss) -> None:
+    """Raise `AuditError` where the labels of the source are no classes, or it has none, as the loss would need."""
+    if source.labels is None and not loss.classes:
+        raise AuditError(
+            f"data: {source.name} has no labels, and training.loss: {loss!r} needs some. Give an .npz with targets."
+        )
+    if source.labels is not None and loss.classes and not is_classes(source.labels):
+        found = f"{str(source.labels.dtype).removeprefix('torch.')} {list(source.labels.shape)}"
+        raise AuditError(
+            f"data: the labels of {source.name} are no classes but {found}, and training.loss: {loss!r} takes "
+            f"classes [N]. Take another loss: {', '.join(name for name, kind in LOSSES.items() if not kind.classes)}."
+        )
+
+
+def is_classes(labels: torch.Tensor) -> bool:
+    """Whether labels of a source are the class of each example, `[N]` integers."""
+    return labels.ndim == 1 and not labels.is_floating_point()
+
+
+def _build(section: ModelSection, source: AnySource, shape: tuple[int, ...], loss: Loss) -> nn.Module:
+    width = loss.width(source.labels)
+    if width is not None:
+        return _named_model(section, source, shape, section.num_classes or width)
     known = len(source.class_names) or _highest_label(source) + 1
     if known > MOST_CLASSES and section.num_classes is None:
         raise AuditError(
@@ -196,7 +233,11 @@ def _build(section: ModelSection, source: AnySource, shape: tuple[int, ...]) -> 
             f"data: all labels of {source.name} are 0, one class, and a model of one class learns nothing from them. "
             "Mend the labels, or give model.num_classes."
         )
-    name, classes = str(section.name), section.num_classes or known or 10
+    return _named_model(section, source, shape, section.num_classes or known or 10)
+
+
+def _named_model(section: ModelSection, source: AnySource, shape: tuple[int, ...], classes: int) -> nn.Module:
+    name = str(section.name)
     if isinstance(source, TextSource):
         return models.build_text(name, num_classes=classes, layout=source.vocabulary.layout, length=shape[0])
     if source.modality is Modality.TABLE:
@@ -206,9 +247,14 @@ def _build(section: ModelSection, source: AnySource, shape: tuple[int, ...]) -> 
 
 def make_training(section: TrainingSection) -> LocalTraining:
     """The client's local training."""
-    options = section.model_dump()
-    del options["kind"]
-    return LocalTraining(**options)
+    return LocalTraining(loss=make_loss(section.loss), **section.model_dump(exclude={"kind", "loss"}))
+
+
+def make_loss(entry: str | Mapping[str, Any] | None) -> Loss:
+    """The loss that `training.loss` names; cross entropy by default."""
+    options = {"name": entry or "cross-entropy"} if entry is None or isinstance(entry, str) else dict(entry)
+    kind = _named(LOSSES, options.pop("name", None), "training.loss", "loss")
+    return _options(kind, options, "training.loss", extra=("name",))
 
 
 def make_normalisation(config: AuditConfig, channels: int) -> Normalisation:

@@ -16,7 +16,7 @@ from ..values.memory import require_memory
 from ..values.types import Modality, TextLayout
 from . import _torchvision_models
 from ._causes import in_one_line
-from ._check import DoesNotTake, input_check
+from ._check import DoesNotTake, answer, input_check
 from ._factory import from_factory
 from ._named import NAMED_MODELS, ModelsOf, NamedModel
 from ._torchvision_models import pretrained_state
@@ -149,6 +149,7 @@ __all__ = [
     "ModelsOf",
     "NamedModel",
     "TextClassifier",
+    "answer",
     "build",
     "build_for",
     "build_table",

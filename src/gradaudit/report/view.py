@@ -128,7 +128,7 @@ def _columns(groups: Sequence[CaseGroup], attacks: dict[str, str]) -> list[CaseG
 
 
 def _summary(findings: Sequence[Finding], run: RunRecord) -> str:
-    batches = sorted({(len(finding.labels), finding.measure.noun) for finding in findings})
+    batches = sorted({(finding.examples, finding.measure.noun) for finding in findings})
     sizes = [formatting.count(size, noun) for size, noun in batches]
     parts = [run.source, formatting.count(len(findings), "case"), f"batches of {formatting.listed(sizes)}"]
     return " · ".join(part for part in (parts if findings else parts[:2]) if part)

@@ -50,7 +50,7 @@ class Finding:
         knowledge: Names of the flags that were granted.
         attack_value: `repr` of the attack: evaluates to it again.
         client_value: `repr` of the client's model name, training, defenses and normalisation.
-        labels: True labels, one per example.
+        labels: True classes, one per example; none where labels are no classes.
         guessed_labels: Labels of the reconstruction, or `None`.
         gallery: Number of pictures among which an example was to be identified, 0 for text and rows.
         modality: What an example is.
@@ -97,6 +97,12 @@ class Finding:
     cannot_judge: str = ""
     no_op_defenses: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def examples(self) -> int:
+        """Private examples; 0 where nothing of the finding tells their number."""
+        scored = len(self.measured.per_example) if self.scored else 0
+        return len(self.labels) or scored or len(self.pictures.truth)
 
     @property
     def measure(self) -> Measure:

@@ -18,7 +18,8 @@ from torch import Tensor
 from .columns import TableLayout
 
 Tensors = tuple[Tensor, ...]
-Loss = Callable[[Tensor, Tensor], Tensor]
+LossFunction = Callable[[Any, Tensor], Tensor]
+"""`(output of a model, labels) -> scalar`."""
 
 
 class Knowledge(enum.Flag):
@@ -171,7 +172,7 @@ class Batch:
 
     Args:
         inputs: Pictures `[B, C, H, W]` in [0, 1]; token ids `[B, L]`, int64, padded; or encoded rows `[B, D]`, floats.
-        labels: `[B]`, integers in [0, K).
+        labels: `[B]`, integers in [0, K); under a loss that takes others, `[B, ...]` of its kind.
         modality: Which of the three.
         lengths: Of texts: `[B]` tokens before padding, or `None` where there is no padding.
         text: Of texts: what is public about the tokenizer, where one is known.

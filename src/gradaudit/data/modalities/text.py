@@ -133,7 +133,7 @@ def check(batch: Batch, model: nn.Module, name: str) -> None:
     _check_ids(batch.inputs, embedding, "batch", name)
     lengths = batch.lengths
     if lengths is not None and (
-        lengths.shape != batch.labels.shape or lengths.min() < 1 or lengths.max() > batch.inputs.shape[1]
+        lengths.shape != batch.labels.shape[:1] or lengths.min() < 1 or lengths.max() > batch.inputs.shape[1]
     ):
         raise AuditError(
             f"batch: lengths must be [B] numbers from 1 to {batch.inputs.shape[1]}, tokens before padding. "
