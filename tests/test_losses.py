@@ -97,7 +97,7 @@ def case(name, seed):
 
 @cache
 def attack(seeds=1):
-    stage = Stage(Pixels(), Adam(lr=0.1, milestones=(0.5, 0.75, 0.9)), steps=150)
+    stage = Stage(Pixels(), Adam(lr=0.1, milestones=(0.5, 0.75, 0.9)), steps=250)
     return replace(INVERTING_GRADIENTS, stages=(stage,), seeds=seeds, together=seeds > 1)
 
 

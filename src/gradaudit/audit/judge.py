@@ -26,7 +26,7 @@ from ..values.errors import AttackFailed
 from ..values.finding import Finding
 from ..values.scores import Scores
 from ..values.transcript import Transcript
-from ..values.types import Batch, Knowledge, Modality, Reconstruction
+from ..values.types import Batch, Knowledge, Reconstruction
 from .attempt import attempt
 
 
@@ -172,10 +172,7 @@ def _no_room(finding: Finding, truth: Tensor) -> str:
         return ""
     measure, lowest = finding.measure, min(finding.measured_control.per_example)
     why = f"a guess without the update already comes to {measure.prefix}{measure.text(lowest)} or more"
-    if finding.modality is not Modality.PICTURES:
-        return f"{why}: the {measure.nouns} hardly differ from those outside the batch."
-    reach = f"their values lie between {float(truth.min()):.4g} and {float(truth.max()):.4g}"
-    return f"{why}: the pictures hardly differ from those outside the batch, or were read in a wrong scale ({reach})."
+    return f"{why}: {handling_of(finding.modality).unlike(truth)}."
 
 
 def _described(case: Case, seconds: float) -> Finding:
@@ -198,7 +195,8 @@ def _described(case: Case, seconds: float) -> Finding:
         attack_value=repr(attack),
         client_value=repr(case.client),
         labels=tuple(case.batch.labels.tolist()) if _classes(case) else (),
-        gallery=len(case.distractors) + 1 if case.batch.modality is Modality.PICTURES else 0,
+        unlabelled=0 if _classes(case) else len(case.batch),
+        gallery=len(case.distractors) + 1 if handling_of(case.batch.modality).ranked else 0,
         modality=case.batch.modality,
         picture_names=case.picture_names,
         deviations=tuple(getattr(attack, "deviations", ())),

@@ -15,15 +15,15 @@ from torch import Tensor
 
 from ..client.aggregation import SecureAggregation
 from ..client.participant import Client
-from ..data.modalities import Handling, ImageHandling, private_among
-from ..data.sources._source import AnySource
+from ..data.modalities import Handling, private_among
+from ..data.sources import AnySource
 from ..inversion.parts.part import Attack
 from ..inversion.run.refusal import require_fit
 from ..values.chance import child_seed
 from ..values.errors import AuditError
 from ..values.measures import MEASURES
 from ..values.memory import require_memory
-from ..values.types import Batch, Knowledge, Normalisation
+from ..values.types import Batch, Knowledge
 from .config import AuditConfig
 from .judge import Case
 from .resolve import (
@@ -32,7 +32,6 @@ from .resolve import (
     make_device,
     make_handling,
     make_model,
-    make_normalisation,
     make_training,
     open_source,
     require_labels,
@@ -170,7 +169,7 @@ def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
     defenses = tuple(make_defense(entry, f"defenses.{i}") for i, entry in enumerate(config.defenses))
     handling, shape = make_handling(config, source)
     device = make_device(config.device)
-    model, classes = make_model(config, source, shape, folder)
+    model, classes = make_model(config, source, shape, folder, handling)
     sizes = (batch_size,) * config.clients
     if sum(sizes) > len(source):
         raise AuditError(f"clients: {config.clients} need {sum(sizes)} examples. {source.name} has {len(source)}.")
@@ -181,7 +180,7 @@ def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
         model.to(device),
         training=make_training(config.training),
         defenses=defenses,
-        normalisation=make_normalisation(config, shape[0]) if isinstance(handling, ImageHandling) else Normalisation(),
+        normalisation=handling.normalisation(config.model, shape),
         model_name=config.model.name or str(config.model.factory),
     )
     client.training.shared_parameters(model)  # a pattern that matches nothing is said before anything runs

@@ -16,21 +16,18 @@ from .. import models
 from ..attacks import ATTACKS, MULTI_MODAL, constructors
 from ..client.defenses import DEFENSES, Defense
 from ..client.local_training import LOSSES, LocalTraining, Loss
-from ..data.modalities import Handling, ImageHandling, TableHandling, TextHandling
-from ..data.sources import SOURCES
-from ..data.sources._source import AnySource, Source
-from ..data.sources.texts import TextSource
+from ..data.modalities import HANDLINGS, Handling, kind_of
+from ..data.sources import SOURCES, AnySource
 from ..inversion.parts.part import Attack
 from ..values.errors import AuditError, guarded
 from ..values.measures import MEASURES
-from ..values.types import Knowledge, Modality, Normalisation
+from ..values.types import Knowledge
 from .config import AttackEntry, AuditConfig, ModelSection, TrainingSection, validated
 from .overrides import as_name, brief, override, suggest
 
 T = TypeVar("T")
 
 MOST_CLASSES = 100_000  # of a model that is as wide as its labels: more are ids, or a slip
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def open_source(section: Mapping[str, Any], folder: Path, at: str = "data") -> tuple[AnySource, int]:
@@ -131,23 +128,17 @@ def make_handling(config: AuditConfig, source: AnySource) -> tuple[Handling, tup
     Raises:
         AuditError: Channels that the pictures cannot be brought to, or a key of pictures beside text or rows.
     """
-    section = config.model
-    if isinstance(source, Source):
-        channels = section.channels or source.shape[0]
-        if channels not in (1, source.shape[0]) and source.shape[0] != 1:
-            raise AuditError(
-                f"model.channels: cannot show pictures of {source.shape[0]} channels to {channels} input channels."
-            )
-        return ImageHandling(channels), (channels, *source.shape[1:])
-    for key in ("channels", "mean", "std", "cifar_stem"):
-        if getattr(section, key):
-            raise AuditError(f"model.{key}: is for pictures, but data holds {MEASURES[source.modality].noun}s.")
-    return TextHandling(source.vocabulary) if isinstance(source, TextSource) else TableHandling(
-        source.layout
-    ), source.shape
+    kind, noun = kind_of(source.modality), MEASURES[source.modality].noun
+    for other in HANDLINGS.values():
+        for key in other.keys:
+            if key not in kind.keys and getattr(config.model, key):
+                raise AuditError(f"model.{key}: is for {other.modality}, but data holds {noun}s.")
+    return kind.of(source, config.model)
 
 
-def make_model(config: AuditConfig, source: AnySource, shape: tuple[int, ...], folder: Path) -> tuple[nn.Module, int]:
+def make_model(
+    config: AuditConfig, source: AnySource, shape: tuple[int, ...], folder: Path, handling: Handling
+) -> tuple[nn.Module, int]:
     """The network with its weights, drawn from the seed or read from a file, and its number of classes.
 
     That number is 0 where the labels of the loss are no classes.
@@ -157,7 +148,7 @@ def make_model(config: AuditConfig, source: AnySource, shape: tuple[int, ...], f
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         if section.name is not None:
-            model = _build(section, source, shape, loss)
+            model = handling.build(str(section.name), source, shape, _width(section, source, loss), section)
         else:
             model = models.from_factory(str(section.factory), folder)
     if section.weights is not None:
@@ -218,10 +209,11 @@ def is_classes(labels: torch.Tensor) -> bool:
     return labels.ndim == 1 and not labels.is_floating_point()
 
 
-def _build(section: ModelSection, source: AnySource, shape: tuple[int, ...], loss: Loss) -> nn.Module:
+def _width(section: ModelSection, source: AnySource, loss: Loss) -> int:
+    """How many outputs a model that is given by its name gets."""
     width = loss.width(source.labels)
     if width is not None:
-        return _named_model(section, source, shape, section.num_classes or width)
+        return section.num_classes or width
     known = len(source.class_names) or _highest_label(source) + 1
     if known > MOST_CLASSES and section.num_classes is None:
         raise AuditError(
@@ -233,16 +225,7 @@ def _build(section: ModelSection, source: AnySource, shape: tuple[int, ...], los
             f"data: all labels of {source.name} are 0, one class, and a model of one class learns nothing from them. "
             "Mend the labels, or give model.num_classes."
         )
-    return _named_model(section, source, shape, section.num_classes or known or 10)
-
-
-def _named_model(section: ModelSection, source: AnySource, shape: tuple[int, ...], classes: int) -> nn.Module:
-    name = str(section.name)
-    if isinstance(source, TextSource):
-        return models.build_text(name, num_classes=classes, layout=source.vocabulary.layout, length=shape[0])
-    if source.modality is Modality.TABLE:
-        return models.build_table(name, num_classes=classes, features=shape[0])
-    return models.build(name, num_classes=classes, channels=shape[0], size=shape[1], cifar_stem=section.cifar_stem)
+    return section.num_classes or known or 10
 
 
 def make_training(section: TrainingSection) -> LocalTraining:
@@ -255,16 +238,6 @@ def make_loss(entry: str | Mapping[str, Any] | None) -> Loss:
     options = {"name": entry or "cross-entropy"} if entry is None or isinstance(entry, str) else dict(entry)
     kind = _named(LOSSES, options.pop("name", None), "training.loss", "loss")
     return _options(kind, options, "training.loss", extra=("name",))
-
-
-def make_normalisation(config: AuditConfig, channels: int) -> Normalisation:
-    """As given, or ImageNet's for colour and 0.5 otherwise."""
-    default = IMAGENET if channels == 3 else ((0.5,) * channels,) * 2
-    mean, std = config.model.mean or default[0], config.model.std or default[1]
-    for key, values in (("mean", mean), ("std", std)):
-        if len(values) != channels:
-            raise AuditError(f"model.{key}: needs one value per channel, {channels}. Found {len(values)}.")
-    return Normalisation(mean, std)
 
 
 def make_device(name: str) -> torch.device:

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..values.errors import AuditError, guarded
+from ..values.measures import MEASURES
 from ..values.types import Modality
-
-NOUNS = {Modality.PICTURES: "picture", Modality.TEXT: "text", Modality.TABLE: "row"}
 
 
 class DoesNotTake(AuditError):  # noqa: N818
@@ -39,7 +38,7 @@ def input_check(
     output = answer(model, shape, device, modality)
     fault = _fault(output)
     if fault:
-        raise AuditError(f"model: for one {NOUNS[modality]} of shape {list(shape)} it returned {fault}")
+        raise AuditError(f"model: for one {MEASURES[modality].noun} of shape {list(shape)} it returned {fault}")
     return output.shape[1]
 
 
@@ -51,7 +50,7 @@ def answer(
     Raises:
         DoesNotTake: The model raised.
     """
-    noun = NOUNS[modality]
+    noun = MEASURES[modality].noun
     modes = [(module, module.training) for module in model.modules()]
     try:
         with torch.no_grad(), guarded(f"model: it cannot take {noun}s of shape {list(shape)}"):

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from .. import models
-from ..audit.resolve import IMAGENET
-from ..data.sources import SOURCES
-from ..data.sources._source import Source
+from ..data.modalities.images import IMAGENET
+from ..data.sources import SOURCES, Source
 from ..inversion.run.keeper import forget
 from ..values.chance import child_seed
 from ..values.errors import AuditError

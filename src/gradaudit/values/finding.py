@@ -64,6 +64,7 @@ class Finding:
         cannot_judge: Why the case cannot be judged, empty where it can. There may then be no scores.
         no_op_defenses: Defenses that did not change the update.
         versions: Library -> version.
+        unlabelled: Number of examples where their labels are no classes, else 0.
     """
 
     attack: str
@@ -97,12 +98,12 @@ class Finding:
     cannot_judge: str = ""
     no_op_defenses: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    unlabelled: int = 0
 
     @property
     def examples(self) -> int:
-        """Private examples; 0 where nothing of the finding tells their number."""
-        scored = len(self.measured.per_example) if self.scored else 0
-        return len(self.labels) or scored or len(self.pictures.truth)
+        """Private examples of the batch."""
+        return len(self.labels) or self.unlabelled
 
     @property
     def measure(self) -> Measure:
@@ -151,12 +152,12 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """One element of `findings`, ready for `json.dumps`; numbers that JSON lacks become `None`."""
-        record = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        gain = "psnr_gain" if self.modality is Modality.PICTURES else f"{self.measure.metric}_gain"
+        kept = (f.name for f in dataclasses.fields(self) if f.name != "unlabelled" or self.unlabelled)
+        record = {name: getattr(self, name) for name in kept}
+        gain = f"{self.measure.metric}_gain"
         record |= {"scores": self.scores.to_json(), "control": self.control.to_json()}
         record[gain] = self.mean_gain if self.scored else None
-        record["pictures"] = dataclasses.asdict(self.pictures)
-        return _plain(record)
+        return _plain(record | {"pictures": dataclasses.asdict(self.pictures)})
 
     @classmethod
     def from_json(cls, record: Any) -> Finding:
