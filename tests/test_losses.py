@@ -3,24 +3,31 @@
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level
 from gradaudit.attacks import ATTACKS, DLG, INVERTING_GRADIENTS
+from gradaudit.audit.config import make_config
 from gradaudit.audit.judge import Case, audit
+from gradaudit.audit.label_audit import audit_labels
+from gradaudit.audit.plan import make_plan
 from gradaudit.client.local_training import LOSSES, CrossEntropy
 from gradaudit.client.local_training.losses import rules_of
 from gradaudit.client.local_training.losses.binary_cross_entropy import BinaryCrossEntropy, MultiLabel
 from gradaudit.client.local_training.losses.mean_squared_error import MeanSquaredError
 from gradaudit.client.local_training.losses.pixel_cross_entropy import PixelCrossEntropy
 from gradaudit.client.local_training.losses.sum_of_heads import SumOfHeads
+from gradaudit.data.sources import SOURCES
 from gradaudit.inversion.parts.optimisers import Adam
 from gradaudit.inversion.parts.parametrisations import Pixels
 from gradaudit.inversion.parts.part import Stage
 from gradaudit.inversion.run.label_reading import read_labels
+from gradaudit.report import render
 from gradaudit.values.errors import AttackFailed, AuditError
+from gradaudit.values.finding import RunRecord
 from recovery import NORMALISATION, drawn, gain
 
 GRANTED = Level.PRIORS | Knowledge.LABELS
@@ -233,3 +240,82 @@ def test_a_regression_of_texts_keeps_whole_lengths():
     seen = Client(Words(), FedSGD(MeanSquaredError())).share(batch, GRANTED)
     assert seen.lengths.tolist() == [3]
     assert seen.lengths.dtype == torch.int64
+
+
+def audited(folder, loss, model="lenet", **arrays):
+    """One finding, and the page, of an audit file over an .npz of eight small pictures."""
+    pictures = np.random.default_rng(0).integers(0, 255, (8, 8, 8, 3), dtype=np.uint8)
+    np.savez(folder / "x.npz", images=pictures, **arrays)
+    raw = {
+        "data": {"source": "npz", "path": "x.npz"},
+        "model": {"name": model},
+        "training": {"loss": loss},
+        "attacks": [{"name": "inverting-gradients", "set": {"stages.0.steps": 2}}, "dlg"],
+        "knowledge": ["basic"],
+    }
+    granted = {**raw, "knowledge": ["basic", "LABELS"], "attacks": raw["attacks"][:1]}
+    plans = [
+        make_plan(make_config(one), folder, number=i) for i, one in enumerate((granted, {**raw, "attacks": ["dlg"]}))
+    ]
+    return plans, [audit(case).finding for plan in plans for case in plan.cases()]
+
+
+TARGETS = {
+    "mean-squared-error": np.linspace(-1, 1, 8),
+    "multi-label": np.eye(8, 3, dtype=np.uint8),
+    "binary-cross-entropy": None,
+}
+
+
+@pytest.mark.parametrize("loss", TARGETS)
+def test_an_audit_file_names_a_loss(tmp_path, loss):
+    arrays = {"labels": np.arange(8) % 2} if TARGETS[loss] is None else {"targets": TARGETS[loss]}
+    plans, (granted, inferring) = audited(tmp_path, loss, **arrays)
+    assert type(plans[0].client.training.loss) is LOSSES[loss]
+    assert f"loss: {loss}" in plans[0].config.as_yaml()
+    assert not granted.cannot_judge
+    assert "labels cannot be inferred" in inferring.cannot_judge
+    run = RunRecord("t", "", "eight pictures", 2)
+    page = render([replace(granted, case="a"), replace(inferring, case="b", no_op_defenses=())], run, tmp_path)
+    assert "Cannot be judged" in page
+    assert "1 picture" in page
+    assert ("label 0" in page or "label 1" in page) == (TARGETS[loss] is None)
+
+
+@pytest.mark.parametrize(
+    ("loss", "arrays", "message"),
+    [
+        (
+            "cross-entropy",
+            {"targets": np.linspace(0, 1, 8)},
+            r"are no classes but float32 \[8\].*multi-",
+        ),
+        ("mean-squared-error", {}, "npz has no labels, and training.loss: .* needs some. Give an .npz with targets"),
+        ("hinge", {}, "training.loss: unknown loss hinge. Known: binary-cross-entropy, cross-entropy"),
+        ({"name": "cross-entropy", "x": 1}, {}, "training.loss.x: unknown key"),
+        ("pixel-cross-entropy", {"targets": np.zeros((8, 8, 8), int)}, r"must return logits \[1, classes, H, W\]"),
+        ("multi-label", {"targets": np.zeros((3, 2))}, r"it must be numbers \[8, ...\]"),
+        ("multi-label", {"targets": np.full((8, 2), np.nan)}, "holds NaN or infinity"),
+    ],
+)
+def test_an_audit_file_that_does_not_fit_its_loss_is_refused(tmp_path, loss, arrays, message):
+    with pytest.raises(AuditError, match=message):
+        audited(tmp_path, loss, **arrays)
+
+
+def test_masks_are_not_resized(tmp_path):
+    np.savez(tmp_path / "x.npz", images=np.zeros((2, 8, 8, 3), np.uint8), targets=np.zeros((2, 8, 8), int))
+    with pytest.raises(AuditError, match="size would resize the pictures but not the masks"):
+        SOURCES["npz"](tmp_path / "x.npz", size=4).open()
+
+
+def test_the_default_loss_is_not_written_out():
+    """The identity of earlier runs stays, so that they can be continued."""
+    raw = {"data": {"source": "photographs"}, "model": {"name": "lenet"}, "knowledge": ["basic"]}
+    assert "loss" not in make_config(raw).as_yaml()
+
+
+def test_label_inference_alone_says_that_there_is_nothing_to_infer(tmp_path):
+    (plan, _), _ = audited(tmp_path, "mean-squared-error", targets=TARGETS["mean-squared-error"])
+    with pytest.raises(AuditError, match="no label can be inferred, for its output holds no logit for each class"):
+        audit_labels(plan, ("llg",))

@@ -90,6 +90,13 @@ def _models() -> Iterable[ListingRow]:
     yield "…", "pictures", "and every torchvision classifier by its torchvision name"
 
 
+def _losses() -> Iterable[ListingRow]:
+    from ..client.local_training import LOSSES
+
+    for name, loss in LOSSES.items():
+        yield name, loss.output.format(count="B"), "classes" if loss.classes else "others", _doc(loss)
+
+
 def _studies() -> Iterable[ListingRow]:
     from ..studies import STUDIES
 
@@ -151,6 +158,7 @@ LISTINGS: dict[str, tuple[ListingRow, Callable[[], Iterable[ListingRow]], str]] 
     "priors": (("name", "part", "parameters", "what"), _priors, "List the priors that an attack may use."),
     "metrics": (("name", "of", "unit", "better", "paper", "what"), _metrics, "List the metrics and their conventions."),
     "models": (("name", "of", "what"), _models, "List the networks that have a name here."),
+    "losses": (("name", "of", "labels", "what"), _losses, "List the losses that a client may train with."),
     "sources": (("name", "options", "what"), _sources, "List where examples can come from."),
     "studies": (("name", "paper", "scales", "what"), _studies, "List the studies: tables of papers, made again."),
     "doctor": (("what", "here"), _doctor, "Say versions and devices, and what cannot run here and why."),

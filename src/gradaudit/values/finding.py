@@ -175,7 +175,7 @@ class Finding:
         metric, sizes = found.measure.metric, set()
         for name in ("scores", "control"):
             named = getattr(found, name).named
-            if metric not in named:
+            if metric not in named and not found.cannot_judge:
                 raise ValueError(f"{name}.{metric}: is missing")
             sizes |= {len(score.per_example) for score in named.values()}
             for key, score in named.items():

@@ -9,13 +9,14 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from ... import models
+from ... import metrics, models
 from ...values.errors import AuditError
-from ...values.measures import MEASURES
+from ...values.measures import MEASURES, Compared
 from ...values.scores import Scores
-from ...values.transcript import Transcript
+from ...values.transcript import Transcript, TranscriptLine
 from ...values.types import Batch, Modality, Normalisation, Reconstruction
 
+FARTHEST = 1e12  # squared error of what is no number
 CONTROL = (
     "For each {noun} the attack that got closest counts. The control is {control}: what a guess without the update "
     "scores."
@@ -122,31 +123,56 @@ class Handling(ABC):
         """Other examples from which a reconstruction is to be told, none where identification is not scored."""
         return torch.empty(0)
 
-    @abstractmethod
     def duplicates(self, public: Tensor, batch: Batch) -> Tensor:
         """Which public examples `[N, ...]`, in the shape that `check_public` asks for, are private: `[N]` booleans.
 
         An adversary that holds the examples it looks for needs no attack. Each modality says what still counts as the
-        same example.
+        same example; by default every number must be equal.
         """
+        theirs, ours = (side.flatten(1).cpu() for side in (public, batch.inputs))
+        return (theirs[:, None] == ours[None]).all(-1).any(1)
 
-    @abstractmethod
     def match(self, batch: Batch, guess: Reconstruction) -> Matched:
-        """Assign one reconstruction to every private example."""
+        """Assign one reconstruction to every private example; by default at the least total squared error."""
+        require_shape(batch, guess, MEASURES[self.modality].nouns)
+        found = guess.inputs.detach().cpu()
+        truth, guesses = (side.flatten(1).double() for side in (batch.inputs.cpu(), found))
+        errors = (truth[:, None] - guesses[None]).square().mean(-1).nan_to_num(nan=FARTHEST, posinf=FARTHEST)
+        order = metrics.assign_at_cost(errors)
+        return Matched(found[order], order)
 
     def align(self, source: Any) -> Any:
         """Another source of this modality, in the same vocabulary or columns; raises `AuditError` where it differs."""
         return source
 
-    @abstractmethod
     def score(self, batch: Batch, inputs: Tensor, distractors: Tensor | None = None) -> Scores:
         """All metrics of `inputs`, in the order of the batch."""
+        return metrics.scores_of(self.modality, Compared(inputs, batch.inputs.cpu(), distractors, batch=batch))
 
     def transcribe(
         self, batch: Batch, reconstruction: Tensor, control: Tensor, confidence: Tensor | None = None
     ) -> Transcript | None:
-        """The three in words, in the order of the batch, with the attack's confidence; `None` for pictures."""
-        return None
+        """The three in words, in the order of the batch, with the attack's confidence; `None` for pictures.
+
+        By default their numbers, with four significant digits.
+        """
+        if self.drawn:
+            return None
+        truth = batch.inputs.cpu()
+        return Transcript((), *(_numbers(side, truth) for side in (truth, reconstruction, control)))
+
+
+def _numbers(examples: Tensor, truth: Tensor) -> tuple[TranscriptLine, ...]:
+    """Each example as a line of numbers."""
+    rows = zip(examples.flatten(1).tolist(), truth.flatten(1).tolist(), strict=True)
+    return tuple(
+        TranscriptLine(
+            tuple(f" {value:.4g}" for value in row),
+            tuple(f"{a:.4g}" != f"{b:.4g}" for a, b in zip(row, true, strict=True)),
+            values=tuple(row),
+        )
+        for row, true in rows
+    )
 
 
 def require_shape(batch: Batch, guess: Reconstruction, noun: str) -> None:

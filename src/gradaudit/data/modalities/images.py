@@ -129,10 +129,6 @@ class ImageHandling(Handling):
         order = metrics.assign(pictures, batch.inputs.cpu())
         return Matched(pictures[order], order)
 
-    def score(self, batch: Batch, inputs: Tensor, distractors: Tensor | None = None) -> Scores:
-        """All metrics of pictures."""
-        return metrics.scores_of(self.modality, Compared(inputs, batch.inputs.cpu(), distractors, batch=batch))
-
     def _shown(self, pictures: Tensor) -> Tensor:
         return pictures if self.channels is None else to_channels(pictures, self.channels)
 
