@@ -34,7 +34,7 @@ ORDER = {
     "values": [
         {"characters", "chance", "image_statistics", "streams", "records"},
         {"errors"},
-        {"columns", "discovery", "files", "memory", "terminal"},
+        {"columns", "discovery", "files", "memory", "own_code", "terminal"},
         {"tensor_files"},
         {"types"},
         {"measures", "scores", "transcript"},

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from ..values.characters import shortened
 from ..values.errors import AuditError
 
 T = TypeVar("T")
@@ -70,16 +71,12 @@ def place_in(count: int, name: str) -> int | None:
 
 def brief(value: Any) -> str:
     """A value as Python writes it, cut after 80 characters."""
-    return _cut(repr(value))
+    return shortened(repr(value), BRIEF)
 
 
 def as_name(value: Any) -> str:
     """What stands where a name is wanted: text without quotes, all else as `brief` does; cut after 80 characters."""
-    return _cut(value if isinstance(value, str) else repr(value))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= BRIEF else f"{text[: BRIEF - 3]}..."
+    return shortened(value if isinstance(value, str) else repr(value), BRIEF)
 
 
 def construct(text: str, names: Mapping[str, type], *, at: str = "") -> Any:

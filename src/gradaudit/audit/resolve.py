@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -20,7 +18,9 @@ from ..data.modalities import HANDLINGS, Handling, kind_of
 from ..data.sources import SOURCES, AnySource
 from ..inversion.parts.part import Attack
 from ..values.errors import AuditError, guarded
+from ..values.files import is_file
 from ..values.measures import MEASURES
+from ..values.own_code import module_of
 from ..values.types import Knowledge
 from .config import AttackEntry, AuditConfig, ModelSection, TrainingSection, validated
 from .overrides import as_name, brief, override, suggest
@@ -103,15 +103,10 @@ def _own_attack(name: str, folder: Path, at: str) -> Attack:
     if not colon or not file.endswith(".py"):
         raise AuditError(f"{at}: unknown attack {name}{suggest(name, ATTACKS)} Your own: file.py:ATTACK.")
     path = folder / file
-    if not os.path.isfile(path):
+    if not is_file(path):
         raise AuditError(f"{at}: no file {path} (paths are relative to the audit file).")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
     with guarded(f"{at}: {name} cannot be loaded"):
-        spec.loader.exec_module(module)
-        attack = getattr(module, attribute)
+        attack = getattr(module_of(path), attribute)
         whole = isinstance(attack, Attack) and isinstance(attack.name, str) and isinstance(attack.needs, Knowledge)
         _ = repr(attack)
     if not whole or isinstance(attack, type):
