@@ -143,6 +143,7 @@ def judged(name, attack_, knowledge):
 def test_an_attack_that_infers_labels_cannot_be_judged(name, inferring):
     finding = judged(name, ATTACKS[inferring], Level.BATCH_STATISTICS)
     assert "labels cannot be inferred under" in finding.cannot_judge
+    assert type(finding).from_json(finding.to_json()).examples == 1
 
 
 @pytest.mark.parametrize("name", CASES)
