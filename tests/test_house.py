@@ -35,7 +35,7 @@ ORDER = {
     "values": [
         {"characters", "chance", "image_statistics", "streams", "records", "versions"},
         {"errors"},
-        {"columns", "discovery", "files", "memory", "terminal", "validation"},
+        {"columns", "discovery", "files", "memory", "own_code", "terminal", "validation"},
         {"tensor_files"},
         {"types"},
         {"measures", "scores", "transcript", "granting"},
@@ -76,8 +76,8 @@ PRIVATE |= {
     "client.granted",
     "values.finding",
     "values.scores",
+    "values.measures",
 }
-PRIVATE |= {"client.participant", "client.aggregation", "client.multimodal", "values.finding", "values.scores"}
 PARTS = {path.name for path in SRC.joinpath("inversion", "parts").iterdir() if (path / "__init__.py").exists()}
 PEERS = ("torchmetrics", "skimage.metrics", "lpips", "piq", "kornia")
 

@@ -95,7 +95,7 @@ def test_an_attack_matches_with_the_soft_label():
     seen = soft_update(y, relu_net())
     labels = SoftLabels().infer(seen, 2)
     assert not labels.trainable
-    assert torch.allclose(labels.target(labels.of(0)), y, atol=1e-4)
+    assert torch.allclose(labels.target(labels.of(0), CrossEntropy()), y, atol=1e-4)
     assert torch.equal(labels.decide(1), y.argmax(1))
     assert float(labels.counts.sum()) == pytest.approx(1, abs=1e-5)
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradaudit.metrics.image_pairs import clean, mean_squared_errors
+from gradaudit.metrics._image_pairs import clean, mean_squared_errors
 
 seeds = st.integers(0, 2**32 - 1)
 

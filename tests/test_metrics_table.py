@@ -19,7 +19,7 @@ ONE_OF_EACH = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("modality", Modality)
+@pytest.mark.parametrize("modality", MEASURES)
 def test_names_every_metric_of_a_finding(modality):
     batch = ONE_OF_EACH[modality]
     found = audit.score(batch, Reconstruction(batch.inputs, batch.labels, 0.0))

@@ -10,7 +10,7 @@ from torch import nn
 from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, Finding, Knowledge, Level, Normalisation, Reconstruction
 from gradaudit.audit import judge as audit
-from gradaudit.data.modalities import ImageHandling, TableHandling, TextHandling, private_among
+from gradaudit.data.modalities import ImageHandling, TableHandling, TextHandling, handling_of, private_among
 from gradaudit.data.modalities.table import written
 from gradaudit.data.sources import SOURCES
 from gradaudit.data.vocabulary import Words
@@ -353,3 +353,15 @@ def test_examples_with_a_graph_are_read_as_any_others(batch, handling):
 )
 def test_whole_numbers_are_written_in_full_and_others_with_four_digits(cell, text):
     assert written(cell) == text
+
+
+def test_private_examples_are_looked_for_once(monkeypatch):
+    """Audit and client both ask; another batch, or other public examples, are another question."""
+    asked = []
+    kind = type(handling_of(Modality.PICTURES))
+    monkeypatch.setattr(kind, "duplicates", lambda self, public, batch: asked.append(1) or torch.zeros(len(public)) > 0)
+    public, other = torch.rand(3, 1, 8, 8), torch.rand(3, 1, 8, 8)
+    batch, second = (Batch(torch.rand(1, 1, 8, 8), torch.tensor([0])) for _ in range(2))
+    for pair in ((public, batch), (public, batch), (public, second), (other, batch), (other, batch)):
+        private_among(*pair)
+    assert len(asked) == 3

@@ -9,8 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from gradaudit.models import build, load_weights
-from gradaudit.models.torchvision_models import pretrained_state
+from gradaudit.models import build, load_weights, pretrained_state
 from gradaudit.values.errors import AuditError
 
 

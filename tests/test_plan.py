@@ -11,7 +11,7 @@ from gradaudit.audit.config import make_config
 from gradaudit.audit.demo import demo_configs
 from gradaudit.audit.judge import audit
 from gradaudit.audit.plan import draw, make_plan
-from gradaudit.data.modalities import to_channels
+from gradaudit.data.modalities.images import to_channels
 from gradaudit.execution import difference
 from gradaudit.values import memory
 from gradaudit.values.errors import AuditError

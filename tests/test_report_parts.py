@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from gradaudit.metrics import METRICS
-from gradaudit.metrics.interval import Interval
+from gradaudit.metrics import METRICS, Interval
 from gradaudit.report import formatting, svg
 from gradaudit.report.cases import Leak, worst_per_picture
 from gradaudit.report.line_chart import ChartLine, line_chart

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gradaudit.client.local_training import FedSGD
-from gradaudit.models.text_transformer import TEXT_MODELS
+from gradaudit.models import TEXT_MODELS
 from gradaudit.values.errors import AuditError
 from text_cases import DECODED, ENCODED, bert, gpt2, random_texts
 

@@ -10,6 +10,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
+from ..client.local_training import rules_of
 from ..client.observation import Observation
 from ..inversion.attack import Attack, Watch
 from ..inversion.run.call import run_attack_on_all
@@ -50,7 +51,8 @@ def attempt(
     with guarded(name):
         mine, own = [seen[i] for i in open_], [seeds[i] for i in open_]
         found = run_attack_on_all(attack, mine, seeds=own, watch=watch, keep=keep)
-    checked = (guess if isinstance(guess, AttackFailed) else _real(_valid(guess, name)) for guess in found)
+    classes = rules_of(seen[0].loss).classes
+    checked = (guess if isinstance(guess, AttackFailed) else _real(_valid(guess, name, classes)) for guess in found)
     made = dict(zip(open_, checked, strict=True))
     return [made.get(i) or AttackFailed(f"{one.update.emptiness}.") for i, one in enumerate(seen)]
 
@@ -71,10 +73,11 @@ def _real(guess: Reconstruction) -> Attempt:
     return replace(guess, notes=(*guess.notes, note)) if broken else guess
 
 
-def _valid(guess: Reconstruction, name: str) -> Reconstruction:
-    """`guess`, its plain fields as plain values; raises `AuditError` where it is none."""
+def _valid(guess: Reconstruction, name: str, classes: bool) -> Reconstruction:
+    """`guess`, its plain fields as plain values, without labels that are no classes; or `AuditError`."""
     if not isinstance(guess, Reconstruction):
         raise AuditError(f"{name}: returned a value of type {type(guess).__name__}, not a Reconstruction.")
+    guess = guess if classes else replace(guess, labels=None)
     for field, value in (("inputs", guess.inputs), ("labels", guess.labels), ("confidence", guess.confidence)):
         if not isinstance(value, Tensor) and (value is not None or field == "inputs"):
             raise AuditError(f"{name}: {field} must be a tensor. Found a value of type {type(value).__name__}.")

@@ -9,7 +9,16 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from ..client.local_training import LocalTraining
 from ..values.errors import AuditError
@@ -63,8 +72,12 @@ class ModelSection(_Section):
 
 
 class TrainingSection(_Section):
-    """`training:` what the client does locally; see `LocalTraining`."""
+    """`training:` what the client does locally; see `LocalTraining`.
 
+    `loss` is a name, or a mapping of `name` and the options of that loss; cross entropy by default.
+    """
+
+    loss: str | dict[str, Any] | None = None
     kind: Literal["fedsgd", "fedavg"] = "fedsgd"
     batch_norm: Literal["eval", "train"] = "eval"
     epochs: _Count = 1
@@ -85,17 +98,25 @@ class TrainingSection(_Section):
 
     @model_validator(mode="after")
     def _fits(self) -> TrainingSection:
-        given = self.model_dump(exclude={"kind", "batch_norm", "dropout", "share_buffers", "shared"})
+        given = self.model_dump(exclude={"kind", "loss", "batch_norm", "dropout", "share_buffers", "shared"})
         steps = [key for key, value in given.items() if value != type(self).model_fields[key].default]
         if self.kind == "fedsgd" and steps and (steps, self.update) != (["update"], "gradient"):
             raise ValueError(f"fedsgd is one step on the whole batch, without {steps[0]}; take kind: fedavg")
         if self.kind == "fedavg" and self.learning_rate is None:
             raise ValueError("fedavg needs a learning_rate")
         try:
-            LocalTraining(**self.model_dump(exclude={"kind"}))
+            LocalTraining(**self.model_dump(exclude={"kind", "loss"}))
         except AuditError as error:
             raise ValueError(str(error).removeprefix("training: ")) from error
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, written: Any) -> dict[str, Any]:
+        """Leave the loss out where it is the default, as in the files of earlier runs."""
+        found = written(self)
+        if self.loss is None:
+            found.pop("loss", None)
+        return found
 
 
 class AttackEntry(_Section):

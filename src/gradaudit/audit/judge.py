@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .. import metrics
 from ..client.defenses import describe
+from ..client.local_training import rules_of
 from ..client.observation import Observation
 from ..client.participant import Client, SharedUpdate
 from ..data.modalities import Handling, Matched, handling_of
@@ -26,7 +27,7 @@ from ..values.errors import AttackFailed
 from ..values.finding import Finding
 from ..values.scores import Scores
 from ..values.transcript import Transcript
-from ..values.types import Batch, Knowledge, Modality, Reconstruction
+from ..values.types import Batch, Knowledge, Reconstruction
 from .attempt import attempt
 
 
@@ -190,10 +191,7 @@ def _no_room(finding: Finding, truth: Tensor) -> str:
         return ""
     measure, lowest = finding.measure, min(finding.measured_control.per_example)
     why = f"a guess without the update already comes to {measure.prefix}{measure.text(lowest)} or more"
-    if finding.modality is not Modality.PICTURES:
-        return f"{why}: the {measure.nouns} hardly differ from those outside the batch."
-    reach = f"their values lie between {float(truth.min()):.4g} and {float(truth.max()):.4g}"
-    return f"{why}: the pictures hardly differ from those outside the batch, or were read in a wrong scale ({reach})."
+    return f"{why}: {handling_of(finding.modality).unlike(truth)}."
 
 
 def _described(case: Case, seconds: float) -> Finding:
@@ -215,8 +213,9 @@ def _described(case: Case, seconds: float) -> Finding:
         knowledge=case.knowledge.names,
         attack_value=repr(attack),
         client_value=repr(case.client),
-        labels=tuple(case.batch.labels.tolist()),
-        gallery=len(case.distractors) + 1 if case.batch.modality is Modality.PICTURES else 0,
+        labels=tuple(case.batch.labels.tolist()) if _classes(case) else (),
+        unlabelled=0 if _classes(case) else len(case.batch),
+        gallery=len(case.distractors) + 1 if handling_of(case.batch.modality).ranked else 0,
         modality=case.batch.modality,
         picture_names=case.picture_names,
         deviations=tuple(getattr(attack, "deviations", ())),
@@ -227,7 +226,7 @@ def _described(case: Case, seconds: float) -> Finding:
 
 def _said(case: Case, guess: Reconstruction, order: Tensor) -> dict[str, Any]:
     """The fields of a finding that hold what the attack says."""
-    labels = None if guess.labels is None else guess.labels.cpu()
+    labels = None if guess.labels is None or not _classes(case) else guess.labels.cpu()
     return {
         "label_accuracy": None if labels is None else metrics.label_accuracy(labels, case.batch.labels.cpu(), order),
         "labels_granted": guess.labels_granted,
@@ -237,6 +236,11 @@ def _said(case: Case, guess: Reconstruction, order: Tensor) -> dict[str, Any]:
         "curves": guess.trace,
         "notes": (*case.notes, *guess.notes),
     }
+
+
+def _classes(case: Case) -> bool:
+    """Whether the labels are the class of each example, which a reader can be shown."""
+    return rules_of(case.client.training.loss).classes
 
 
 def attack_seed(seed: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from .. import metrics
+from ..client.local_training import rules_of
 from ..client.observation import Observation
 from ..inversion.parts.labels import LABELS
 from ..inversion.run.label_reading import read_labels
@@ -97,6 +98,11 @@ def audit_labels(plan: Plan, methods: Sequence[str]) -> list[MethodResult]:
     Raises:
         AuditError: The client cannot train on a batch.
     """
+    if not rules_of(plan.client.training.loss).inferable:
+        raise AuditError(
+            f"training.loss: under {plan.client.training.loss!r} no label can be inferred, for its output holds no "
+            "logit for each class. Take training.loss: cross-entropy, or audit the attacks with LABELS granted."
+        )
     readings: list[dict[str, dict[str, Any]]] = []
     for repeat, batch in enumerate(plan.batches()):
         seed = plan.chance(repeat)

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from ..client.aggregation import SecureAggregation
 from ..client.participant import Client
-from ..data.modalities import Handling, ImageHandling
-from ..data.sources._source import AnySource
+from ..data.modalities import Handling
+from ..data.sources import AnySource
 from ..inversion.attack import Attack
 from ..inversion.run.refusal import require_fit
 from ..values.chance import child_seed
 from ..values.errors import AuditError
 from ..values.measures import MEASURES
-from ..values.types import Batch, Knowledge, Normalisation
+from ..values.types import Batch, Knowledge
 from .config import AuditConfig
 from .judge import Case
 from .resolve import (
@@ -29,7 +29,6 @@ from .resolve import (
     make_device,
     make_handling,
     make_model,
-    make_normalisation,
     make_training,
     open_source,
     require_labels,
@@ -51,7 +50,7 @@ class Plan:
         number: Which plan of the run, from 0.
         batch_size: Examples in one update, of all clients together.
         handling: How the source's examples are gathered and judged.
-        classes: K.
+        classes: K; 0 where the labels of the client's loss are no classes.
         public: Examples, with labels where there are some, that the adversary is handed under PUBLIC_DATA.
     """
 
@@ -138,8 +137,8 @@ class Plan:
 
     def _private(self, indices: list[int]) -> Batch:
         source, device = self.source, next(self.client.model.parameters()).device
-        labels = source.labels[indices] if source.labels is not None else torch.tensor(indices) % self.classes
-        return self.handling.gather(source, indices, labels.to(torch.int64)).to(device)
+        labels = torch.tensor(indices) % self.classes if source.labels is None else labels_at(source.labels, indices)
+        return self.handling.gather(source, indices, labels).to(device)
 
     def _batch(self, indices: list[int]) -> dict[str, Any]:
         """What a case holds of its batch: the examples, the control, the gallery, names and notes."""
@@ -178,7 +177,7 @@ def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
     defenses = tuple(make_defense(entry, f"defenses.{i}") for i, entry in enumerate(config.defenses))
     handling, shape = make_handling(config, source)
     device = make_device(config.device)
-    model, classes = make_model(config, source, shape, folder)
+    model, classes = make_model(config, source, shape, folder, handling)
     sizes = (batch_size,) * config.clients
     if sum(sizes) > len(source):
         raise AuditError(f"clients: {config.clients} need {sum(sizes)} examples. {source.name} has {len(source)}.")
@@ -189,12 +188,18 @@ def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
         model.to(device),
         training=make_training(config.training),
         defenses=defenses,
-        normalisation=make_normalisation(config, shape[0]) if isinstance(handling, ImageHandling) else Normalisation(),
+        normalisation=handling.normalisation(config.model, shape),
         model_name=config.model.name or str(config.model.factory),
     )
     client.training.shared_parameters(model)  # a pattern that matches nothing is said before anything runs
     public = _public(config, folder, handling, device, classes)
     return Plan(config, source, client, attacks, sum(sizes), handling, classes, number, public)
+
+
+def labels_at(labels: Tensor, indices: list[int]) -> Tensor:
+    """The labels `[N, ...]` of a source at `indices`: whole numbers as int64, others as they are."""
+    chosen = labels[indices]
+    return chosen if chosen.is_floating_point() else chosen.to(torch.int64)
 
 
 def draw(count: int, batch_size: int, repeat: int, seed: int) -> list[int]:
@@ -216,11 +221,12 @@ def _public(
     if source.modality is not handling.modality:
         raise AuditError(f"public_data: holds {source.modality}, but data holds {handling.modality}.")
     source = handling.align(source)
-    require_labels(source, classes, "public_data")
+    if classes:
+        require_labels(source, classes, "public_data")
     indices = list(range(min(len(source), PUBLIC)))
     require_room(len(indices), source.shape, "public_data")
-    labels = torch.zeros(len(indices)) if source.labels is None else source.labels[indices]
-    batch = handling.gather(source, indices, labels.to(torch.int64)).to(device)
+    given = torch.zeros(len(source), dtype=torch.int64) if source.labels is None else source.labels
+    batch = handling.gather(source, indices, labels_at(given, indices)).to(device)
     return batch.inputs if source.labels is None else batch
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -15,15 +13,15 @@ from torch import nn
 from .. import models
 from ..attacks import ATTACKS, MULTI_MODAL, constructors
 from ..client.defenses import DEFENSES, Defense
-from ..client.local_training import LocalTraining
-from ..data.modalities import Handling, ImageHandling, TableHandling, TextHandling
-from ..data.sources import SOURCES
-from ..data.sources._source import AnySource, Source
-from ..data.sources.texts import TextSource
+from ..client.local_training import LOSSES, LocalTraining, Loss
+from ..data.modalities import HANDLINGS, Handling, kind_of
+from ..data.sources import SOURCES, AnySource
 from ..inversion.attack import Attack
 from ..values.errors import AuditError, guarded
+from ..values.files import is_file
 from ..values.measures import MEASURES
-from ..values.types import Knowledge, Modality, Normalisation
+from ..values.own_code import module_of
+from ..values.types import Knowledge
 from ..values.validation import as_name, brief, suggest
 from .config import AttackEntry, AuditConfig, ModelSection, TrainingSection, validated
 from .overrides import override
@@ -31,7 +29,6 @@ from .overrides import override
 T = TypeVar("T")
 
 MOST_CLASSES = 100_000  # of a model that is as wide as its labels: more are ids, or a slip
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def open_source(section: Mapping[str, Any], folder: Path, at: str = "data") -> tuple[AnySource, int]:
@@ -107,15 +104,10 @@ def _own_attack(name: str, folder: Path, at: str) -> Attack:
     if not colon or not file.endswith(".py"):
         raise AuditError(f"{at}: unknown attack {name}{suggest(name, ATTACKS)} Your own: file.py:ATTACK.")
     path = folder / file
-    if not os.path.isfile(path):
+    if not is_file(path):
         raise AuditError(f"{at}: no file {path} (paths are relative to the audit file).")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
     with guarded(f"{at}: {name} cannot be loaded"):
-        spec.loader.exec_module(module)
-        attack = getattr(module, attribute)
+        attack = getattr(module_of(path), attribute)
         whole = isinstance(attack, Attack) and isinstance(attack.name, str) and isinstance(attack.needs, Knowledge)
         _ = repr(attack)
     if not whole or isinstance(attack, type):
@@ -132,34 +124,34 @@ def make_handling(config: AuditConfig, source: AnySource) -> tuple[Handling, tup
     Raises:
         AuditError: Channels that the pictures cannot be brought to, or a key of pictures beside text or rows.
     """
-    section = config.model
-    if isinstance(source, Source):
-        channels = section.channels or source.shape[0]
-        if channels not in (1, source.shape[0]) and source.shape[0] != 1:
-            raise AuditError(
-                f"model.channels: cannot show pictures of {source.shape[0]} channels to {channels} input channels."
-            )
-        return ImageHandling(channels), (channels, *source.shape[1:])
-    for key in ("channels", "mean", "std", "cifar_stem"):
-        if getattr(section, key):
-            raise AuditError(f"model.{key}: is for pictures, but data holds {MEASURES[source.modality].noun}s.")
-    return TextHandling(source.vocabulary) if isinstance(source, TextSource) else TableHandling(
-        source.layout
-    ), source.shape
+    kind, noun = kind_of(source.modality), MEASURES[source.modality].noun
+    for other in HANDLINGS.values():
+        for key in other.keys:
+            if key not in kind.keys and getattr(config.model, key):
+                raise AuditError(f"model.{key}: is for {other.modality}, but data holds {noun}s.")
+    return kind.of(source, config.model)
 
 
-def make_model(config: AuditConfig, source: AnySource, shape: tuple[int, ...], folder: Path) -> tuple[nn.Module, int]:
-    """The network with its weights, drawn from the seed or read from a file, and its number of classes."""
-    section = config.model
+def make_model(
+    config: AuditConfig, source: AnySource, shape: tuple[int, ...], folder: Path, handling: Handling
+) -> tuple[nn.Module, int]:
+    """The network with its weights, drawn from the seed or read from a file, and its number of classes.
+
+    That number is 0 where the labels of the loss are no classes.
+    """
+    section, loss = config.model, make_loss(config.training.loss)
+    _require_targets(source, loss)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         if section.name is not None:
-            model = _build(section, source, shape)
+            model = handling.build(str(section.name), source, shape, _width(section, source, loss), section)
         else:
             model = models.from_factory(str(section.factory), folder)
     if section.weights is not None:
         models.load_weights(model, folder / section.weights)
-    classes = models.input_check(model, shape, torch.device("cpu"), source.modality)
+    classes = _classes(model, shape, source, loss)
+    if not loss.classes:
+        return model, 0
     if section.num_classes not in (None, classes):  # only of a factory, which is not told
         raise AuditError(f"model.num_classes: is {section.num_classes}, but the model tells {classes} classes apart.")
     require_labels(source, classes)
@@ -178,14 +170,46 @@ def require_labels(source: AnySource, classes: int, at: str = "data") -> None:
 
 def _highest_label(source: AnySource, at: str = "data") -> int:
     """The largest label of a source; -1 where it has none. Raises `AuditError` for a negative one."""
-    if source.labels is None or not len(source.labels):
+    if source.labels is None or not len(source.labels) or not is_classes(source.labels):
         return -1
     if int(source.labels.min()) < 0:
         raise AuditError(f"{at}: {source.name} holds the label {int(source.labels.min())}; labels count from 0.")
     return int(source.labels.max())
 
 
-def _build(section: ModelSection, source: AnySource, shape: tuple[int, ...]) -> nn.Module:
+def _classes(model: nn.Module, shape: tuple[int, ...], source: AnySource, loss: Loss) -> int:
+    """Number of classes that the model tells apart, once it has taken one example as the loss asks of it."""
+    if loss.inferable:
+        return models.input_check(model, shape, torch.device("cpu"), source.modality)
+    output = models.answer(model, shape, torch.device("cpu"), source.modality)
+    loss.require_output(output, 1, "model")
+    return loss.count(output)
+
+
+def _require_targets(source: AnySource, loss: Loss) -> None:
+    """Raise `AuditError` where the labels of the source are no classes, or it has none, as the loss would need."""
+    if source.labels is None and not loss.classes:
+        raise AuditError(
+            f"data: {source.name} has no labels, and training.loss: {loss!r} needs some. Give an .npz with targets."
+        )
+    if source.labels is not None and loss.classes and not is_classes(source.labels):
+        found = f"{str(source.labels.dtype).removeprefix('torch.')} {list(source.labels.shape)}"
+        raise AuditError(
+            f"data: the labels of {source.name} are no classes but {found}, and training.loss: {loss!r} takes "
+            f"classes [N]. Take another loss: {', '.join(name for name, kind in LOSSES.items() if not kind.classes)}."
+        )
+
+
+def is_classes(labels: torch.Tensor) -> bool:
+    """Whether labels of a source are the class of each example, `[N]` integers."""
+    return labels.ndim == 1 and not labels.is_floating_point()
+
+
+def _width(section: ModelSection, source: AnySource, loss: Loss) -> int:
+    """How many outputs a model that is given by its name gets."""
+    width = loss.width(source.labels)
+    if width is not None:
+        return section.num_classes or width
     known = len(source.class_names) or _highest_label(source) + 1
     if known > MOST_CLASSES and section.num_classes is None:
         raise AuditError(
@@ -197,29 +221,19 @@ def _build(section: ModelSection, source: AnySource, shape: tuple[int, ...]) -> 
             f"data: all labels of {source.name} are 0, one class, and a model of one class learns nothing from them. "
             "Mend the labels, or give model.num_classes."
         )
-    name, classes = str(section.name), section.num_classes or known or 10
-    if isinstance(source, TextSource):
-        return models.build_text(name, num_classes=classes, layout=source.vocabulary.layout, length=shape[0])
-    if source.modality is Modality.TABLE:
-        return models.build_table(name, num_classes=classes, features=shape[0])
-    return models.build(name, num_classes=classes, channels=shape[0], size=shape[1], cifar_stem=section.cifar_stem)
+    return section.num_classes or known or 10
 
 
 def make_training(section: TrainingSection) -> LocalTraining:
     """The client's local training."""
-    options = section.model_dump()
-    del options["kind"]
-    return LocalTraining(**options)
+    return LocalTraining(loss=make_loss(section.loss), **section.model_dump(exclude={"kind", "loss"}))
 
 
-def make_normalisation(config: AuditConfig, channels: int) -> Normalisation:
-    """As given, or ImageNet's for colour and 0.5 otherwise."""
-    default = IMAGENET if channels == 3 else ((0.5,) * channels,) * 2
-    mean, std = config.model.mean or default[0], config.model.std or default[1]
-    for key, values in (("mean", mean), ("std", std)):
-        if len(values) != channels:
-            raise AuditError(f"model.{key}: needs one value per channel, {channels}. Found {len(values)}.")
-    return Normalisation(mean, std)
+def make_loss(entry: str | Mapping[str, Any] | None) -> Loss:
+    """The loss that `training.loss` names; cross entropy by default."""
+    options = {"name": entry or "cross-entropy"} if entry is None or isinstance(entry, str) else dict(entry)
+    kind = _named(LOSSES, options.pop("name", None), "training.loss", "loss")
+    return _options(kind, options, "training.loss", extra=("name",))
 
 
 def make_device(name: str) -> torch.device:

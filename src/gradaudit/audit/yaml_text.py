@@ -14,6 +14,7 @@ from yaml.reader import Reader
 from yaml.resolver import BaseResolver
 from yaml.scanner import Scanner
 
+from ..values.characters import shortened
 from ..values.errors import AuditError
 
 MOST_BYTES = 2**18
@@ -172,7 +173,7 @@ def _number(kind: str, text: str) -> int | float:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shortened(text, 60)
 
 
 def _wrong(label: str, mark: Any, reason: str) -> AuditError:

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..client.local_training import BatchNormMode, CrossEntropy, LocalTraining, batch_norm_mode
 from ..client.observation import HALVES, Observation
-from ..models.check import DoesNotTake, input_check
+from ..models import DoesNotTake, input_check
 from ..models.copying import private_copy
 from ..values.errors import AuditError
 from ..values.tensor_files import TensorFile, listed, read_tensor_file

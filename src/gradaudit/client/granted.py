@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ..data.modalities import check_public, private_among
@@ -31,4 +32,5 @@ def text_lengths(batch: Batch) -> Tensor | None:
     if batch.modality is not Modality.TEXT:
         return None
     lengths = batch.lengths
-    return batch.labels.new_full((len(batch),), batch.inputs.shape[1]) if lengths is None else lengths.clone()
+    whole = torch.full((len(batch),), batch.inputs.shape[1], device=batch.inputs.device)
+    return whole if lengths is None else lengths.clone()

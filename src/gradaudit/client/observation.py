@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from ..models.copying import private_copy
 from ..values.columns import TableLayout
 from ..values.image_statistics import ImageStatistics
-from ..values.types import Knowledge, Loss, Modality, Normalisation, TextLayout, Update
+from ..values.types import Knowledge, LossFunction, Modality, Normalisation, TextLayout, Update
 from .defenses import Defense
-from .local_training import LocalTraining
+from .local_training import LocalTraining, require_inferable
 
 HALVES = (torch.float16, torch.bfloat16)
 
@@ -58,7 +58,7 @@ class Observation:
     update: Update
     input_shape: tuple[int, ...]
     normalisation: Normalisation
-    loss: Loss
+    loss: LossFunction
     batch_norm: str = "eval"
     knowledge: Knowledge = Knowledge.NOTHING
     batch_size: int | None = None
@@ -77,7 +77,8 @@ class Observation:
 
     @cached_property
     def classes(self) -> int:
-        """K, the width of the model's output."""
+        """K, the width of the model's output; raises `AttackFailed` under a loss without a logit for each class."""
+        require_inferable(self.loss)
         of_model = next((p.dtype for p in self.model.parameters()), torch.float32)
         kind = torch.int64 if self.modality is Modality.TEXT else of_model
         probe = torch.zeros(1, *self.input_shape, dtype=kind, device=self.device)

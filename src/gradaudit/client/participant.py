@@ -19,7 +19,7 @@ from ..values.image_statistics import image_statistics
 from ..values.types import Batch, Knowledge, Modality, Normalisation, Update
 from .defenses import Defense
 from .granted import public_examples, text_lengths
-from .local_training import CrossEntropy, DistilledCrossEntropy, LocalTraining, batch_norm_mode
+from .local_training import LocalTraining, batch_norm_mode, rules_of, tensors_of
 from .observation import Observation
 
 SAME = 1e-3  # difference of two passes, relative to the largest logit, that is still rounding
@@ -238,25 +238,14 @@ def _check(client: Client, model: nn.Module, batch: Batch) -> None:
         guarded(f"{client.model_name}: cannot take inputs {_shape(batch.inputs)}"),
     ):
         output, again = (model(client._inputs(batch)) for _ in range(2))
-    if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(batch):
-        found = _shape(output) if isinstance(output, Tensor) else type(output).__name__
-        raise AuditError(f"{client.model_name}: must return logits [{len(batch)}, classes]. Found {found}.")
-    if not _alike(output, again):
+    rules = rules_of(client.training.loss)
+    rules.require_output(output, len(batch), client.model_name)
+    if not all(map(_alike, tensors_of(output), tensors_of(again))):
         raise AuditError(
             f"{client.model_name}: two passes over the same batch in evaluation mode give other logits, so that nobody "
             "can compute its update again. Does it call F.dropout without training=self.training?"
         )
-    if output.shape[1] < 2 and isinstance(client.training.loss, CrossEntropy | DistilledCrossEntropy):
-        raise AuditError(
-            f"{client.model_name}: returns one logit, over which cross entropy is 0 whatever the batch holds. Give it "
-            "one logit for each class, two for yes and no."
-        )
-    if batch.labels.min() < 0 or batch.labels.max() >= output.shape[1]:
-        wrong = batch.labels.max() if batch.labels.min() >= 0 else batch.labels.min()
-        raise AuditError(
-            f"labels: must be in 0...{output.shape[1] - 1}, the classes of {client.model_name}. Found {int(wrong)}; "
-            "raise num_classes or mend the labels."
-        )
+    rules.require_labels(output, batch.labels, client.model_name)
 
 
 def _alike(logits: Tensor, again: Tensor) -> bool:

@@ -90,12 +90,20 @@ def _metrics() -> Iterable[ListingRow]:
 
 
 def _models() -> Iterable[ListingRow]:
-    from ..models import MODELS, TABLE_MODELS, TEXT_MODELS
+    from ..models import NAMED_MODELS
+    from ..values.measures import MEASURES
 
-    for modality, table in (("pictures", MODELS), ("text", TEXT_MODELS), ("table", TABLE_MODELS)):
-        for name, builder in table.items():
-            yield name, modality, _doc(builder)
+    places = {modality: place for place, modality in enumerate(MEASURES)}
+    for name, model in sorted(NAMED_MODELS.items(), key=lambda pair: places.get(pair[1].modality, len(places))):
+        yield name, model.modality, _doc(model.build)
     yield "…", "pictures", "and every torchvision classifier by its torchvision name"
+
+
+def _losses() -> Iterable[ListingRow]:
+    from ..client.local_training import LOSSES
+
+    for name, loss in LOSSES.items():
+        yield name, loss.output.format(count="B"), "classes" if loss.classes else "others", _doc(loss)
 
 
 def _studies() -> Iterable[ListingRow]:
@@ -149,6 +157,7 @@ LISTINGS: dict[str, tuple[ListingRow, Callable[[], Iterable[ListingRow]], str]] 
     "priors": (("name", "part", "parameters", "what"), _priors, "List the priors that an attack may use."),
     "metrics": (("name", "of", "unit", "better", "paper", "what"), _metrics, "List the metrics and their conventions."),
     "models": (("name", "of", "what"), _models, "List the networks that have a name here."),
+    "losses": (("name", "of", "labels", "what"), _losses, "List the losses that a client may train with."),
     "sources": (("name", "options", "what"), _sources, "List where examples can come from."),
     "studies": (("name", "paper", "scales", "what"), _studies, "List the studies: tables of papers, made again."),
     "doctor": (("what", "here"), _doctor, "Say versions and devices, and what cannot run here and why."),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..values.errors import AuditError, guarded
+from ..values.files import is_file
 from ..values.types import TextLayout
 from .row_files import read_text
 
@@ -164,7 +164,7 @@ def open_vocabulary(path: Path, merges: Path | None = None, *, lowercase: bool =
         AuditError: No such file, another kind of file, or `tokenizers` is not installed.
     """
     if path.suffix == ".json":
-        beside = [path.with_name(name) for name in MERGES if os.path.isfile(path.with_name(name))]
+        beside = [path.with_name(name) for name in MERGES if is_file(path.with_name(name))]
         if merges is None and not beside:
             raise AuditError(f"tokenizer: {path} needs its merges: give merges, or put {MERGES[0]} beside it.")
         found: BytePairs | WordPieces = BytePairs(path, merges or beside[0])
@@ -186,7 +186,7 @@ def _spaced(token: str) -> str:
 
 def _read(path: Path) -> str:
     """The text of a vocabulary's file; raises `AuditError` where there is none."""
-    if not os.path.isfile(path):
+    if not is_file(path):
         raise AuditError(f"tokenizer: no file at {path} (paths are relative to the audit file).")
     return read_text(path, "tokenizer")
 

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..values.characters import shortened
 from ..values.errors import AuditError, AuditWarning
 from ..values.files import append_line, make_folder, read_whole, refused, write_whole
 from ..values.finding import Finding, RunRecord
@@ -152,5 +153,4 @@ def _run_of(folder: Path) -> RunRecord | None:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return shortened(repr(value), 60)

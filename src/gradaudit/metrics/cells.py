@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from ..values.columns import TableLayout
 from ..values.errors import AuditError
+from ..values.measures import Compared, Measure, Metric
+from ..values.types import Modality
 
 TOLERANCE = 0.319
 """In standard deviations: how near a number must lie to count as right (Vero et al., 2023)."""
@@ -64,3 +68,51 @@ def row_costs(guess: Tensor, truth: Tensor, layout: TableLayout) -> Tensor:
         `[B, B]` float64 in [0, 1]; row: private row; column: guess.
     """
     return 1 - cell_accuracy(guess[None], truth[:, None], layout)
+
+
+def _of(function: Callable[[Tensor, Tensor, TableLayout], Tensor]) -> Callable[[Compared], Tensor]:
+    def compute(compared: Compared) -> Tensor:
+        assert compared.batch is not None
+        assert compared.batch.table is not None
+        return function(compared.guess, compared.truth, compared.batch.table)
+
+    return compute
+
+
+CELLS = Measure(
+    metric="cell_accuracy",
+    name="cell accuracy",
+    noun="row",
+    unit="%",
+    gain_unit="points",
+    factor=100,
+    digits=0,
+    recovered_gain=0.25,
+    recovered=0.9,
+    trace_gain=0.25,
+    ceiling=0.75,  # above it there is no room for the gain
+    line="trace",
+)
+CELL_ACCURACY = Metric(
+    key="cell_accuracy",
+    name="cell accuracy",
+    unit="",
+    higher_is_better=True,
+    meaning="Share of a row's cells that came back: a category exactly, a number to 0.319 standard deviations.",
+    paper="arXiv:2210.01785",
+    modality=Modality.TABLE,
+    compute=_of(cell_accuracy),
+    headline=CELLS,
+    place=20,
+)
+ROW_MATCH = Metric(
+    key="row_match",
+    name="row match",
+    unit="",
+    higher_is_better=True,
+    meaning="1 where every cell of the row came back.",
+    paper="arXiv:2210.01785",
+    modality=Modality.TABLE,
+    compute=_of(row_match),
+    place=21,
+)

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from ..values.errors import AuditError
-from .image_pairs import clean, clean_pair, clean_truth, mean_squared_errors
+from ..values.measures import Compared, Computed, Metric
+from ..values.types import Modality
+from ._image_pairs import clean, clean_pair, clean_truth, mean_squared_errors
 
 _BLOCK = 32  # distractors looked at together: bounds the memory, changes no rank
 
@@ -42,3 +44,22 @@ def identification_rank(reconstruction: Tensor, truth: Tensor, distractors: Tens
         others = mean_squared_errors(guess, clean_truth(block, "distractors"))
         ranks += (others <= own[:, None]).sum(1)
     return ranks
+
+
+def _of(compared: Compared) -> Computed:
+    if compared.distractors is None or not len(compared.distractors):
+        return "no other pictures to tell it from"
+    return identification_rank(compared.guess, compared.truth, compared.distractors)
+
+
+METRIC = Metric(
+    key="rank",
+    name="identification rank",
+    unit="",
+    higher_is_better=False,
+    meaning="Place of the true picture in a gallery sorted by squared error to the reconstruction, 1 = identified.",
+    paper="arXiv:2104.07586",
+    modality=Modality.PICTURES,
+    compute=_of,
+    place=3,
+)

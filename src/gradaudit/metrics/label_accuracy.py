@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..values.errors import AuditError
+from ..values.measures import Metric
 
 
 def label_accuracy(guess: Tensor, truth: Tensor, order: Tensor) -> float:
@@ -25,3 +26,14 @@ def label_accuracy(guess: Tensor, truth: Tensor, order: Tensor) -> float:
         shapes = ", ".join(str(list(values.shape)) for values in (guess, truth, order))
         raise AuditError(f"labels: guess, truth and order must be of one shape [B], B at least 1, not {shapes}.")
     return (guess.cpu()[order.cpu()] == truth.cpu()).double().mean().item()
+
+
+METRIC = Metric(
+    key="label_accuracy",
+    name="label accuracy",
+    unit="",
+    higher_is_better=True,
+    meaning="Fraction of the examples whose label came back right.",
+    paper="arXiv:2001.02610",
+    place=30,
+)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..values.errors import AuditError
+from ..values.measures import Metric
 
 
 def class_existence_accuracy(guess: Tensor, truth: Tensor) -> float:
@@ -73,3 +74,41 @@ def _checked(guess: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     if not guess.isfinite().all() or (guess < 0).any() or (truth < 0).any() or not truth.sum() >= 1:
         raise AuditError("counts: must be finite and at least 0, and the true ones must sum to 1 or more.")
     return guess, truth
+
+
+EXISTENCE = Metric(
+    key="existence",
+    name="class existence accuracy",
+    unit="",
+    higher_is_better=True,
+    meaning="Fraction of all classes of which it is told rightly whether they are in the batch.",
+    paper="openreview:FIrQfNSOoTr",
+    place=31,
+)
+COUNTS = Metric(
+    key="counts",
+    name="count accuracy",
+    unit="",
+    higher_is_better=True,
+    meaning="Fraction of all classes whose number of examples in the batch is told rightly.",
+    paper="openreview:FIrQfNSOoTr",
+    place=32,
+)
+RECALL = Metric(
+    key="recall",
+    name="instance recall",
+    unit="",
+    higher_is_better=True,
+    meaning="Fraction of the examples whose label is among the inferred ones, in whatever order.",
+    paper="openreview:FIrQfNSOoTr",
+    place=33,
+)
+COUNT_ERROR = Metric(
+    key="count_error",
+    name="count error",
+    unit="",
+    higher_is_better=False,
+    meaning="Half the absolute errors of the counts per class, as a share of the batch: 0 for exact counts.",
+    paper="arXiv:2405.00955",
+    place=34,
+)

@@ -13,7 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .image_pairs import clean_pair
+from ..values.measures import Compared, Computed, Metric
+from ..values.types import Modality
+from ._image_pairs import clean_pair
 
 LPIPS_NEEDS = "needs grey or RGB pictures of at least 31 x 31 pixels"
 """Why `lpips` returned `None`."""
@@ -108,3 +110,22 @@ def _build(alexnet: Mapping[str, Tensor]) -> nn.Module:
     names = network.net.state_dict().keys()
     network.net.load_state_dict({name: alexnet[f"features.{name.partition('.')[2]}"] for name in names})
     return network.eval().requires_grad_(False)
+
+
+def _of(compared: Compared) -> Computed:
+    network, reason = perceptual_network()
+    found = lpips(network, compared.guess, compared.truth) if network else None
+    return (reason or LPIPS_NEEDS) if found is None else found
+
+
+METRIC = Metric(
+    key="lpips",
+    name="LPIPS",
+    unit="",
+    higher_is_better=False,
+    meaning="How far apart a network trained on human judgements puts the pictures, 0 for equal ones.",
+    paper="arXiv:1801.03924",
+    modality=Modality.PICTURES,
+    compute=_of,
+    place=2,
+)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .image_pairs import clean_pair
+from ..values.measures import Compared, Measure, Metric
+from ..values.types import Modality
+from ._image_pairs import clean_pair
 
 PSNR_CAP = 100.0
 """In dB: what an exact match scores, so that one of them leaves the mean of a batch finite."""
@@ -29,3 +31,34 @@ def psnr(reconstruction: Tensor, truth: Tensor) -> Tensor:
     guess, true = clean_pair(reconstruction, truth)
     errors = (guess - true).square().nan_to_num(nan=1.0).flatten(1).mean(1)
     return (-10 * errors.log10()).clamp(0, PSNR_CAP)
+
+
+def _of(compared: Compared) -> Tensor:
+    return psnr(compared.guess, compared.truth)
+
+
+PSNR = Measure(
+    metric="psnr",
+    name="PSNR",
+    noun="picture",
+    unit="dB",
+    gain_unit="dB",
+    factor=1,
+    digits=1,
+    recovered_gain=6.0,  # a quarter of the control's squared error
+    recovered=0.0,
+    trace_gain=3.0,  # half of the control's squared error
+    ceiling=30.0,  # natural pictures: 9-17 dB
+)
+METRIC = Metric(
+    key="psnr",
+    name="PSNR",
+    unit="dB",
+    higher_is_better=True,
+    meaning="How far the pixels are off: 10 log10(1 / mean squared error), 100 dB for an exact match.",
+    paper="doi:10.1049/el:20080522",
+    modality=Modality.PICTURES,
+    compute=_of,
+    headline=PSNR,
+    place=0,
+)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+from ..values.measures import Compared, Computed, Metric
+from ..values.types import Modality
 
 ROUGE = {"rouge1": "rouge1", "rouge2": "rouge2", "rougeL": "rougeL"}
 ROUGE_NEEDS = "the package rouge-score is not installed (pip install 'gradaudit[text]')"
 
 
-def rouge(guesses: Sequence[str], truths: Sequence[str]) -> dict[str, Tensor] | None:
+def rouge(
+    guesses: Sequence[str], truths: Sequence[str], *, variants: Sequence[str] = tuple(ROUGE)
+) -> dict[str, Tensor] | None:
     """F-measures of ROUGE-1, ROUGE-2 and ROUGE-L (Lin, 2004, aclanthology:W04-1013), without stemming.
 
     Words are lower-cased runs of letters and digits, as the library cuts them.
@@ -19,6 +24,7 @@ def rouge(guesses: Sequence[str], truths: Sequence[str]) -> dict[str, Tensor] | 
     Args:
         guesses: One text per example, aligned with `truths`.
         truths: One text per example.
+        variants: Those of `ROUGE` that are wanted.
 
     Returns:
         Variant -> `[B]` float64 in [0, 1]; `None` where the library is not installed (see `ROUGE_NEEDS`).
@@ -27,6 +33,49 @@ def rouge(guesses: Sequence[str], truths: Sequence[str]) -> dict[str, Tensor] | 
         from rouge_score.rouge_scorer import RougeScorer
     except ImportError:
         return None
-    scorer = RougeScorer(list(ROUGE))
+    scorer = RougeScorer(list(variants))
     found = [scorer.score(truth, guess) for guess, truth in zip(guesses, truths, strict=True)]
-    return {name: torch.tensor([one[name].fmeasure for one in found], dtype=torch.float64) for name in ROUGE}
+    return {name: torch.tensor([one[name].fmeasure for one in found], dtype=torch.float64) for name in variants}
+
+
+def _of(variant: str) -> Callable[[Compared], Computed]:
+    def compute(compared: Compared) -> Computed:
+        found = rouge(*compared.words, variants=(variant,))
+        return found[variant] if found else ROUGE_NEEDS
+
+    return compute
+
+
+ROUGE_1 = Metric(
+    key="rouge1",
+    name="ROUGE-1",
+    unit="",
+    higher_is_better=True,
+    meaning="F-measure of the words that text and guess have in common, in any order.",
+    paper="doi:10.3115/1073445.1073465",
+    modality=Modality.TEXT,
+    compute=_of("rouge1"),
+    place=12,
+)
+ROUGE_2 = Metric(
+    key="rouge2",
+    name="ROUGE-2",
+    unit="",
+    higher_is_better=True,
+    meaning="F-measure of the pairs of neighbouring words that they have in common.",
+    paper="doi:10.3115/1073445.1073465",
+    modality=Modality.TEXT,
+    compute=_of("rouge2"),
+    place=13,
+)
+ROUGE_L = Metric(
+    key="rougeL",
+    name="ROUGE-L",
+    unit="",
+    higher_is_better=True,
+    meaning="F-measure of the longest sequence of words that stands in both in this order, gaps allowed.",
+    paper="doi:10.3115/1218955.1219032",
+    modality=Modality.TEXT,
+    compute=_of("rougeL"),
+    place=14,
+)

@@ -7,7 +7,9 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from .image_pairs import clean_pair
+from ..values.measures import Compared, Computed, Metric
+from ..values.types import Modality
+from ._image_pairs import clean_pair
 
 SSIM_NEEDS = "needs pictures of at least 11 x 11 pixels"
 """Why `ssim` returned `None`."""
@@ -56,3 +58,21 @@ def _similarity(guess: np.ndarray, truth: np.ndarray) -> float:
     similarities = np.where(np.isnan(guess), np.minimum(similarities, 0), similarities)
     border = _WINDOW // 2
     return float(similarities[:, border:-border, border:-border].mean())
+
+
+def _of(compared: Compared) -> Computed:
+    found = ssim(compared.guess, compared.truth)
+    return SSIM_NEEDS if found is None else found
+
+
+METRIC = Metric(
+    key="ssim",
+    name="SSIM",
+    unit="",
+    higher_is_better=True,
+    meaning="How alike brightness, contrast and structure are in small windows, from -1 to 1 for equal pictures.",
+    paper="doi:10.1109/TIP.2003.819861",
+    modality=Modality.PICTURES,
+    compute=_of,
+    place=1,
+)

@@ -7,12 +7,14 @@ has: nothing else enters a score.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from ..values.errors import AuditError
+from ..values.measures import Compared, Measure, Metric
+from ..values.types import Modality
 
 Pair = tuple[list[int], list[int]]
 
@@ -135,3 +137,73 @@ def _check(guess: Tensor, truth: Tensor, counted: Tensor) -> None:
         raise AuditError(f"texts: guess, truth and what counts must be of one shape [B, L], not {shapes}.")
     if not counted.any(1).all():
         raise AuditError("texts: a text has no token besides padding and markers; leave empty texts out.")
+
+
+def _of(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Compared], Tensor]:
+    def compute(compared: Compared) -> Tensor:
+        assert compared.counted is not None
+        return function(compared.guess, compared.truth, compared.counted)
+
+    return compute
+
+
+TOKENS = Measure(
+    metric="token_accuracy",
+    name="token accuracy",
+    noun="text",
+    unit="%",
+    gain_unit="points",
+    factor=100,
+    digits=0,
+    recovered_gain=0.25,
+    recovered=0.9,
+    trace_gain=0.25,
+    ceiling=0.75,  # above it there is no room for the gain
+    line="trace",
+    also=("rouge1", "bag_of_tokens"),  # words without their places, or without their text, are a trace too
+)
+TOKEN_ACCURACY = Metric(
+    key="token_accuracy",
+    name="token accuracy",
+    unit="",
+    higher_is_better=True,
+    meaning="Share of a text's tokens that came back in their place, markers and padding left out.",
+    paper="arXiv:2103.06819",
+    modality=Modality.TEXT,
+    compute=_of(token_accuracy),
+    headline=TOKENS,
+    place=10,
+)
+EXACT_MATCH = Metric(
+    key="exact_match",
+    name="exact match",
+    unit="",
+    higher_is_better=True,
+    meaning="1 where every token of the text came back in its place.",
+    paper="doi:10.18653/v1/D16-1264",
+    modality=Modality.TEXT,
+    compute=_of(exact_match),
+    place=11,
+)
+BAG_OF_TOKENS = Metric(
+    key="bag_of_tokens",
+    name="bag of tokens (F1)",
+    unit="",
+    higher_is_better=True,
+    meaning="F-measure of the batch's different tokens and those that came back, whatever their text and place.",
+    paper="arXiv:1805.04049",
+    modality=Modality.TEXT,
+    compute=_of(bag_of_tokens),
+    place=15,
+)
+EDIT_DISTANCE = Metric(
+    key="edit_distance",
+    name="edit distance",
+    unit="tokens",
+    higher_is_better=False,
+    meaning="Tokens to insert, delete or replace to get the text.",
+    paper="doi:10.1145/321796.321811",
+    modality=Modality.TEXT,
+    compute=_of(edit_distance),
+    place=16,
+)

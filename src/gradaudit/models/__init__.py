@@ -6,28 +6,22 @@ Weights are drawn from torch's global generator and nowhere else, so seed it bef
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
 
 from ..values.errors import AuditError
 from ..values.memory import require_memory
-from ..values.types import TextLayout
-from . import torchvision_models
+from ..values.types import Modality, TextLayout
+from . import _torchvision_models
 from ._causes import in_one_line
-from .check import input_check
-from .cifar_resnet import resnet20, resnet32
-from .convnet import convnet_64
-from .factory import from_factory
-from .fedavg_cnn import fedavg_cnn
-from .lenet import lenet
-from .mlp import mlp
-from .tabular_mlp import tabular_mlp
-from .text_transformer import TEXT_MODELS, TextClassifier
-from .vit_april import vit_april
-from .vit_tiny import vit_tiny
-from .weights import load_weights
+from ._check import DoesNotTake, answer, input_check
+from ._factory import from_factory
+from ._named import NAMED_MODELS, ModelsOf, NamedModel
+from ._torchvision_models import pretrained_state
+from ._weights import load_weights
+from .text_transformer import TextClassifier
 
 COPIES = 3  # of the parameters that an audit holds at least: the client's, the adversary's, and an update
 MIN_LENGTH = 64  # places of the position embedding at least, so that short texts do not make it tiny
@@ -35,19 +29,13 @@ MIN_LENGTH = 64  # places of the position embedding at least, so that short text
 Builder = Callable[[int, int, int], nn.Module]
 """`(num_classes, channels, size in pixels of the square side)` -> model."""
 
-MODELS: dict[str, Builder] = {
-    "lenet": lenet,
-    "convnet-64": convnet_64,
-    "fedavg-cnn": fedavg_cnn,
-    "mlp": mlp,
-    "resnet20": resnet20,
-    "resnet32": resnet32,
-    "vit-tiny": vit_tiny,
-    "vit-april": vit_april,
-}
+MODELS: Mapping[str, Builder] = ModelsOf(Modality.PICTURES)
 """Name in the audit file -> builder; torchvision's names come on top (`build`)."""
 
-TABLE_MODELS: dict[str, Callable[[int, int], nn.Module]] = {"tabular-mlp": tabular_mlp}
+TEXT_MODELS: Mapping[str, Callable[..., nn.Module]] = ModelsOf(Modality.TEXT)
+"""Name in the audit file -> builder `(num_classes, vocabulary, ...)`."""
+
+TABLE_MODELS: Mapping[str, Callable[[int, int], nn.Module]] = ModelsOf(Modality.TABLE)
 """Name in the audit file -> builder `(num_classes, features of an encoded row)`."""
 
 
@@ -70,15 +58,15 @@ def build(name: str, *, num_classes: int, channels: int, size: int, cifar_stem: 
     for option, value in (("num_classes", num_classes), ("channels", channels), ("size", size)):
         if value < 1:
             raise AuditError(f"{name}: {option} must be at least 1, got {value}.")
-    if name in torchvision_models.names():
+    if name in _torchvision_models.names():
         return _within_memory(
             name,
-            lambda: torchvision_models.torchvision_model(name, num_classes, channels, size, cifar_stem=cifar_stem),
+            lambda: _torchvision_models.torchvision_model(name, num_classes, channels, size, cifar_stem=cifar_stem),
         )
     if name not in MODELS:
-        near = difflib.get_close_matches(name, [*MODELS, *torchvision_models.names()])
+        near = difflib.get_close_matches(name, [*MODELS, *_torchvision_models.names()])
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        if name in (*TEXT_MODELS, *TABLE_MODELS):
+        if name in NAMED_MODELS:
             raise AuditError(f"model: {name} takes no pictures. Known: {', '.join(MODELS)}.")
         raise AuditError(f"model: no model {name!r}.{hint} Known: {', '.join(MODELS)}, or any torchvision classifier.")
     if cifar_stem:
@@ -101,10 +89,9 @@ def build_text(name: str, *, num_classes: int, layout: TextLayout, length: int) 
     Raises:
         AuditError: Another name, or numbers that make it larger than this machine.
     """
-    _require_name(name, TEXT_MODELS, "text")
     length = max(length, MIN_LENGTH)
-    return _within_memory(
-        name, lambda: TEXT_MODELS[name](num_classes, layout.size, length=length, pad_id=layout.padding)
+    return build_for(
+        Modality.TEXT, name, num_classes, layout.size, length=length, pad_id=layout.padding, examples="text"
     )
 
 
@@ -114,8 +101,27 @@ def build_table(name: str, *, num_classes: int, features: int) -> nn.Module:
     Raises:
         AuditError: A name that is not in `TABLE_MODELS`, or numbers that make it larger than this machine.
     """
-    _require_name(name, TABLE_MODELS, "rows of a table")
-    return _within_memory(name, lambda: TABLE_MODELS[name](num_classes, features))
+    return build_for(Modality.TABLE, name, num_classes, features, examples="rows of a table")
+
+
+def build_for(modality: Modality, name: str, *sizes: int, examples: str = "", **facts: int) -> nn.Module:
+    """A model of any modality with fresh weights from torch's global generator.
+
+    Args:
+        modality: Of the examples.
+        name: Of one of the modality's models in `NAMED_MODELS`.
+        sizes: What its builder takes, in this order: K first.
+        examples: What to call the examples in an error; the modality's name by default.
+        facts: What its builder takes by name.
+
+    Raises:
+        AuditError: Another name, or numbers that make it larger than this machine.
+    """
+    known = ModelsOf(modality)
+    if name not in known:
+        kind, listed = examples or modality, ", ".join(known) or "none"
+        raise AuditError(f"model.name: {name} does not take {kind}. Known: {listed}; or give a factory.")
+    return _within_memory(name, lambda: known[name](*sizes, **facts))
 
 
 def _within_memory(name: str, make: Callable[[], nn.Module]) -> nn.Module:
@@ -133,21 +139,23 @@ def _within_memory(name: str, make: Callable[[], nn.Module]) -> nn.Module:
         raise AuditError(f"{name}: cannot be built so large: {in_one_line(error)}") from error
 
 
-def _require_name(name: str, known: Iterable[str], examples: str) -> None:
-    if name not in known:
-        raise AuditError(f"model.name: {name} does not take {examples}. Known: {', '.join(known)}; or give a factory.")
-
-
 __all__ = [
     "MODELS",
+    "NAMED_MODELS",
     "TABLE_MODELS",
     "TEXT_MODELS",
     "Builder",
+    "DoesNotTake",
+    "ModelsOf",
+    "NamedModel",
     "TextClassifier",
+    "answer",
     "build",
+    "build_for",
     "build_table",
     "build_text",
     "from_factory",
     "input_check",
     "load_weights",
+    "pretrained_state",
 ]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..values.types import Modality
+from ._named import NamedModel
+
 
 def resnet20(num_classes: int, channels: int, size: int) -> nn.Module:
     """ResNet-20 for small pictures (He et al., 2016, section 4.2, n = 3, option-A shortcuts).
@@ -82,3 +85,7 @@ class CifarResNet(nn.Module):
 def _stage(entering: int, leaving: int, blocks: int, stride: int) -> nn.Sequential:
     rest = (Block(leaving, leaving, 1) for _ in range(blocks - 1))
     return nn.Sequential(Block(entering, leaving, stride), *rest)
+
+
+RESNET20 = NamedModel("resnet20", Modality.PICTURES, resnet20)
+RESNET32 = NamedModel("resnet32", Modality.PICTURES, resnet32)

@@ -7,6 +7,8 @@ from collections import OrderedDict
 from torch import nn
 
 from ..values.errors import AuditError
+from ..values.types import Modality
+from ._named import NamedModel
 
 
 def convnet_64(num_classes: int, channels: int, size: int) -> nn.Module:
@@ -38,3 +40,6 @@ def convnet_64(num_classes: int, channels: int, size: int) -> nn.Module:
     layers["flatten"] = nn.Flatten()
     layers["linear"] = nn.Linear(entering * (size // 3 // 3) ** 2, num_classes)
     return nn.Sequential(layers)
+
+
+MODEL = NamedModel("convnet-64", Modality.PICTURES, convnet_64)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from ..values.errors import AuditError
+from ..values.types import Modality
+from ._named import NamedModel
 
 
 def fedavg_cnn(num_classes: int, channels: int, size: int) -> nn.Module:
@@ -35,3 +37,6 @@ def fedavg_cnn(num_classes: int, channels: int, size: int) -> nn.Module:
         nn.ReLU(),
         nn.Linear(512, num_classes),
     )
+
+
+MODEL = NamedModel("fedavg-cnn", Modality.PICTURES, fedavg_cnn)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
+from ..values.types import Modality
+from ._named import NamedModel
+
 CHANNELS = 12
 
 
@@ -40,3 +43,6 @@ def lenet(num_classes: int, channels: int, size: int) -> nn.Module:
 def _halved(size: int) -> int:
     """Side after a 5x5 convolution with stride 2 and padding 2."""
     return (size - 1) // 2 + 1
+
+
+MODEL = NamedModel("lenet", Modality.PICTURES, lenet)

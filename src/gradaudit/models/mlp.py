@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
+from ..values.types import Modality
+from ._named import NamedModel
+
 
 def mlp(num_classes: int, channels: int, size: int) -> nn.Module:
     """The 2NN of McMahan et al. (2017, section 3): two hidden layers of 200 units with ReLU.
@@ -24,3 +27,6 @@ def mlp(num_classes: int, channels: int, size: int) -> nn.Module:
         nn.ReLU(),
         nn.Linear(200, num_classes),
     )
+
+
+MODEL = NamedModel("mlp", Modality.PICTURES, mlp)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
+from ..values.types import Modality
+from ._named import NamedModel
+
 
 def tabular_mlp(num_classes: int, features: int) -> nn.Module:
     """Two hidden layers of 100 units with ReLU (Vero et al., 2023, arXiv:2210.01785, section 5).
@@ -18,3 +21,6 @@ def tabular_mlp(num_classes: int, features: int) -> nn.Module:
     return nn.Sequential(
         nn.Linear(features, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(), nn.Linear(100, num_classes)
     )
+
+
+MODEL = NamedModel("tabular-mlp", Modality.TABLE, tabular_mlp)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 
 from ..values.errors import AuditError
+from ..values.types import Modality
+from ._named import NamedModel
 
 SECOND_ORDER = "eager"  # attention in elementary operations: the fused kernels have no second derivative
 
@@ -150,10 +151,6 @@ def tiny_gpt2(
     return TextClassifier(transformers.GPT2Model(config), num_classes, pad_id=pad_id)
 
 
-TEXT_MODELS: dict[str, Callable[..., TextClassifier]] = {"tiny-bert": tiny_bert, "tiny-gpt2": tiny_gpt2}
-"""Name in the audit file -> builder `(num_classes, vocabulary, ...)`."""
-
-
 def _check(name: str, num_classes: int, vocabulary: int, width: int, heads: int, pad_id: int) -> None:
     if num_classes < 1 or vocabulary < 1:
         raise AuditError(f"{name}: num_classes and vocabulary must be at least 1. Found {num_classes}, {vocabulary}.")
@@ -171,3 +168,7 @@ def _transformers(name: str) -> ModuleType:
             f"{name}: needs the package transformers. Install it: pip install 'gradaudit[text]'"
         ) from error
     return transformers
+
+
+TINY_BERT = NamedModel("tiny-bert", Modality.TEXT, tiny_bert)
+TINY_GPT2 = NamedModel("tiny-gpt2", Modality.TEXT, tiny_gpt2)

@@ -4,6 +4,8 @@ from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
 from ..values.errors import AuditError
+from ..values.types import Modality
+from ._named import NamedModel
 
 PATCH, WIDTH, DEPTH, HEADS = 4, 192, 4, 3
 SPREAD = 3.0  # of the first projections, times their usual width
@@ -47,3 +49,6 @@ def vit_april(num_classes: int, channels: int, size: int) -> nn.Module:
     model.encoder.layers[0] = _FirstBlock()
     nn.init.trunc_normal_(model.heads.head.weight, std=0.02)
     return model
+
+
+MODEL = NamedModel("vit-april", Modality.PICTURES, vit_april)

@@ -4,6 +4,8 @@ from torch import nn
 from torchvision.models import VisionTransformer
 
 from ..values.errors import AuditError
+from ..values.types import Modality
+from ._named import NamedModel
 
 PATCH, WIDTH, DEPTH, HEADS = 4, 192, 12, 3
 
@@ -26,3 +28,6 @@ def vit_tiny(num_classes: int, channels: int, size: int) -> nn.Module:
         model.conv_proj = nn.Conv2d(channels, WIDTH, PATCH, PATCH)
     nn.init.trunc_normal_(model.heads.head.weight, std=0.02)
     return model
+
+
+MODEL = NamedModel("vit-tiny", Modality.PICTURES, vit_tiny)

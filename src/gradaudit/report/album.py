@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from ..values.errors import AuditError
-from ..values.files import read_whole
+from ..values.files import is_file, read_whole
 from ..values.records import parsed
 from ..values.transcript import Transcript
 
@@ -79,7 +78,7 @@ class Album:
     def _read(self, path: str) -> bytes:
         if path not in self._files:
             file = self._inside(path)
-            found = read_whole(file) if file is not None and os.path.isfile(file) else None
+            found = read_whole(file) if file is not None and is_file(file) else None
             if found is None:
                 raise AuditError(f"{path}: no such picture or transcript in the run's folder. {AGAIN}")
             self._files[path] = found

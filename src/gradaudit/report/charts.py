@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ..metrics.interval import Interval, mean_interval
+from ..metrics import Interval, mean_interval
 from ..values.finding import Finding
 from . import formatting, strip_plot
 from .cases import CaseGroup, Leak, group

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..metrics.interval import Interval
-from ..values.measures import PSNR, Measure
+from ..metrics import Interval
+from ..metrics.psnr import PSNR
+from ..values.measures import Measure
 
 MISSING = "n/a"
 MINUS = "\N{MINUS SIGN}"

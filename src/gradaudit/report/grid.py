@@ -83,7 +83,9 @@ def _truth(leak: Leak, album: Album) -> Tile:
 
 def _reconstruction(column: CaseGroup, leak: Leak, album: Album) -> Tile:
     finding, i = leak.finding, leak.position
-    lines = [formatting.decibels(leak.value), f"{formatting.decibels(leak.gain, signed=True)} over control"]
+    measure = leak.measure
+    lines = [formatting.measured(leak.value, measure)]
+    lines.append(f"{formatting.measured(leak.gain, measure, signed=True)} over control")
     ssim = leak.of(finding.scores.ssim)
     if ssim is not None:
         lines.append(f"SSIM {formatting.number(ssim, 2)}")
@@ -100,7 +102,7 @@ def _reconstruction(column: CaseGroup, leak: Leak, album: Album) -> Tile:
 
 def _control(leak: Leak, album: Album) -> Tile:
     control = leak.finding.control
-    lines = [formatting.decibels(leak.of(control.psnr))]
+    lines = [formatting.measured(leak.of(leak.finding.measured_control), leak.measure)]
     if control.ssim:
         lines.append(f"SSIM {formatting.number(leak.of(control.ssim), 2)}")
     picture = _shown(leak.finding.pictures.control, leak.position, "Control: a guess without the update", album)

@@ -144,7 +144,7 @@ def _unscored(finding: Finding, attack: str, setting: str, footnotes: list[str])
     """The row of a case of which nothing came back; the reason is a footnote."""
     absent = [f"{formatting.MISSING} {_footnote(f'Cannot be judged: {finding.cannot_judge}', footnotes)}"]
     absent += [formatting.MISSING] * (6 + len(finding.measure.others))
-    place = (setting, attack, str(finding.repeat + 1), str(len(finding.labels)))
+    place = (setting, attack, str(finding.repeat + 1), str(finding.examples))
     return (*place, *absent, formatting.seconds(finding.seconds))
 
 

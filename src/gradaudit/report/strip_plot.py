@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from ..metrics.interval import Interval
-from ..values.measures import PSNR, Measure
+from ..metrics import Interval
+from ..metrics.psnr import PSNR
+from ..values.measures import Measure
 from . import formatting
 from .svg import Axis, drawing, tick_text
 
@@ -67,7 +68,7 @@ def head(axis: Axis, threshold: float, measure: Measure = PSNR) -> Markup:
         Markup('<line class="zero" x1="{0}" x2="{0}" y1="18" y2="24"/>').format(axis.percent(0.0)),
         Markup('<line class="threshold" x1="{0}" x2="{0}" y1="18" y2="24"/>').format(axis.percent(threshold)),
     ]
-    meaning = "pictures recover" if measure is PSNR else "there is a trace"
+    meaning = f"{measure.nouns} recover" if measure.line == "recovered" else "there is a trace"
     return drawing(f"Lines: the control, and from where on {meaning}", _wide(24), parts)
 
 
@@ -76,7 +77,7 @@ def foot(axis: Axis, measure: Measure = PSNR) -> Markup:
     text = Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>')
     ticks = [tick for tick in _ticks(axis) if 0.03 < axis.share(tick) < 0.97]
     parts = [text.format(axis.percent(tick), 14, _signed(tick, axis)) for tick in ticks]
-    unit = "dB" if measure is PSNR else f"points of {measure.name}"
+    unit = measure.unit if not measure.prefix else f"{measure.gain_unit} of {measure.name}"
     parts.append(text.format("50%", 32, f"gain over the control in {unit}"))
     return drawing(f"Gain over the control in {unit}", _wide(38), parts)
 

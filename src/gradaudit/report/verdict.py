@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 from ..metrics import METRICS
 from ..values.finding import Finding
-from ..values.measures import CELLS, PSNR, TOKENS
-from ..values.types import Modality
 from . import formatting
 from . import wording as words
 from .cases import Leak, worst_per_picture
@@ -42,7 +40,7 @@ class Verdict:
 
     Args:
         setting: Name of the configuration.
-        level: By the rule in `RULES`.
+        level: By the rule of its modality.
         headline: One or two words that open the sentence.
         sentence: The rest of it.
         details: Further lines, in smaller type.
@@ -61,49 +59,6 @@ class Verdict:
     alarms: tuple[str, ...] = ()
 
 
-_CONTROL = (
-    "For each {noun} the attack that got closest counts. The control is {control}: what a guess without the update "
-    "scores."
-)
-_SHARE = (
-    "A {noun} counts as recovered when at least {least:.0f} % of its {parts} came back, and {gain:.0f} points more "
-    "than the control has. Traces: none is recovered, but {trace}. "
-)
-RULES = {
-    Modality.PICTURES: (
-        f"A picture counts as recovered when it lies at least {PSNR.recovered_gain:.0f} dB closer to the truth than "
-        "the control does and the truth is the nearest of all pictures in the gallery. Traces: none is recovered, but "
-        f"one lies at least {PSNR.trace_gain:.0f} dB closer than the control, or more are identified than chance "
-        "allows (binomial, 1 %). "
-    )
-    + _CONTROL.format(
-        noun="picture", control="the mean of the source's pictures outside the batch, mid grey where there are none"
-    ),
-    Modality.TEXT: _SHARE.format(
-        noun="text",
-        least=100 * TOKENS.recovered,
-        parts="tokens",
-        gain=100 * TOKENS.recovered_gain,
-        trace=(
-            f"one has {100 * TOKENS.trace_gain:.0f} points more of its tokens in place than the control has, or of its "
-            "words in any order (ROUGE-1), or of the batch's in any text (bag of tokens)"
-        ),
-    )
-    + _CONTROL.format(
-        noun="text", control="at every place the token that stands there most often in the texts outside the batch"
-    ),
-    Modality.TABLE: _SHARE.format(
-        noun="row",
-        least=100 * CELLS.recovered,
-        parts="cells",
-        gain=100 * CELLS.recovered_gain,
-        trace=f"one has {100 * CELLS.trace_gain:.0f} points more of its cells right than the control has",
-    )
-    + "A category is right where it is the same, a number within 0.319 standard deviations of its column. "
-    + _CONTROL.format(
-        noun="row", control="the most frequent category and the mean number of each column outside the batch"
-    ),
-}
 UNJUDGED = (
     "A case cannot be judged where the update holds nothing, the attack could not run on it, or the control already "
     "comes so close that no attack could be told from it; that is no sign that nothing leaks."

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ..data.modalities import kind_of
+from ..metrics.psnr import PSNR
 from ..values.finding import Finding, RunRecord
-from ..values.measures import PSNR
-from ..values.types import Modality
 from . import formatting, verdict
 from . import wording as words
 from .album import Album
@@ -64,12 +64,13 @@ def view(findings: Sequence[Finding], run: RunRecord, album: Album) -> View:
     """What the page says about `findings`. Raises `AuditError` where a picture is missing or no PNG."""
     attacks, settings = attack_labels(findings), setting_labels(findings)
     noun = findings[0].measure.nouns if findings else PSNR.nouns
+    open_facts = kind_of(findings[0].modality).open_facts if findings else {}
     frame = View(
         title=run.title,
         summary=_summary(findings, run),
         band=_band(len(findings), run.planned),
         configuration=configuration(findings, run, attacks, settings),
-        untested=words.untested({name for finding in findings for name in finding.knowledge}, noun),
+        untested=words.untested({name for finding in findings for name in finding.knowledge}, noun, open_facts),
     )
     return _filled(frame, findings, album, attacks, settings) if findings else frame
 
@@ -91,7 +92,7 @@ def _filled(
     ]
     scored = _scored(groups)
     columns = _columns(scored, attacks) if scored else []
-    pictures = ordered[0].modality is Modality.PICTURES
+    pictures = kind_of(ordered[0].modality).drawn
     return replace(
         frame,
         verdicts=tuple(judgement for judgement, _ in judged),
@@ -128,7 +129,7 @@ def _columns(groups: Sequence[CaseGroup], attacks: dict[str, str]) -> list[CaseG
 
 
 def _summary(findings: Sequence[Finding], run: RunRecord) -> str:
-    batches = sorted({(len(finding.labels), finding.measure.noun) for finding in findings})
+    batches = sorted({(finding.examples, finding.measure.noun) for finding in findings})
     sizes = [formatting.count(size, noun) for size, noun in batches]
     parts = [run.source, formatting.count(len(findings), "case"), f"batches of {formatting.listed(sizes)}"]
     return " · ".join(part for part in (parts if findings else parts[:2]) if part)
@@ -146,8 +147,8 @@ def _assumptions(groups: Sequence[CaseGroup]) -> tuple[str, ...]:
 
 
 def _rule(findings: Sequence[Finding]) -> str:
-    modality = findings[0].modality
-    ranked = modality is not Modality.PICTURES or all(finding.scores.rank for finding in findings if finding.scored)
+    kind = kind_of(findings[0].modality)
+    ranked = not kind.ranked or all(finding.scores.rank for finding in findings if finding.scored)
     unjudged = any(finding.cannot_judge or not all(finding.judgeable) for finding in findings)
-    parts = (verdict.RULES[modality], "" if ranked else verdict.NO_RANK, verdict.UNJUDGED if unjudged else "")
+    parts = (kind.rule, "" if ranked else verdict.NO_RANK, verdict.UNJUDGED if unjudged else "")
     return " ".join(filter(None, parts))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 from ..values.types import ORACLE
 from . import formatting
@@ -62,8 +63,16 @@ def adversary(names: Sequence[str]) -> str:
     return f"{stance}, sees the model and the update, and {told}"
 
 
-def untested(granted: Collection[str], noun: str = "pictures") -> tuple[str, ...]:
-    """What an audit that granted the flags `granted` leaves open, most important first; `noun` names the examples."""
+def untested(
+    granted: Collection[str], noun: str = "pictures", open_facts: Mapping[str, str] = MappingProxyType({})
+) -> tuple[str, ...]:
+    """What an audit leaves open, most important first.
+
+    Args:
+        granted: Flags that it granted.
+        noun: What the examples are, in the plural.
+        open_facts: Of their modality: flag -> what is open where it was not granted.
+    """
     open_questions = []
     if "MODEL_CONTROL" not in granted:
         open_questions.append("An active server, which sends a model crafted to make the update leak.")
@@ -73,8 +82,7 @@ def untested(granted: Collection[str], noun: str = "pictures") -> tuple[str, ...
         )
     if not {"PUBLIC_DATA", "GENERATOR"} & set(granted):
         open_questions.append(f"An adversary that has {noun} of the same kind, or a generator trained on them.")
-    if noun == "texts" and "EMBEDDING_GRADIENT" not in granted:
-        open_questions.append("The gradient of the token embedding, which names the words of the batch.")
+    open_questions += [question for flag, question in open_facts.items() if flag not in granted]
     if "LABELS" in granted:
         open_questions.append("Whether the labels can be inferred: they were handed over.")
     return (ALWAYS_OPEN[0], *open_questions, *ALWAYS_OPEN[1:])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -11,13 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from .. import models
-from ..audit.resolve import IMAGENET
-from ..data.sources import SOURCES
-from ..data.sources._source import Source
+from ..data.modalities.images import IMAGENET
+from ..data.sources import SOURCES, Source
 from ..inversion.run.keeper import forget
 from ..values.chance import child_seed
 from ..values.errors import AuditError
-from ..values.files import write_picture
+from ..values.files import is_file, write_picture
 from ..values.types import Batch, Normalisation
 
 HELD_OUT = 200  # pictures kept from training, for private batches and public data
@@ -139,7 +137,7 @@ class Bench:
     def _trained(self, name: str) -> nn.Module:
         model = self._fresh(name, 0)
         if str(self.weights.get(name)) == "torchvision":
-            model.load_state_dict(models.torchvision_models.pretrained_state(name))
+            model.load_state_dict(models.pretrained_state(name))
         elif name in self.weights:
             models.load_weights(model, self.weights[name])
         elif self.labelled:
@@ -151,7 +149,7 @@ class Bench:
 
 def _content(path: Path) -> str:
     """Tells files by their bytes, and anything else, such as a folder, by its name."""
-    if not os.path.isfile(path):
+    if not is_file(path):
         return str(path)
     with path.open("rb") as file:
         return f"{path.name}, sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"

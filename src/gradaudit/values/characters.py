@@ -22,6 +22,11 @@ def visible(text: str, *, lines: bool = False) -> str:
     return DOUBTFUL.sub(lambda found: _written_out(found.group()), text)
 
 
+def shortened(text: str, most: int) -> str:
+    """Return the text, cut to at most so many characters, the last three of them dots where it was longer."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def _written_out(character: str) -> str:
     selector = "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
     if selector or character in BLANK or unicodedata.category(character) in HIDDEN:

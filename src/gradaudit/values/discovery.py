@@ -28,7 +28,7 @@ class _Member(Generic[T]):
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """The members of one room by their names, sorted; the room is scanned on first use.
+    """The members of one room by their names, in order; the room is scanned on first use.
 
     Every module of the package whose name does not begin with an underscore is imported. Another package offers a
     member of its own through an entry point of the group.
@@ -41,6 +41,7 @@ class Registry(Mapping[str, T], Generic[T]):
         group: Group of the entry points, such as `gradaudit.attacks`.
         name_of: Name of a value that belongs into the room, `None` for any other value.
         within: The values that a module offers; by default its public classes.
+        order: Sorts the members before their names do; by default the names alone sort them.
 
     Raises:
         ValueError: On first use, where two members of the room have one name.
@@ -52,9 +53,10 @@ class Registry(Mapping[str, T], Generic[T]):
         group: str,
         name_of: Callable[[Any], str | None],
         within: Callable[[ModuleType], Iterable[Any]] | None = None,
+        order: Callable[[T], Any] | None = None,
     ) -> None:
         self.package, self.group, self.name_of = package, group, name_of
-        self.within = within or public_classes
+        self.within, self.order = within or public_classes, order or _alike
         self._busy = False
 
     @cached_property
@@ -81,7 +83,7 @@ class Registry(Mapping[str, T], Generic[T]):
                 self._add(point, found)
         finally:
             self._busy = False
-        return dict(sorted(found.items()))
+        return dict(sorted(found.items(), key=lambda pair: (self.order(pair[1].value), pair[0])))
 
     def _add(self, point: EntryPoint, found: dict[str, _Member[T]]) -> None:
         """Take up what an entry point offers; a warning says why where that cannot be."""
@@ -190,9 +192,23 @@ def values_called(*names: str) -> Callable[[ModuleType], Iterator[Any]]:
     return within
 
 
+def values_of(kind: type) -> Callable[[ModuleType], Iterator[Any]]:
+    """Return a rule for `within`: the values of type `kind` that a module binds to public names."""
+
+    def within(module: ModuleType) -> Iterator[Any]:
+        return (value for name, value in vars(module).items() if isinstance(value, kind) and not name.startswith("_"))
+
+    return within
+
+
 def python_name(name: str, value: Any) -> str:
     """Return what a member is called in Python: a class by its own name, any other value by its name in capitals."""
     return value.__name__ if inspect.isclass(value) else re.sub(r"\W", "_", name).upper()
+
+
+def _alike(value: Any) -> int:
+    """One number for every member, so that their names alone sort them."""
+    return 0
 
 
 def kebab(name: str) -> str:

@@ -31,6 +31,11 @@ FIXES = {
 }
 
 
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file is there; there is none where the system refuses to look, or no file can have that name."""
+    return os.path.isfile(path)
+
+
 @contextmanager
 def refused(path: Path, *, what: str = "written", option: str = "") -> Iterator[None]:
     """Turn what the operating system refuses into one line: the only place that does so for our own files.

@@ -50,7 +50,7 @@ class Finding:
         knowledge: Names of the flags that were granted.
         attack_value: `repr` of the attack: evaluates to it again.
         client_value: `repr` of the client's model name, training, defenses and normalisation.
-        labels: True labels, one per example.
+        labels: True classes, one per example; none where labels are no classes.
         guessed_labels: Labels of the reconstruction, or `None`.
         gallery: Number of pictures among which an example was to be identified, 0 for text and rows.
         modality: What an example is.
@@ -64,6 +64,7 @@ class Finding:
         cannot_judge: Why the case cannot be judged, empty where it can. There may then be no scores.
         no_op_defenses: Defenses that did not change the update.
         versions: Library -> version.
+        unlabelled: Number of examples where their labels are no classes, else 0.
 
     >>> client = ga.Client(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5)))
     >>> finding = ga.run(client, ga.Batch(torch.rand(1, 1, 4, 4), torch.tensor([3])), "idlg", "priors").findings[0]
@@ -104,6 +105,12 @@ class Finding:
     cannot_judge: str = ""
     no_op_defenses: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    unlabelled: int = 0
+
+    @property
+    def examples(self) -> int:
+        """Private examples of the batch."""
+        return len(self.labels) or self.unlabelled
 
     @property
     def measure(self) -> Measure:
@@ -145,15 +152,11 @@ class Finding:
             for value, control in pairs
         )
 
-    @property
-    def psnr_gain(self) -> float:
-        """Mean PSNR gain over the control, in dB, of pictures."""
-        return self.mean_gain
-
     def to_json(self) -> dict[str, Any]:
         """One element of `findings`, ready for `json.dumps`; numbers that JSON lacks become `None`."""
-        record = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        gain = "psnr_gain" if self.modality is Modality.PICTURES else f"{self.measure.metric}_gain"
+        kept = (f.name for f in dataclasses.fields(self) if f.name != "unlabelled" or self.unlabelled)
+        record = {name: getattr(self, name) for name in kept}
+        gain = f"{self.measure.metric}_gain"
         record |= {"scores": self.scores.to_json(), "control": self.control.to_json()}
         record[gain] = self.mean_gain if self.scored else None
         record["pictures"] = dataclasses.asdict(self.pictures)
@@ -171,10 +174,12 @@ class Finding:
             shaped = {name: Scores.shaped(record[name]) for name in ("scores", "control") if name in record}
             record = {**record, **shaped}
         found = checked(cls, record)
+        if found.modality not in MEASURES:
+            raise ValueError(f"modality: no installed package knows {found.modality!r}; known: {', '.join(MEASURES)}")
         metric, sizes = found.measure.metric, set()
         for name in ("scores", "control"):
             named = getattr(found, name).named
-            if metric not in named:
+            if metric not in named and not found.cannot_judge:
                 raise ValueError(f"{name}.{metric}: is missing")
             sizes |= {len(score.per_example) for score in named.values()}
             for key, score in named.items():

@@ -9,14 +9,17 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
+from pydantic_core import core_schema
 from torch import Tensor
 
 from .columns import TableLayout
 
 Tensors = tuple[Tensor, ...]
-Loss = Callable[[Tensor, Tensor], Tensor]
+LossFunction = Callable[[Any, Tensor], Tensor]
+"""`(output of a model, labels) -> scalar`."""
 
 
 class Knowledge(enum.Flag):
@@ -86,12 +89,32 @@ class UpdateKind(enum.StrEnum):
     WEIGHT_DIFFERENCE = "weight-difference"
 
 
-class Modality(enum.StrEnum):
-    """What an example is."""
+class Modality(str):
+    """What an example is, by its name: there is one value for each name, so that `is` compares them.
 
-    PICTURES = "pictures"
-    TEXT = "text"
-    TABLE = "table"
+    Those of this package have constants; another package makes its own, such as `Modality("audio")`, and offers how
+    its examples are handled through an entry point of the group `gradaudit.modalities`.
+    """
+
+    __slots__ = ()
+    PICTURES: ClassVar[Modality]
+    TEXT: ClassVar[Modality]
+    TABLE: ClassVar[Modality]
+
+    def __new__(cls, name: str) -> Modality:
+        """Return the value of that name."""
+        return _MODALITIES.setdefault(str(name), super().__new__(cls, name))
+
+    def __repr__(self) -> str:
+        return f"Modality({str(self)!r})"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
+
+
+_MODALITIES: dict[str, Modality] = {}
+Modality.PICTURES, Modality.TEXT, Modality.TABLE = Modality("pictures"), Modality("text"), Modality("table")
 
 
 @dataclass(frozen=True)
@@ -161,7 +184,7 @@ class Batch:
 
     Args:
         inputs: Pictures `[B, C, H, W]` in [0, 1]; token ids `[B, L]`, int64, padded; or encoded rows `[B, D]`, floats.
-        labels: `[B]`, integers in [0, K).
+        labels: `[B]`, integers in [0, K); under a loss that takes others, `[B, ...]` of its kind.
         modality: Which of the three.
         lengths: Of texts: `[B]` tokens before padding, or `None` where there is no padding.
         text: Of texts: what is public about the tokenizer, where one is known.

@@ -17,6 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic import Field as Range
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
+from .characters import shortened
 from .errors import AttackFailed, AuditError
 
 Count = Annotated[int, Range(ge=1)]
@@ -101,16 +102,12 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 def brief(value: Any) -> str:
     """Return a value as Python writes it, cut after 80 characters."""
-    return _cut(repr(value))
+    return shortened(repr(value), BRIEF)
 
 
 def as_name(value: Any) -> str:
     """Return what stands where a name is wanted: text without quotes, all else as `brief` does."""
-    return _cut(value if isinstance(value, str) else repr(value))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= BRIEF else f"{text[: BRIEF - 3]}..."
+    return shortened(value if isinstance(value, str) else repr(value), BRIEF)
 
 
 def _require(adapter: TypeAdapter[Any], new: Any, at: str) -> Any:

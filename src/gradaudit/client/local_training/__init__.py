@@ -1,11 +1,14 @@
 """How a client turns a batch into an update: used by the client, and by the adversary that simulates it."""
 
 from .aggregated import AggregatedTraining, client_seed, weighted_mean
-from .distillation import DistilledCrossEntropy
+from .losses import LOSSES, Loss, require_inferable, rules_of, tensors_of
+from .losses.cross_entropy import CrossEntropy
+from .losses.distilled_cross_entropy import DistilledCrossEntropy
 from .modes import BatchNormMode, InMode, batch_norm_mode
-from .training import CrossEntropy, FedAvg, FedSGD, LocalTraining, Orders
+from .training import FedAvg, FedSGD, LocalTraining, Orders
 
 __all__ = [
+    "LOSSES",
     "AggregatedTraining",
     "BatchNormMode",
     "CrossEntropy",
@@ -14,8 +17,12 @@ __all__ = [
     "FedSGD",
     "InMode",
     "LocalTraining",
+    "Loss",
     "Orders",
     "batch_norm_mode",
     "client_seed",
+    "require_inferable",
+    "rules_of",
+    "tensors_of",
     "weighted_mean",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
-from ...values.types import Loss, Tensors
+from ...values.types import LossFunction, Tensors
 from .modes import BatchNormMode, batch_norm_mode
 from .rules import Moments
 
@@ -49,7 +49,7 @@ class Steps:
     """
 
     model: nn.Module
-    loss: Loss
+    loss: LossFunction
     rule: Rule
     batch_norm: BatchNormMode
     dropout: bool

@@ -14,21 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from ...values.errors import AuditError
-from ...values.types import Loss, Tensors, UpdateKind
+from ...values.types import LossFunction, Tensors, UpdateKind
+from .losses.cross_entropy import CrossEntropy
 from .modes import BatchNormMode
 from .rules import adam, sgd
 from .steps import Again, Rule, Steps
 
 Orders = Sequence[Tensor]
 """For each epoch the positions of the examples in the order in which they are seen, `[n]` integers."""
-
-
-@dataclass(frozen=True)
-class CrossEntropy:
-    """Mean cross entropy of `[B, K]` logits against `[B]` integer labels or `[B, K]` probabilities."""
-
-    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(logits, labels)
 
 
 @dataclass(frozen=True)
@@ -43,7 +36,7 @@ class LocalTraining:
     not. Its simulation runs in the order of the batch, or in `orders` of its own, and without dropout.
 
     Args:
-        loss: `(logits [B, K], labels) -> scalar`, the mean over the examples.
+        loss: A `Loss`, or any function `(logits [B, K], labels) -> scalar`, the mean over the examples.
         epochs: Passes over the batch, at least 1.
         minibatch_size: Examples per step; `None` takes the whole batch. The last minibatch may be smaller.
         learning_rate: Of the local optimiser, positive; `None` for FedSGD.
@@ -71,7 +64,7 @@ class LocalTraining:
     4
     """
 
-    loss: Loss = field(default_factory=CrossEntropy)
+    loss: LossFunction = field(default_factory=CrossEntropy)
     epochs: int = 1
     minibatch_size: int | None = None
     learning_rate: float | None = None
@@ -148,7 +141,7 @@ class LocalTraining:
         Args:
             model: Starting point; its trainable parameters, in their order, are what is trained.
             inputs: `[B, ...]`, normalised.
-            labels: `[B]` integers, or `[B, K]` probabilities.
+            labels: `[B, ...]`, as the loss takes them.
             differentiable: Keep the graph from `inputs` and `labels` to the update. With every step its memory grows
                 by that step's activations and derivatives.
             seed: Of shuffling and dropout; without it there is neither.
@@ -189,7 +182,7 @@ class LocalTraining:
 
 
 def FedSGD(  # noqa: N802
-    loss: Loss | None = None, *, batch_norm: BatchNormMode = "eval", **details: Any
+    loss: LossFunction | None = None, *, batch_norm: BatchNormMode = "eval", **details: Any
 ) -> LocalTraining:
     """One step on the whole batch; the client shares its gradient. `details` are fields of `LocalTraining`.
 
@@ -200,7 +193,7 @@ def FedSGD(  # noqa: N802
 
 
 def FedAvg(  # noqa: N802
-    loss: Loss | None = None,
+    loss: LossFunction | None = None,
     *,
     learning_rate: float,
     epochs: int = 1,

@@ -10,23 +10,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, normalize
 
-from ... import metrics
+from ... import metrics, models
+from ...metrics.psnr import PSNR
 from ...values.errors import AuditError
-from ...values.scores import Score, Scores
-from ...values.types import Batch, Modality, Reconstruction
+from ...values.measures import Compared
+from ...values.scores import Scores
+from ...values.types import Batch, Modality, Normalisation, Reconstruction
 from ..sources._source import Source
-from .handling import Matched, floats, require_batch, require_shape
+from ._handling import CONTROL, Handling, Matched, ModelOptions, require_batch, require_shape
 
 GALLERY = 999  # pictures that an example is to be told from,
 GALLERY_VALUES = 50_000_000  # or as many as hold this many pixels
 SKETCH = 16  # side of the small versions by which pictures are told to be the same
 FLAT = 0.01  # standard deviation below which a small version shows nothing
 SAME = (0.90, 0.995)  # least and greatest correlation that is asked of the same picture
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CHANCE = 3e-6  # share of pairs of public pictures that may be as much alike as that
 
 
 @dataclass(frozen=True)
-class ImageHandling:
+class ImageHandling(Handling):
     """Pictures as a model of so many channels takes them.
 
     Args:
@@ -34,7 +37,61 @@ class ImageHandling:
     """
 
     modality: ClassVar[Modality] = Modality.PICTURES
+    rule: ClassVar[str] = (
+        f"A picture counts as recovered when it lies at least {PSNR.recovered_gain:.0f} dB closer to the truth than "
+        "the control does and the truth is the nearest of all pictures in the gallery. Traces: none is recovered, but "
+        f"one lies at least {PSNR.trace_gain:.0f} dB closer than the control, or more are identified than chance "
+        "allows (binomial, 1 %). "
+    ) + CONTROL.format(
+        noun="picture", control="the mean of the source's pictures outside the batch, mid grey where there are none"
+    )
+    keys: ClassVar[tuple[str, ...]] = ("channels", "mean", "std", "cifar_stem")
+    drawn: ClassVar[bool] = True
+    ranked: ClassVar[bool] = True
     channels: int | None = None
+
+    @classmethod
+    def of(cls, source: Source, options: ModelOptions) -> tuple[ImageHandling, tuple[int, ...]]:
+        """Pictures with the channels that are asked for, or with their own."""
+        own = source.shape[0]
+        channels = options.channels or own
+        if channels not in (1, own) and own != 1:
+            raise AuditError(f"model.channels: cannot show pictures of {own} channels to {channels} input channels.")
+        return cls(channels), (channels, *source.shape[1:])
+
+    def build(
+        self, name: str, source: Source, shape: tuple[int, ...], classes: int, options: ModelOptions
+    ) -> nn.Module:
+        """One of ours, or any of torchvision's classifiers."""
+        return models.build(name, num_classes=classes, channels=shape[0], size=shape[1], cifar_stem=options.cifar_stem)
+
+    def normalisation(self, options: ModelOptions, shape: tuple[int, ...]) -> Normalisation:
+        """As given, or ImageNet's for colour and 0.5 otherwise."""
+        channels = shape[0]
+        default = IMAGENET if channels == 3 else ((0.5,) * channels,) * 2
+        mean, std = options.mean or default[0], options.std or default[1]
+        for key, values in (("mean", mean), ("std", std)):
+            if len(values) != channels:
+                raise AuditError(f"model.{key}: needs one value per channel, {channels}. Found {len(values)}.")
+        return Normalisation(mean, std)
+
+    def unlike(self, truth: Tensor) -> str:
+        """Two reasons for pictures: a wrong scale is the other."""
+        reach = f"their values lie between {float(truth.min()):.4g} and {float(truth.max()):.4g}"
+        return f"{super().unlike(truth)}, or were read in a wrong scale ({reach})"
+
+    def check(self, batch: Batch, model: nn.Module, name: str) -> None:
+        """Raise `AuditError` where the batch is no `[B, C, H, W]` in [0, 1] with labels."""
+        require_batch(batch, 4, "pictures [B, C, H, W]")
+        _check_range(batch.inputs, "batch")
+
+    def check_public(self, public: Tensor, batch: Batch) -> None:
+        """Raise `AuditError` where public pictures are unlike the private ones."""
+        like = batch.inputs
+        if public.ndim != 4 or not len(public) or public.shape[1:] != like.shape[1:]:
+            wanted = ", ".join(map(str, like.shape[1:]))
+            raise AuditError(f"public_data: needs pictures [N, {wanted}]. Found {list(public.shape)}.")
+        _check_range(public, "public_data")
 
     def gather(self, source: Source, indices: list[int], labels: Tensor) -> Batch:
         """The pictures at `indices`."""
@@ -51,10 +108,6 @@ class ImageHandling:
     def distractors(self, source: Source, indices: list[int]) -> Tensor:
         """Up to 999 other pictures, `[N, C, H, W]`."""
         return self._shown(source.distractors(indices, min(GALLERY, GALLERY_VALUES // math.prod(source.shape))))
-
-    def align(self, source: Source) -> Source:
-        """Any pictures will do."""
-        return source
 
     def duplicates(self, public: Tensor, batch: Batch) -> Tensor:
         """Which public pictures `[N, C, H, W]` are private ones, perhaps saved again, brightened or resized: `[N]`.
@@ -77,15 +130,6 @@ class ImageHandling:
         pictures = guess.inputs.detach().cpu()
         order = metrics.assign(pictures, batch.inputs.cpu())
         return Matched(pictures[order], order)
-
-    def score(self, batch: Batch, inputs: Tensor, distractors: Tensor | None = None) -> Scores:
-        """PSNR, SSIM, LPIPS and identification rank."""
-        return score_pictures(batch.inputs.cpu(), inputs, distractors)
-
-    def transcribe(
-        self, batch: Batch, reconstruction: Tensor, control: Tensor, confidence: Tensor | None = None
-    ) -> None:
-        """Pictures are shown, not written."""
 
     def _shown(self, pictures: Tensor) -> Tensor:
         return pictures if self.channels is None else to_channels(pictures, self.channels)
@@ -114,23 +158,7 @@ def _alike(shapes: Tensor) -> float:
 
 def score_pictures(truth: Tensor, pictures: Tensor, distractors: Tensor | None = None) -> Scores:
     """All metrics of `pictures` against `truth`, both `[B, C, H, W]` in [0, 1] and in the same order."""
-    network, reason = metrics.perceptual_network()
-    ranked = distractors is not None and len(distractors) > 0
-    found = {
-        "psnr": (metrics.psnr(pictures, truth), ""),
-        "ssim": (metrics.ssim(pictures, truth), metrics.SSIM_NEEDS),
-        "lpips": (metrics.lpips(network, pictures, truth) if network else None, reason or metrics.LPIPS_NEEDS),
-        "rank": (
-            metrics.identification_rank(pictures, truth, distractors) if ranked else None,
-            "no other pictures to tell it from",
-        ),
-    }
-    named = {
-        name: Score.of(floats(values), higher_is_better=metrics.METRICS[name].higher_is_better)
-        for name, (values, _) in found.items()
-        if values is not None
-    }
-    return Scores(named, {name: why for name, (values, why) in found.items() if values is None})
+    return metrics.scores_of(Modality.PICTURES, Compared(pictures, truth, distractors))
 
 
 def to_channels(pictures: Tensor, channels: int) -> Tensor:
@@ -139,21 +167,6 @@ def to_channels(pictures: Tensor, channels: int) -> Tensor:
         return pictures
     grey = pictures.mean(-3, keepdim=True)
     return grey.expand(*pictures.shape[:-3], channels, *pictures.shape[-2:]).clone()
-
-
-def check(batch: Batch, model: nn.Module, name: str) -> None:
-    """Raise `AuditError` where the batch is no `[B, C, H, W]` in [0, 1] with labels."""
-    require_batch(batch, 4, "pictures [B, C, H, W]")
-    _check_range(batch.inputs, "batch")
-
-
-def check_public(public: Tensor, batch: Batch) -> None:
-    """Raise `AuditError` where public pictures are unlike the private ones."""
-    like = batch.inputs
-    if public.ndim != 4 or not len(public) or public.shape[1:] != like.shape[1:]:
-        wanted = ", ".join(map(str, like.shape[1:]))
-        raise AuditError(f"public_data: needs pictures [N, {wanted}]. Found {list(public.shape)}.")
-    _check_range(public, "public_data")
 
 
 def _check_range(pictures: Tensor, at: str) -> None:

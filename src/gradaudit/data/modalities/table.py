@@ -9,20 +9,22 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ... import metrics
+from ... import metrics, models
+from ...metrics.cells import CELLS
 from ...values.columns import CellValue, TableLayout
 from ...values.errors import AuditError
-from ...values.scores import Score, Scores
+from ...values.measures import Compared
+from ...values.scores import Scores
 from ...values.transcript import Transcript, TranscriptLine
 from ...values.types import Batch, Modality, Reconstruction
 from ..sources.table_files import TableSource
-from .handling import Matched, floats, require_batch, require_shape
+from ._handling import CONTROL, SHARE, Handling, Matched, ModelOptions, require_batch, require_shape
 
 ROUNDED = 0.01  # standard deviations by which a number may differ where two rows are the same
 
 
 @dataclass(frozen=True)
-class TableHandling:
+class TableHandling(Handling):
     """Rows; their columns travel with the batch.
 
     Args:
@@ -30,7 +32,46 @@ class TableHandling:
     """
 
     modality: ClassVar[Modality] = Modality.TABLE
+    rule: ClassVar[str] = (
+        SHARE.format(
+            noun="row",
+            least=100 * CELLS.recovered,
+            parts="cells",
+            gain=100 * CELLS.recovered_gain,
+            trace=f"one has {100 * CELLS.trace_gain:.0f} points more of its cells right than the control has",
+        )
+        + "A category is right where it is the same, a number within 0.319 standard deviations of its column. "
+        + CONTROL.format(
+            noun="row", control="the most frequent category and the mean number of each column outside the batch"
+        )
+    )
     layout: TableLayout | None = None
+
+    @classmethod
+    def of(cls, source: TableSource, options: ModelOptions) -> tuple[TableHandling, tuple[int, ...]]:
+        """Rows with the columns of the source."""
+        return cls(source.layout), source.shape
+
+    def build(
+        self, name: str, source: TableSource, shape: tuple[int, ...], classes: int, options: ModelOptions
+    ) -> nn.Module:
+        """A model of encoded rows."""
+        return models.build_table(name, num_classes=classes, features=shape[0])
+
+    def check(self, batch: Batch, model: nn.Module, name: str) -> None:
+        """Raise `AuditError` where the batch is no `[B, D]` of the layout's width, finite, its categories one-hot."""
+        require_batch(batch, 2, "encoded rows [B, D]")
+        layout = layout_of(batch)
+        _check_rows(batch.inputs, layout, "batch")
+        for column, place in zip(layout.columns, layout.slices, strict=True):
+            if column.categorical and not ((batch.inputs[:, place] == 1).sum(1) == 1).all():
+                raise AuditError(f"batch: column {column.name} is not one-hot; encode rows with TableLayout.encode.")
+
+    def check_public(self, public: Tensor, batch: Batch) -> None:
+        """Raise `AuditError` where public rows are unlike the private ones."""
+        if public.ndim != 2 or not len(public):
+            raise AuditError(f"public_data: needs rows [N, {batch.inputs.shape[1]}]. Found {list(public.shape)}.")
+        _check_rows(public, layout_of(batch), "public_data")
 
     def gather(self, source: TableSource, indices: list[int], labels: Tensor) -> Batch:
         """The rows at `indices`."""
@@ -42,10 +83,6 @@ class TableHandling:
         if common is not None:
             return common, ()
         return torch.zeros(source.layout.width), ("No row lies outside the batch: the control is zero.",)
-
-    def distractors(self, source: TableSource, indices: list[int]) -> Tensor:
-        """None: rows are not identified in a gallery."""
-        return torch.empty(0)
 
     def align(self, source: TableSource) -> TableSource:
         """The same rows, encoded by these columns; raises `AuditError` for other columns or an unknown category."""
@@ -69,14 +106,9 @@ class TableHandling:
         return Matched(rows[order], order)
 
     def score(self, batch: Batch, inputs: Tensor, distractors: Tensor | None = None) -> Scores:
-        """Cell accuracy and row match."""
-        truth, layout = batch.inputs.cpu(), layout_of(batch)
-        return Scores(
-            {
-                "cell_accuracy": Score.of(floats(metrics.cell_accuracy(inputs, truth, layout))),
-                "row_match": Score.of(floats(metrics.row_match(inputs, truth, layout))),
-            }
-        )
+        """All metrics of rows."""
+        layout_of(batch)
+        return metrics.scores_of(self.modality, Compared(inputs, batch.inputs.cpu(), batch=batch))
 
     def transcribe(
         self, batch: Batch, reconstruction: Tensor, control: Tensor, confidence: Tensor | None = None
@@ -112,23 +144,6 @@ def layout_of(batch: Batch) -> TableLayout:
     if batch.table is None:
         raise AuditError("batch: rows of a table need their columns: Batch(..., table=TableLayout(...)).")
     return batch.table
-
-
-def check(batch: Batch, model: nn.Module, name: str) -> None:
-    """Raise `AuditError` where the batch is no `[B, D]` of the layout's width, finite, its categories one-hot."""
-    require_batch(batch, 2, "encoded rows [B, D]")
-    layout = layout_of(batch)
-    _check_rows(batch.inputs, layout, "batch")
-    for column, place in zip(layout.columns, layout.slices, strict=True):
-        if column.categorical and not ((batch.inputs[:, place] == 1).sum(1) == 1).all():
-            raise AuditError(f"batch: column {column.name} is not one-hot; encode rows with TableLayout.encode.")
-
-
-def check_public(public: Tensor, batch: Batch) -> None:
-    """Raise `AuditError` where public rows are unlike the private ones."""
-    if public.ndim != 2 or not len(public):
-        raise AuditError(f"public_data: needs rows [N, {batch.inputs.shape[1]}]. Found {list(public.shape)}.")
-    _check_rows(public, layout_of(batch), "public_data")
 
 
 def _check_rows(rows: Tensor, layout: TableLayout, at: str) -> None:

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ... import metrics
+from ... import metrics, models
+from ...metrics.token_metrics import TOKENS
 from ...values.errors import AuditError
-from ...values.scores import Score, Scores
+from ...values.measures import Compared
+from ...values.scores import Scores
 from ...values.transcript import Transcript, TranscriptLine
 from ...values.types import Batch, Modality, Reconstruction, TextLayout
 from ..sources.texts import TextSource
 from ..vocabulary import Vocabulary
-from .handling import Matched, floats, require_batch, require_shape
+from ._handling import CONTROL, SHARE, Handling, Matched, ModelOptions, require_batch, require_shape
 
 SAME = 0.9  # share of the different tokens of two texts that is in both, where they are the same
+RULE = SHARE.format(
+    noun="text",
+    least=100 * TOKENS.recovered,
+    parts="tokens",
+    gain=100 * TOKENS.recovered_gain,
+    trace=(
+        f"one has {100 * TOKENS.trace_gain:.0f} points more of its tokens in place than the control has, or of its "
+        "words in any order (ROUGE-1), or of the batch's in any text (bag of tokens)"
+    ),
+) + CONTROL.format(
+    noun="text", control="at every place the token that stands there most often in the texts outside the batch"
+)
 
 
 @dataclass(frozen=True)
-class TextHandling:
+class TextHandling(Handling):
     """Texts, read with a vocabulary.
 
     Args:
@@ -29,7 +44,42 @@ class TextHandling:
     """
 
     modality: ClassVar[Modality] = Modality.TEXT
+    rule: ClassVar[str] = RULE
+    open_facts: ClassVar[Mapping[str, str]] = {
+        "EMBEDDING_GRADIENT": "The gradient of the token embedding, which names the words of the batch."
+    }
     vocabulary: Vocabulary | None = None
+
+    @classmethod
+    def of(cls, source: TextSource, options: ModelOptions) -> tuple[TextHandling, tuple[int, ...]]:
+        """Texts in the vocabulary of the source."""
+        return cls(source.vocabulary), source.shape
+
+    def build(
+        self, name: str, source: TextSource, shape: tuple[int, ...], classes: int, options: ModelOptions
+    ) -> nn.Module:
+        """A model of token ids."""
+        return models.build_text(name, num_classes=classes, layout=source.vocabulary.layout, length=shape[0])
+
+    def check(self, batch: Batch, model: nn.Module, name: str) -> None:
+        """Raise `AuditError` where the batch is no `[B, L]` of ids that the model's embedding holds."""
+        require_batch(batch, 2, "token ids [B, L]")
+        embedding = getattr(model, "token_embedding", None)
+        if not isinstance(embedding, nn.Embedding):
+            raise AuditError(
+                f"{name}: a model of text must offer its nn.Embedding as token_embedding. "
+                f"Found {type(embedding).__name__}."
+            )
+        _check_ids(batch.inputs, embedding, "batch", name)
+        _check_lengths(batch)
+        if not counted(batch).any(1).all():
+            raise AuditError("batch: a text has no token besides padding and markers; leave empty texts out.")
+
+    def check_public(self, public: Tensor, batch: Batch) -> None:
+        """Raise `AuditError` where public texts are no token ids `[N, L']`."""
+        if public.ndim != 2 or not len(public) or public.is_floating_point():
+            found = f"{public.dtype} {list(public.shape)}"
+            raise AuditError(f"public_data: needs token ids [N, L], integers. Found {found}.")
 
     def gather(self, source: TextSource, indices: list[int], labels: Tensor) -> Batch:
         """The texts at `indices`, padded to the longest of them."""
@@ -47,10 +97,6 @@ class TextHandling:
             notes = ("No text lies outside the batch: the control is padding.",)
         truth = batch.inputs.cpu()
         return torch.where(counted(batch), common.cpu(), truth), notes
-
-    def distractors(self, source: TextSource, indices: list[int]) -> Tensor:
-        """None: texts are not identified in a gallery."""
-        return torch.empty(0, dtype=torch.int64)
 
     def align(self, source: TextSource) -> TextSource:
         """The same texts in this vocabulary."""
@@ -78,22 +124,9 @@ class TextHandling:
         return Matched(ids[order], order)
 
     def score(self, batch: Batch, inputs: Tensor, distractors: Tensor | None = None) -> Scores:
-        """Token accuracy, exact match, bag of tokens, edit distance and ROUGE."""
-        truth, places = batch.inputs.cpu(), counted(batch)
-        found = {
-            "token_accuracy": metrics.token_accuracy(inputs, truth, places),
-            "exact_match": metrics.exact_match(inputs, truth, places),
-            "bag_of_tokens": metrics.bag_of_tokens(inputs, truth, places),
-            "edit_distance": metrics.edit_distance(inputs, truth, places),
-        }
-        rows = zip(inputs, truth, places, strict=True)
-        guesses, truths = zip(*((self._words(g[p]), self._words(t[p])) for g, t, p in rows), strict=True)
-        words = metrics.rouge(guesses, truths)
-        named = {
-            name: Score.of(floats(values), higher_is_better=metrics.METRICS[name].higher_is_better)
-            for name, values in {**found, **(words or {})}.items()
-        }
-        return Scores(named, {} if words else dict.fromkeys(metrics.ROUGE, metrics.ROUGE_NEEDS))
+        """All metrics of texts."""
+        compared = Compared(inputs, batch.inputs.cpu(), counted=counted(batch), read=self._words, batch=batch)
+        return metrics.scores_of(self.modality, compared)
 
     def transcribe(
         self, batch: Batch, reconstruction: Tensor, control: Tensor, confidence: Tensor | None = None
@@ -134,32 +167,15 @@ def counted(batch: Batch) -> Tensor:
     return places
 
 
-def check(batch: Batch, model: nn.Module, name: str) -> None:
-    """Raise `AuditError` where the batch is no `[B, L]` of ids that the model's embedding holds."""
-    require_batch(batch, 2, "token ids [B, L]")
-    embedding = getattr(model, "token_embedding", None)
-    if not isinstance(embedding, nn.Embedding):
-        raise AuditError(
-            f"{name}: a model of text must offer its nn.Embedding as token_embedding. Found {type(embedding).__name__}."
-        )
-    _check_ids(batch.inputs, embedding, "batch", name)
+def _check_lengths(batch: Batch) -> None:
     lengths = batch.lengths
     if lengths is not None and (
-        lengths.shape != batch.labels.shape or lengths.min() < 1 or lengths.max() > batch.inputs.shape[1]
+        lengths.shape != batch.labels.shape[:1] or lengths.min() < 1 or lengths.max() > batch.inputs.shape[1]
     ):
         raise AuditError(
             f"batch: lengths must be [B] numbers from 1 to {batch.inputs.shape[1]}, tokens before padding. "
             f"Found {lengths.tolist()}."
         )
-    if not counted(batch).any(1).all():
-        raise AuditError("batch: a text has no token besides padding and markers; leave empty texts out.")
-
-
-def check_public(public: Tensor, batch: Batch) -> None:
-    """Raise `AuditError` where public texts are no token ids `[N, L']`."""
-    if public.ndim != 2 or not len(public) or public.is_floating_point():
-        found = f"{public.dtype} {list(public.shape)}"
-        raise AuditError(f"public_data: needs token ids [N, L], integers. Found {found}.")
 
 
 def _check_ids(ids: Tensor, embedding: nn.Embedding, at: str, name: str) -> None:

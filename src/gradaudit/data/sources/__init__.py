@@ -1,43 +1,25 @@
-"""Where the private examples of an audit come from: one file per source."""
+"""Where the private examples of an audit come from: one file per source, or per family of sources."""
 
 from __future__ import annotations
 
-from ._source import Source, SourceOptions
-from .folder import Folder
-from .npz import Npz
-from .photographs import Photographs
-from .table_files import Tables
-from .texts import Texts
-from .torchvision_sets import Cifar10, Cifar100, FashionMnist, Flowers102, ImageNet, Stl10
+import inspect
+from dataclasses import is_dataclass
+from typing import Any
 
-SOURCES: dict[str, type[SourceOptions]] = {
-    "photographs": Photographs,
-    "folder": Folder,
-    "npz": Npz,
-    "cifar10": Cifar10,
-    "cifar100": Cifar100,
-    "fashion-mnist": FashionMnist,
-    "stl10": Stl10,
-    "flowers102": Flowers102,
-    "imagenet": ImageNet,
-    "text": Texts,
-    "table": Tables,
-}
+from ...values.discovery import Registry, kebab
+from ._source import AnySource, Source, SourceOptions
+
+
+def _name(value: Any) -> str | None:
+    """Under its own `name`, or that of the class: a frozen dataclass of options that can be opened."""
+    if not (inspect.isclass(value) and is_dataclass(value) and callable(getattr(value, "open", None))):
+        return None
+    return str(getattr(value, "name", None) or kebab(value.__name__))
+
+
+SOURCES: Registry[type[SourceOptions]] = Registry(__name__, "gradaudit.sources", _name)
 """Name in the audit file (`data.source`) -> options, validated with pydantic and then opened."""
 
-__all__ = [
-    "SOURCES",
-    "Cifar10",
-    "Cifar100",
-    "FashionMnist",
-    "Flowers102",
-    "Folder",
-    "ImageNet",
-    "Npz",
-    "Photographs",
-    "Source",
-    "SourceOptions",
-    "Stl10",
-    "Tables",
-    "Texts",
-]
+__getattr__ = SOURCES.attribute
+
+__all__ = ["SOURCES", "AnySource", "Source", "SourceOptions"]

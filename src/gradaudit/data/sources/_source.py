@@ -53,7 +53,7 @@ class Source:
         name: As in the audit file.
         description: Where they come from, in words for the report.
         pictures: N pictures; `pictures[i]` is `[C, H, W]` float32 in [0, 1], all of one shape.
-        labels: `[N]` integers, or `None` where the source has none.
+        labels: `[N]` integers, or targets of another loss, `[N, ...]`, or `None` where the source has none.
         class_names: Name of each class, or empty.
         picture_names: Name of each picture, or empty.
         attribution: Credit lines that the licences ask for.
@@ -120,7 +120,8 @@ class Source:
         for i in _spaced(len(self), FINGERPRINTED):
             digest.update(self.pictures[i].mul(255).round().to(torch.uint8).numpy().tobytes())
         if self.labels is not None:
-            digest.update(self.labels.to(torch.int64).numpy().tobytes())
+            kept = self.labels if self.labels.is_floating_point() else self.labels.to(torch.int64)
+            digest.update(kept.numpy().tobytes())
         return digest.hexdigest()
 
     @cached_property

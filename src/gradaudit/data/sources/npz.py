@@ -13,7 +13,7 @@ from ..archives import read_arrays
 from ..image_arrays import PixelArray, check_size, require_pixels
 from ._source import Source
 
-KNOWN = ("images", "labels", "class_names", "names")
+KNOWN = ("images", "labels", "targets", "class_names", "names")
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Npz:
 
     `images` is `[N, H, W, C]` (C is 1 or 3) or `[N, H, W]`, uint8, or floating point in [0, 1]; `labels` is `[N]`
     integers from 0; `class_names` and `names` are arrays of strings, the latter one per picture (left out otherwise).
+    In the place of labels, `targets` holds what a loss of no classes takes: numbers `[N]` or `[N, D]`, or integer masks
+    `[N, H, W]`, which are not resized.
 
     Args:
         path: The file.
@@ -47,6 +49,8 @@ class Npz:
         labels = None
         if "labels" in arrays:
             labels = torch.from_numpy(_checked_labels(arrays["labels"], len(images), class_names, self.path))
+        if "targets" in arrays:
+            labels = torch.from_numpy(_checked_targets(arrays["targets"], len(images), self))
         pictures = PixelArray(torch.from_numpy(images).permute(0, 3, 1, 2), self.size)
         require_pixels(pictures, f"npz: images in {self.path}")
         return Source(
@@ -112,3 +116,17 @@ def _checked_labels(labels: np.ndarray, count: int, class_names: tuple[str, ...]
     if labels.max() > np.iinfo(np.int64).max:
         raise AuditError(f"npz: labels in {path} run up to {labels.max()}, which is no class; they must count from 0.")
     return labels.astype(np.int64)
+
+
+def _checked_targets(targets: np.ndarray, count: int, options: Npz) -> np.ndarray:
+    """`[N, ...]` float32, or int64."""
+    path, found = options.path, f"{targets.dtype} {list(targets.shape)}"
+    if targets.dtype.kind not in "biuf" or not 1 <= targets.ndim <= 3 or len(targets) != count:
+        raise AuditError(f"npz: targets in {path} is {found}; it must be numbers [{count}, ...], one to three axes.")
+    if targets.ndim == 3 and options.size is not None:
+        raise AuditError("npz: size would resize the pictures but not the masks in targets; leave size out.")
+    if targets.dtype.kind == "f":
+        if not np.isfinite(targets).all():
+            raise AuditError(f"npz: targets in {path} holds NaN or infinity; mend it.")
+        return targets.astype(np.float32)
+    return targets.astype(np.int64)

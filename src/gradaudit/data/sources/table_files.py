@@ -116,6 +116,7 @@ class Tables:
             a missing cell out.
     """
 
+    name: ClassVar[str] = "table"
     path: Path | None = None
     label: str | None = None
     categorical: tuple[str, ...] = ()

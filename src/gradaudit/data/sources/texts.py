@@ -126,6 +126,7 @@ class Texts:
         max_tokens: Cut texts after so many tokens.
     """
 
+    name: ClassVar[str] = "text"
     path: Path | None = None
     text: str = "sentence"
     label: str = "label"

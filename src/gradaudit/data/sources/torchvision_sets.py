@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -108,6 +108,7 @@ class Flowers102(OnDisk):
 class ImageNet(OnDisk):
     """ImageNet (ILSVRC 2012), 1 000 classes; pictures are read when they are needed."""
 
+    name: ClassVar[str] = "imagenet"
     size: int = 224
 
     def open(self) -> Source:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...models.copying import private_copy
 from ...values.errors import AttackFailed
-from ...values.types import Loss
+from ...values.types import LossFunction
 from .gaps import GapSplit, widest_gap
 
 FUSED = {"c_attn", "query_key_value", "qkv"}
@@ -112,7 +112,7 @@ def is_causal(model: nn.Module, module: nn.Module, tokens: Tensor) -> bool:
     return torch.allclose(before, after, rtol=1e-5, atol=1e-6 * float(before.abs().max()))
 
 
-def full_rank(model: nn.Module, loss: Loss, layer: int, tokens: Tensor) -> bool:
+def full_rank(model: nn.Module, loss: LossFunction, layer: int, tokens: Tensor) -> bool:
     """Whether the gradient of an attention layer spans one dimension for every token of a text.
 
     It does not where nothing after the layer looks at all places, as where the head reads the last token alone.

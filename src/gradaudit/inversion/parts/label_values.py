@@ -8,8 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ...client.local_training import rules_of
 from ...client.observation import Observation
 from ...values.errors import AttackFailed
+from ...values.types import LossFunction
 from .part import Part
 
 
@@ -37,21 +39,21 @@ class Labels:
     @property
     def trainable(self) -> bool:
         """Whether the loop optimises them."""
-        return self.values.is_floating_point()
+        return self.values.is_floating_point() and not self.granted
 
     def of(self, seed: int) -> Tensor:
-        """What the loop differentiates: `[B]` integers or `[B, K]` logits, constant ones for given soft labels."""
+        """What the loop differentiates: `[B]` integers, `[B, K]` logits, or whatever labels `[B, ...]` were granted."""
         if self.soft is not None:
             return self.soft.clamp_min(torch.finfo(self.soft.dtype).tiny).log()
         return self.values[seed] if self.trainable else self.values
 
     @staticmethod
-    def target(values: Tensor) -> Tensor:
-        """What the loss takes: integers as they are, logits as probabilities."""
-        return values.softmax(-1) if values.is_floating_point() else values
+    def target(values: Tensor, loss: LossFunction) -> Tensor:
+        """What the loss takes: logits of classes as probabilities, all other labels as they are."""
+        return values.softmax(-1) if values.is_floating_point() and rules_of(loss).inferable else values
 
     def decide(self, seed: int) -> Tensor:
-        """`[B]` integers."""
+        """`[B]` integers, or the granted labels `[B, ...]`."""
         return self.of(seed).argmax(-1) if self.trainable else self.values
 
     def require(self, batch_size: int | None, part: Part) -> Labels:

@@ -1,8 +1,7 @@
 """What an attack is, and the parts it is made of.
 
 A part is a frozen dataclass: its fields are the paper's hyper-parameters, `needs` the facts it must be told. State
-lives only in what `bind`, `infer` and `start` return, so one attack can be run many times, printed and compared.
-`S` is the number of seeds: guesses of the whole batch that are optimised together.
+lives only in what `bind`, `infer` and `start` return, so one attack can be run many times. `S` is the number of seeds.
 """
 
 from __future__ import annotations

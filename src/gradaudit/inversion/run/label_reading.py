@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...client.local_training import rules_of
 from ...client.observation import Observation
 from ...values.errors import AttackFailed, MissingKnowledge
 from ..parts.label_values import LabelInference
@@ -65,7 +66,8 @@ def read_labels(part: LabelInference | str, seen: Observation, *, seed: int = 0)
             torch.manual_seed(seed)
             found = part.read(seen)
     except (AttackFailed, MissingKnowledge) as reason:
-        return LabelReading(method, seen.classes, applies=False, why_not=str(reason))
+        classes = seen.classes if rules_of(seen.loss).inferable else 0
+        return LabelReading(method, classes, applies=False, why_not=str(reason))
     return LabelReading(
         method,
         seen.classes,

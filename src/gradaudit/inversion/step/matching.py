@@ -85,7 +85,7 @@ class Matching:
             own: Variables of the simulation.
             differentiable: Keep the graph.
         """
-        target = Labels.target(labels)
+        target = Labels.target(labels, self.training.loss)
         if self.simulated is None:
             again = differentiable and self.checkpoint
             return self.training(self.seen.model, inputs, target, differentiable=differentiable, checkpoint=again)

@@ -82,7 +82,7 @@ class OneStep:
         """The loss; `again()` is asked, block by block, for what the block needs around it when computed again."""
         saving = checkpointed(self._blocks, lambda: _Reusable(self, again())) if self._blocks else nullcontext()
         with self._mode, torch.enable_grad(), around(), saving:
-            return self.training.loss(self.model(x), Labels.target(y))
+            return self.training.loss(self.model(x), Labels.target(y, self.training.loss))
 
     def reach(self) -> Tensor:
         """How far the second pass lies from θ, a scalar in units of θ."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import AuditError, in_one_line
+from ..files import is_file
 from .formats import ENDINGS, PICKLED, READERS, UNREADABLE
 from .forms import one_form, precision, require_room
 from .nesting import unwrapped
@@ -67,7 +67,7 @@ def read_tensor_file(path: Path, what: str) -> TensorFile:
 
 def _contents(path: Path, what: str) -> tuple[Any, dict[str, str]]:
     ending = path.suffix.lower()
-    if not os.path.isfile(path):
+    if not is_file(path):
         raise AuditError(f"{what}: no file at {path}.")
     if ending in PICKLED:
         raise AuditError(

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from ....client.local_training import require_inferable
 from ....client.observation import Observation
 from ....models.copying import private_copy
 from ....values.errors import AttackFailed
-from ....values.types import Knowledge, Loss, Update
+from ....values.types import Knowledge, LossFunction, Update
 
 HIDDEN = Knowledge.LOCAL_TRAINING | Knowledge.DEFENSE | Knowledge.BATCH_STATISTICS
 """Facts about one round that do not hold for several together."""
@@ -41,7 +42,7 @@ class RoundsLoss:
         loss: Of one round, `(logits [B, K], labels) -> scalar`.
     """
 
-    loss: Loss
+    loss: LossFunction
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss of `[B, K, R]` logits."""
@@ -66,6 +67,7 @@ def joined(seen: Sequence[Observation]) -> Observation:
     """
     if not seen:
         raise AttackFailed("joined: needs at least one observation.")
+    require_inferable(seen[0].loss)  # the loss of all rounds takes logits of classes
     first = seen[0]
     for one in seen:
         facts = zip(_facts(one), _facts(first), strict=True)

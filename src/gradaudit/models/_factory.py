@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +15,8 @@ import torch
 from torch import nn
 
 from ..values.errors import AuditError, guarded
+from ..values.files import is_file
+from ..values.own_code import module_of
 
 RAISED = " raised"
 
@@ -101,18 +101,10 @@ def _from_name(name: str, search: list[str]) -> ModuleType:
 
 
 def _from_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"_gradaudit_factory_{path.stem}", path)
-    if not os.path.isfile(path) or spec is None or spec.loader is None:
+    if not is_file(path):
         raise AuditError(f"model: no file at {path} (paths are relative to the audit file).")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickle look their module up there
     with guarded(f"model: running {path}", RAISED):
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[spec.name]
-            raise
-    return module
+        return module_of(path)
 
 
 def _kind(value: Any) -> str:

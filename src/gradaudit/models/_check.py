@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..values.errors import AuditError, guarded
+from ..values.measures import MEASURES
 from ..values.types import Modality
-
-NOUNS = {Modality.PICTURES: "picture", Modality.TEXT: "text", Modality.TABLE: "row"}
 
 
 class DoesNotTake(AuditError):  # noqa: N818
@@ -36,20 +35,31 @@ def input_check(
         DoesNotTake: The model raised.
         AuditError: It did not return finite floating point logits `[1, K]` of two classes or more.
     """
-    noun = NOUNS[modality]
+    output = answer(model, shape, device, modality)
+    fault = _fault(output)
+    if fault:
+        raise AuditError(f"model: for one {MEASURES[modality].noun} of shape {list(shape)} it returned {fault}")
+    return output.shape[1]
+
+
+def answer(
+    model: nn.Module, shape: tuple[int, ...], device: torch.device | str, modality: Modality = Modality.PICTURES
+) -> Any:
+    """What the model returns for one example; arguments as of `input_check`.
+
+    Raises:
+        DoesNotTake: The model raised.
+    """
+    noun = MEASURES[modality].noun
     modes = [(module, module.training) for module in model.modules()]
     try:
         with torch.no_grad(), guarded(f"model: it cannot take {noun}s of shape {list(shape)}"):
-            output = model.eval()(_example(model, shape, modality).to(device))
+            return model.eval()(_example(model, shape, modality).to(device))
     except AuditError as error:
         raise DoesNotTake(str(error)) from error
     finally:
         for module, mode in modes:
             module.training = mode
-    fault = _fault(output)
-    if fault:
-        raise AuditError(f"model: for one {noun} of shape {list(shape)} it returned {fault}")
-    return output.shape[1]
 
 
 def precision(model: nn.Module) -> torch.dtype:
@@ -76,7 +86,7 @@ def _fault(output: Any) -> str:
     if output.shape[1] < 2:
         return (
             f"{'one logit' if output.shape[1] else 'no logits'}, and cross entropy over fewer than two classes is 0. "
-            "Binary cross entropy with one logit is not supported yet; give the model two logits, one for each class."
+            "Take training.loss: binary-cross-entropy, or give the model two logits, one for each class."
         )
     if not torch.isfinite(output).all():
         return "logits that hold NaN or infinity; mend the model or its weights."

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ...values.errors import AuditError
+from ....values.errors import AuditError
+from ._loss import ClassLoss
+from .cross_entropy import one_logit
 
 
 @dataclass(frozen=True)
-class DistilledCrossEntropy:
+class DistilledCrossEntropy(ClassLoss):
     """`alpha CE(z, y) + (1 - alpha) / tau CE(z / tau, t)`, means over the batch; t is the teacher's answer.
 
     MGIA (Liu et al., 2023, doi:10.1609/aaai.v37i13.26995) takes it for the picture's network; its code trains the
@@ -45,3 +47,7 @@ class DistilledCrossEntropy:
         """
         softened = cross_entropy(logits / self.tau, labels if teacher is None else teacher)
         return self.alpha * cross_entropy(logits, labels) + (1 - self.alpha) / self.tau * softened
+
+    def fault(self, logits: Tensor, labels: Tensor, model: str) -> str:
+        """Two logits at least, classes in [0, K)."""
+        return one_logit(logits, model) or super().fault(logits, labels, model)

@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from .image_pairs import clean_pair, mean_squared_errors
+from ._image_pairs import clean_pair, mean_squared_errors
 
 
 def assign(reconstruction: Tensor, truth: Tensor) -> Tensor:
