@@ -80,3 +80,26 @@ def test_the_index_leads_to_every_page():
     index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
     for page in (ROOT / "docs").glob("*.md"):
         assert page.name == "index.md" or f"({page.name})" in index
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_imports_of_the_examples_lead_somewhere(page):
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
+        lines = [line for line in block.splitlines() if re.match(r"(from|import) ", line)]
+        exec("\n".join(lines), {})
+
+
+def test_the_files_that_the_architecture_names_exist():
+    page = (ROOT / "docs/design.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"`((?:[a-z_]+/)+(?:[a-z_]+\.\w+)?)`", page))
+    assert names
+    for name in names:
+        assert (ROOT / name).exists() or (ROOT / "src/gradaudit" / name).exists(), name
+
+
+def test_the_architecture_draws_every_package():
+    (drawing,) = re.findall(
+        r"```\nsrc/gradaudit/\n(.*?)```", (ROOT / "docs/design.md").read_text(encoding="utf-8"), re.S
+    )
+    drawn = re.findall(r"^  ([a-z]+)/", drawing, re.M)
+    assert sorted(drawn) == sorted(path.parent.name for path in (ROOT / "src/gradaudit").glob("*/__init__.py"))
