@@ -73,7 +73,7 @@ def test_an_audit_goes_on_inside_an_attack(gradaudit, audit_file, tmp_path, monk
     before = counted(monkeypatch, stop=6)
     code, _, err = gradaudit("audit", path, "--out", "run")
     assert code == 130
-    assert "The same command goes on from there" in err
+    assert "Run the same command again to resume" in err
     assert list((tmp_path / "run/unfinished").glob("*.pt"))
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)

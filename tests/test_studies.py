@@ -342,7 +342,7 @@ def test_ctrl_c_keeps_what_was_measured(gradaudit, tmp_path, monkeypatch):  # no
     )
     assert code == 130
     assert "interrupted: 1 of 10 measurements are kept in" in err
-    assert "The same command goes on" in err
+    assert "Run the same command again to resume" in err
     assert (tmp_path / "out/study.html").exists()
 
 

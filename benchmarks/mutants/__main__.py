@@ -43,7 +43,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--share", type=float, default=0.2, help=f"of each module's mutants, at least {LEAST} of them")
     parser.add_argument(
-        "--module", action="append", metavar="NAME", help="a file or folder such as inversion/run/loop.py; all by default"
+        "--module",
+        action="append",
+        metavar="NAME",
+        help="a file or folder such as inversion/run/loop.py; all by default",
     )
     parser.add_argument("--line", type=int, action="append", metavar="N", help="only mutants of these lines")
     parser.add_argument("--again", type=Path, metavar="FILE", help="only the mutants that a file of survivors names")
