@@ -248,7 +248,7 @@ def test_the_tables_can_be_put_beside_other_text(tmp_path):
         "| size 1 | 3 | 2.00 [\N{MINUS SIGN}0.48, 4.48] (published 1.00) | n/a |" in text
     )  # 1, 2, 3: mean 2, 4.30 / sqrt(3)
     assert "| size 3 | 0 | – | – |" in text
-    assert "- Left out, too large for <this> bench: size 3" in text
+    assert "- Omitted, too large for <this> bench: size 3" in text
 
 
 SHORT = shorter(ATTACKS["inverting-gradients"], 3)
