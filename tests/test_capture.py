@@ -219,7 +219,7 @@ def broken(path, net, update, what):
     [
         ("missing", "no file at"),
         ("pickle", "is a pickle, which can run code"),
-        ("ending", "cannot tell what u.bin is"),
+        ("ending", "u.bin has an unknown format"),
         ("objects", "pickled objects"),
         ("object arrays", "cannot read u.npz"),
         ("damaged", "cannot read u.safetensors"),

@@ -146,7 +146,9 @@ def test_a_file_for_a_folder_is_one_line(gradaudit, audit_file, tmp_path, comman
     code, out, err = gradaudit(command, *arguments[command], "--out", "mine")
     assert (code, out) == (2, "")
     if command != "inspect":
-        assert err == "error: --out mine: cannot be made: File exists. Take another folder, or move that file away.\n"
+        assert (
+            err == "error: --out mine: cannot be created: File exists. Choose another folder, or move that file away.\n"
+        )
     assert (tmp_path / "mine").read_text() == "mine"
 
 

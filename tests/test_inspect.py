@@ -250,7 +250,10 @@ def screen_and_page(found):
 
 EMPTY = {
     "zero": (lambda update: {n: torch.zeros_like(v) for n, v in update.tensors.items()}, "is zero in every value"),
-    "constant": (lambda update: {n: torch.full_like(v, 0.5) for n, v in update.tensors.items()}, "holds one number"),
+    "constant": (
+        lambda update: {n: torch.full_like(v, 0.5) for n, v in update.tensors.items()},
+        "every tensor of the update is constant",
+    ),
     "only buffers": (lambda update: {"bn1.running_mean": torch.zeros(64)}, "contains no trainable parameter"),
 }
 
@@ -488,7 +491,7 @@ def capture_of_lenet():
         ((*MODEL, "--batch-norm", "off"), "--batch-norm: must be eval or train"),
         ((*MODEL, "--sign", "plus"), "--sign: must be before-minus-after or after-minus-before"),
         ((*MODEL, "--batch-size", "0"), "--batch-size: must be at least 1"),
-        ((*MODEL, "--out", "before.safetensors"), "--out before.safetensors: cannot be made"),
+        ((*MODEL, "--out", "before.safetensors"), "--out before.safetensors: cannot be created"),
     ],
 )
 def test_errors_of_the_command(gradaudit, arguments, says):

@@ -51,9 +51,9 @@ def test_decoding_takes_the_likeliest_category():
     [
         ((1.0, "red"), "2 cells"),
         ((1.0, "pink", 1.0), "no category 'pink'"),
-        (("old", "red", 1.0), "numeric, but holds"),
-        ((math.nan, "red", 1.0), "numeric, but holds nan"),
-        (("inf", "red", 1.0), "numeric, but holds 'inf'"),
+        (("old", "red", 1.0), "numeric, but contains"),
+        ((math.nan, "red", 1.0), "numeric, but contains nan"),
+        (("inf", "red", 1.0), "numeric, but contains 'inf'"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(row, complaint):
