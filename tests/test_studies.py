@@ -125,7 +125,7 @@ def test_a_failure_side_by_side_stops_the_study_and_keeps_what_is_there(tmp_path
 
 def test_a_study_of_which_nothing_can_be_measured_says_why(tmp_path):
     study = replace(TOY, cells={"default": (Toy(3), Toy(4))})
-    with pytest.raises(AuditError, match=r"toy: nothing of it can be measured: too large for <this> bench\.$"):
+    with pytest.raises(AuditError, match=r"toy: no cell can be measured: too large for <this> bench\.$"):
         run_study(study, "default", Bench(), tmp_path / "out", lambda *_: None)
     assert not (tmp_path / "out").exists()
 

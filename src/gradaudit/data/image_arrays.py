@@ -1,4 +1,4 @@
-"""How pictures are held, cut and resized: shared by the sources, private to this room."""
+"""Storage, cropping and resizing of images, shared by the data sources; private to this package."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from torch import Tensor
 
 from ..values.errors import AuditError
 
-# About 16 MB of 64-bit integers at a time while summing.
+# Sums are computed in blocks of about 16 MB of 64-bit integers.
 VALUES_PER_BLOCK = 2**21
 
-LARGEST_SIDE = 4096  # of a picture that is resized: 200 MB each
+LARGEST_SIDE = 4096  # pixels of a resized image: 200 MB each
 
-MOST_LOOKS = 2_000  # at pictures that are read from their files, before their source is refused
-DEEPEST = 4095 / 65535  # of [0, 1]: the brightest that 12-bit data in 16 bits can be
+MOST_LOOKS = 2_000  # number of images read from files before a source is refused
+DEEPEST = 4095 / 65535  # in [0, 1]: the largest value of 12-bit data stored in 16 bits
 
 
 class PictureSequence(Protocol):
-    """Pictures by number: anything from a list of tensors to a folder that is read on demand."""
+    """A sequence of images: anything from a list of tensors to a folder that is read on demand."""
 
     def __len__(self) -> int:
-        """How many pictures there are."""
+        """Return the number of images."""
         ...
 
     def __getitem__(self, index: int, /) -> Tensor:
-        """Picture `index` as `[C, H, W]` float32 in [0, 1]; `IndexError` past the end."""
+        """Return image `index` as `[C, H, W]` float32 in [0, 1]. Raise `IndexError` past the end."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class PixelArray:
-    """Pictures held in memory as they came, turned into [0, 1] one at a time.
+    """Images in memory in their original type, converted to [0, 1] one at a time.
 
     Args:
         pixels: `[N, C, H, W]`, uint8, or floating point in [0, 1]; a view of any memory layout.
-        size: Side in pixels that each picture is brought to on access (centre square), or `None` for as it is.
+        size: Side in pixels to which each image is cropped and resized on access, or `None`.
     """
 
     pixels: Tensor
@@ -57,7 +57,7 @@ class PixelArray:
         return picture.contiguous() if self.size is None else square(picture, self.size)
 
     def sum(self, indices: Sequence[int]) -> Tensor:
-        """Pixelwise sum `[C, H, W]` in float64 of the pictures at `indices`, exact for uint8 of equal size."""
+        """Return the pixelwise sum `[C, H, W]` of the images at `indices` in float64, exact for uint8 images."""
         exact = torch.int64 if self.pixels.dtype == torch.uint8 else torch.float64
         total = torch.zeros(self.pixels.shape[1:], dtype=exact)
         block = max(1, VALUES_PER_BLOCK // total.numel())
@@ -65,12 +65,12 @@ class PixelArray:
             chosen = torch.as_tensor(indices[start : start + block])
             total += self.pixels[chosen].sum(dim=0, dtype=exact)
         scaled = total.double().div(255) if exact == torch.int64 else total
-        # Resizing is linear (bilinear weights, no clamp needed), so the sum may be resized instead of the pictures.
+        # Resizing is linear (bilinear weights, no clamp needed), so the sum may be resized instead of the images.
         return scaled if self.size is None else _resized(scaled, self.size)
 
 
 def sum_of(pictures: PictureSequence, indices: Sequence[int], shape: tuple[int, ...]) -> Tensor:
-    """Pixelwise sum of the pictures at `indices`, `shape` in float64, holding one picture at a time."""
+    """Return the pixelwise sum of the images at `indices`, of shape `shape` in float64, one image at a time."""
     if isinstance(pictures, PixelArray):
         return pictures.sum(indices)
     total = torch.zeros(shape, dtype=torch.float64)
@@ -80,7 +80,7 @@ def sum_of(pictures: PictureSequence, indices: Sequence[int], shape: tuple[int, 
 
 
 def square(picture: Tensor, size: int) -> Tensor:
-    """The centre square of the shorter side, resized with antialiasing (bilinear).
+    """Return the largest centre square, resized with antialiasing (bilinear).
 
     Args:
         picture: `[C, H, W]` floating point in [0, 1].
@@ -103,7 +103,7 @@ def _resized(picture: Tensor, size: int) -> Tensor:
 
 
 def check_size(source: str, size: int | None, low: int = 1, high: int = LARGEST_SIDE) -> None:
-    """Raises `AuditError` where `size` is neither `None` nor from `low` to `high` pixels."""
+    """Raise `AuditError` if `size` is neither `None` nor from `low` to `high` pixels."""
     if size is not None and not low <= size <= high:
         raise AuditError(f"{source}: size must be from {low} to {high} pixels, got {size}.")
 

@@ -1,4 +1,4 @@
-"""What MGIA's study measures: one example of one data set, by one attack."""
+"""The cells of MGIA's study: one attack on one example of one data set."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Method = Literal[
 ]
 Effort = Literal["short", "paper"]
 LOOKS = (2, 5, 10, 20, 50)
-"""Steps of L-BFGS after which the picture is looked at."""
+"""L-BFGS steps after which the image is scored."""
 PAIRS: dict[str, MutualInversion] = {
     "mgia": MGIA,
     "mgia as published": replace(MGIA, distillation=Distillation(formula="published")),
@@ -49,7 +49,7 @@ PAIRS: dict[str, MutualInversion] = {
 
 
 class MgiaCase(NamedTuple):
-    """One private example and what is public about its data."""
+    """One private example and the public facts about its data."""
 
     data: Described
     batch: MultiModalBatch
@@ -61,11 +61,11 @@ class MgiaCell:
     """One data set, one attack, one client.
 
     Args:
-        data: Key of `datasets.described.DESCRIBED`.
+        data: Key of `data.described.DESCRIBED`.
         method: The attack.
-        client: `distilled` trains the picture's network with `DistilledCrossEntropy`, as in MGIA's code; `plain` with
-            the cross entropy.
-        effort: `paper` gives Inverting Gradients its 4 800 steps and GRNN its 1 000; `short` a tenth and a fifth.
+        client: `distilled` trains the image network with `DistilledCrossEntropy`, as in MGIA's code; `plain` uses
+            cross-entropy.
+        effort: `paper` runs Inverting Gradients for 4 800 steps and GRNN for 1 000; `short` for a tenth and a fifth.
     """
 
     data: str
@@ -75,21 +75,21 @@ class MgiaCell:
 
     @property
     def name(self) -> str:
-        """Such as `cifar100, mgia`."""
+        """Name of the cell, such as `cifar100, mgia`."""
         return f"{self.data}, {self.method}" + (", plain client" if self.client == "plain" else "")
 
     def missing(self, bench: Bench) -> str | None:
-        """A file of the data set is not in the folder that was given."""
+        """Return which file of the data set is missing in the given folder, or `None`."""
         return missing(self.data, bench.data)
 
     def measure(self, bench: Bench, seed: int) -> Values:
-        """One example: picture, sentence and label."""
+        """Return the scores of one example: image, sentence and label."""
         return _measured(self, bench.data, seed, bench.keep(f"{identity(self)}-{seed}"))[0]
 
 
 @dataclass(frozen=True)
 class LookCell:
-    """The picture of a cell's run after a number of steps.
+    """The image of a cell's run after a number of steps.
 
     Args:
         of: The cell.
@@ -101,15 +101,15 @@ class LookCell:
 
     @property
     def name(self) -> str:
-        """Such as `cifar100, mgia after 10 steps`."""
+        """Name of the cell, such as `cifar100, mgia after 10 steps`."""
         return f"{self.of.name} after {self.step} steps"
 
     def missing(self, bench: Bench) -> str | None:
-        """As the cell."""
+        """Return the same as the cell."""
         return self.of.missing(bench)
 
     def measure(self, bench: Bench, seed: int) -> Values:
-        """The PSNR of the iterate; the picture itself, of the first example."""
+        """Return the PSNR of the iterate, and save its image for the first example."""
         values, looks = _measured(self.of, bench.data, seed, bench.keep(f"{identity(self.of)}-{seed}"))
         if seed == 0 and self.step in looks.pictures:
             bench.show(identity(self), looks.pictures[self.step])
@@ -118,25 +118,25 @@ class LookCell:
 
 
 class _Looks:
-    """The picture of a run after some of its steps.
+    """The images of a run after some of its steps.
 
     Args:
-        truth: `[1, C, H, W]`.
-        splice: Where the attack's input holds a sentence, too.
+        truth: The ground truth, `[1, C, H, W]`.
+        splice: Layout of the attack's input, if it contains a sentence too.
     """
 
     def __init__(self, truth: Tensor, splice: Splice | None = None) -> None:
         self.truth, self.splice = truth, splice
-        self.memory: dict[str, dict[Any, Any]] = {"values": {}, "pictures": {}}  # a kept run keeps it, too
+        self.memory: dict[str, dict[Any, Any]] = {"values": {}, "pictures": {}}  # saved in the checkpoint of the run
 
     @property
     def values(self) -> dict[str, float]:
-        """Column -> PSNR."""
+        """Column -> PSNR in dB."""
         return self.memory["values"]
 
     @property
     def pictures(self) -> dict[int, Tensor]:
-        """Step -> `[C, H, W]`."""
+        """Step -> image `[C, H, W]`."""
         return self.memory["pictures"]
 
     def __call__(self, step: int, inputs: Tensor) -> None:
@@ -145,7 +145,7 @@ class _Looks:
         pictures = self.splice.split(inputs)[0] if self.splice else inputs
         value = psnr(pictures, self.truth).item()
         for later in LOOKS:
-            if later >= step:  # a run that ends early stays as it is
+            if later >= step:  # a run that ends early keeps its last image
                 self.values[f"apsnr after {later}"], self.pictures[later] = value, pictures[0].clone()
 
 
@@ -184,7 +184,7 @@ def _two_networks(cell: MgiaCell, case: MgiaCase, folder: Path | None, seed: int
         taught = _alone((cell.data, "text", folder, seed), seen[0], keep=of_text)
         sentence, picture = PAIRS[cell.method].learn(seen, [taught.best], seed=seed, look=looks, keep=of_picture)
         return _measures(case, picture, sentence.inputs, looks)
-    if cell.method in ("no-kd", "dlg"):  # the same two runs, and another label
+    if cell.method in ("no-kd", "dlg"):  # the same two runs with another label
         taught = _alone((cell.data, "text", folder, seed), seen[0], keep=of_text)
         learnt = _alone((cell.data, cell.client, folder, seed), seen[1], case.batch.pictures, keep=of_picture)
         logits = learnt.best.logits.argmax(-1) if cell.method == "dlg" else NO_KD.fuse(taught.best, learnt.best)
@@ -227,7 +227,7 @@ _RUNS: dict[tuple[str, str, Path | None, int], _Alone] = {}
 def _alone(
     key: tuple[str, str, Path | None, int], seen: Observation, truth: Tensor | None = None, *, keep: Path | None = None
 ) -> _Alone:
-    """A phase without a teacher, which several attacks share; run once for each `key`."""
+    """Return the result of a phase without a teacher, which several attacks share; it runs once per `key`."""
     if key not in _RUNS:
         looks = None if truth is None else _Looks(truth)
         _RUNS[key] = _Alone(ALONE.search(seen, seed=key[-1], look=looks, keep=keep)[0], looks)
@@ -249,7 +249,7 @@ def _with_look(attack: LabelledMatching, seen: Observation, seed: int, look: Loo
 
 
 def _measures(case: MgiaCase, picture: Reconstruction, text: Tensor | None, looks: _Looks) -> Measured:
-    """Every column; those of the sentence are `None` where the attack makes none."""
+    """Return all columns; those of the sentence are `None` if the attack reconstructs none."""
     right = None if text is None else (case.data.vectors.decode(text) == case.rows).double()
     columns = {
         "apsnr": psnr(picture.inputs, case.batch.pictures).item(),
