@@ -171,6 +171,6 @@ DESCRIBED: dict[str, tuple[str, Callable[[Path], DescribedParts]]] = {
     "flickr8k": ("flickr8k_captioned_128.npz", _captioned),
 }
 """Name -> (file in the folder, or an empty string; its reader). CIFAR-100's sentences are those of MGIA's code. Those
-of Fashion-MNIST, the flowers and the photographs were written for this package, one per class or photograph. Flickr8k has
-captions, of which the first is used, and no classes: its labels, and those of the photographs, are the index of the
+of Fashion-MNIST, the flowers and the photographs were written for this package, one per class or photograph. Flickr8k
+has captions, of which the first is used, and no classes: its labels, and those of the photographs, are the index of the
 image modulo ten."""

@@ -73,8 +73,8 @@ class WordVectors:
 def learn_word_vectors(needed: Iterable[str], corpus: Iterable[str] = (), width: int = 100) -> WordVectors:
     """Learn vectors by a truncated SVD of positive pointwise mutual information (Levy & Goldberg, NeurIPS 2014).
 
-    Two words are neighbours within five words of one sentence. A fixed random vector of root mean square 0.3 is added to
-    each learnt row of mean square 1; otherwise words with identical contexts, such as rare class names, would share one
+    Two words are neighbours within five words of one sentence. A fixed random vector of root mean square 0.3 is added
+    to each learnt row of mean square 1; otherwise words with identical contexts, such as rare class names, would share one
     vector. With fewer words than `width`, the remaining numbers are random.
 
     Args:
