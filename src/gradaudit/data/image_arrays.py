@@ -109,15 +109,15 @@ def check_size(source: str, size: int | None, low: int = 1, high: int = LARGEST_
 
 
 def require_pixels(pictures: PictureSequence, what: str) -> None:
-    """Raise `AuditError` where no picture of a source can be what its pixels are meant to be.
+    """Raise `AuditError` if the pixels of a source have an implausible scale.
 
-    That is where all pixels of all pictures are equal; where none is brighter than one step of 8 bits (they were
-    divided by 255 once too often, or hold only 0 and 1); and where they are 12-bit numbers divided by 65 535. One
-    picture that is none of this clears the source, so a dark set is not refused for being dark.
+    That is the case if all pixels of all images are equal, if no pixel is above 1/255 (they were divided by 255 twice,
+    or contain only 0 and 1), or if all are 12-bit numbers divided by 65 535. One plausible image is enough, so a dark
+    data set is not refused for being dark.
 
     Args:
-        pictures: All of them; where each is read from its file, up to 2 000 are, evenly spaced, until one clears.
-        what: Subject of the sentence.
+        pictures: The images. If they are read from files, up to 2 000 of them, evenly spaced, until one is plausible.
+        what: Subject of the error message.
     """
     low, high, why = 1.0, 0.0, ""
     for values in _blocks(pictures):
@@ -130,31 +130,31 @@ def require_pixels(pictures: PictureSequence, what: str) -> None:
 
 
 def _blocks(pictures: PictureSequence) -> Iterator[Tensor]:
-    """All pixels at once where they are in memory, uint8 or in [0, 1]; else one picture after the other."""
+    """Yield all pixels at once if they are in memory (uint8 or in [0, 1]), otherwise one image at a time."""
     if isinstance(pictures, PixelArray):
         return iter((pictures.pixels,))
     return (pictures[i] for i in range(0, len(pictures), max(1, -(-len(pictures) // MOST_LOOKS))))
 
 
 def _implausible(values: Tensor, low: float, high: float) -> str:
-    """Why pixels from `low` to `high`, the last of them `values`, can be no real ones, and the fix; else empty."""
+    """Return why pixels from `low` to `high`, including `values`, are implausible, with the fix, or an empty string."""
     if low >= high:
-        return f"every pixel of every picture is {high:g} of [0, 1], and there is nothing to find; see how it was made."
+        return f"every pixel of every image is {high:g} in [0, 1], so there is nothing to reconstruct; check the file."
     if high <= 1.001 / 255:
         return (
-            f"no pixel is brighter than {high:.2g} of [0, 1]: they hold only 0 and 1 in 8 bits, or were divided by 255 "
-            "twice. Multiply them by 255."
+            f"no pixel is brighter than {high:.2g} in [0, 1]: the values are only 0 and 1 in 8 bits, or were divided "
+            "by 255 twice. Multiply them by 255."
         )
     deep = values.is_floating_point() and high <= DEEPEST * 1.0001
     if deep and _steps_of(values, 65535) and not _steps_of(values, 255):
         return (
-            f"no pixel is brighter than {high:.2g} of [0, 1], and all are whole numbers over 65535: they look like "
-            "12-bit data in 16 bits. Divide them by their own largest value, 4095."
+            f"no pixel is brighter than {high:.2g} in [0, 1], and all are multiples of 1/65535: they look like "
+            "12-bit data in 16 bits. Divide them by their largest value, 4095."
         )
     return ""
 
 
 def _steps_of(values: Tensor, steps: int) -> bool:
-    """Whether all are whole numbers of `1 / steps`, as closely as 16-bit floats hold them."""
+    """Return whether all values are multiples of `1 / steps`, up to the precision of 16-bit floats."""
     scaled = values.double() * steps
     return bool(((scaled - scaled.round()).abs() < 0.02).all())

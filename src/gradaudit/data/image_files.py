@@ -92,10 +92,10 @@ def _opened(path: Path, source: str) -> Iterator[Image.Image]:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         most = f"{Image.MAX_IMAGE_PIXELS} pixels"
-        raise AuditError(f"{source}: the picture {path} has more than {most}; make it smaller.") from error
+        raise AuditError(f"{source}: the image {path} has more than {most}; make it smaller.") from error
     except Exception as error:  # PIL raises many kinds of errors for damaged files
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise AuditError(f"{source}: cannot read the picture {path} ({reason}).") from error
+        raise AuditError(f"{source}: cannot read the image {path} ({reason}).") from error
 
 
 def _require_eight_bits(image: Image.Image, path: Path, source: str) -> None:

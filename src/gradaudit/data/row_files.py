@@ -87,7 +87,7 @@ def read_cells(path: Path, source: str) -> Cells:
                 found.rows.append(cells)
                 found.lines.append(reader.line_num)
     except csv.Error as error:
-        raise AuditError(f"{source}: {path}, line {reader.line_num}: {error}; mend its quotes.") from error
+        raise AuditError(f"{source}: {path}, line {reader.line_num}: {error}; fix its quotes.") from error
     if not found.rows:
         raise AuditError(f"{source}: {path} needs a header and at least one row.")
     return found

@@ -74,8 +74,8 @@ def learn_word_vectors(needed: Iterable[str], corpus: Iterable[str] = (), width:
     """Learn vectors by a truncated SVD of positive pointwise mutual information (Levy & Goldberg, NeurIPS 2014).
 
     Two words are neighbours within five words of one sentence. A fixed random vector of root mean square 0.3 is added
-    to each learnt row of mean square 1; otherwise words with identical contexts, such as rare class names, would share one
-    vector. With fewer words than `width`, the remaining numbers are random.
+    to each learnt row of mean square 1; otherwise words with identical contexts, such as rare class names, would share
+    one vector. With fewer words than `width`, the remaining numbers are random.
 
     Args:
         needed: Sentences; all of their words get a vector.
