@@ -2,7 +2,8 @@
 
 Each CSV has a header and the class in its last column. For every file, training state and seed, there are one network,
 one batch of its training rows, and one gradient with known labels, on which every attack runs. Correct cells are
-counted by the paper's rule, after the assignment with most correct cells; seconds are CPU seconds of the process on one thread.
+counted by the paper's rule, after the assignment with most correct cells. Seconds are CPU seconds of the process on one
+thread.
 """
 
 from __future__ import annotations

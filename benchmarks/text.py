@@ -2,7 +2,7 @@
 
 FOLDER holds `cola_train.tsv`, `cola_dev.tsv` and `bert_base_uncased_vocab.txt`. Each update comes from one sentence
 of the dev file and its own untrained tiny BERT. Labels are granted, and the training file is the public text. Each
-attack runs with its published initialisation and learning rate, and again with LAMP's. Prints means with 95 % intervals.
+attack runs with its published initialisation and learning rate, and again with LAMP's. Prints means and 95 % intervals.
 """
 
 from __future__ import annotations
