@@ -1,9 +1,10 @@
-"""Mutation tests of the code that the honesty of an audit depends on: `python -m benchmarks.mutants [--module NAME ...]`.
+"""Mutation tests of the code that an audit's honesty depends on: `python -m benchmarks.mutants [--module NAME ...]`.
 
-Changes one line at a time (`mutate`) in every module of `targets`, or in a random `--share` of the mutants, and runs the
-tests that cover this line, the fastest and most specific first, until one fails (`judge`). The map from lines to tests
-comes from one recorded run of the suite (`covering`), at the first call or with `--record`. A mutant that no test notices
-survives: either a test is missing, or the change has no effect (`equivalent.txt` lists such changes with the reason).
+Changes one line at a time (`mutate`) in every module of `targets`, or in a random `--share` of the mutants, and runs
+the tests that cover this line, the fastest and most specific first, until one fails (`judge`). The map from lines to
+tests comes from one recorded run of the suite (`covering`), at the first call or with `--record`. A mutant that no test
+notices survives: either a test is missing, or the change has no effect (`equivalent.txt` lists such changes with the
+reason).
 """
 
 from __future__ import annotations
