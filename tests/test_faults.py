@@ -280,7 +280,7 @@ class BrokenPool:
 
 def test_a_process_that_ends_is_one_line(monkeypatch):
     monkeypatch.setattr(workers, "ProcessPoolExecutor", BrokenPool)
-    with pytest.raises(AuditError, match=r"a process of the study was ended from outside.*take fewer --workers"):
+    with pytest.raises(AuditError, match=r"a process of the study was killed.*Use fewer --workers"):
         workers.side_by_side([(Toy(1), 0), (Toy(1), 1)], print, 2, lambda: None)
 
 
