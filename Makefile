@@ -1,25 +1,29 @@
-# The two commands of the README, and what contributors type.
+# The two commands of the README, and the commands for contributors.
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= runs/demo
 WORKERS ?= auto
 BIN := $(VENV)/bin
 
-.PHONY: demo test lowest lint docs picture clean
+.PHONY: demo test lowest sdist lint docs picture clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gradaudit demo --out $(OUT)
 
-# One process a core, up to four; each on one thread, as its networks are too small for more.
+# One process per core, up to four, each with one thread: the networks are too small for more.
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal
 
-# The core rooms' tests with the lowest releases of the dependencies.
+# The tests of the core packages with the lowest releases of the dependencies.
 lowest: $(VENV)/.installed-test
 	.ci/lowest $(VENV)
+
+# The source distribution, and a fast part of its tests in it.
+sdist: $(VENV)/.installed-test
+	.ci/sdist $(VENV)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix src tests benchmarks
@@ -28,7 +32,7 @@ lint: $(VENV)/.installed-test
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m docs.generate
 
-# The picture at the head of the README, from the demo's page.
+# The image at the top of the README, from the report of the demo.
 picture: demo
 	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --force-device-scale-factor=1 \
 	  --window-size=1280,860 --screenshot=docs/demo.png $(OUT)/report.html

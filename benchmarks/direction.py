@@ -1,9 +1,10 @@
-"""How often a sign is told rightly: `python -m benchmarks.direction CIFAR-10.npz CIFAR-100.npz [--each N]`.
+"""Accuracy of the sign of a difference: `python -m benchmarks.direction CIFAR-10.npz CIFAR-100.npz [--each N]`.
 
-Updates of clients with 2 to 100 classes, 1 to 64 examples, one and several local steps, on networks that are untrained,
-trained a little and trained to the end, are shown to the rule that tells before minus after from after minus before.
-Labels are drawn evenly and, every other time, as one client's often are: from a Dirichlet draw of concentration 0.3.
-Prints Markdown: of all updates, how many were told rightly and wrongly; of the rest it was said that they do not tell.
+The rule that distinguishes before minus after from after minus before is applied to updates of clients with 2 to 100
+classes, 1 to 64 examples, one and several local steps, on networks that are untrained, briefly trained and fully
+trained. Labels are uniform in half of the updates, and drawn from a Dirichlet sample of concentration 0.3, as for a
+typical client, in the other half. Prints Markdown: the shares of updates with a right and with a wrong answer; for the
+rest, the rule reported that the sign is unknown.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ NETWORKS = ("lenet", "mlp", "fedavg-cnn")
 CLASSES = (2, 3, 5, 10, 100)
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 STATES = {"untrained": 0, "half-trained": 2, "trained": 30}
-"""Epochs of Adam on four pictures of five; the last on at most 500, from which every other batch is drawn."""
+"""Epochs of Adam on four images out of five; the last on at most 500, from which every other batch is drawn."""
 FEW = 500
 
 
 def pictures(path: Path, classes: int) -> Batch:
-    """At most 2 500 pictures of the first classes, shuffled."""
+    """Return at most 2 500 images of the first classes, shuffled."""
     source = SOURCES["npz"](path).open()
     chosen = torch.nonzero(source.labels < classes).view(-1)
     chosen = chosen[torch.randperm(len(chosen))[:2500]]
@@ -43,7 +44,7 @@ def pictures(path: Path, classes: int) -> Batch:
 
 
 def fitted(name: str, classes: int, data: Batch, epochs: int, rows: int) -> nn.Module:
-    """A network after `epochs` of Adam on the first `rows` pictures."""
+    """Return a network after `epochs` of Adam on the first `rows` images."""
     net = build(name, num_classes=classes, channels=3, size=32)
     optimiser = torch.optim.Adam(net.parameters(), 1e-3)
     for _ in range(epochs):
@@ -56,7 +57,7 @@ def fitted(name: str, classes: int, data: Batch, epochs: int, rows: int) -> nn.M
 
 
 def drawn(data: Batch, size: int, classes: int, uneven: bool, seen_before: bool) -> Batch:
-    """A private batch with replacement, of pictures that the network was trained on or was not."""
+    """Return a private batch, drawn with replacement, of images inside or outside the training set."""
     count = len(data.labels)
     pool = torch.arange(min(FEW, count // 2)) if seen_before else torch.arange(4 * count // 5, count)
     weights = torch.ones(classes, dtype=torch.float64)
@@ -80,7 +81,7 @@ def ways(size: int) -> dict[str, LocalTraining]:
 
 
 def measure(classes: int, data: Batch, each: int) -> dict[tuple[object, ...], list[int]]:
-    """(K, state, way, batch size, whether that is known) -> updates, told rightly, told wrongly."""
+    """Return (K, state, way, batch size, whether that is known) -> numbers of updates, right and wrong answers."""
     found: dict[tuple[object, ...], list[int]] = defaultdict(lambda: [0, 0, 0])
     for name in NETWORKS:
         for state, epochs in STATES.items():
@@ -104,7 +105,7 @@ def measure(classes: int, data: Batch, each: int) -> dict[tuple[object, ...], li
 
 
 def table(found: dict[tuple[object, ...], list[int]], axis: int, heading: str) -> str:
-    """One row per value along one axis of `found`."""
+    """Return one row per value along one axis of `found`."""
     lines = [
         f"| {heading} | updates | size known: right | wrong | size unknown: right | wrong |",
         "|---|---|---|---|---|---|",

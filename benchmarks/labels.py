@@ -1,8 +1,8 @@
 """Every label inference on untrained and trained networks: `python -m benchmarks.labels [CIFAR-10 .npz] [--epochs N]`.
 
-Without a file the pictures are the built-in photographs with random labels, which says the same about untrained
-networks. Prints, per network and batch, the means over the batches of existence and count accuracy, instance
-recall, the method's own confidence and seconds, beside a random guess.
+Without a file, the images are the built-in photographs with random labels, which is equivalent for untrained networks.
+Prints, per network and batch size, the means over the batches of existence and count accuracy, instance recall, the
+method's own confidence and the time, beside a random guess.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CLASSES = 10
 
 
 def pictures(path: Path | None) -> Batch:
-    """All pictures, shuffled, with labels."""
+    """Return all images, shuffled, with labels."""
     torch.manual_seed(1234)
     source = SOURCES["npz"](path).open() if path else SOURCES["photographs"](size=32).open()
     labels = source.labels if source.labels is not None else torch.randint(CLASSES, (len(source),))
@@ -36,7 +36,7 @@ def pictures(path: Path | None) -> Batch:
 
 
 def fit(net: nn.Module, data: Batch, epochs: int) -> float:
-    """Adam on the second half of `data`; returns the accuracy there."""
+    """Train with Adam on the second half of `data` and return the accuracy there."""
     half = len(data) // 2
     x, y = NORMALISATION.apply(data.inputs[half:]), data.labels[half:]
     optimiser = torch.optim.Adam(net.parameters(), 1e-3)
@@ -52,7 +52,7 @@ def fit(net: nn.Module, data: Batch, epochs: int) -> float:
 
 
 def drawn(data: Batch, size: int, trained: bool) -> tuple[Batch, Batch]:
-    """A private batch with replacement (from what the network was trained on), and public pictures from elsewhere."""
+    """Return a private batch, drawn with replacement from the training set, and other images as public data."""
     half = len(data) // 2
     private = torch.randint(half, (size,)) + (half if trained else 0)
     public = torch.randperm(half)[:1000]
@@ -61,7 +61,7 @@ def drawn(data: Batch, size: int, trained: bool) -> tuple[Batch, Batch]:
 
 
 def measure(name: str, size: int, data: Batch, batches: int, epochs: int) -> None:
-    """One table."""
+    """Return one table."""
     rows: dict[str, list[list[float]]] = {}
     accuracy = None
     for seed in range(batches):
@@ -96,7 +96,7 @@ def measure(name: str, size: int, data: Batch, batches: int, epochs: int) -> Non
 
 
 def views(method: str) -> list[tuple[str, object]]:
-    """The method with its settings worth telling apart."""
+    """Return the method with its distinguishing settings."""
     cls = LABELS[method]
     if method in ("bias-counts", "weight-counts"):
         return [(" (noise)", cls(inputs="noise")), (" (public)", cls(inputs="public"))]

@@ -1,4 +1,4 @@
-"""The machine in words, without its name."""
+"""A description of the machine, without its name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def described() -> str:
-    """Processor, cores, torch and threads."""
+    """Return processor, cores, torch version and threads."""
     capability = torch.backends.cpu.get_cpu_capability()
     cores = os.cpu_count()
     return (

@@ -1,7 +1,8 @@
 """Peak memory of one gradient: `python -m benchmarks.memory [--network NAME] [--batch N] [--size PX] [--json]`.
 
-Counts the bytes of all tensor storages alive at once, above what was alive before the step: the model's parameters and
-the observed update are left out, gradients, activations and temporaries are in. On a GPU the allocator's own peak.
+Counts the bytes of all tensor storages that are alive at the same time, minus those alive before the step. The model's
+parameters and the observed update are excluded; gradients, activations and temporaries are included. On a GPU, the
+peak of the allocator is used.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "resnet18-cifar-stem": _built("resnet18", cifar_stem=True),
     "vit-tiny": _built("vit-tiny"),
 }
-"""Name -> function of the side of the square pictures."""
+"""Name -> function of the side of the square images."""
 
 
 def has_batch_norm(name: str) -> bool:

@@ -1,9 +1,9 @@
-"""How good, how soon: `python -m benchmarks.quality [--json] [--quick] [--network NAME] [--batch N] [--seeds N]`.
+"""Quality over time: `python -m benchmarks.quality [--json] [--quick] [--network NAME] [--batch N] [--seeds N]`.
 
 DLG, iDLG and Inverting Gradients in both forms (others by `--attack`) and, where `breaching` is installed, its
-Inverting Gradients with its own settings, on the same photographs, network, labels and gradient. Seconds are those of
-the process on one thread; an evaluation is one gradient of the matching loss. The benchmark compares the iterates with
-the truth afterwards; no attack sees it.
+Inverting Gradients with its own settings, on the same photographs, network, labels and gradient. Seconds are CPU
+seconds of the process on one thread; an evaluation is one gradient of the matching loss. The iterates are compared with
+the ground truth afterwards; no attack sees it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ PEER = "breaching inverting-gradients"
 
 @dataclass(frozen=True)
 class Case:
-    """One gradient and what it was made of."""
+    """One gradient and the batch that it was computed from."""
 
     private: ga.Batch
     seen: ga.Observation

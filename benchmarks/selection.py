@@ -1,9 +1,9 @@
 """Which iterate to return: `python -m benchmarks.selection [--network NAME ...] [--steps N] [--seeds N]`.
 
-Inverting Gradients on photographs, one update for each seed, cut to `--steps`. For every run three iterates: the one of
-the lowest distance, the one of the lowest total (distance and weighted priors, what the attacks return), and the last
-one. Prints Markdown: their PSNR in dB, means over the seeds, and the paired differences with 95 % intervals. The
-benchmark compares with the truth afterwards; no attack sees it.
+Inverting Gradients runs on photographs, one update per seed, with `--steps` steps. Three iterates of every run are
+compared: the one with the lowest distance, the one with the lowest total (distance plus weighted priors, which the
+attacks return), and the last one. Prints Markdown: their mean PSNR in dB over the seeds, and paired differences with
+95 % confidence intervals. The ground truth is used afterwards; no attack sees it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Cost of one step: `python -m benchmarks.step [--network NAME] [--batch N] [--json] [--seconds S]`.
 
-All times are process-CPU milliseconds on one thread, medians over rounds in which every column is measured in turn, so
-that a busy machine slows them alike; each row in a process of its own. Run it again with MALLOC_MMAP_THRESHOLD_ and
-MALLOC_TRIM_THRESHOLD_ set to 1073741824 for the tuned allocator.
+All times are CPU milliseconds of the process on one thread: medians over rounds in which every column is measured in
+turn, so that a busy machine slows all of them equally. Each row runs in its own process. Run it again with
+MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ set to 1073741824 for the tuned allocator.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""TabLeak beside Inverting Gradients: `python -m benchmarks.tables CSV... [--batch N] [--seeds N] [--members N]`.
+"""TabLeak and Inverting Gradients: `python -m benchmarks.tables CSV... [--batch N] [--seeds N] [--members N]`.
 
-Each CSV holds a header and, in its last column, the class. For every file, training state and seed: one network, one
-batch drawn from the rows it was trained on, one gradient with its labels known, and every attack on that. Cells are
-counted by the paper's rule after the assignment of most cells right; seconds are those of the process on one thread.
+Each CSV has a header and the class in its last column. For every file, training state and seed, there are one network,
+one batch of its training rows, and one gradient with known labels, on which every attack runs. Correct cells are
+counted by the paper's rule, after the assignment with most correct cells. Seconds are CPU seconds of the process on one
+thread.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def trained(source: TableSource, epochs: int, seed: int) -> nn.Module:
 
 
 def right(batch: Batch, guess: Reconstruction) -> tuple[Tensor, Tensor]:
-    """Which cells came back, `[B, columns]`, and the guess's row for each private one."""
+    """Return which cells are correct, `[B, columns]`, and the reconstructed row of each private row."""
     assert batch.table is not None
     matched = TableHandling().match(batch, guess)
     return metrics.cells_right(matched.inputs, batch.inputs, batch.table), matched.order

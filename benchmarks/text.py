@@ -1,8 +1,8 @@
 """DLG, TAG and LAMP on sentences: `python -m benchmarks.text FOLDER [--sentences N] [--steps N] [--spread X]`.
 
-FOLDER holds `cola_train.tsv`, `cola_dev.tsv` and `bert_base_uncased_vocab.txt`. Each update is made of one sentence of
-the dev file, on an untrained tiny BERT of its own; labels are granted, and the training file is the public text. Once
-every attack keeps its published start and learning rate, once all three take LAMP's. Prints means with 95 % intervals.
+FOLDER holds `cola_train.tsv`, `cola_dev.tsv` and `bert_base_uncased_vocab.txt`. Each update comes from one sentence
+of the dev file and its own untrained tiny BERT. Labels are granted, and the training file is the public text. Each
+attack runs with its published initialisation and learning rate, and again with LAMP's. Prints means and 95 % intervals.
 """
 
 from __future__ import annotations

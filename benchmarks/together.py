@@ -1,7 +1,7 @@
-"""Guesses in one pass against one after another: `python -m benchmarks.together [--json] [--network NAME]`.
+"""Candidates in one pass compared with one after another: `python -m benchmarks.together [--json] [--network NAME]`.
 
-Process-CPU milliseconds on one thread of one gradient of the Inverting Gradients objective, a guess, medians of
-interleaved repeats; and the bytes that a pass holds, in copies of one guess's parameters and activations.
+Prints CPU milliseconds per candidate for one gradient of the Inverting Gradients objective on one thread (medians of
+interleaved repeats), and the memory of a pass in units of the parameters and activations of one candidate.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def test_an_attack_that_fails_without_a_word_is_not_judged():
             raise AttackFailed(" ")
 
     finding = audit.audit(case(attack=Silent(None, None))).finding
-    assert finding.cannot_judge == "it could not run, and does not say why."
+    assert finding.cannot_judge == "it could not run, and gives no reason."
 
 
 def test_a_broken_attack_is_named():

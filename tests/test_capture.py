@@ -71,7 +71,7 @@ def test_a_none_in_a_list_keeps_its_place(tmp_path):
     found = captured.observation.update.tensors
     assert not found["0.bias"].any()
     assert all(torch.equal(found[name], value) for name, value in update.tensors.items() if name != "0.bias")
-    assert any("None for 0.bias: taken as zeros" in note for note in captured.notes)
+    assert any("None for 0.bias, treated as a gradient of zeros" in note for note in captured.notes)
 
 
 def test_whole_weights_become_the_difference(tmp_path):
@@ -119,7 +119,7 @@ def test_differences_of_buffers_tell_the_sign(tmp_path):
     captured = capture(net, save({**reverse, **change}, tmp_path / "u.npz"), settings)
     assert captured.local_steps == 3
     assert all(map(torch.equal, captured.observation.update.values, update.values))
-    assert any("sign was turned" in note for note in captured.notes)
+    assert any("sign was flipped" in note for note in captured.notes)
 
 
 def test_a_partial_update_says_what_is_missing(tmp_path):
@@ -219,7 +219,7 @@ def broken(path, net, update, what):
     [
         ("missing", "no file at"),
         ("pickle", "is a pickle, which can run code"),
-        ("ending", "cannot tell what u.bin is"),
+        ("ending", "u.bin has an unknown format"),
         ("objects", "pickled objects"),
         ("object arrays", "cannot read u.npz"),
         ("damaged", "cannot read u.safetensors"),
@@ -230,7 +230,7 @@ def broken(path, net, update, what):
         ("shape", r"0.weight is \[2\] there but \[4, 1, 3, 3\] in the model"),
         ("NaN", "1 of 6 tensors hold NaN or infinity, first 0.weight"),
         ("twice", "u.pt holds two tensors for 0.weight, 0.weight and module.0.weight; keep one"),
-        ("other weights", "give the weights that the server sent with --weights"),
+        ("other weights", "Give the weights that the server sent with --weights"),
     ],
 )
 def test_errors_are_one_line(what, says, tmp_path):
@@ -243,7 +243,7 @@ def test_errors_are_one_line(what, says, tmp_path):
 def test_only_buffers_are_read_as_those_after_the_training(tmp_path):
     net, update = shared(FedAvg(learning_rate=0.05, epochs=3, batch_norm="train"))
     captured = capture(net, save(update.buffers, tmp_path / "u.pt"), SHAPE)
-    assert captured.empty == "the file holds no trainable parameter"
+    assert captured.empty == "the file contains no trainable parameter"
     assert captured.local_steps == 3
     assert not captured.observation.update.tensors
     net.requires_grad_(False)
@@ -257,7 +257,7 @@ def test_a_model_of_half_precision_is_looked_at_in_single(kind, tmp_path):
     assert captured.observation.model[0].weight.dtype is torch.float32
     assert net[0].weight.dtype is kind
     assert all(map(torch.equal, captured.observation.update.values, update.values))
-    assert any("was computed with in float32" in note for note in captured.notes)
+    assert any("were converted to float32" in note for note in captured.notes)
 
 
 def test_a_model_of_double_precision_is_looked_at_in_double(tmp_path):
@@ -271,7 +271,7 @@ def test_a_model_of_double_precision_is_looked_at_in_double(tmp_path):
     [
         ({"batch_size": 0}, "--batch-size: must be at least 1"),
         ({"learning_rate": -1.0}, "--learning-rate: must be positive"),
-        ({"local_steps": 2}, "needs --learning-rate"),
+        ({"local_steps": 2}, "requires --learning-rate"),
     ],
 )
 def test_settings_out_of_range(arguments, says):
@@ -281,7 +281,7 @@ def test_settings_out_of_range(arguments, says):
 
 def test_a_gradient_has_no_learning_rate(tmp_path):
     net, update = shared()
-    with pytest.raises(AuditError, match="a gradient has none"):
+    with pytest.raises(AuditError, match="--learning-rate does not apply to a gradient"):
         capture(net, save(update.tensors, tmp_path / "u.pt"), Settings(kind=FileKind.GRADIENT, learning_rate=0.1))
 
 

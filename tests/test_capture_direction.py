@@ -53,8 +53,8 @@ def test_two_classes_tell_no_sign_and_no_labels_are_stated(labels, sign, tmp_pat
     _, path = saved(tmp_path, model, labels, sign)
     found = inspect(capture(model, path, Settings(input_shape=SHAPE, batch_size=len(labels))))
     assert found.labels is None
-    assert "before minus after or after minus before cannot be told" in found.unjudged
-    assert "say --sign before-minus-after or --sign after-minus-before, or --kind gradient" in found.unjudged
+    assert "before minus after or after minus before, is unknown" in found.unjudged
+    assert "give --sign before-minus-after or --sign after-minus-before, or --kind gradient" in found.unjudged
     assert not any("abel" in line for line in found.leaks)
     way = BEFORE if sign > 0 else AFTER
     found = inspect(capture(model, path, Settings(input_shape=SHAPE, batch_size=len(labels), sign=way)))
@@ -78,7 +78,7 @@ def test_without_a_bias_the_rows_tell_where_features_are_positive(tmp_path):
     assert all(map(torch.equal, captured.observation.update.values, update.values))
     model = net(bias=False, activation=nn.Tanh)
     captured = capture(model, saved(tmp_path, model, [1, 3, 3, 7])[1], Settings(input_shape=SHAPE, batch_size=4))
-    assert "travels without a bias, and its features can be negative" in captured.undirected
+    assert "was sent without a bias, and its features can be negative" in captured.undirected
 
 
 def test_the_users_word_counts_where_it_makes_sense(tmp_path):
@@ -87,7 +87,7 @@ def test_the_users_word_counts_where_it_makes_sense(tmp_path):
     turned = capture(model, path, Settings(input_shape=SHAPE, sign=AFTER)).observation.update
     assert all(torch.equal(a, -b) for a, b in zip(turned.values, update.values, strict=True))
     torch.save({name: value - update.tensors[name] for name, value in model.named_parameters()}, path)
-    with pytest.raises(AuditError, match="--sign: whole weights are no difference"):
+    with pytest.raises(AuditError, match="--sign does not apply to whole weights"):
         capture(model, path, Settings(input_shape=SHAPE, sign=AFTER))
 
 
@@ -104,7 +104,9 @@ def test_step_counters_win_over_the_users_word(tmp_path):
     assert all(map(torch.equal, captured.observation.update.values, update.values))
     assert captured.local_steps == 2
     capture(model, tmp_path / "u.pt", Settings(sign=AFTER, **settings))
-    with pytest.raises(AuditError, match="--sign: the step counters in the file say after-minus-before"):
+    with pytest.raises(
+        AuditError, match="--sign contradicts the step counters in the file, which show after-minus-before"
+    ):
         capture(model, tmp_path / "u.pt", Settings(sign=BEFORE, **settings))
 
 

@@ -125,7 +125,7 @@ def test_a_run_goes_on_where_it_stopped(gradaudit, audit_file, tmp_path):
     results.write_bytes(lines[0] + lines[1][:57])  # the second line is cut short
     code, out, err = gradaudit("audit", path, "--out", "run", "--json")
     assert code == 0
-    assert "1 of 2 cases are done already" in err
+    assert "1 of 2 cases are already done" in err
     assert numbers(json.loads(out)) == numbers(whole)
     assert len(results.read_text().splitlines()) == 2
     started = time.perf_counter()
@@ -492,7 +492,7 @@ def test_ctrl_c_keeps_what_was_computed(audit_file, tmp_path):
     assert process.returncode == 130, err
     assert out == ""
     assert "Traceback" not in err
-    assert "cases are kept in run. The same command goes on from there" in err
+    assert "cases are kept in run. Run the same command again to resume" in err
     kept = results.read_text().count("\n")
     assert kept >= 1
     assert "unfinished" in (tmp_path / "run/report.html").read_text().lower() or kept == 3

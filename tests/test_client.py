@@ -151,7 +151,7 @@ def test_normalisation_round_trip():
         ([], "holds no values"),
         ([torch.empty(0), torch.empty(2, 0)], "holds no values"),
         ([torch.zeros(2), torch.zeros(3, 2)], "is zero in every value"),
-        ([torch.empty(0), torch.full((2,), 3.0), torch.full((3, 2), -1.0)], "holds one number, again and again"),
+        ([torch.empty(0), torch.full((2,), 3.0), torch.full((3, 2), -1.0)], "every tensor of the update is constant"),
         ([torch.zeros(2), torch.tensor([1.0, 1.0, 1.001])], ""),
         ([torch.tensor([0.0, 1.0]), torch.ones(3)], ""),
     ],

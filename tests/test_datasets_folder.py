@@ -109,7 +109,7 @@ def test_both_layouts_at_once(tmp_path):
 def test_no_picture_at_all_behind_the_name(tmp_path):
     save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"not a picture")
-    with pytest.raises(AuditError, match=r"cannot read the picture .*b.png"):
+    with pytest.raises(AuditError, match=r"cannot read the image .*b.png"):
         Folder(tmp_path).open()
 
 
@@ -118,7 +118,7 @@ def test_truncated_picture(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     save(path, 64, 64)
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(AuditError, match=rf"cannot read the picture .*a.{suffix}"):
+    with pytest.raises(AuditError, match=rf"cannot read the image .*a.{suffix}"):
         _ = Folder(tmp_path).open().pictures[0]
 
 
@@ -186,7 +186,7 @@ def test_hidden_folders_are_left_out_at_any_depth(tmp_path):
 def test_a_picture_of_absurd_size_is_refused_by_its_header(tmp_path, monkeypatch, factor):
     save(tmp_path / "a.png", 10, 10)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 99 // factor)
-    with pytest.raises(AuditError, match=r"the picture .*a.png has more than \d+ pixels; make it smaller"):
+    with pytest.raises(AuditError, match=r"the image .*a.png has more than \d+ pixels; make it smaller"):
         Folder(tmp_path).open()
 
 
@@ -201,7 +201,7 @@ def test_names_are_shown_printable(tmp_path):
 
 @pytest.mark.parametrize(
     ("top", "message"),
-    [(1, "no pixel is brighter than 0.0039 .* Multiply them by 255"), (0, "every pixel of every picture is 0 ")],
+    [(1, "no pixel is brighter than 0.0039 .* Multiply them by 255"), (0, "every pixel of every image is 0 ")],
 )
 def test_pictures_of_zeros_and_ones(tmp_path, top, message):
     for name in "ab":

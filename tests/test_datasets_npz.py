@@ -79,7 +79,7 @@ BAD = {
     r"shape \[5, 3, 6, 8\].* images.transpose\(0, 2, 3, 1\)": {"images": IMAGES.transpose(0, 3, 1, 2)},
     r"shape \[6, 8, 3\], which looks like one picture; write images\[None\]": {"images": IMAGES[0]},
     r"class_names .* is int64 \[2\]; it must be text": {"images": IMAGES, "class_names": np.arange(2)},
-    "every pixel of every picture is 0.0313725": {"images": np.full_like(IMAGES, 8)},
+    "every pixel of every image is 0.0313725": {"images": np.full_like(IMAGES, 8)},
     "no pixel is brighter than 0.0039 .* Multiply them by 255": {"images": IMAGES // 128},
     "divided by 255 twice. Multiply": {"images": IMAGES / 255**2},
     "they look like 12-bit data": {"images": (IMAGES.astype(float) * 16 + 7) / 65535},

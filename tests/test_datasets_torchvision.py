@@ -111,7 +111,7 @@ def test_a_set_of_black_pictures(tmp_path):
     root = tmp_path / "cifar-100-python"
     dump(root / "test", data=np.zeros((2, 3072), np.uint8), fine_labels=[1, 0])
     dump(root / "meta", fine_label_names=["a", "b"])
-    with pytest.raises(AuditError, match="cifar100: the test pictures: every pixel of every picture is 0 of"):
+    with pytest.raises(AuditError, match="cifar100: the test pictures: every pixel of every image is 0 in"):
         Cifar100(tmp_path).open()
 
 
@@ -143,7 +143,7 @@ def test_flowers102(tmp_path):
     source = Flowers102(tmp_path, size=20).open()
     assert (source.shape, source.labels.tolist()) == ((3, 20, 20), [0, 101])
     (root / "jpg" / "image_00002.jpg").write_bytes(b"no picture")
-    with pytest.raises(AuditError, match=r"flowers102: cannot read the picture .*image_00002.jpg"):
+    with pytest.raises(AuditError, match=r"flowers102: cannot read the image .*image_00002.jpg"):
         source.mean_except([])
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gradaudit.attacks import ATTACKS, MULTI_MODAL
 from gradaudit.audit.config import AuditConfig, make_config
 from gradaudit.audit.plan import make_plan
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")])
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +66,40 @@ def test_the_readme_opens_with_the_picture_and_the_two_commands():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert text.index("docs/demo.png") < text.index("make demo") < text.index("make test") < 1500
     assert (ROOT / "docs/demo.png").stat().st_size > 50_000
+
+
+def test_the_readme_lists_every_attack():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(
+        r"`([a-z-]+)`", "".join(re.findall(r"^\| (?:images|text|tables|two mod).*?\|(.*?)\|", text, re.M))
+    )
+    assert sorted(listed) == sorted([*ATTACKS, *MULTI_MODAL])
+
+
+def test_the_index_leads_to_every_page():
+    index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "index.md" or f"({page.name})" in index
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_imports_of_the_examples_lead_somewhere(page):
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
+        lines = [line for line in block.splitlines() if re.match(r"(from|import) ", line)]
+        exec("\n".join(lines), {})
+
+
+def test_the_files_that_the_architecture_names_exist():
+    page = (ROOT / "docs/design.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"`((?:[a-z_]+/)+(?:[a-z_]+\.\w+)?)`", page))
+    assert names
+    for name in names:
+        assert (ROOT / name).exists() or (ROOT / "src/gradaudit" / name).exists(), name
+
+
+def test_the_architecture_draws_every_package():
+    (drawing,) = re.findall(
+        r"```\nsrc/gradaudit/\n(.*?)```", (ROOT / "docs/design.md").read_text(encoding="utf-8"), re.S
+    )
+    drawn = re.findall(r"^  ([a-z]+)/", drawing, re.M)
+    assert sorted(drawn) == sorted(path.parent.name for path in (ROOT / "src/gradaudit").glob("*/__init__.py"))

@@ -71,7 +71,7 @@ def test_an_audit_goes_on_inside_an_attack(gradaudit, audit_file, tmp_path, monk
     before = counted(monkeypatch, stop=6)
     code, _, err = gradaudit("audit", path, "--out", "run")
     assert code == 130
-    assert "The same command goes on from there" in err
+    assert "Run the same command again to resume" in err
     assert list((tmp_path / "run/unfinished").glob("*.pt"))
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
@@ -144,7 +144,9 @@ def test_a_file_for_a_folder_is_one_line(gradaudit, audit_file, tmp_path, comman
     code, out, err = gradaudit(command, *arguments[command], "--out", "mine")
     assert (code, out) == (2, "")
     if command != "inspect":
-        assert err == "error: --out mine: cannot be made: File exists. Take another folder, or move that file away.\n"
+        assert (
+            err == "error: --out mine: cannot be created: File exists. Choose another folder, or move that file away.\n"
+        )
     assert (tmp_path / "mine").read_text() == "mine"
 
 
@@ -276,7 +278,7 @@ class BrokenPool:
 
 def test_a_process_that_ends_is_one_line(monkeypatch):
     monkeypatch.setattr(workers, "ProcessPoolExecutor", BrokenPool)
-    with pytest.raises(AuditError, match=r"a process of the study was ended from outside.*take fewer --workers"):
+    with pytest.raises(AuditError, match=r"a process of the study was killed.*Use fewer --workers"):
         workers.side_by_side([(Toy(1), 0), (Toy(1), 1)], print, 2, lambda: None)
 
 

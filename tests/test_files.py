@@ -76,7 +76,9 @@ def refusing(monkeypatch, name, number, after=0):
 def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, call):
     path = write_whole(tmp_path / "page.html", "old")
     refusing(monkeypatch, call, errno.ENOSPC)
-    with pytest.raises(AuditError, match=r"page.html: cannot be written: No space left on device\. Make room"):
+    with pytest.raises(
+        AuditError, match=r"page.html: cannot be written: No space left on device\. Free some disk space"
+    ):
         write_whole(path, "new")
     monkeypatch.undo()
     assert path.read_text() == "old"
@@ -104,16 +106,16 @@ def test_half_a_line_is_taken_back(tmp_path, monkeypatch):
 def test_every_refusal_is_one_line_that_names_the_path(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
     refusals = [
-        (lambda: make_folder(tmp_path / "file", option="--out"), "--out .*file: cannot be made: File exists"),
-        (lambda: make_folder(tmp_path / "file" / "in"), "file: cannot be made: File exists"),
-        (lambda: make_folder(tmp_path / ("x" * 300)), "xxx: cannot be made: File name too long. Take a shorter"),
+        (lambda: make_folder(tmp_path / "file", option="--out"), "--out .*file: cannot be created: File exists"),
+        (lambda: make_folder(tmp_path / "file" / "in"), "file: cannot be created: File exists"),
+        (lambda: make_folder(tmp_path / ("x" * 300)), "xxx: cannot be created: File name too long. Choose a shorter"),
         (lambda: write_whole(tmp_path / "gone" / "x", ""), "gone/x: cannot be written: No such file.*deleted"),
         (lambda: append_line(tmp_path / "gone" / "x", {}), "gone/x: cannot be written"),
         (lambda: write_whole(tmp_path, ""), "cannot be written"),
         (lambda: read_whole(tmp_path), "cannot be read: Is a directory"),
         (lambda: read_whole(tmp_path / "file" / "x"), "cannot be read: Not a directory"),
         (lambda: set_aside(tmp_path / "gone"), "gone: cannot be renamed"),
-        (lambda: Results(tmp_path / "file", RUN), "--out .*file: cannot be made"),
+        (lambda: Results(tmp_path / "file", RUN), "--out .*file: cannot be created"),
         (lambda: read_run(tmp_path / "file"), "run.json: cannot be read: Not a directory"),
     ]
     for act, message in refusals:
@@ -122,7 +124,9 @@ def test_every_refusal_is_one_line_that_names_the_path(tmp_path, monkeypatch):
         assert "\n" not in str(caught.value)
     assert (tmp_path / "file").read_text() == "mine"
     refusing(monkeypatch, "open", errno.EACCES)
-    with pytest.raises(AuditError, match=r"x: cannot be written: Permission denied. Take a folder that you may use"):
+    with pytest.raises(
+        AuditError, match=r"x: cannot be written: Permission denied. Choose a folder that you have permission to use"
+    ):
         write_whole(tmp_path / "x", "")
 
 
@@ -290,12 +294,12 @@ def test_a_damaged_picture_is_named(tmp_path, content):
     elif content == "other":
         content = whole.replace(b"PNG", b"GIF")
     path.write_bytes(content)
-    with pytest.raises(AuditError, match=r"a-truth-0.png: not a PNG picture, or a damaged one .*results.jsonl"):
+    with pytest.raises(AuditError, match=r"a-truth-0.png: not a PNG image, or a damaged one .*results.jsonl"):
         write([case], RUN, tmp_path)
 
 
 @pytest.mark.parametrize("path", ["", ".", "a\0b", "x" * 5000, "loop"])
 def test_a_picture_that_cannot_be_is_named(tmp_path, path):
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(AuditError, match=r"no such picture or transcript in the run's folder"):
+    with pytest.raises(AuditError, match=r"no such image or transcript in the folder of the run"):
         Album(tmp_path).digest(path)

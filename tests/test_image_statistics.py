@@ -186,8 +186,8 @@ def red(page):
 def test_the_page_shows_it_in_red(tmp_path):
     told = finding(tmp_path, needs=("IMAGE_STATISTICS",), knowledge=("BATCH_SIZE", "IMAGE_STATISTICS"))
     page = render([told], RUN, tmp_path)
-    fact = "the true channel means and edge maps of the private pictures"
-    assert f'<p class="detail oracle">No real adversary: this one is told {fact}.</p>' in page
+    fact = "the true channel means and edge maps of the private images"
+    assert f'<p class="detail oracle">Oracle: this adversary knows {fact}. No real adversary does.</p>' in page
     assert f'the batch size<span class="oracle">{fact}</span>' in page
     assert page.count('<span class="oracle">') == 2  # needed and granted
     assert red(page)
@@ -199,7 +199,7 @@ def test_the_terminal_shows_it_in_red(tmp_path, told):
     screen = io.StringIO()
     listener = TerminalListener(Console(file=screen, force_terminal=True, color_system="standard", width=200))
     listener.end(finding(tmp_path, knowledge=("IMAGE_STATISTICS",) if told else ()), 1, 1)
-    assert ("\x1b[1;31mNo real adversary" in screen.getvalue()) == told
+    assert ("\x1b[1;31mOracle: this adversary" in screen.getvalue()) == told
 
 
 def test_texts_and_rows_have_none():

@@ -98,7 +98,7 @@ def test_each_defense_is_recognised_and_no_other(defense, name, seed, tmp_path):
     [
         (torch.sign, "2 levels"),
         (lambda value: value.half().float(), "float16"),
-        (torch.Tensor.bfloat16, "The file holds it as bfloat16"),
+        (torch.Tensor.bfloat16, "The file stores it as bfloat16"),
         (quantise(4), "(4 bits)"),
     ],
 )
@@ -122,9 +122,9 @@ def test_nothing_is_seen_in_an_honest_update(name, seed, tmp_path):
 def test_defenses_beyond_ours(tmp_path):
     net = network("mlp")
     ways = {
-        "each value was clamped": lambda value: value.clamp(-1e-3, 1e-3),
-        "the same length": lambda value: value / value.norm(),
-        "the smallest ones were cut off": lambda value: value * (value.abs() > 2e-4),
+        "the values were clamped": lambda value: value.clamp(-1e-3, 1e-3),
+        "the same L2 norm": lambda value: value / value.norm(),
+        "the smallest ones were removed": lambda value: value * (value.abs() > 2e-4),
     }
     for says, change in ways.items():
         found = inspect(capture(net, write(net, draw(4, 0), tmp_path, change=change))).signs
@@ -149,7 +149,7 @@ def test_weight_decay_and_other_losses_are_no_noise(tmp_path):
     loss = FedSGD(lambda logits, labels: nn.functional.multi_margin_loss(logits, labels) + logits.square().mean())
     found = inspect(capture(net, write(net, draw(4, 0), tmp_path, loss))).signs[3]
     assert found.found is False
-    assert "not cross entropy" in found.evidence
+    assert "not cross-entropy" in found.evidence
 
 
 @pytest.mark.parametrize("steps", [1, 3, 7])
@@ -221,7 +221,7 @@ def test_no_example_is_claimed_from_a_disturbed_update(defense, tmp_path):
 def test_contradictions_are_noted(tmp_path):
     net = network("mlp")
     path = write(net, draw(4, 0), tmp_path)
-    assert any("rank 4 needs 4" in note for note in inspect(capture(net, path, Settings(batch_size=2))).notes)
+    assert any("rank 4 requires 4" in note for note in inspect(capture(net, path, Settings(batch_size=2))).notes)
     turned = write(net, draw(1, 0), tmp_path, FedAvg(learning_rate=0.1), change=torch.neg)
     notes = inspect(capture(net, turned, Settings(learning_rate=0.1))).notes
     assert any("after minus before" in note for note in notes)
@@ -250,8 +250,11 @@ def screen_and_page(found):
 
 EMPTY = {
     "zero": (lambda update: {n: torch.zeros_like(v) for n, v in update.tensors.items()}, "is zero in every value"),
-    "constant": (lambda update: {n: torch.full_like(v, 0.5) for n, v in update.tensors.items()}, "holds one number"),
-    "only buffers": (lambda update: {"bn1.running_mean": torch.zeros(64)}, "holds no trainable parameter"),
+    "constant": (
+        lambda update: {n: torch.full_like(v, 0.5) for n, v in update.tensors.items()},
+        "every tensor of the update is constant",
+    ),
+    "only buffers": (lambda update: {"bn1.running_mean": torch.zeros(64)}, "contains no trainable parameter"),
 }
 
 
@@ -271,7 +274,7 @@ def test_an_update_that_holds_nothing_cannot_be_judged(kind, tmp_path):
         assert "Cannot be judged:" in text
         assert why in text
         assert "Nothing can be read" not in text
-        assert "Signs of a defense: not looked for" in text
+        assert "Signs of a defense: not checked" in text
 
 
 def test_weights_that_did_not_change_cannot_be_judged(tmp_path):
@@ -289,8 +292,8 @@ def test_buffers_alone_still_tell_the_steps(tmp_path):
     found = inspect(capture(net, tmp_path / "u.safetensors"))
     assert found.severity == 1
     assert any("exactly 2 local steps" in line for line in found.leaks)
-    assert found.unjudged == "the file holds no trainable parameter"
-    assert "Labels: the file holds no trainable parameter." in found.not_looked_for
+    assert found.unjudged == "the file contains no trainable parameter"
+    assert "Labels: the file contains no trainable parameter." in found.not_looked_for
 
 
 def test_no_method_is_never_told_as_no_leak(tmp_path):
@@ -300,12 +303,10 @@ def test_no_method_is_never_told_as_no_leak(tmp_path):
     assert found.labels is None
     assert found.severity == 0
     assert found.verdict.startswith("Cannot be judged: the update holds no layer with 10 outputs")
-    assert any(
-        line.startswith("Examples as they are: no linear layer that takes them") for line in found.not_looked_for
-    )
+    assert any(line.startswith("Private examples: no linear layer that takes them") for line in found.not_looked_for)
     for text in screen_and_page(found):
         assert "Cannot be judged: the update holds no layer with 10 outputs" in text
-        assert "Not looked for: Labels" in text
+        assert "Not checked: Labels" in text
 
 
 def test_another_loss_gives_no_labels(tmp_path):
@@ -315,7 +316,7 @@ def test_another_loss_gives_no_labels(tmp_path):
         capture(net, write(net, draw(4, 0), tmp_path, loss), Settings(batch_size=4, kind=FileKind.GRADIENT))
     )
     assert found.labels is None
-    assert "the loss was not cross entropy" in found.unjudged
+    assert "the loss was not cross-entropy" in found.unjudged
 
 
 def test_nothing_says_what_was_looked_for(tmp_path):
@@ -324,8 +325,11 @@ def test_nothing_says_what_was_looked_for(tmp_path):
     found = inspect(
         capture(net, write(net, draw(4, 0), tmp_path, **DEFENDED["noised"]), Settings(kind=FileKind.GRADIENT))
     )
-    assert any(line.startswith("Labels, by ") for line in found.looked_for)
-    assert "Examples as they are: the update is noised, and row over bias is none then." in found.not_looked_for
+    assert any(line.startswith("Labels, with ") for line in found.looked_for)
+    assert (
+        "Private examples: the update is noised, which destroys the ratio of weight to bias gradient."
+        in found.not_looked_for
+    )
 
 
 def test_whole_weights_in_half_precision_give_no_example(tmp_path):
@@ -349,7 +353,7 @@ def test_float8_is_told_as_quantised(kind, tmp_path):
     save_file({name: (scale * value).to(kind) for name, value in update.items()}, tmp_path / "u.safetensors")
     found = inspect(capture(net, tmp_path / "u.safetensors", Settings(kind=FileKind.GRADIENT)))
     assert found.signs[2].found
-    assert "The file holds it as float8" in found.signs[2].evidence
+    assert "The file stores it as float8" in found.signs[2].evidence
 
 
 def test_the_consensus_is_the_answer_that_agrees_most():
@@ -475,7 +479,7 @@ def capture_of_lenet():
     ("arguments", "says"),
     [
         (("nothing.pt", "--model", "mlp", "--num-classes", "10"), "update: no file at nothing.pt"),
-        (("update.safetensors", "--model", "mlp"), "--num-classes: a model that is given by its name needs it"),
+        (("update.safetensors", "--model", "mlp"), "--num-classes is required for a model that is given by name"),
         (("update.safetensors", "--model", "lenet", "--num-classes", "10"), "update: update.safetensors"),
         (("update.safetensors", "--model", "mlpp", "--num-classes", "10"), "Did you mean mlp"),
         ((*MODEL, "--input-shape", "3,32"), "--input-shape: must be C,H,W"),
@@ -487,7 +491,7 @@ def capture_of_lenet():
         ((*MODEL, "--batch-norm", "off"), "--batch-norm: must be eval or train"),
         ((*MODEL, "--sign", "plus"), "--sign: must be before-minus-after or after-minus-before"),
         ((*MODEL, "--batch-size", "0"), "--batch-size: must be at least 1"),
-        ((*MODEL, "--out", "before.safetensors"), "--out before.safetensors: cannot be made"),
+        ((*MODEL, "--out", "before.safetensors"), "--out before.safetensors: cannot be created"),
     ],
 )
 def test_errors_of_the_command(gradaudit, arguments, says):

@@ -135,7 +135,7 @@ class TestWithoutSystemLocks:
 
 def test_where_no_lock_can_be_written(tmp_path, monkeypatch):
     refusing(monkeypatch, "open", errno.EROFS)
-    with pytest.raises(AuditError, match=r"\.lock: cannot be written: Read-only file system\. Take a folder"):
+    with pytest.raises(AuditError, match=r"\.lock: cannot be written: Read-only file system\. Choose a folder"):
         Results(tmp_path, RUN)
 
 

@@ -325,6 +325,6 @@ def test_the_page_shows_the_picture_step_by_step(tmp_path, monkeypatch):
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 4  # two steps and their truths, of the first example
     page = write_study(read_study(study, "quick", Bench(), tmp_path), tmp_path).read_text(encoding="utf-8")
     assert page.count('<img src="data:image/png;base64,') == 3
-    assert 'alt="dlg: truth"' in page
+    assert 'alt="dlg: ground truth"' in page
     assert 'alt="dlg: step 5"' in page
     mgia._measured.cache_clear()

@@ -104,7 +104,7 @@ def test_missing_file(tmp_path):
 @pytest.mark.parametrize("name", ["w.bin", "w"])
 def test_unknown_ending(tmp_path, name):
     (tmp_path / name).write_bytes(b"")
-    with pytest.raises(AuditError, match=rf"cannot tell what {name} is; give one of .safetensors, .pt, .pth, .npz"):
+    with pytest.raises(AuditError, match=rf"{name} has an unknown format; give one of .safetensors, .pt, .pth, .npz"):
         load_weights(network(0), tmp_path / name)
 
 

@@ -51,9 +51,10 @@ def planned(number):
 def test_the_worst_examples_are_shown_and_the_rest_is_owned_up_to(tmp_path, size):
     gains = tuple(7.0 + i for i in range(size))
     page = render([finding(tmp_path, gains=gains, ranks=(1,) * size)], RUN, tmp_path)
-    assert f"{size} of {size} picture" in page
+    assert f"{size} of {size} {finding(tmp_path).measure.noun}" in page
     assert page.count('<figure class="truth">') == min(size, 24)
-    assert ("24 of 40 private pictures" in page) == (size == 40)
+    shown_of_all = f"The 24 of 40 private {finding(tmp_path).measure.nouns} with the largest leak"
+    assert (shown_of_all in page) == (size == 40)
     shown = [float(gain) for gain in re.findall(r"<span>\+([\d.]+) dB over control", page)]
     assert shown == sorted(gains, reverse=True)[:24]
 
@@ -63,10 +64,11 @@ def test_clients_stand_side_by_side_worst_first(tmp_path):
     page = render([defended, finding(tmp_path, "a")], planned(2), tmp_path)
     assert page.count('<figure class="truth">') == 1  # one private picture, attacked under both
     assert page.index("<h2>no defense</h2>") < page.index("<h2>noise</h2>")
-    assert "1 of 1 picture came back (26.0 dB, 14.0 dB above the control)" in page
-    assert "came back from this attack; that is no proof of privacy" in page
-    assert page.count("This holds against a server that keeps to the protocol") == 1
-    assert "is told the batch size and the labels" in page
+    noun = defended.measure.noun
+    assert f"1 of 1 {noun} was recovered (26.0 dB, 14.0 dB above the control)" in page
+    assert "was recovered by this attack; that is not a proof of privacy" in page
+    assert page.count("This result holds for an honest-but-curious server that sees the model and the update") == 1
+    assert "and knows the batch size and the labels" in page
 
 
 def test_attacks_on_one_client_stand_side_by_side(tmp_path):
@@ -74,13 +76,13 @@ def test_attacks_on_one_client_stand_side_by_side(tmp_path):
     page = render([finding(tmp_path), other], planned(2), tmp_path)
     assert '<p class="heading">dlg</p>' in page
     assert '<p class="heading">other</p>' in page
-    assert "Worst case over 2 attacks; the closest came from dlg." in page
+    assert "Worst case over 2 attacks; the closest reconstruction is by dlg." in page
 
 
 def test_knowledge_that_differs_is_judged_apart(tmp_path):
     page = render([finding(tmp_path), finding(tmp_path, "b", knowledge=("BATCH_SIZE",))], planned(2), tmp_path)
     assert "<h2>no defense, the batch size known</h2>" in page
-    assert "no defense, the batch size and the labels known: against a server" in page
+    assert "no defense, the batch size and the labels known: holds for an honest-but-curious server" in page
 
 
 def test_values_that_share_a_name_are_numbered(tmp_path):
@@ -101,11 +103,11 @@ def test_missing_metrics_are_named_with_their_reason(tmp_path):
 
 def test_labels_are_granted_inferred_or_not_stated(tmp_path):
     silent = finding(tmp_path, labels_granted=False, guessed_labels=None, labels=())
-    assert "no statement" in render([silent], RUN, tmp_path)
+    assert "not inferred" in render([silent], RUN, tmp_path)
     inferred = finding(tmp_path, labels_granted=False, label_accuracy=0.0, guessed_labels=(7,))
     page = render([inferred], RUN, tmp_path)
     assert "label 7, wrong" in page
-    assert "inferred, 0 % right" in page
+    assert "inferred, 0 % correct" in page
     assert "label 0, granted" in render([finding(tmp_path)], RUN, tmp_path)
 
 
@@ -120,12 +122,12 @@ def test_pictures_are_embedded_byte_for_byte(tmp_path):
 
 def test_a_run_without_pictures_still_has_a_page(tmp_path):
     page = render([finding(tmp_path, pictures=ImageFiles())], RUN, tmp_path)
-    assert page.count("picture not kept") == 3
+    assert page.count("image not kept") == 3
 
 
 @pytest.mark.parametrize(
     ("path", "complaint"),
-    [("gone.png", "no such picture"), ("../outside.png", "outside the run's folder"), ("text.png", "not a PNG")],
+    [("gone.png", "no such image"), ("../outside.png", "outside the run's folder"), ("text.png", "not a PNG")],
 )
 def test_unusable_pictures_are_refused_by_name(tmp_path, path, complaint):
     (tmp_path / "text.png").write_text("no picture")
@@ -168,21 +170,21 @@ def test_an_unfinished_run_says_so(tmp_path):
 
 def test_no_findings_make_a_sensible_page(tmp_path):
     page = render([], planned(2), tmp_path)
-    assert "No case has been finished yet" in page
+    assert "No case has finished yet" in page
     assert "Unfinished run: 0 of 2 cases." in page
     assert "What was not tested" in page
-    assert "private pictures" not in page
+    assert "contains private" not in page
 
 
 def test_no_op_defenses_are_reported_as_such(tmp_path):
     page = render([finding(tmp_path, no_op_defenses=("top-k share=1.0",))], RUN, tmp_path)
-    assert "top-k share=1.0 did not change the update: read this as the result of a client without it." in page
+    assert "top-k share=1.0 did not change the update, so this is the result of a client without it." in page
 
 
 def test_curves_survive_gaps(tmp_path):
     gaps = (((0, math.nan), (5, None), (10, 0.5)), ((0, math.inf),), ())
     page = render([finding(tmp_path, curves=gaps, objective=math.nan)], RUN, tmp_path)
-    assert "The attack at work" in page
+    assert "Objective of the attack" in page
     assert "nan" not in re.sub(r"base64,[^\"]+", "", page)
 
 
@@ -195,8 +197,8 @@ def test_what_was_granted_is_not_called_untested(tmp_path):
     active = finding(tmp_path, knowledge=("BATCH_SIZE", "MODEL_CONTROL"))
     page = render([active], RUN, tmp_path)
     assert "An active server" not in page
-    assert "a server that tampers with the model" in page
-    assert "they were handed over" not in page
+    assert "a malicious server that modifies the model" in page
+    assert "they were granted" not in page
     assert "An active server" in render([finding(tmp_path)], RUN, tmp_path)
 
 

@@ -15,6 +15,8 @@ from gradaudit.values.finding import Finding, Score, Scores
 from gradaudit.values.measures import MEASURES
 from gradaudit.values.types import Modality
 
+NOUN = MEASURES[Modality.PICTURES].noun
+
 
 def leak(gain, rank=1.0, key=0, attack="a", gallery=100):
     scores = Scores({"psnr": Score.of((10.0 + gain,)), **({"rank": Score.of((rank,))} if rank else {})})
@@ -65,7 +67,7 @@ def test_the_levels_of_the_verdict(gain, rank, gallery, level):
 def test_the_worst_attack_counts_for_each_picture():
     found = [leak(10, key=0), leak(-4, 50, key=0, attack="b"), leak(-9, 60, key=1), leak(8, key=1, attack="b")]
     verdict = judged(*found)
-    assert verdict.sentence == "2 of 2 pictures came back (mean 19.0 dB, 9.0 dB above the control)."
+    assert verdict.sentence == f"2 of 2 {NOUN}s were recovered (mean 19.0 dB, 9.0 dB above the control)."
     assert verdict.details[0].endswith("rank 1 of 100. Identified: 2 of 2.")
 
 
@@ -78,7 +80,7 @@ def test_an_attack_that_could_not_run_is_no_all_clear():
     )
     beside = judged(leak(-5, 9.0), others=[unable("no gradient.")])
     assert beside.level is Severity.UNKNOWN
-    assert beside.sentence == "b: no gradient. What ran brought nothing back."
+    assert beside.sentence == "b: no gradient. The cases that could be judged recovered nothing recognisable."
     assert beside.warnings == ("1 of 2 cases cannot be judged.",)
     assert judged(leak(-5, 9.0)).level is Severity.NOTHING
 
@@ -116,14 +118,14 @@ def test_examples_without_room_do_not_count_and_are_owned_up_to():
     finding = replace(leak(0).finding, scores=scores, control=control)
     verdict = judge("c", [finding], [Leak(finding, i, i) for i in range(2)])
     assert verdict.level is Severity.NOTHING
-    assert verdict.warnings == ("1 picture cannot be judged: the control already comes as close as an attack could.",)
+    assert verdict.warnings == (f"1 {NOUN} cannot be judged: the control is already as close as an attack could be.",)
 
 
 def test_alarms_come_from_findings_and_from_oracles():
     finding = replace(leak(-5, 9.0).finding, warnings=("Two are public.",), knowledge=("IMAGE_STATISTICS",))
     verdict = judge("c", [finding], [Leak(finding, 0, 0)])
     assert len(verdict.alarms) == 2
-    assert verdict.alarms[0].startswith("No real adversary")
+    assert verdict.alarms[0].startswith("Oracle: this adversary knows the true channel means")
     assert verdict.alarms[1] == "Two are public."
 
 
@@ -240,7 +242,7 @@ def test_chance_is_that_of_the_smallest_gallery():
     assert not above_chance(1, hits)
     assert above_chance(1, hits[:1])
     verdict = judged(leak(-5, 1.0, key=0), leak(-5, 1.0, key=1, gallery=200))
-    assert "2 of 2 could be told from 100 pictures" in verdict.sentence
+    assert f"2 of 2 were identified among 100 {NOUN}s" in verdict.sentence
 
 
 def test_the_order_of_levels():
@@ -278,7 +280,7 @@ def test_details_say_what_the_labels_were_worth():
     one = leak(8)
     inferred = Leak(replace(one.finding, label_accuracy=0.5, labels_granted=False), 0, 0)
     granted = Leak(replace(one.finding, label_accuracy=1.0, labels_granted=True), 0, 0)
-    assert judged(inferred).details[-1] == "Labels inferred right: 50 %."
+    assert judged(inferred).details[-1] == "Labels inferred correctly: 50 %."
     assert len(judged(granted).details) == 1
     assert "Identified" not in judged(one).details[0]  # of one picture the rank says it
     assert "Identified: 1 of 2" in judged(leak(8), leak(8, 3.0, key=1)).details[0]
@@ -298,13 +300,13 @@ def test_words_out_of_place_are_a_trace_of_their_own(words, level):
     verdict = judged(*found)
     assert verdict.level is level
     if level is Severity.TRACES:
-        assert "but one text's ROUGE-1 lies 50 points above the control" in verdict.sentence
+        assert "but the ROUGE-1 of one text is 50 points above the control" in verdict.sentence
 
 
 def test_one_example_alone_is_a_trace():
     verdict = judged(leak(3.5, 5.0), leak(-4, 50.0, key=1), leak(0, 50.0, key=2))
     assert verdict.level is Severity.TRACES
-    assert "the closest lies 3.5 dB above the control" in verdict.sentence
+    assert "the closest is 3.5 dB above the control" in verdict.sentence
 
 
 def test_where_less_could_be_judged_is_not_the_worse_case():
@@ -333,13 +335,13 @@ def test_chance_hits_oftener_in_small_galleries(galleries, keys, above):
 
 def test_the_smallest_gallery_is_the_one_that_is_named():
     verdict = judged(leak(0, gallery=400), leak(0, key=1, gallery=300))
-    assert "2 of 2 could be told from 300 pictures" in verdict.sentence
+    assert f"2 of 2 were identified among 300 {NOUN}s" in verdict.sentence
 
 
 def test_details_of_a_single_picture_and_its_inferred_label():
     one, other = leak(8), leak(8, key=1)
-    assert judged(one).details == ("Closest picture: 18.0 dB, 8.0 dB above the control, rank 1 of 100.",)
-    for granted, said in ((False, ("Labels inferred right: 75 %.",)), (True, ())):
+    assert judged(one).details == (f"Closest {NOUN}: 18.0 dB, 8.0 dB above the control, rank 1 of 100.",)
+    for granted, said in ((False, ("Labels inferred correctly: 75 %.",)), (True, ())):
         some = [
             replace(leak_, finding=replace(leak_.finding, label_accuracy=share, labels_granted=granted))
             for leak_, share in ((one, 0.5), (other, 1.0))

@@ -46,11 +46,11 @@ def test_only_those_who_know_the_size_are_told_it():
 
 def test_a_row_without_an_attack_says_why(tmp_path):
     row = NotBuilt("GIA-L, τ 1")
-    with pytest.raises(AuditError, match="not built yet: attacks with a generator"):
+    with pytest.raises(AuditError, match="not implemented: attacks with a generator"):
         row.measure(Bench(), 0)
     study = TABLES[0]
     page = write_study(read_study(study, "quick", Bench(), tmp_path), tmp_path).read_text(encoding="utf-8")
-    assert "not built yet: attacks with a generator" in page
+    assert "not implemented: attacks with a generator" in page
     assert '<span class="reported">0.0374</span>' in page
 
 

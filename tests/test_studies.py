@@ -125,7 +125,7 @@ def test_a_failure_side_by_side_stops_the_study_and_keeps_what_is_there(tmp_path
 
 def test_a_study_of_which_nothing_can_be_measured_says_why(tmp_path):
     study = replace(TOY, cells={"default": (Toy(3), Toy(4))})
-    with pytest.raises(AuditError, match=r"toy: nothing of it can be measured: too large for <this> bench\.$"):
+    with pytest.raises(AuditError, match=r"toy: no cell can be measured: too large for <this> bench\.$"):
         run_study(study, "default", Bench(), tmp_path / "out", lambda *_: None)
     assert not (tmp_path / "out").exists()
 
@@ -248,7 +248,7 @@ def test_the_tables_can_be_put_beside_other_text(tmp_path):
         "| size 1 | 3 | 2.00 [\N{MINUS SIGN}0.48, 4.48] (published 1.00) | n/a |" in text
     )  # 1, 2, 3: mean 2, 4.30 / sqrt(3)
     assert "| size 3 | 0 | – | – |" in text
-    assert "- Left out, too large for <this> bench: size 3" in text
+    assert "- Omitted, too large for <this> bench: size 3" in text
 
 
 SHORT = shorter(ATTACKS["inverting-gradients"], 3)
@@ -342,7 +342,7 @@ def test_ctrl_c_keeps_what_was_measured(gradaudit, tmp_path, monkeypatch):  # no
     )
     assert code == 130
     assert "interrupted: 1 of 10 measurements are kept in" in err
-    assert "The same command goes on" in err
+    assert "Run the same command again to resume" in err
     assert (tmp_path / "out/study.html").exists()
 
 

@@ -51,9 +51,9 @@ def test_decoding_takes_the_likeliest_category():
     [
         ((1.0, "red"), "2 cells"),
         ((1.0, "pink", 1.0), "no category 'pink'"),
-        (("old", "red", 1.0), "numeric, but holds"),
-        ((math.nan, "red", 1.0), "numeric, but holds nan"),
-        (("inf", "red", 1.0), "numeric, but holds 'inf'"),
+        (("old", "red", 1.0), "numeric, but contains"),
+        ((math.nan, "red", 1.0), "numeric, but contains nan"),
+        (("inf", "red", 1.0), "numeric, but contains 'inf'"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(row, complaint):
@@ -146,8 +146,8 @@ def test_the_control_is_the_mode_and_the_mean_of_the_others(tmp_path):
         ("a,b\n1,2,3\n", {}, "line 2: has 3 cells, the header 2"),
         (",b\n0,2\n", {}, "column 1 has no name; name it, or write the file without an index"),
         ("5.1,3.5,1\n5,3,1\n", {}, "needs a header; its first row is 5.1, 3.5, 1"),
-        ('a,b\n1,2\n"3,4\n', {}, "line 3: unexpected end of data; mend its quotes"),
-        ('a,b\n"1"x,2\n', {}, "line 2: ',' expected after '\"'; mend its quotes"),
+        ('a,b\n1,2\n"3,4\n', {}, "line 3: unexpected end of data; fix its quotes"),
+        ('a,b\n"1"x,2\n', {}, "line 2: ',' expected after '\"'; fix its quotes"),
         ("a,b\n" + "1" * 140_000 + ",2\n", {}, "line 2: field larger than field limit"),
         ("a,b\n1,2\n3\0,4\n", {}, "not UTF-8 text, from line 3"),
         (",".join(f"c{i}" for i in range(10_001)) + "\n1\n", {}, "has 10001 columns, more than 10000"),

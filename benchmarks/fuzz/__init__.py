@@ -1,4 +1,4 @@
-"""A machine that tries to break the command: mutated files, options and user code, in this process, counted by target.
+"""A fuzzer of the command line: mutated files, options and user code, run in one process and counted by target.
 
-`python -m benchmarks.fuzz --minutes 10 --seed 1` says what it found; CONTRIBUTING.md says what to do with that.
+`python -m benchmarks.fuzz --minutes 10 --seed 1` prints what it found; CONTRIBUTING.md explains what to do with it.
 """

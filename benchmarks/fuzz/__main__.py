@@ -52,7 +52,7 @@ def keep(case: Path, given: Input, outcome: Outcome, found: dict[str, str], made
 
 
 def again(case: Path) -> bool:
-    """Run a kept case in a copy of its folder, print what it does now, and tell whether it is mended."""
+    """Run a kept case in a copy of its folder, print what it does now, and return whether it is fixed."""
     what = json.loads((case / "case.json").read_text(encoding="utf-8"))
     given = Input(tuple(what["argv"]), what["made"], what["must"])
     with tempfile.TemporaryDirectory() as scratch:
@@ -116,14 +116,14 @@ def main() -> None:
     """Run, or run again, or add up; exit code 1 where a fault was found."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0)
-    parser.add_argument("--count", type=int, help="inputs, instead of minutes")
+    parser.add_argument("--count", type=int, help="number of inputs per target, instead of minutes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first input of each target")
     parser.add_argument("--target", action="append", choices=list(TARGETS), help="only this one (repeatable)")
-    parser.add_argument("--keep", type=Path, help="folder for cases")
-    parser.add_argument("--json", type=Path, help="file for one line a target")
+    parser.add_argument("--keep", type=Path, help="folder for the inputs of new faults")
+    parser.add_argument("--json", type=Path, help="file for one line per target")
     parser.add_argument("--again", type=Path, nargs="+", help="kept cases to run again")
-    parser.add_argument("--add", type=Path, nargs="+", help="files of --json to add up")
+    parser.add_argument("--add", type=Path, nargs="+", help="files of --json to sum")
     chosen = parser.parse_args()
     sys.dont_write_bytecode = True
     torch.set_num_threads(1)

@@ -13,7 +13,7 @@ from .run import SECONDS, Outcome
 HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 FAULTS = ("traceback", "hang", "silent", "lines", "control", "outside")
 COUNTS = ("inputs", "refused", "accepted", "other", *FAULTS)
-KNOWN = re.compile(r"[eE]rror: |note: |interrupted|\[\d+/\d+\] |\d+ of \d+ cases are done already\.")
+KNOWN = re.compile(r"[eE]rror: |note: |interrupted|\[\d+/\d+\] |\d+ of \d+ cases are already done\.")
 FOREIGN = re.compile(
     r"Traceback \(most recent|^\S+\.py:\d+: |\w+Warning: |^Exception ignored|^\[[WE]\d* ", re.MULTILINE
 )

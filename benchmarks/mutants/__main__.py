@@ -1,9 +1,10 @@
-"""Mutants of the code that an audit's honesty rests on: `python -m benchmarks.mutants [--module NAME ...]`.
+"""Mutation tests of the code that an audit's honesty depends on: `python -m benchmarks.mutants [--module NAME ...]`.
 
-Changes one line at a time (`mutate`) of every module of `targets`, or of a random `--share` of them, and runs the tests
-that run this line, the quickest and most focused first, until one fails (`judge`). The map from lines to tests comes
-from one recorded run of the suite (`covering`), made at the first call or by `--record`. A mutant that no test notices
-survives: either a test is missing, or the change changes nothing (`equivalent.txt` lists such, with the reason).
+Changes one line at a time (`mutate`) in every module of `targets`, or in a random `--share` of the mutants, and runs
+the tests that cover this line, the fastest and most specific first, until one fails (`judge`). The map from lines to
+tests comes from one recorded run of the suite (`covering`), at the first call or with `--record`. A mutant that no test
+notices survives: either a test is missing, or the change has no effect (`equivalent.txt` lists such changes with the
+reason).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ LEAST = 15  # mutants of a module, however small the share
 
 
 def sample(names: Sequence[str], share: float, seed: int) -> list[Mutant]:
-    """A random share of the mutants of each module, at least `LEAST` where there are so many."""
+    """Return a random share of the mutants of each module, at least `LEAST` if there are that many."""
     chosen, left_out = [], equivalent()
     for name in names:
         found = mutants(name, (SOURCE / name).read_text(encoding="utf-8"))
@@ -40,8 +41,7 @@ def sample(names: Sequence[str], share: float, seed: int) -> list[Mutant]:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mutants", description=__doc__)
-    parser.add_argument("--seed", type=int, default=0, help="of the sample")
-    parser.add_argument("--share", type=float, default=0.2, help=f"of each module's mutants, at least {LEAST} of them")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sample")
     parser.add_argument(
         "--module",
         action="append",
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=math.inf, metavar="N", help="judge no further mutant after them"
     )
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes at once")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="number of processes")
     asked = parser.parse_args()
     names = [name for name in modules() if name.startswith(tuple(asked.module or [""]))]
     chosen = sample(names, 1.0 if asked.line or asked.again else asked.share, asked.seed)

@@ -23,7 +23,7 @@ LEFT_OUT = ("tests/test_house.py", "tests/test_report_browser.py")
 
 
 def record(workers: int, files: Sequence[str] = ()) -> None:
-    """Run the suite once and write the map, or run some of its files and mend the map."""
+    """Run the suite once and write the map, or run some of its files and update the map."""
     shutil.rmtree(PARTS, ignore_errors=True)
     command = [sys.executable, "-m", "pytest", "-p", "benchmarks.mutants.recording", "-p", "no:cacheprovider"]
     command += files or ["tests", *(f"--ignore={path}" for path in LEFT_OUT)]

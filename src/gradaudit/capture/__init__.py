@@ -1,4 +1,4 @@
-"""Updates captured from a real federation: files, names, kinds, and what BatchNorm's buffers tell."""
+"""Updates captured from a real federation: files, names, kinds, signs, and what BatchNorm's buffers reveal."""
 
 from .kinds import Direction, FileKind
 from .observe import SHAPES, Captured, Settings, capture, input_shape

@@ -1,8 +1,8 @@
-"""Which way a difference was taken, before minus after or after minus before, told from the last layer's values.
+"""The sign of a weight difference, before minus after or after minus before, determined from the last layer.
 
-With the sign of a gradient, ∂L/∂b_k = mean_i (p_ik - 1[y_i = k]) is negative only for classes of the batch, so that no
-more entries are negative than there are classes in it; and the rows ∂L/∂W_k of classes of the batch stray farther from
-what all rows have in common, for they hold the features of their own examples.
+With the sign of a gradient, ∂L/∂b_k = mean_i (p_ik - 1[y_i = k]) is negative only for classes of the batch. So at most
+as many entries are negative as the batch has classes. And the rows ∂L/∂W_k of its classes deviate more from the
+component common to all rows, because they contain the features of their own examples.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from ..inversion.parts.labels._probe import require_positive_masses
 from ..values.errors import AttackFailed, AuditError
 from .kinds import Direction, FileKind, UpdateReading
 
-CLEAR = 30.0  # drop of the singular values at a rank that is no matter of rounding
-ROUNDED = 1e-6  # entries below that share of the largest say nothing
+CLEAR = 30.0  # drop of the singular values at a rank that rounding does not explain
+ROUNDED = 1e-6  # entries below that share of the largest are ignored
 NOISE = 4.0  # standard deviations of noise that an entry must exceed
-CLEAN = 1e-2  # noise, as a share of the last layer's rms, from which its rows stray by chance
-SURE = 3.0  # correlation, as Fisher's z in its standard deviations, from which the rows decide alone
-LEAST = 0.6  # and the correlation itself
+CLEAN = 1e-2  # noise, as a share of the last layer's RMS, from which rows deviate by chance
+SURE = 3.0  # correlation, as Fisher's z in standard deviations, from which the rows decide alone
+LEAST = 0.6  # minimum of the correlation itself
 AGAINST = 0.3  # correlation from which the rows contradict the count
-FEWEST = 6  # classes: of fewer the rows decide nothing
+FEWEST = 6  # number of classes; with fewer, the rows decide nothing
 
 
 def direct(
     seen: Observation, reading: UpdateReading, asked: Direction | None, kind: FileKind | None
 ) -> tuple[UpdateReading, str]:
-    """The reading with the sign of a gradient, and why that sign is not known, without a full stop, where it is not.
+    """Return the reading with the sign of a gradient, and the reason if that sign is unknown, without a full stop.
 
     Args:
-        seen: What the reading looks like beside the model.
-        reading: As `interpret` gives it.
-        asked: What the user says of a difference.
-        kind: What the user says that the file holds.
+        seen: The observation that belongs to the reading.
+        reading: The result of `interpret`.
+        asked: The direction given by the user, if any.
+        kind: The kind given by the user, if any.
 
     Raises:
-        AuditError: The user's word makes no sense for what the file holds, or contradicts its step counters.
+        AuditError: The given direction does not apply to the kind of the file, or contradicts its step counters.
     """
     if asked is not None:
         return _as_asked(seen, reading, asked), ""
@@ -49,36 +49,39 @@ def direct(
     try:
         found, why = told(seen)
     except AttackFailed:
-        return reading, ""  # no layer gives labels away, which is said where they are looked for
+        return reading, ""  # no layer reveals labels; the label inferences report that
     if found is Direction.AFTER_MINUS_BEFORE:
         return reading.turned(seen.model, f"{why[0].upper()}{why[1:]}"), ""
     if found is None and kind is not FileKind.GRADIENT:
-        cure = "say --sign before-minus-after or --sign after-minus-before"
+        cure = "give --sign before-minus-after or --sign after-minus-before"
         cure += ", or --kind gradient" if kind is None and reading.holds is FileKind.GRADIENT else ""
-        return reading, f"whether it is before minus after or after minus before cannot be told ({why}); {cure}"
+        return (
+            reading,
+            f"the sign of the difference, before minus after or after minus before, is unknown ({why}); {cure}",
+        )
     return reading, ""
 
 
 def _as_asked(seen: Observation, reading: UpdateReading, asked: Direction) -> UpdateReading:
     if reading.holds is FileKind.WEIGHTS:
-        raise AuditError("--sign: whole weights are no difference; leave it out.")
+        raise AuditError("--sign does not apply to whole weights, which are not a difference. Omit it.")
     if reading.direction not in (None, asked):
-        raise AuditError(f"--sign: the step counters in the file say {reading.direction}; leave it out.")
+        raise AuditError(f"--sign contradicts the step counters in the file, which show {reading.direction}. Omit it.")
     if reading.direction is None and asked is Direction.AFTER_MINUS_BEFORE:
-        return reading.turned(seen.model, "As --sign says it")
+        return reading.turned(seen.model, "--sign was given")
     return reading
 
 
 def told(seen: Observation) -> tuple[Direction | None, str]:
-    """Which way the tensors of an update were taken, or `None`; and why, as a clause.
+    """Return the direction of a weight difference, or `None`, and the reason as a clause.
 
     Raises:
-        AttackFailed: The update holds no layer whose gradient holds p - y.
+        AttackFailed: The update has no layer whose gradient contains p - y.
     """
     head = signed_head(seen)
     sums = _sums(seen, head)
     if sums is None:
-        return None, "the last layer travels without a bias, and its features can be negative"
+        return None, "the last layer was sent without a bias, and its features can be negative"
     own, found = dict(seen.model.named_parameters()), find_head(seen)
     sizes = [float(own[name].detach().abs().max()) for name in (found.weight, found.bias) if name]
     grain = torch.finfo(torch.float32).eps * max(sizes)
@@ -86,13 +89,13 @@ def told(seen: Observation) -> tuple[Direction | None, str]:
 
 
 def judge(sums: Tensor, rows: Tensor | None, size: int | None, grain: float = 0.0) -> tuple[Direction | None, str]:
-    """Which way the last layer's values were taken, or `None`; and why, as a clause.
+    """Return the direction of the last layer's values, or `None`, and the reason as a clause.
 
     Args:
-        sums: `[K]` double, of a sign that is to be told: the bias gradient, or what has its signs.
-        rows: `[K, m]` double, the weight's gradient of the same sign, or `None`.
-        size: Examples in the batch, where known.
-        grain: Rounding of one entry.
+        sums: `[K]` double: the bias gradient up to its sign, or values with the same signs.
+        rows: `[K, m]` double: the weight gradient up to the same sign, or `None`.
+        size: Number of examples in the batch, if known.
+        grain: Rounding error of one entry.
     """
     classes, noise = len(sums), _noise(sums, rows)
     least = max(ROUNDED * float(sums.abs().max()), 2 * grain, NOISE * noise)
@@ -104,21 +107,22 @@ def judge(sums: Tensor, rows: Tensor | None, size: int | None, grain: float = 0.
         found = 1.0 if positive > most else -1.0
         if strayed * found > -AGAINST:
             holds = f"the batch holds at most {most} {'class' if most == 1 else 'classes'}"
-            return _direction(found), f"{negative} entries of the last layer are negative where {holds}"
+            return _direction(found), f"{negative} entries of the last layer are negative, but {holds}"
         return None, "the signs in the last layer and its rows contradict each other"
     sure = math.tanh(SURE / (classes - 3) ** 0.5) if classes >= FEWEST else math.inf
     if abs(strayed) > max(LEAST, sure):
-        return _direction(strayed), "the rows of the last layer that stray most belong to its positive entries"
-    return None, f"{negative} entries of the last layer are negative and {positive} positive, as either way may have it"
+        return _direction(strayed), "the rows of the last layer that deviate most belong to its positive entries"
+    return None, f"{negative} entries of the last layer are negative and {positive} positive, possible with either sign"
 
 
 def stray(sums: Tensor, rows: Tensor) -> float:
-    """In [-1, 1]: how far each row lies from what all have in common, correlated with -`sums`; 0 where all agree.
+    """Return the correlation, in [-1, 1], of -`sums` with the deviation of each row from the component common to all.
 
-    Rows are compared with `sums` times their common direction. What is left sums to zero and is perpendicular to
-    `sums`, which takes more from rows of large entries; the leverage of each row undoes that. One row may be an
-    outlier, as of a class of which the model is sure for every example: the correlation is the one without the row
-    that speaks most for it, where that is the weaker one.
+    The common component is `sums` times one direction. The residual sums to zero and is perpendicular to `sums`, which
+    reduces it more for rows with large entries; dividing by the leverage of each row corrects that. One row may be an
+    outlier, for example of a class of which the model is certain for every example. Therefore the correlation is also
+    computed without the row that contributes most to it, and the weaker of the two is returned. It is 0 if all rows
+    agree.
 
     Args:
         sums: `[K]`, not zero.
@@ -138,7 +142,7 @@ def stray(sums: Tensor, rows: Tensor) -> float:
 
 
 def _correlation(x: Tensor, y: Tensor, weights: Tensor) -> tuple[float, Tensor]:
-    """Weighted correlation, and every entry's part in it."""
+    """Return the weighted correlation and the contribution of every entry."""
     x, y = (value - weights @ value / weights.sum() for value in (x, y))
     scale = ((weights @ x.square()) * (weights @ y.square())).sqrt()
     parts = weights * x * y
@@ -146,7 +150,7 @@ def _correlation(x: Tensor, y: Tensor, weights: Tensor) -> tuple[float, Tensor]:
 
 
 def _sums(seen: Observation, head: Head) -> Tensor | None:
-    """The bias gradient, or the sums of the weight's rows, which have its signs where features are positive."""
+    """Return the bias gradient, or the row sums of the weight gradient: its signs, if features are positive."""
     if head.bias is not None:
         return head.bias
     try:
@@ -159,13 +163,13 @@ def _sums(seen: Observation, head: Head) -> Tensor | None:
 
 
 def _noise(sums: Tensor, rows: Tensor | None) -> float:
-    """Standard deviation of noise on one entry, by what the sums over the classes are instead of zero."""
+    """Return the standard deviation of noise on one entry, estimated from the sums over the classes."""
     joint = sums.unsqueeze(1) if rows is None else torch.cat([sums.unsqueeze(1), rows], 1)
     return float(joint.sum(0).square().mean().sqrt()) / len(sums) ** 0.5
 
 
 def _most(rows: Tensor | None, size: int | None) -> int | None:
-    """Classes that the batch holds at most: its examples, or the rank of the rows where that is clearly not full."""
+    """Return the largest possible number of classes in the batch: its size, or the rank of the rows if not full."""
     if rows is None or not rows.any(1).all():
         return size
     singular = torch.linalg.svdvals(rows)

@@ -1,4 +1,4 @@
-"""Is it a gradient, a weight difference or whole weights, and how it becomes an update with the sign of a gradient."""
+"""The kind of a file (gradient, weight difference or weights), and its conversion to an update."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..values.types import UpdateKind
 from .statistics import COUNTER, VARIANCE
 from .update_names import UpdateParts
 
-NEAR = 0.5  # relative distance to the model's weights below which a file holds weights
-ALIKE = 1.35  # factor between lengths of tensors within which a file looks like other weights of the model
+NEAR = 0.5  # relative distance to the model's weights below which a file contains weights
+ALIKE = 1.35  # ratio of tensor norms within which a file looks like other weights of the model
 
 
 class FileKind(enum.StrEnum):
-    """What the file holds."""
+    """The kind of values in a file."""
 
     GRADIENT = "gradient"
     WEIGHT_DIFFERENCE = "weight-difference"
@@ -27,7 +27,7 @@ class FileKind(enum.StrEnum):
 
 
 class Direction(enum.StrEnum):
-    """Which way a difference was taken."""
+    """The direction of a weight difference."""
 
     BEFORE_MINUS_AFTER = "before-minus-after"
     AFTER_MINUS_BEFORE = "after-minus-before"
@@ -35,16 +35,16 @@ class Direction(enum.StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class UpdateReading:
-    """The file's tensors as an update.
+    """The tensors of a file as an update.
 
     Args:
-        holds: What the file holds.
-        why: How that was told.
+        holds: Kind of the file.
+        why: Why it has this kind.
         tensors: Name -> tensor with the sign of a gradient, in the model's precision, on the CPU.
         buffers: Name -> buffer after the local training.
-        notes: What was done to them, in plain sentences.
-        direction: Which way the difference was taken, where that is known: `tensors` has been turned by it.
-        changes: The buffers travel as differences too.
+        notes: Sentences on how the tensors were changed.
+        direction: Direction of the difference, if known; `tensors` already has the sign of a gradient then.
+        changes: Whether the buffers were sent as differences too.
     """
 
     holds: FileKind
@@ -57,15 +57,15 @@ class UpdateReading:
 
     @property
     def kind(self) -> UpdateKind:
-        """Of the update."""
+        """Kind of the update."""
         return UpdateKind.GRADIENT if self.holds is FileKind.GRADIENT else UpdateKind.WEIGHT_DIFFERENCE
 
     def turned(self, model: nn.Module, why: str) -> UpdateReading:
-        """The same as after minus before, so with the other sign; no gradient, for that has none.
+        """Return the reading as a difference of after minus before, with the sign flipped; it is then not a gradient.
 
         Args:
-            model: With the buffers from before the local training.
-            why: The difference is known to be after minus before, as the beginning of a sentence.
+            model: The model, with the buffers from before the local training.
+            why: Why the difference is after minus before, as the beginning of a sentence.
         """
         old, buffers, gradient = dict(model.named_buffers()), self.buffers, self.holds is FileKind.GRADIENT
         if self.changes:
@@ -73,12 +73,12 @@ class UpdateReading:
         return replace(
             self,
             holds=FileKind.WEIGHT_DIFFERENCE if gradient else self.holds,
-            why="its values are unlike the model's weights, and of the other sign than a gradient"
+            why="its values differ from the model's weights and have the opposite sign of a gradient"
             if gradient
             else self.why,
             tensors={name: -value for name, value in self.tensors.items()},
             buffers=buffers,
-            notes=(*self.notes, f"{why}, so the difference is after minus before; its sign was turned."),
+            notes=(*self.notes, f"{why}, so the difference is after minus before; its sign was flipped."),
             direction=Direction.AFTER_MINUS_BEFORE,
         )
 
@@ -86,23 +86,23 @@ class UpdateReading:
 def interpret(
     model: nn.Module, parts: UpdateParts, asked: FileKind | None, learning_rate: float | None
 ) -> UpdateReading:
-    """Tell what the file holds, and turn it into an update.
+    """Detect the kind of the file and return its tensors as an update.
 
     Args:
-        model: With the weights before the local training.
-        parts: The file's tensors under the model's names.
-        asked: What the user says that it holds.
-        learning_rate: Where the user gave one, a file that holds no weights holds a difference of weights.
+        model: The model, with the weights from before the local training.
+        parts: The tensors of the file under the model's names.
+        asked: The kind given by the user, if any.
+        learning_rate: The learning rate given by the user, if any; values other than weights are then a difference.
 
     Raises:
-        AuditError: The file holds weights of the model, but not near its own, so that no difference means anything; or
-            a learning rate was given for a gradient.
+        AuditError: The file contains weights that are far from the model's own, so that their difference is
+            meaningless, or a learning rate was given for a gradient.
     """
     before = {name: value.detach().cpu() for name, value in model.named_parameters()}
     tensors = {name: value.to(before[name].dtype) for name, value in parts.parameters.items()}
     holds, why = (asked, "as given") if asked else _guess(tensors, before, learning_rate)
     if holds is FileKind.GRADIENT and learning_rate is not None:
-        raise AuditError("--learning-rate: a gradient has none; leave it out, or say --kind weight-difference.")
+        raise AuditError("--learning-rate does not apply to a gradient. Omit it, or give --kind weight-difference.")
     if holds is FileKind.WEIGHTS:
         _require_near(tensors, before)
         tensors = {name: before[name] - value for name, value in tensors.items()}
@@ -112,7 +112,7 @@ def interpret(
 
 
 def distance(found: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> float:
-    """‖found - before‖ / ‖before‖ over the tensors of `found`."""
+    """Return ‖found - before‖ / ‖before‖ over the tensors of `found`."""
     apart = sum(float((value.double() - before[name].double()).square().sum()) for name, value in found.items())
     length = sum(float(before[name].double().square().sum()) for name in found)
     return (apart / length) ** 0.5 if length else float("inf")
@@ -122,22 +122,22 @@ def _guess(
     tensors: Mapping[str, Tensor], before: Mapping[str, Tensor], learning_rate: float | None
 ) -> tuple[FileKind, str]:
     if not tensors:
-        return FileKind.WEIGHTS, "it holds buffers alone, which are taken as those after the training"
+        return FileKind.WEIGHTS, "it contains only buffers, which are treated as those after the training"
     apart = distance(tensors, before)
     if apart < NEAR:
-        return FileKind.WEIGHTS, f"its values are near the model's own weights, {100 * apart:.2g} % apart"
+        return FileKind.WEIGHTS, f"its values are close to the model's own weights, {100 * apart:.2g} % apart"
     if _alike(tensors, before):
         raise AuditError(
-            "update: it looks like whole weights, but not near the model's own; give the weights that the server sent "
-            "with --weights, or say --kind gradient."
+            "update: it looks like whole weights, but they are far from the model's own. Give the weights that the "
+            "server sent with --weights, or give --kind gradient."
         )
     if learning_rate is not None:
-        return FileKind.WEIGHT_DIFFERENCE, "its values are unlike the model's weights, and a learning rate was given"
-    return FileKind.GRADIENT, "its values are unlike the model's weights; say --kind if it is a weight difference"
+        return FileKind.WEIGHT_DIFFERENCE, "its values differ from the model's weights, and a learning rate was given"
+    return FileKind.GRADIENT, "its values differ from the model's weights; give --kind if it is a weight difference"
 
 
 def _alike(tensors: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> bool:
-    """Whether every matrix is as long as the model's own: other weights of the same making."""
+    """Return whether every matrix has about the norm of the model's own, as other weights of the same model have."""
     ratios = [
         float(value.double().norm() / before[name].double().norm().clamp_min(1e-300))
         for name, value in tensors.items()
@@ -150,13 +150,13 @@ def _require_near(tensors: Mapping[str, Tensor], before: Mapping[str, Tensor]) -
     apart = distance(tensors, before) if tensors else 0.0
     if apart >= 1:
         raise AuditError(
-            f"update: whole weights need those from before the training, and the model's are {100 * apart:.0f} % away; "
-            "give the weights that the server sent with --weights."
+            "update: whole weights are compared with those from before the training, but the model's weights are "
+            f"{100 * apart:.0f} % away. Give the weights that the server sent with --weights."
         )
 
 
 def _with_changed_buffers(model: nn.Module, reading: UpdateReading) -> UpdateReading:
-    """A weight difference whose buffers, where they travel as differences too, tell its sign."""
+    """Return a weight difference with its sign, if its buffers were sent as differences too and reveal it."""
     buffers = reading.buffers
     counters = [float(value) for name, value in buffers.items() if name.endswith(COUNTER)]
     shrunk = any(name.endswith(VARIANCE) and bool((value <= 0).any()) for name, value in buffers.items())
@@ -164,18 +164,18 @@ def _with_changed_buffers(model: nn.Module, reading: UpdateReading) -> UpdateRea
         return reading
     old = dict(model.named_buffers())
     after = {name: old[name].detach().cpu().double() - value.double() for name, value in buffers.items()}
-    reading = replace(reading, buffers=after, notes=("The buffers travel as differences too.",), changes=True)
-    if any(counter > 0 for counter in counters):  # they only grow
+    reading = replace(reading, buffers=after, notes=("The buffers were sent as differences too.",), changes=True)
+    if any(counter > 0 for counter in counters):  # step counters only grow
         return reading.turned(model, "The step counters grow")
     return replace(reading, direction=Direction.BEFORE_MINUS_AFTER if any(counters) else None)
 
 
 def scale_invariance(model: nn.Module, tensors: Mapping[str, Tensor]) -> float | None:
-    """How far the filters' gradients are from perpendicular to the filters: 0 where BatchNorm trains, else about 0.7.
+    """Return how far filter gradients are from perpendicular to the filters: 0 if BatchNorm used the batch, else ~0.7.
 
-    A layer that normalises with its batch undoes any scale of the filter before it, so <w_k, ∂L/∂w_k> = 0 (up to the
-    layer's ε). Returns the median over the filters of |cos(w_k, ∂w_k)| · √n for n values in a filter, over convolutions
-    with at least eight; `None` where there is none.
+    A layer that normalises with its batch cancels any scale of the filter before it, so <w_k, ∂L/∂w_k> = 0 (up to the
+    layer's ε). The result is the median over all filters of |cos(w_k, ∂w_k)| · √n, for convolution filters of n >= 8
+    values, or `None` if there is none.
     """
     cosines = []
     for name, layer in model.named_modules():

@@ -1,4 +1,4 @@
-"""From a file to what an adversary sees."""
+"""From a captured file to the observation of an adversary."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from .statistics import Movement, agreed_steps, batch_statistics, movements
 from .update_names import UpdateParts, fit
 
 SHAPES = ((3, 32, 32), (1, 28, 28), (3, 224, 224))
-"""Input shapes that are tried where none is given."""
-PERPENDICULAR = 0.2  # of `scale_invariance`: below, BatchNorm was training
+"""Input shapes that are tried if none is given."""
+PERPENDICULAR = 0.2  # value of `scale_invariance` below which BatchNorm used batch statistics
 
 
-MOST = 1_000_000  # examples or local steps: more are a slip of the keyboard, and would end in years
+MOST = 1_000_000  # examples or local steps; larger numbers are typing errors
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is known of a captured update besides its file.
+    """What is known about a captured update besides its file.
 
     Args:
-        kind: What the file holds; `None` guesses.
-        batch_size: Examples behind the update.
-        learning_rate: Of the client's local training.
-        local_steps: Of the client's local training; `None` reads them off BatchNorm's counters, else takes 1.
+        kind: Kind of the file; `None` detects it.
+        batch_size: Number of examples in the batch.
+        learning_rate: Learning rate of the local training.
+        local_steps: Number of local steps; `None` takes it from BatchNorm's counters, or 1 without them.
         input_shape: `(C, H, W)` of one example; `None` tries `SHAPES`.
-        batch_norm: `"eval"` or `"train"`; `None` guesses.
-        sign: Which way a difference was taken; `None` tells it from the last layer where that can be told.
+        batch_norm: `"eval"` or `"train"`; `None` detects it.
+        sign: Direction of a difference; `None` determines it from the last layer, if possible.
 
     Raises:
         AuditError: A value is out of range.
@@ -64,25 +64,25 @@ class Settings:
         if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
             raise AuditError(f"--learning-rate: must be positive and finite. Found {self.learning_rate:g}.")
         if self.local_steps is not None and self.learning_rate is None:
-            raise AuditError("--local-steps: needs --learning-rate, for what one step is.")
+            raise AuditError("--local-steps requires --learning-rate, which gives the size of a step.")
 
 
 @dataclass(frozen=True, eq=False)
 class Captured:
-    """An update as it was captured.
+    """A captured update with its model.
 
     Args:
-        observation: What the adversary sees, for every attack and label inference.
+        observation: What the adversary sees, for attacks and label inferences.
         file: Name of the file.
-        holds: What the file holds.
-        unshared: Trainable parameters that it does not hold.
+        holds: Kind of the file.
+        unshared: Trainable parameters that it does not contain.
         frozen: Parameters that are not trained.
         stored: Name -> precision in the file, such as `float16`.
-        movements: BatchNorm's buffers before and after, where they travel.
-        local_steps: Known or read off the counters, else `None`.
-        notes: What was guessed, and what was done to the tensors, in plain sentences.
-        empty: Why nothing lies in the tensors, without a full stop, or nothing where something does.
-        undirected: Why the sign of a difference is not known, without a full stop, or nothing where it is.
+        movements: Changes of BatchNorm's buffers, if they were sent.
+        local_steps: Number of local steps, as given or read from the counters, or `None`.
+        notes: Sentences on how the file was interpreted and the tensors changed.
+        empty: Why the tensors contain no information, without a full stop, or an empty string.
+        undirected: Why the sign of a difference is unknown, without a full stop, or an empty string.
     """
 
     observation: Observation
@@ -102,12 +102,12 @@ def capture(model: nn.Module, update: Path | TensorFile, settings: Settings = Se
     """Read an update and put it beside the model that it was computed with.
 
     Args:
-        model: With the weights that the server sent. Never changed.
-        update: A file, `.safetensors`, `.pt`, `.pth` or `.npz`, or what was read from it.
-        settings: What is known besides.
+        model: The model, with the weights that the server sent. It is not modified.
+        update: A `.safetensors`, `.pt`, `.pth` or `.npz` file, or its contents.
+        settings: What else is known.
 
     Raises:
-        AuditError: The file cannot be read or does not fit the model, or the model takes no picture of any shape tried.
+        AuditError: The file cannot be read or does not fit the model, or the model accepts none of the input shapes.
     """
     model, precision_note = _in_full_precision(model)
     file = update if isinstance(update, TensorFile) else read_tensor_file(update, "update")
@@ -127,7 +127,7 @@ def capture(model: nn.Module, update: Path | TensorFile, settings: Settings = Se
 def _beside(
     model: nn.Module, parts: UpdateParts, reading: UpdateReading, settings: Settings, shape: tuple[int, ...]
 ) -> Captured:
-    """The update beside the model, with everything that follows from its buffers."""
+    """Return the update with the model and everything that follows from its buffers."""
     moved = movements(model, reading.buffers)
     steps = _local_steps(reading, settings, moved)
     mode, mode_note = _batch_norm(model, reading, settings, moved)
@@ -160,23 +160,23 @@ def _beside(
 
 
 def _in_full_precision(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
-    """A copy on the CPU, of a model of half precision in single precision: its values are the same, its sums finer."""
+    """Return a copy on the CPU, in single precision if the model has half precision, and a note on that."""
     model, kinds = private_copy(model).cpu(), {value.dtype for value in (*model.parameters(), *model.buffers())}
     halves = [str(kind).removeprefix("torch.") for kind in HALVES if kind in kinds]
     if not halves:
         return model, ()
-    return model.float(), (f"The model's {' and '.join(halves)} was computed with in float32, with the same values.",)
+    return model.float(), (f"The model's {' and '.join(halves)} values were converted to float32 for the computation.",)
 
 
 def _empty(parts: UpdateParts, reading: UpdateReading) -> str:
-    """Why nothing can be read off the file's tensors, without a full stop, or nothing."""
+    """Return why the tensors contain no information, without a full stop, or an empty string."""
     if parts.parameters:
         return Update(reading.tensors).emptiness
-    return f"{'the file holds' if parts.unshared else 'the model has'} no trainable parameter"
+    return f"{'the file contains' if parts.unshared else 'the model has'} no trainable parameter"
 
 
 def input_shape(model: nn.Module) -> tuple[int, ...]:
-    """The first of `SHAPES` that the model takes; `AuditError` where it takes none, or gives no logits for it."""
+    """Return the first of `SHAPES` that the model accepts. Raise `AuditError` if there is none or no logits."""
     for shape in SHAPES:
         try:
             input_check(model, shape, "cpu")
@@ -184,7 +184,7 @@ def input_shape(model: nn.Module) -> tuple[int, ...]:
             continue
         return shape
     tried = ", ".join("x".join(map(str, shape)) for shape in SHAPES)
-    raise AuditError(f"model: it takes no picture of {tried}; say --input-shape C,H,W.")
+    raise AuditError(f"model: it does not accept an image of shape {tried}. Give --input-shape C,H,W.")
 
 
 def _local_steps(reading: UpdateReading, settings: Settings, moved: tuple[Movement, ...]) -> int | None:
@@ -209,24 +209,24 @@ def _training(
 def _batch_norm(
     model: nn.Module, reading: UpdateReading, settings: Settings, moved: tuple[Movement, ...]
 ) -> tuple[BatchNormMode, tuple[str, ...]]:
-    """The mode of BatchNorm, and how it was told."""
+    """Return the mode of BatchNorm, and a note on how it was detected."""
     if settings.batch_norm is not None:
         return settings.batch_norm, ()
     if not any(isinstance(module, _BatchNorm) for module in model.modules()):
         return "eval", ()
     if any(entry.shift > 0 or entry.steps for entry in moved):
-        return "train", ("BatchNorm used the statistics of the private batch: its buffers moved.",)
+        return "train", ("BatchNorm used the statistics of the private batch: its buffers changed.",)
     cosine = scale_invariance(model, reading.tensors)
     if cosine is not None and cosine < PERPENDICULAR:
         why = "every filter's gradient is perpendicular to the filter"
         return "train", (f"BatchNorm used the statistics of the private batch: {why}.",)
-    return "eval", ("BatchNorm is taken to have used its running statistics; say --batch-norm train if not.",)
+    return "eval", ("BatchNorm is assumed to have used its running statistics; give --batch-norm train if not.",)
 
 
 def _statistics(
     model: nn.Module, shape: tuple[int, ...], size: int | None, mode: str, moved: tuple[Movement, ...]
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Of the private batch, for every BatchNorm layer, where one step and a known size give them exactly."""
+    """Return the batch statistics of every BatchNorm layer, if one step and a known batch size determine them."""
     if size is None or mode != "train" or agreed_steps(moved) != 1:
         return {}
     positions: dict[str, int] = {}
@@ -258,23 +258,21 @@ def _granted(settings: Settings, reading: UpdateReading, statistics: Mapping[str
 
 
 def _notes(reading: UpdateReading, parts: UpdateParts, settings: Settings, shape: tuple[int, ...]) -> list[str]:
-    notes = [f"It was read as {_article(reading.holds)}: {reading.why}." if settings.kind is None else ""]
+    notes = [f"The file was interpreted as {_article(reading.holds)}: {reading.why}." if settings.kind is None else ""]
     if parts.wrapped:
-        notes.append("Prefixes of wrappers were dropped from the names.")
+        notes.append("Prefixes of wrappers were removed from the names.")
     if parts.positional:
         notes.append("The file has no names; tensors were matched to parameters by their order.")
     if parts.unreached:
-        notes.append(
-            f"The file holds None for {listed(parts.unreached)}: taken as zeros, as where the loss does not reach."
-        )
+        notes.append(f"The file contains None for {listed(parts.unreached)}, treated as a gradient of zeros.")
     if parts.frozen:
-        notes.append(f"Not trained, so not part of the update: {listed(parts.frozen)}.")
+        notes.append(f"Frozen, so not part of the update: {listed(parts.frozen)}.")
     if settings.input_shape is None:
         notes.append(
-            f"Input shape {'x'.join(map(str, shape))} is the first that the model takes; --input-shape sets it."
+            f"Input shape {'x'.join(map(str, shape))} is the first that the model accepts; --input-shape changes it."
         )
     if settings.learning_rate is not None and settings.local_steps is None and not parts.buffers:
-        notes.append("One local step is assumed; --local-steps sets it.")
+        notes.append("One local step is assumed; --local-steps changes it.")
     return [note for note in (*notes, *reading.notes) if note]
 
 

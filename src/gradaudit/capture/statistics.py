@@ -1,4 +1,4 @@
-"""What BatchNorm's buffers tell when they travel: local steps, and the statistics of the private batch.
+"""What BatchNorm's buffers reveal: the number of local steps and the statistics of the private batch.
 
 A layer in training mode adds 1 to `num_batches_tracked` at every step, and moves each running statistic by
 new = (1 - m) · old + m · batch, with the layer's momentum m (Ioffe and Szegedy, 2015, as torch implements it).
@@ -17,15 +17,15 @@ COUNTER, MEAN, VARIANCE = "num_batches_tracked", "running_mean", "running_var"
 
 @dataclass(frozen=True, eq=False)
 class Movement:
-    """One BatchNorm layer before and after the local training.
+    """Changes of one BatchNorm layer during the local training.
 
     Args:
-        layer: Its name.
-        steps: Difference of the step counters, or `None` where the counter does not travel.
-        momentum: The share m that one batch has in the running statistics.
-        shift: RMS change of the running mean; 0 where the statistics did not move.
-        mean: `[C]`, the batch's mean, exact for one step, else a mean over the steps that weighs the last ones most.
-        variance: `[C]`, likewise, unbiased.
+        layer: Name of the layer.
+        steps: Difference of the step counters, or `None` if the counter was not sent.
+        momentum: Weight m of one batch in the running statistics.
+        shift: RMS change of the running mean; 0 if the statistics did not change.
+        mean: `[C]`, mean of the batch; exact for one step, else a mean over the steps that weights the last ones most.
+        variance: `[C]`, unbiased variance, likewise.
     """
 
     layer: str
@@ -37,11 +37,11 @@ class Movement:
 
 
 def movements(model: nn.Module, after: Mapping[str, Tensor]) -> tuple[Movement, ...]:
-    """One entry per BatchNorm layer of which some buffer travels.
+    """Return one entry per BatchNorm layer of which some buffer was sent.
 
     Args:
-        model: With the buffers from before the local training.
-        after: Name -> buffer after it.
+        model: The model, with the buffers from before the local training.
+        after: Name -> buffer after the local training.
     """
     found = []
     for name, layer in model.named_modules():
@@ -54,17 +54,17 @@ def movements(model: nn.Module, after: Mapping[str, Tensor]) -> tuple[Movement, 
 
 
 def agreed_steps(found: tuple[Movement, ...]) -> int | None:
-    """The local steps on which all counters agree, or `None` where they differ or none travels."""
+    """Return the number of local steps if all counters agree, or `None` if they differ or none was sent."""
     steps = {entry.steps for entry in found if entry.steps is not None}
     return steps.pop() if len(steps) == 1 else None
 
 
 def batch_statistics(found: tuple[Movement, ...], positions: Mapping[str, int]) -> dict[str, tuple[Tensor, Tensor]]:
-    """Layer -> (mean, biased variance) of what entered it, after exactly one local step; else empty.
+    """Return layer -> (mean, biased variance) of its input after exactly one local step; otherwise an empty mapping.
 
     Args:
-        found: As `movements` gives them.
-        positions: Layer -> number of values per channel, B · H · W, which the unbiased variance is mended with.
+        found: The result of `movements`.
+        positions: Layer -> number of values per channel, B · H · W, which converts the unbiased variance.
     """
     if agreed_steps(found) != 1:
         return {}
@@ -92,7 +92,7 @@ def _movement(name: str, layer: _BatchNorm, new: Mapping[str, Tensor | None]) ->
 
 
 def _unmixed(new: Tensor | None, old: Tensor, share: float) -> Tensor | None:
-    """(new - (1 - share) old) / share in double precision, then single."""
+    """Return (new - (1 - share) old) / share, computed in double and rounded to single precision."""
     if new is None or share <= 0:
         return None
     return ((new.double() - (1 - share) * old.detach().double().cpu()) / share).float()

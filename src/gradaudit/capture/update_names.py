@@ -1,4 +1,4 @@
-"""The tensors of an update beside the model's parameters and buffers."""
+"""The tensors of an update under the names of the model's parameters and buffers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class UpdateParts:
     Args:
         parameters: Name -> tensor.
         buffers: Name -> tensor.
-        unshared: Trainable parameters that the file does not hold.
-        frozen: Parameters that are not trained, whether the file holds them or not.
-        unreached: Parameters for which the file holds a `None`, taken as zeros.
+        unshared: Trainable parameters that the file does not contain.
+        frozen: Parameters that are not trained, whether the file contains them or not.
+        unreached: Parameters for which the file contains `None`, treated as zeros.
         stored: Name of a parameter -> precision in the file, such as `float16`.
-        wrapped: Names in the file carried the prefix of a wrapper.
-        positional: The file held no names; the tensors were matched by their order.
+        wrapped: Whether names in the file had the prefix of a wrapper.
+        positional: Whether the file had no names, so that tensors were matched by their order.
     """
 
     parameters: Mapping[str, Tensor]
@@ -38,11 +38,11 @@ class UpdateParts:
 
 
 def fit(model: nn.Module, file: TensorFile) -> UpdateParts:
-    """The file's tensors under the model's names; a `None` for a parameter is a gradient of zeros.
+    """Return the tensors of the file under the model's names; `None` for a parameter is a gradient of zeros.
 
     Args:
-        model: Whose named_parameters and named_buffers count.
-        file: As it was read.
+        model: The model with the parameters and buffers.
+        file: The contents of the file.
 
     Raises:
         AuditError: The tensors do not fit the model.
@@ -66,7 +66,7 @@ def fit(model: nn.Module, file: TensorFile) -> UpdateParts:
 
 
 def fits(model: nn.Module, file: TensorFile) -> bool:
-    """Whether `fit` would find a place for every tensor."""
+    """Return whether every tensor of the file fits the model."""
     try:
         fit(model, file)
     except AuditError:

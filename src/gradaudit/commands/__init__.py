@@ -1,4 +1,4 @@
-"""Commands beyond the audit itself, one module each; each adds itself to the command line."""
+"""The commands besides demo, audit and report: one module each, which registers its own command."""
 
 import typer
 
@@ -7,6 +7,6 @@ from . import inspect, listings, study
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register them all."""
+    """Register all of them with `app`."""
     for module in (inspect, labels, study, listings):
         module.add_to(app)

@@ -1,4 +1,4 @@
-"""The command line: thin over the library, and quick to say `--help` because nothing heavy is imported up here."""
+"""The command line: a thin layer over the library. Heavy imports happen inside the commands, so `--help` is fast."""
 
 from __future__ import annotations
 
@@ -23,28 +23,30 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="gradaudit",
-    help="Shows what a federated-learning client gives away when it shares a gradient or a model update.",
+    help="Measure what a federated-learning client leaks when it shares a gradient or a model update.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     rich_markup_mode=None,
 )
 
-Out = Annotated[Path | None, typer.Option("--out", help="Folder for results.jsonl, report.html and what came back.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output, nothing else.")]
-Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser at the end.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Output folder for results.jsonl, report.html and the reconstructions.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output and nothing else.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the report in the browser when done.")]
 
 
 @app.command()
 def demo(
     out: Out = None,
-    seed: Annotated[int, typer.Option(help="Which photographs, which network, which start.")] = 13,
+    seed: Annotated[int, typer.Option(help="Seed of the photographs, the network and the attack.")] = 13,
     as_json: AsJson = False,
     open_page: Open = False,
 ) -> None:
-    """Recover four photographs from one shared gradient, then try the same against a defense (under a minute).
+    """Reconstruct four photographs from one shared gradient, without and with a defense (under a minute).
 
-    Nothing is downloaded: the photographs lie in the packages that gradaudit needs anyway.
+    Nothing is downloaded: the photographs come with the dependencies of gradaudit.
     """
     from ..audit import demo as builtin
     from ..audit.plan import make_plan
@@ -57,21 +59,25 @@ def demo(
 @app.command()
 def audit(
     config: Annotated[
-        Path, typer.Argument(metavar="AUDIT.YAML", help="What to audit; docs/audit-file.md has every key.")
+        Path, typer.Argument(metavar="AUDIT.YAML", help="The audit file; docs/audit-file.md describes every key.")
     ],
     out: Out = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change one key, such as attacks.0.stages.0.steps=2000."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change one key of the file, such as attacks.0.stages.0.steps=2000 (repeatable).",
+        ),
     ] = None,
     as_json: AsJson = False,
     open_page: Open = False,
 ) -> None:
-    """Run the audit that a file describes: share an update, attack it, score what came back, write the page.
+    """Run the audit that a file describes: compute an update, attack it, score the reconstruction, write the report.
 
-    Running it again into the same folder goes on where it stopped. Exit code 0: the audit ran to its end, whatever
-    leaked. 2: an error in one line, or a case that cannot be judged, and why. 130: interrupted; what was finished is
-    kept.
+    The same command with the same folder resumes an interrupted audit. Exit code 0: the audit finished, whatever
+    leaked. 2: an error, or a case that cannot be judged, with the reason in one line. 130: interrupted; finished cases
+    are kept.
     """
     from ..audit.config import read_config
     from ..audit.plan import make_plan
@@ -79,27 +85,29 @@ def audit(
     with stdout_kept(as_json):
         plan = make_plan(read_config(config, changes or []), config.resolve().parent)
         if not len(plan):
-            raise AuditError(f"{config}: attacks is an empty list, so there is nothing to judge; name at least one.")
+            raise AuditError(
+                f"{config}: attacks is an empty list, so there is nothing to run. Name at least one attack."
+            )
         results = _audit([plan], out or Path("runs") / config.stem, f"Audit of {config.name}")
     _finish(results, as_json, open_page)
 
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of an audit or a demo.")],
     open_page: Open = False,
 ) -> None:
-    """Write the page of a run again."""
+    """Regenerate report.html from the results of a run."""
     from .. import report as page
     from ..execution import read_findings, read_run
 
     path = page.write(read_findings(folder), read_run(folder), folder)
-    terminal.echo(f"Page: {path}")
+    terminal.echo(f"Report: {path}")
     _open(path, open_page)
 
 
 def _audit(plans: Sequence[Plan], out: Path, title: str) -> Results:
-    """Run all cases, and write the page whatever comes of them."""
+    """Run all cases and return their results; the report is written even if a case raises."""
     from ..execution import Results, describe_run
     from ..session import carry_out
     from .progress import TerminalListener
@@ -107,14 +115,14 @@ def _audit(plans: Sequence[Plan], out: Path, title: str) -> Results:
     errors = terminal.Screen(err=True)
     results = Results(out, describe_run(plans, title))
     if results.findings:
-        errors.print(f"{len(results.findings)} of {results.run.planned} cases are done already.")
+        errors.print(f"{len(results.findings)} of {results.run.planned} cases are already done.")
     with TerminalListener(errors) as listener:
         carry_out(plans, results, listener)
     return results
 
 
 def _finish(results: Results, as_json: bool, open_page: bool) -> None:
-    """Say what came of a run."""
+    """Print the findings and the path of the report. Raise `AuditError` if a case cannot be judged."""
     from ..report import PAGE
 
     path = results.folder / PAGE
@@ -122,7 +130,7 @@ def _finish(results: Results, as_json: bool, open_page: bool) -> None:
         terminal.echo(json.dumps({"findings": [finding.to_json() for finding in results.findings]}, allow_nan=False))
     else:
         _summary(results)
-        terminal.echo(f"Page: {path.resolve()}")
+        terminal.echo(f"Report: {path.resolve()}")
     _open(path, open_page)
     _require_judged(results)
 
@@ -155,7 +163,7 @@ def _summary(results: Results) -> None:
 
 
 def _require_judged(results: Results) -> None:
-    """Raise `AuditError` where a case cannot be judged: an exit code of 0 would say that it was."""
+    """Raise `AuditError` if a case cannot be judged, so that the exit code does not suggest a result."""
     unjudged = [finding for finding in results.findings if finding.cannot_judge]
     if unjudged:
         reasons = " ".join(dict.fromkeys(f"{finding.attack}: {finding.cannot_judge}" for finding in unjudged))
@@ -173,7 +181,7 @@ def _open(path: Path, wanted: bool) -> None:
 
 @cache
 def _all_commands() -> typer.Typer:
-    """The app with the commands of the room beside this module, added once in a process."""
+    """Return the app with all commands; they are registered once per process."""
     from .. import commands
 
     commands.add_to(app)
@@ -182,7 +190,7 @@ def _all_commands() -> typer.Typer:
 
 def main() -> None:
     """Entry point of the `gradaudit` command."""
-    # Beside other work on the same cores, threads that spin while they wait make an attack 15 times slower.
+    # With other work on the same cores, threads that spin while they wait make an attack 15 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         with terminal.attended(), terminal.usage():

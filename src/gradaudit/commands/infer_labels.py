@@ -1,4 +1,4 @@
-"""`gradaudit labels`: what every method reads off an update, or the list of methods."""
+"""`gradaudit labels`: the labels that every method infers from an update, or the list of methods."""
 
 from __future__ import annotations
 
@@ -17,32 +17,35 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the command."""
+    """Register the command with `app`."""
     app.command("labels")(labels)
 
 
 def labels(
     config: Annotated[
-        Path | None, typer.Argument(metavar="[AUDIT.YAML]", help="An audit file; its attacks are ignored.")
+        Path | None,
+        typer.Argument(
+            metavar="[AUDIT.YAML]", help="An audit file; its attacks are ignored. Without it, the methods are listed."
+        ),
     ] = None,
     method: Annotated[
-        list[str] | None, typer.Option("--method", metavar="NAME", help="Only this method (repeatable).")
+        list[str] | None, typer.Option("--method", metavar="NAME", help="Run only this method (repeatable).")
     ] = None,
     changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the file.")
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the file (repeatable).")
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document to standard output, nothing else.")
+        bool, typer.Option("--json", help="Print one JSON document to standard output and nothing else.")
     ] = False,
 ) -> None:
-    """Read the labels of the client's updates with every method, or list the methods without a file.
+    """Infer the labels of the client's batches with every method, or list the methods if no file is given.
 
-    No attack runs: seconds, not minutes. Recall is the share of the examples whose label was read; existence and counts
-    are shares of the classes; error is half the L1 distance of the counts per example. A method outside its conditions
-    says why instead of guessing.
+    No attack runs, so this takes seconds. Recall is the fraction of examples whose label was inferred. Existence and
+    counts are the fractions of the classes that are right. Error is half the L1 distance of the counts, per example. A
+    method whose conditions do not hold says why instead of guessing.
     """
     if config is None:
-        show(("name", "part", "needs", "what"), label_rows())
+        show(("name", "part", "needs", "description"), label_rows())
         return
     from ..audit.config import read_config
     from ..audit.label_audit import audit_labels, chosen_methods
@@ -58,7 +61,7 @@ def labels(
         rows = sorted(
             results, key=lambda result: -(sum(result.scores["recall"]) / max(1, len(result.scores["recall"])))
         )
-        show(("method", "recall", "counts", "existence", "error", "said"), (_row(result) for result in rows))
+        show(("method", "recall", "counts", "existence", "error", "notes"), (_row(result) for result in rows))
 
 
 def _row(result: MethodResult) -> tuple[str, ...]:

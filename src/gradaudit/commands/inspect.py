@@ -1,4 +1,4 @@
-"""`gradaudit inspect`: what a captured update gives away without any attack."""
+"""`gradaudit inspect`: what a captured update reveals without any attack."""
 
 from __future__ import annotations
 
@@ -21,26 +21,37 @@ if TYPE_CHECKING:
     from ..values.tensor_files import TensorFile
 
 UPDATE = typer.Argument(metavar="UPDATE", help="The captured update: .safetensors, .pt, .pth or .npz.")
-MODEL = typer.Option("--model", metavar="MODEL", help="package.module:function, file.py:function, or a model's name.")
-WEIGHTS = typer.Option("--weights", help="File with the weights that the server sent.")
-KIND = typer.Option("--kind", metavar="KIND", help="gradient, weight-difference or weights; guessed by default.")
-RATE = typer.Option("--learning-rate", help="Of the client's local training.")
-STEPS = typer.Option("--local-steps", help="Of the client; read off BatchNorm's counters where they travel.")
-SHAPE = typer.Option("--input-shape", metavar="C,H,W", help="Of one example; some usual ones are tried by default.")
-CLASSES = typer.Option("--num-classes", help="For a model that is given by its name.")
-STEM = typer.Option("--cifar-stem", help="For torchvision's ResNets by name: the stem for pictures of 32 pixels.")
-MODE = typer.Option("--batch-norm", metavar="MODE", help="eval or train; guessed by default.")
+MODEL = typer.Option(
+    "--model", metavar="MODEL", help="package.module:function, file.py:function, or a name from `gradaudit models`."
+)
+WEIGHTS = typer.Option("--weights", help="File with the weights that the server sent to the client.")
+KIND = typer.Option(
+    "--kind", metavar="KIND", help="Kind of the update: gradient, weight-difference or weights; detected by default."
+)
+RATE = typer.Option("--learning-rate", help="Learning rate of the client's local training.")
+STEPS = typer.Option(
+    "--local-steps",
+    help="Number of the client's local steps; by default read from BatchNorm's counters, if they were sent.",
+)
+SHAPE = typer.Option(
+    "--input-shape", metavar="C,H,W", help="Shape of one example; by default, common shapes are tried."
+)
+CLASSES = typer.Option("--num-classes", help="Number of classes; required for a model given by name.")
+STEM = typer.Option("--cifar-stem", help="For torchvision's ResNets given by name: use the stem for 32-pixel images.")
+MODE = typer.Option("--batch-norm", metavar="MODE", help="Mode of BatchNorm: eval or train; detected by default.")
 SIGN = typer.Option(
     "--sign",
     metavar="WAY",
-    help="Of a difference: before-minus-after, or after-minus-before (NVFlare, TensorFlow Federated, MONAI, FedOpt); "
-    "told from the last layer by default, where it can be.",
+    help="Sign of a weight difference: before-minus-after, or after-minus-before (NVFlare, TensorFlow Federated, "
+    "MONAI, FedOpt); by default determined from the last layer, if possible.",
 )
-OUT = typer.Option("--out", metavar="DIR", help="Write the page DIR/inspection.html.")
+SIZE = typer.Option("--batch-size", help="Number of examples in the batch, if known.")
+JSON = typer.Option("--json", help="Print one JSON document to standard output and nothing else.")
+OUT = typer.Option("--out", metavar="DIR", help="Write the result as a page, DIR/inspection.html.")
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the command."""
+    """Register the command with `app`."""
     app.command("inspect")(inspect)
 
 
@@ -49,7 +60,7 @@ def inspect(
     model: Annotated[str, MODEL],
     weights: Annotated[Path | None, WEIGHTS] = None,
     kind: Annotated[str | None, KIND] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Number of examples, if known.")] = None,
+    batch_size: Annotated[int | None, SIZE] = None,
     learning_rate: Annotated[float | None, RATE] = None,
     local_steps: Annotated[int | None, STEPS] = None,
     input_shape: Annotated[str | None, SHAPE] = None,
@@ -58,12 +69,13 @@ def inspect(
     batch_norm: Annotated[str | None, MODE] = None,
     sign: Annotated[str | None, SIGN] = None,
     out: Annotated[Path | None, OUT] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")] = False,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Look at a captured update without attacking it: what travels, labels, local steps, exact layers, defenses.
+    """Inspect a captured update without an attack: its tensors, labels, local steps, recoverable inputs, defenses.
 
-    Takes seconds. The page holds recovered examples; the screen and the JSON do not. Exit code 0: it was read, whatever
-    leaks, also where that cannot be judged, as the first line then says. 2: an error, in one line.
+    This takes seconds. The page contains recovered examples; the terminal output and the JSON do not. Exit code 0: the
+    update was read, whatever it leaks, and also if that cannot be judged, as the first line then says. 2: an error, in
+    one line.
     """
     from ..capture import Settings
 
@@ -104,7 +116,7 @@ def _look(
     if weights is not None:
         load_weights(network, weights)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # many small passes: on a busy machine more threads wait for each other, 20 times as long
+    torch.set_num_threads(1)  # many small passes: on a busy machine several threads take 20 times as long
     try:
         captured = capture(network, file, settings)
         return captured, look(captured, model=model, weights=weights.name if weights else "")
@@ -113,7 +125,7 @@ def _look(
 
 
 def _build(name: str, settings: Settings, classes: int | None, cifar_stem: bool, file: TensorFile) -> nn.Module:
-    """The model by its name or its factory; by name, for the first input shape at which the update fits."""
+    """Return the model of a factory, or the named model for the first input shape that fits the update."""
     import torch
 
     from ..capture import SHAPES, fits
@@ -124,7 +136,7 @@ def _build(name: str, settings: Settings, classes: int | None, cifar_stem: bool,
         if ":" in name:
             return from_factory(name, Path.cwd())
         if classes is None:
-            raise AuditError("--num-classes: a model that is given by its name needs it.")
+            raise AuditError("--num-classes is required for a model that is given by name.")
         shapes = (settings.input_shape,) if settings.input_shape else SHAPES
         for shape in shapes:
             network = build(name, num_classes=classes, channels=shape[0], size=shape[-1], cifar_stem=cifar_stem)
@@ -172,5 +184,5 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
         return None
     parts = [part.strip() for part in text.replace("x", ",").split(",")]
     if len(parts) != 3 or not all(re.fullmatch("[1-9][0-9]{0,8}", part) for part in parts):
-        raise AuditError(f"--input-shape: must be C,H,W in whole numbers, such as 3,32,32. Found {text}.")
+        raise AuditError(f"--input-shape: must be C,H,W as positive integers, such as 3,32,32. Found {text}.")
     return tuple(int(part) for part in parts)

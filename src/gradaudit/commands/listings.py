@@ -1,4 +1,4 @@
-"""Commands that list what there is, and what cannot run here."""
+"""Commands that list what is available, and what cannot run on this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ListingRow = tuple[str, ...]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the listing commands."""
+    """Register the listing commands with `app`."""
     for name, (headings, rows, text) in LISTINGS.items():
         app.command(name, help=text)(_printer(headings, rows))
 
@@ -24,7 +24,7 @@ def _printer(headings: ListingRow, rows: Callable[[], Iterable[ListingRow]]) -> 
 
 
 def show(headings: ListingRow, rows: Iterable[ListingRow]) -> None:
-    """Print a table to standard output."""
+    """Print a table with these headings and rows to standard output."""
     table = plain_table(headings)
     for row in rows:
         table.add_row(*row)
@@ -32,7 +32,7 @@ def show(headings: ListingRow, rows: Iterable[ListingRow]) -> None:
 
 
 def plain_table(headings: ListingRow) -> Table:
-    """A table without rules whose first column is never cut."""
+    """Return a table without rules whose first column is never truncated."""
     table = Table(box=None, pad_edge=False)
     for number, heading in enumerate(headings):
         table.add_column(heading, overflow="fold", no_wrap=number == 0)
@@ -51,7 +51,14 @@ def _attacks() -> Iterable[ListingRow]:
     for name, pair in MULTI_MODAL.items():
         phases = [getattr(pair, phase, None) for phase in ("teacher", "student")]
         steps = " + ".join(str(stage.steps) for phase in phases for stage in getattr(phase, "stages", ()))
-        yield name, "two at once", pair.paper, _facts(pair), steps, f"{_doc(pair)} `gradaudit study mgia` runs it."
+        yield (
+            name,
+            "two modalities",
+            pair.paper,
+            _facts(pair),
+            steps,
+            f"{_doc(pair)} Run it with `gradaudit study mgia`.",
+        )
 
 
 def _defenses() -> Iterable[ListingRow]:
@@ -75,7 +82,7 @@ def _parts() -> Iterable[ListingRow]:
 
 
 def label_rows() -> Iterable[ListingRow]:
-    """Every part that brings labels."""
+    """Yield one row per label inference: name, class, facts that it needs, description."""
     from ..inversion.parts.labels import LABELS
 
     return ((name, cls.__name__, _facts(cls), _doc(cls)) for name, cls in LABELS.items())
@@ -96,7 +103,7 @@ def _models() -> Iterable[ListingRow]:
     places = {modality: place for place, modality in enumerate(MEASURES)}
     for name, model in sorted(NAMED_MODELS.items(), key=lambda pair: places.get(pair[1].modality, len(places))):
         yield name, model.modality, _doc(model.build)
-    yield "…", "pictures", "and every torchvision classifier by its torchvision name"
+    yield "…", "pictures", "and every torchvision classifier, by its torchvision name"
 
 
 def _losses() -> Iterable[ListingRow]:
@@ -148,17 +155,25 @@ def _doc(value: Any) -> str:
 
 LISTINGS: dict[str, tuple[ListingRow, Callable[[], Iterable[ListingRow]], str]] = {
     "attacks": (
-        ("name", "of", "paper", "needs", "steps", "what"),
+        ("name", "modality", "paper", "needs", "steps", "description"),
         _attacks,
-        "List the attacks, their needs and steps.",
+        "List the attacks with their papers, required knowledge and numbers of steps.",
     ),
-    "defenses": (("name", "paper", "parameters", "what"), _defenses, "List the defenses and their parameters."),
-    "parts": (("kind", "name", "part", "parameters", "what"), _parts, "List every part that attacks are made of."),
-    "priors": (("name", "part", "parameters", "what"), _priors, "List the priors that an attack may use."),
-    "metrics": (("name", "of", "unit", "better", "paper", "what"), _metrics, "List the metrics and their conventions."),
-    "models": (("name", "of", "what"), _models, "List the networks that have a name here."),
-    "losses": (("name", "of", "labels", "what"), _losses, "List the losses that a client may train with."),
-    "sources": (("name", "options", "what"), _sources, "List where examples can come from."),
-    "studies": (("name", "paper", "scales", "what"), _studies, "List the studies: tables of papers, made again."),
-    "doctor": (("what", "here"), _doctor, "Say versions and devices, and what cannot run here and why."),
+    "defenses": (("name", "paper", "parameters", "description"), _defenses, "List the defenses and their parameters."),
+    "parts": (("kind", "name", "part", "parameters", "description"), _parts, "List all parts that attacks consist of."),
+    "priors": (("name", "part", "parameters", "description"), _priors, "List the priors that an attack can use."),
+    "metrics": (
+        ("name", "modality", "unit", "larger leak", "paper", "description"),
+        _metrics,
+        "List the metrics with their units and conventions.",
+    ),
+    "models": (("name", "modality", "description"), _models, "List the networks that can be given by name."),
+    "losses": (("name", "outputs", "labels", "description"), _losses, "List the losses that a client can train with."),
+    "sources": (("name", "options", "description"), _sources, "List the data sources with their options."),
+    "studies": (
+        ("name", "paper", "scales", "description"),
+        _studies,
+        "List the studies: reproductions of published tables.",
+    ),
+    "doctor": (("item", "value"), _doctor, "Show versions and devices, and what cannot run on this machine and why."),
 }

@@ -1,4 +1,4 @@
-"""Progress of a run on the terminal: a bar where there is one, plain lines where there is none."""
+"""Progress of a run: a bar on a terminal, plain lines in a log file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class TerminalListener:
-    """Shows the case, the step, the objective and the time left, on standard error.
+    """Shows the case, the step, the objective and the remaining time.
 
     Args:
-        console: Where to write.
+        console: Console to write to, usually standard error.
     """
 
     def __init__(self, console: Console) -> None:
@@ -49,7 +49,7 @@ class TerminalListener:
         self.bar.stop()
 
     def begin(self, case: Case, number: int, total: int) -> Watch:
-        """A new bar for the case; returns what moves it."""
+        """Show a new bar for the case and return the function that updates it."""
         from ..audit.judge import client_name
 
         title = f"[{number}/{total}] {case.attack_name} · {client_name(case.client)} · batch {case.repeat + 1}"
@@ -65,7 +65,7 @@ class TerminalListener:
         return watch
 
     def end(self, finding: Finding, number: int, total: int) -> None:
-        """One line with what came of the case, and one in red where the adversary knew what no real one knows."""
+        """Print the result of the case, and warnings in red, for example about an oracle that no real adversary has."""
         from ..report import wording as words
 
         if self.task is not None:

@@ -1,4 +1,4 @@
-"""`gradaudit study`: a table of a paper, made again."""
+"""`gradaudit study`: the reproduction of a published table or figure."""
 
 from __future__ import annotations
 
@@ -20,33 +20,39 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the command."""
+    """Register the command with `app`."""
     app.command("study")(study)
 
 
 def study(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="`gradaudit studies` lists them.")],
-    scale: Annotated[str, typer.Option(help="How much of it: quick, default, or what the study names.")] = "default",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the study; `gradaudit studies` lists all.")],
+    scale: Annotated[str, typer.Option(help="Extent: quick, default, or another scale of the study.")] = "default",
     data: Annotated[
         Path | None,
-        typer.Option(help=".npz with images and labels (mgia: a folder); the built-in photographs by default."),
+        typer.Option(help="An .npz file with images and labels (mgia: a folder); by default the built-in photographs."),
     ] = None,
     weights: Annotated[
         list[str] | None,
-        typer.Option("--weights", metavar="MODEL=FILE", help="Weights of a trained network; torchvision for its own."),
+        typer.Option(
+            "--weights",
+            metavar="MODEL=FILE",
+            help="Weights of a trained network (repeatable); FILE may be torchvision for its own weights.",
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
+    device: Annotated[str, typer.Option(help="Device: cpu, cuda or auto.")] = "cpu",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes side by side; by default one for each core, one on a GPU.")
+        int | None, typer.Option(min=1, help="Number of parallel processes; by default one per core, and one on a GPU.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for study.jsonl, study.html and study.md.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Output folder for study.jsonl, study.html and study.md.")
+    ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document to standard output, nothing else.")
+        bool, typer.Option("--json", help="Print one JSON document to standard output and nothing else.")
     ] = False,
 ) -> None:
-    """Measure a table or figure of the literature again, with the published figures beside ours.
+    """Reproduce a table or figure of a paper, and show the published values beside the measured ones.
 
-    Every measurement is on disk before the next: the same command goes on where it stopped.
+    Each measurement is written to disk before the next one starts. The same command resumes an interrupted study.
     """
     from ..audit.resolve import make_device
     from ..studies import STUDIES, Bench
@@ -63,7 +69,7 @@ def study(
 
 
 def _run(chosen: Study, scale: str, bench: Bench, folder: Path, workers: int | None) -> tuple[StudyResult, Path]:
-    """Measure what is missing, and write the page whatever comes of it."""
+    """Measure the missing cells and return the result with the path of its page, which is always written."""
     from ..report.study_page import write_study
     from ..studies import read_study, run_study
 
@@ -80,9 +86,9 @@ def _run(chosen: Study, scale: str, bench: Bench, folder: Path, workers: int | N
             raise AuditInterrupted("interrupted before anything was measured.") from None
         result, _ = written()
         kept = f"{result.done} of {result.planned} measurements are kept in {folder}"
-        raise AuditInterrupted(f"interrupted: {kept}. The same command goes on from there.") from None
+        raise AuditInterrupted(f"interrupted: {kept}. Run the same command again to resume.") from None
     except BaseException:
-        with suppress(AuditError):  # what stopped the study is what is said
+        with suppress(AuditError):  # the first error is the one to report
             if bar.began:
                 written()
         raise
@@ -90,7 +96,7 @@ def _run(chosen: Study, scale: str, bench: Bench, folder: Path, workers: int | N
 
 
 class _Bar:
-    """A progress bar on standard error where that is a terminal, one line per cell where it is not."""
+    """A progress bar if standard error is a terminal, one line per cell otherwise."""
 
     def __init__(self) -> None:
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -106,7 +112,7 @@ class _Bar:
         )
         self.task = self.bar.add_task("", total=None)
         self.last = ""
-        self.began = False  # the folder is this study's, and nobody else writes to it
+        self.began = False  # the folder belongs to this study and is locked
 
     def __enter__(self) -> _Bar:
         self.bar.start()
@@ -131,7 +137,7 @@ def _weight(text: str) -> tuple[str, Path]:
 
 
 def _print(result: StudyResult, page: Path) -> None:
-    """The first table, the claims, what was left out, and where the page is."""
+    """Print the first table, the claims, the omitted cells and the path of the page."""
     from ..report.study_tables import difference_in_words, entries, left_out_in_words
 
     study = result.study

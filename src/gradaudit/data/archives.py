@@ -1,4 +1,4 @@
-"""Arrays of a numpy archive, asked for their size before they are read; private to this room."""
+"""Reading of numpy archives, whose sizes are checked first; private to this package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..values.tensor_files.npz_headers import read_header
 
 
 def read_arrays(path: Path, wanted: Iterable[str], source: str) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """The `wanted` arrays that an `.npz` file holds, and the names of all that are in it. Nothing is unpickled.
+    """Return the `wanted` arrays of an `.npz` file, and the names of all its arrays. Nothing is unpickled.
 
     Args:
         path: The file.
@@ -24,8 +24,8 @@ def read_arrays(path: Path, wanted: Iterable[str], source: str) -> tuple[dict[st
         source: Name for error messages.
 
     Raises:
-        AuditError: No such file, no archive, a damaged or encrypted one, an array of objects, one whose header and
-            length differ, or more bytes than this machine has.
+        AuditError: The file does not exist, is not an archive, is damaged or encrypted, contains an array of objects or
+            with a wrong length, or needs more memory than this machine has.
     """
     if not path.is_file():
         raise AuditError(f"{source}: no file at {path} (paths are relative to the audit file).")
@@ -36,16 +36,16 @@ def read_arrays(path: Path, wanted: Iterable[str], source: str) -> tuple[dict[st
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             chosen = [members[name] for name in dict.fromkeys(wanted) if name in members]
             needed = sum(_declared(archive, info, path, source) for info in chosen)
-            require_memory(needed, f"{source}: {path}", "Write a part of it, or smaller pictures.")
+            require_memory(needed, f"{source}: {path}", "Write a part of it, or smaller images.")
             return {info.filename.removesuffix(".npy"): _read(archive, info) for info in chosen}, tuple(members)
     except (AuditError, MemoryError):
         raise
-    except Exception as error:  # zipfile, its decompressors and numpy raise a dozen kinds on damaged files
+    except Exception as error:  # zipfile, its decompressors and numpy raise many kinds of errors for damaged files
         raise AuditError(f"{source}: {path} is damaged, or encrypted ({type(error).__name__}).") from error
 
 
 def _declared(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, source: str) -> int:
-    """Bytes of a member, by its header and by the archive's directory, which must agree."""
+    """Return the size of a member in bytes. Raise `AuditError` if its header and the archive's directory differ."""
     header = read_header(archive, info)
     if header is None:
         raise AuditError(f"{source}: {info.filename} in {path} is no plain array; it has fields or named types.")

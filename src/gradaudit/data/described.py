@@ -1,4 +1,4 @@
-"""Pictures with a sentence each: the built-in photographs, and data sets from files that the user has."""
+"""Images with a sentence each: the built-in photographs, and data sets from files of the user."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from .sources.npz import Npz
 from .sources.photographs import Photographs
 from .word_vectors import WordVectors, learn_word_vectors, words_of
 
-LONGEST = 10  # words of a caption that are kept
+LONGEST = 10  # number of words of a caption that are used
 CORPORA = ("wikitext2.txt", "flickr8k_captions.tsv")
-"""Text from which, where it is in the folder, word vectors are learnt beside the descriptions."""
+"""Files of further text for the word vectors, used if they are in the folder."""
 
 
 @dataclass(frozen=True, eq=False)
 class Described:
-    """Pictures, a sentence for each, and a label for both.
+    """Images, each with a sentence and one label for both.
 
     Args:
-        source: The pictures.
-        sentences: One for each, lower-case letters and spaces.
+        source: The images.
+        sentences: One per image, lower-case letters and spaces.
         labels: `[N]` integers.
-        classes: K.
-        vectors: Of every word that occurs, and of more where the folder holds text.
+        classes: Number of classes, K.
+        vectors: Vectors of all words, and of further words if the folder contains text.
     """
 
     source: Source
@@ -84,14 +84,14 @@ FLOWERS = {
 
 
 def described(name: str, folder: Path | None = None) -> Described:
-    """Open one of `DESCRIBED`.
+    """Return one of the data sets in `DESCRIBED`.
 
     Args:
         name: Key of the table.
-        folder: Where the files lie; the built-in photographs need none.
+        folder: Folder of the files; not needed for the built-in photographs.
 
     Raises:
-        AuditError: An unknown name, or a file is missing or damaged.
+        AuditError: The name is unknown, or a file is missing or damaged.
     """
     why = missing(name, folder)
     if why:
@@ -100,7 +100,7 @@ def described(name: str, folder: Path | None = None) -> Described:
 
 
 def missing(name: str, folder: Path | None) -> str | None:
-    """Why a data set cannot be opened, or `None`."""
+    """Return why a data set cannot be opened, or `None`. Raise `AuditError` for an unknown name."""
     if name not in DESCRIBED:
         raise AuditError(f"described pictures: no set {name!r}. Known: {', '.join(DESCRIBED)}.")
     file = DESCRIBED[name][0]
@@ -135,7 +135,7 @@ def _photographs(path: Path) -> DescribedParts:
 
 
 def _by_class(sentence: Callable[[int, str], str], size: int | None = None) -> Callable[[Path], DescribedParts]:
-    """A reader of labelled pictures whose sentence is told by the class."""
+    """Return a reader of labelled images whose sentence follows from the class."""
 
     def read(path: Path) -> DescribedParts:
         source = Npz(path, size).open()
@@ -170,7 +170,7 @@ DESCRIBED: dict[str, tuple[str, Callable[[Path], DescribedParts]]] = {
     "flowers": ("flowers_128.npz", _by_class(lambda _, name: FLOWERS[name], 32)),
     "flickr8k": ("flickr8k_captioned_128.npz", _captioned),
 }
-"""Name -> (file in the folder, or nothing; its reader). CIFAR-100's sentences are those of MGIA's code. Those of
-Fashion-MNIST, the flowers and the photographs were written for this package, one for each class or photograph. Flickr8k
-has captions, of which the first is taken, and no classes: labels of it and of the photographs are the picture's number
-modulo ten."""
+"""Name -> (file in the folder, or an empty string; its reader). CIFAR-100's sentences are those of MGIA's code. Those
+of Fashion-MNIST, the flowers and the photographs were written for this package, one per class or photograph. Flickr8k
+has captions, of which the first is used, and no classes: its labels, and those of the photographs, are the index of the
+image modulo ten."""

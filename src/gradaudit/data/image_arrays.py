@@ -1,4 +1,4 @@
-"""How pictures are held, cut and resized: shared by the sources, private to this room."""
+"""Storage, cropping and resizing of images, shared by the data sources; private to this package."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from torch import Tensor
 
 from ..values.errors import AuditError
 
-# About 16 MB of 64-bit integers at a time while summing.
+# Sums are computed in blocks of about 16 MB of 64-bit integers.
 VALUES_PER_BLOCK = 2**21
 
-LARGEST_SIDE = 4096  # of a picture that is resized: 200 MB each
+LARGEST_SIDE = 4096  # pixels of a resized image: 200 MB each
 
-MOST_LOOKS = 2_000  # at pictures that are read from their files, before their source is refused
-DEEPEST = 4095 / 65535  # of [0, 1]: the brightest that 12-bit data in 16 bits can be
+MOST_LOOKS = 2_000  # number of images read from files before a source is refused
+DEEPEST = 4095 / 65535  # in [0, 1]: the largest value of 12-bit data stored in 16 bits
 
 
 class PictureSequence(Protocol):
-    """Pictures by number: anything from a list of tensors to a folder that is read on demand."""
+    """A sequence of images: anything from a list of tensors to a folder that is read on demand."""
 
     def __len__(self) -> int:
-        """How many pictures there are."""
+        """Return the number of images."""
         ...
 
     def __getitem__(self, index: int, /) -> Tensor:
-        """Picture `index` as `[C, H, W]` float32 in [0, 1]; `IndexError` past the end."""
+        """Return image `index` as `[C, H, W]` float32 in [0, 1]. Raise `IndexError` past the end."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class PixelArray:
-    """Pictures held in memory as they came, turned into [0, 1] one at a time.
+    """Images in memory in their original type, converted to [0, 1] one at a time.
 
     Args:
         pixels: `[N, C, H, W]`, uint8, or floating point in [0, 1]; a view of any memory layout.
-        size: Side in pixels that each picture is brought to on access (centre square), or `None` for as it is.
+        size: Side in pixels to which each image is cropped and resized on access, or `None`.
     """
 
     pixels: Tensor
@@ -57,7 +57,7 @@ class PixelArray:
         return picture.contiguous() if self.size is None else square(picture, self.size)
 
     def sum(self, indices: Sequence[int]) -> Tensor:
-        """Pixelwise sum `[C, H, W]` in float64 of the pictures at `indices`, exact for uint8 of equal size."""
+        """Return the pixelwise sum `[C, H, W]` of the images at `indices` in float64, exact for uint8 images."""
         exact = torch.int64 if self.pixels.dtype == torch.uint8 else torch.float64
         total = torch.zeros(self.pixels.shape[1:], dtype=exact)
         block = max(1, VALUES_PER_BLOCK // total.numel())
@@ -65,12 +65,12 @@ class PixelArray:
             chosen = torch.as_tensor(indices[start : start + block])
             total += self.pixels[chosen].sum(dim=0, dtype=exact)
         scaled = total.double().div(255) if exact == torch.int64 else total
-        # Resizing is linear (bilinear weights, no clamp needed), so the sum may be resized instead of the pictures.
+        # Resizing is linear (bilinear weights, no clamp needed), so the sum may be resized instead of the images.
         return scaled if self.size is None else _resized(scaled, self.size)
 
 
 def sum_of(pictures: PictureSequence, indices: Sequence[int], shape: tuple[int, ...]) -> Tensor:
-    """Pixelwise sum of the pictures at `indices`, `shape` in float64, holding one picture at a time."""
+    """Return the pixelwise sum of the images at `indices`, of shape `shape` in float64, one image at a time."""
     if isinstance(pictures, PixelArray):
         return pictures.sum(indices)
     total = torch.zeros(shape, dtype=torch.float64)
@@ -80,7 +80,7 @@ def sum_of(pictures: PictureSequence, indices: Sequence[int], shape: tuple[int, 
 
 
 def square(picture: Tensor, size: int) -> Tensor:
-    """The centre square of the shorter side, resized with antialiasing (bilinear).
+    """Return the largest centre square, resized with antialiasing (bilinear).
 
     Args:
         picture: `[C, H, W]` floating point in [0, 1].
@@ -103,21 +103,21 @@ def _resized(picture: Tensor, size: int) -> Tensor:
 
 
 def check_size(source: str, size: int | None, low: int = 1, high: int = LARGEST_SIDE) -> None:
-    """Raises `AuditError` where `size` is neither `None` nor from `low` to `high` pixels."""
+    """Raise `AuditError` if `size` is neither `None` nor from `low` to `high` pixels."""
     if size is not None and not low <= size <= high:
         raise AuditError(f"{source}: size must be from {low} to {high} pixels, got {size}.")
 
 
 def require_pixels(pictures: PictureSequence, what: str) -> None:
-    """Raise `AuditError` where no picture of a source can be what its pixels are meant to be.
+    """Raise `AuditError` if the pixels of a source have an implausible scale.
 
-    That is where all pixels of all pictures are equal; where none is brighter than one step of 8 bits (they were
-    divided by 255 once too often, or hold only 0 and 1); and where they are 12-bit numbers divided by 65 535. One
-    picture that is none of this clears the source, so a dark set is not refused for being dark.
+    That is the case if all pixels of all images are equal, if no pixel is above 1/255 (they were divided by 255 twice,
+    or contain only 0 and 1), or if all are 12-bit numbers divided by 65 535. One plausible image is enough, so a dark
+    data set is not refused for being dark.
 
     Args:
-        pictures: All of them; where each is read from its file, up to 2 000 are, evenly spaced, until one clears.
-        what: Subject of the sentence.
+        pictures: The images. If they are read from files, up to 2 000 of them, evenly spaced, until one is plausible.
+        what: Subject of the error message.
     """
     low, high, why = 1.0, 0.0, ""
     for values in _blocks(pictures):
@@ -130,31 +130,31 @@ def require_pixels(pictures: PictureSequence, what: str) -> None:
 
 
 def _blocks(pictures: PictureSequence) -> Iterator[Tensor]:
-    """All pixels at once where they are in memory, uint8 or in [0, 1]; else one picture after the other."""
+    """Yield all pixels at once if they are in memory (uint8 or in [0, 1]), otherwise one image at a time."""
     if isinstance(pictures, PixelArray):
         return iter((pictures.pixels,))
     return (pictures[i] for i in range(0, len(pictures), max(1, -(-len(pictures) // MOST_LOOKS))))
 
 
 def _implausible(values: Tensor, low: float, high: float) -> str:
-    """Why pixels from `low` to `high`, the last of them `values`, can be no real ones, and the fix; else empty."""
+    """Return why pixels from `low` to `high`, including `values`, are implausible, with the fix, or an empty string."""
     if low >= high:
-        return f"every pixel of every picture is {high:g} of [0, 1], and there is nothing to find; see how it was made."
+        return f"every pixel of every image is {high:g} in [0, 1], so there is nothing to reconstruct; check the file."
     if high <= 1.001 / 255:
         return (
-            f"no pixel is brighter than {high:.2g} of [0, 1]: they hold only 0 and 1 in 8 bits, or were divided by 255 "
-            "twice. Multiply them by 255."
+            f"no pixel is brighter than {high:.2g} in [0, 1]: the values are only 0 and 1 in 8 bits, or were divided "
+            "by 255 twice. Multiply them by 255."
         )
     deep = values.is_floating_point() and high <= DEEPEST * 1.0001
     if deep and _steps_of(values, 65535) and not _steps_of(values, 255):
         return (
-            f"no pixel is brighter than {high:.2g} of [0, 1], and all are whole numbers over 65535: they look like "
-            "12-bit data in 16 bits. Divide them by their own largest value, 4095."
+            f"no pixel is brighter than {high:.2g} in [0, 1], and all are multiples of 1/65535: they look like "
+            "12-bit data in 16 bits. Divide them by their largest value, 4095."
         )
     return ""
 
 
 def _steps_of(values: Tensor, steps: int) -> bool:
-    """Whether all are whole numbers of `1 / steps`, as closely as 16-bit floats hold them."""
+    """Return whether all values are multiples of `1 / steps`, up to the precision of 16-bit floats."""
     scaled = values.double() * steps
     return bool(((scaled - scaled.round()).abs() < 0.02).all())

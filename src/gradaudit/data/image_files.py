@@ -1,4 +1,4 @@
-"""Picture files: what is in them, and how one becomes a tensor; private to this room."""
+"""Reading of image files; private to this package."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .image_arrays import square
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
 BITS_PER_SAMPLE = 258  # TIFF's tag
-IHDR_DEPTH = 24  # place of a PNG's bit depth in its first bytes
+IHDR_DEPTH = 24  # offset of the bit depth in a PNG file
 
-# Modes of one byte or bit per value; PIL cuts off deeper ones (16 bits, floats) when it makes them RGB.
+# Modes with one byte or bit per value; PIL truncates deeper ones (16 bits, floats) when it converts them to RGB.
 EIGHT_BIT_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
 
 
 @dataclass(frozen=True)
 class PictureFiles:
-    """Picture files as a sequence of tensors; each access decodes one.
+    """Image files as a sequence of tensors; each access decodes one file.
 
     Args:
         paths: The files.
@@ -49,20 +49,20 @@ class PictureFiles:
 
 
 def header(path: Path, source: str) -> tuple[int, int, str]:
-    """`(height, width, mode)` of a picture file, without decoding it.
+    """Return `(height, width, mode)` of an image file without decoding it.
 
     Raises:
-        AuditError: `path` is no picture of `FORMATS`, absurdly large, or has more than 8 bits per value.
+        AuditError: The file is not an image in one of `FORMATS`, is too large, or has more than 8 bits per value.
     """
     with _opened(path, source) as image:
         return image.height, image.width, image.mode
 
 
 def decode(path: Path, channels: int, source: str) -> Tensor:
-    """The picture in a file, transparency dropped, the first frame of an animation.
+    """Return the image in a file, without transparency; of an animation, the first frame.
 
     Args:
-        path: An 8-bit picture.
+        path: An 8-bit image.
         channels: 1 (grey) or 3 (RGB).
         source: Name for error messages.
 
@@ -70,7 +70,7 @@ def decode(path: Path, channels: int, source: str) -> Tensor:
         `[channels, H, W]` float32 in [0, 1].
 
     Raises:
-        AuditError: The file is damaged, gone, absurdly large, or has more than 8 bits per value.
+        AuditError: The file is damaged, missing, too large, or has more than 8 bits per value.
     """
     with _opened(path, source) as image:
         if "transparency" in image.info:  # PIL warns about palettes with transparency unless they pass through RGBA
@@ -81,7 +81,7 @@ def decode(path: Path, channels: int, source: str) -> Tensor:
 
 @contextmanager
 def _opened(path: Path, source: str) -> Iterator[Image.Image]:
-    """An 8-bit picture; whatever goes wrong with it, here or while it is decoded, names the file."""
+    """Open an 8-bit image; every error here or while it is decoded names the file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -92,16 +92,16 @@ def _opened(path: Path, source: str) -> Iterator[Image.Image]:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         most = f"{Image.MAX_IMAGE_PIXELS} pixels"
-        raise AuditError(f"{source}: the picture {path} has more than {most}; make it smaller.") from error
-    except Exception as error:  # PIL raises some twenty kinds on damaged files
+        raise AuditError(f"{source}: the image {path} has more than {most}; make it smaller.") from error
+    except Exception as error:  # PIL raises many kinds of errors for damaged files
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise AuditError(f"{source}: cannot read the picture {path} ({reason}).") from error
+        raise AuditError(f"{source}: cannot read the image {path} ({reason}).") from error
 
 
 def _require_eight_bits(image: Image.Image, path: Path, source: str) -> None:
-    """Raise `AuditError` where PIL would keep only the high byte of each value, or clip it.
+    """Raise `AuditError` if PIL would keep only the high byte of each value, or clip it.
 
-    The mode does not say it: PIL opens colour of 16 bits as RGB.
+    The mode does not show this: PIL opens 16-bit colour images as RGB.
     """
     bits = 8
     if image.format == "PNG":

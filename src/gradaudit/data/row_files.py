@@ -1,4 +1,4 @@
-"""How files of lines and cells are read: shared by texts and tables, private to this room."""
+"""Reading of text files and tables of cells, shared by the text and table sources; private to this package."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ..values.memory import require_memory
 
 MOST_COLUMNS = 10_000
 MOST_CLASSES = 200
-FEW_CLASSES = 20  # so many may be told apart even where there are as many rows
-EXPANSION = 20  # bytes in memory for a byte of a file that is taken apart into cells
+FEW_CLASSES = 20  # number of classes that is accepted even if there are as few rows
+EXPANSION = 20  # bytes of memory per byte of a file that is split into cells
 SHOWN = 20
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-"""A number as programs write it: no thousands separators, no hexadecimal, no digits of other scripts, no `inf`."""
+"""A number in plain notation: without thousands separators, hexadecimal digits, other scripts, or `inf`."""
 
 
 class Cells(NamedTuple):
@@ -29,8 +29,8 @@ class Cells(NamedTuple):
 
     Args:
         header: Names of the columns, all different.
-        rows: One cell per column each, without blanks around it.
-        lines: Of each row, the line of the file on which it ends.
+        rows: Rows with one cell per column, without surrounding blanks.
+        lines: For each row, the line of the file on which it ends.
     """
 
     header: list[str]
@@ -39,9 +39,9 @@ class Cells(NamedTuple):
 
 
 def read_text(path: Path, source: str) -> str:
-    """A UTF-8 text file, a byte order mark dropped; raises `AuditError` where it is none, naming the line."""
+    """Return the text of a UTF-8 file without its byte order mark. Raise `AuditError` if it is not UTF-8."""
     try:
-        if path.exists() and not path.is_file():  # a device has no end
+        if path.exists() and not path.is_file():  # a device may be endless
             raise AuditError(f"{source}: cannot read {path}: it is no file.")
         require_memory(EXPANSION * path.stat().st_size, f"{source}: {path}", "Take a part of it.")
         data = path.read_bytes()
@@ -61,11 +61,11 @@ def read_text(path: Path, source: str) -> str:
 
 
 def read_cells(path: Path, source: str) -> Cells:
-    """The cells of a `.csv` (commas, quotes) or `.tsv` (tabs, no quotes); blank lines are left out.
+    """Return the cells of a `.csv` (commas, quotes) or `.tsv` (tabs, no quotes) file; blank lines are skipped.
 
     Raises:
-        AuditError: No such file, no rows, a column without a name or with another's, a header of numbers, a row of
-            another length, quotes that do not close, or more than 10 000 columns.
+        AuditError: The file does not exist or has no rows, a column has no name or a duplicate one, the header consists
+            of numbers, a row has another length, a quote is not closed, or there are more than 10 000 columns.
     """
     tabs = path.suffix.lower() == ".tsv"
     options: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"skipinitialspace": True}
@@ -87,7 +87,7 @@ def read_cells(path: Path, source: str) -> Cells:
                 found.rows.append(cells)
                 found.lines.append(reader.line_num)
     except csv.Error as error:
-        raise AuditError(f"{source}: {path}, line {reader.line_num}: {error}; mend its quotes.") from error
+        raise AuditError(f"{source}: {path}, line {reader.line_num}: {error}; fix its quotes.") from error
     if not found.rows:
         raise AuditError(f"{source}: {path} needs a header and at least one row.")
     return found
@@ -107,18 +107,18 @@ def _require_header(header: Sequence[str], path: Path, source: str) -> None:
 
 
 def column_of(name: str, header: Sequence[str], path: Path, source: str, key: str) -> int:
-    """Where a column stands; raises `AuditError` naming those that there are."""
+    """Return the position of a column. Raise `AuditError` with the known columns if it does not exist."""
     if name not in header:
         raise AuditError(f"{source}.{key}: {path} has no column {name!r}. It has {some_of(header)}.")
     return header.index(name)
 
 
 def classes_of(cells: Sequence[str], column: str, source: str) -> tuple[Tensor, tuple[str, ...]]:
-    """Labels `[N]` and the names of their classes: distinct cells in order, numbers by their value.
+    """Return labels `[N]` and the names of their classes: the distinct cells in order, numbers by value.
 
     Args:
         cells: The label of each example.
-        column: Name of their column.
+        column: Name of the column.
         source: Name for error messages.
 
     Raises:
@@ -135,10 +135,10 @@ def classes_of(cells: Sequence[str], column: str, source: str) -> tuple[Tensor, 
         found = f"{len(order)} different values in {len(cells)} rows"
         raise AuditError(f"{source}: the label column {column} holds {found}, so it is no column of classes. {fix}")
     places = {key: i for i, key in enumerate(order)}
-    names = dict(zip(reversed(keys), reversed(cells), strict=True))  # of equal numbers, as the first is written
+    names = dict(zip(reversed(keys), reversed(cells), strict=True))  # of equal numbers, the first notation
     return torch.tensor([places[key] for key in keys]), tuple(names[key] for key in order)
 
 
 def some_of(names: Sequence[str]) -> str:
-    """The first twenty names."""
+    """Return the first twenty names, and the number of further ones."""
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

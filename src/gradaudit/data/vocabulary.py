@@ -1,4 +1,4 @@
-"""From text to token ids and back: words of the texts themselves, BERT's word pieces, GPT-2's byte pairs."""
+"""Tokenizers: whole words of the texts, BERT's word pieces, GPT-2's byte pairs."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ MERGES = ("vocab.bpe", "merges.txt")
 
 
 class Vocabulary(Protocol):
-    """A tokenizer, as an audit needs it."""
+    """The interface of a tokenizer."""
 
     @property
     def layout(self) -> TextLayout:
-        """What is public about it."""
+        """The public facts about the tokenizer."""
         ...
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text, with opening and closing markers, without padding."""
+        """Return the ids of a text, with opening and closing markers, without padding."""
         ...
 
     def pieces(self, ids: list[int]) -> list[str]:
-        """One string per id, a leading blank where a word begins: joined, they are the text."""
+        """Return one string per id, with a leading blank at the start of a word; joined, they are the text."""
         ...
 
 
 @dataclass(frozen=True)
 class Words:
-    """Whole words and punctuation marks: no file needed.
+    """A tokenizer of whole words and punctuation marks, which needs no file.
 
     Args:
         words: Id -> word; the first two are padding and the unknown word.
-        lowercase: Read texts in lower case.
+        lowercase: Whether texts are lower-cased.
     """
 
     words: tuple[str, ...]
@@ -52,21 +52,21 @@ class Words:
 
     @classmethod
     def of(cls, texts: Iterable[str], *, lowercase: bool = True) -> Words:
-        """Every word of `texts`, in alphabetical order."""
+        """Return a tokenizer for every word of `texts`, in alphabetical order."""
         found = {word for text in texts for word in _words(text, lowercase)}
         return cls((PADDING, UNKNOWN, *sorted(found)), lowercase)
 
     @cached_property
     def layout(self) -> TextLayout:
-        """Padding is 0; no markers."""
+        """The layout: padding is 0, and there are no markers."""
         return TextLayout(len(self.words))
 
     def encode(self, text: str) -> list[int]:
-        """One id per word or mark; 1 for a word that is not known."""
+        """Return one id per word or mark, and 1 for an unknown word."""
         return [self._ids.get(word, 1) for word in _words(text, self.lowercase)]
 
     def pieces(self, ids: list[int]) -> list[str]:
-        """The words."""
+        """Return the words."""
         return [_spaced(self.words[i]) for i in ids]
 
     @cached_property
@@ -79,8 +79,8 @@ class WordPieces:
     """BERT's tokenizer (Devlin et al., 2019) from its `vocab.txt`, by the `tokenizers` library.
 
     Args:
-        path: One piece per line, with `[PAD]`, `[UNK]`, `[CLS]` and `[SEP]`.
-        lowercase: For an uncased vocabulary.
+        path: File with one piece per line, including `[PAD]`, `[UNK]`, `[CLS]` and `[SEP]`.
+        lowercase: Whether the vocabulary is uncased.
     """
 
     path: Path
@@ -88,16 +88,16 @@ class WordPieces:
 
     @cached_property
     def layout(self) -> TextLayout:
-        """Every text begins with `[CLS]` and ends with `[SEP]`."""
+        """The layout: every text begins with `[CLS]` and ends with `[SEP]`."""
         ids = [self._tokenizer.token_to_id(marker) for marker in (PADDING, "[CLS]", "[SEP]")]
         return TextLayout(self._tokenizer.get_vocab_size(), ids[0], (ids[1],), (ids[2],))
 
     def encode(self, text: str) -> list[int]:
-        """With `[CLS]` and `[SEP]`."""
+        """Return the ids with `[CLS]` and `[SEP]`."""
         return self._tokenizer.encode(text).ids
 
     def pieces(self, ids: list[int]) -> list[str]:
-        """Pieces without the `##` that joins them to the one before."""
+        """Return the pieces, without the prefix `##` of continuations."""
         tokens = [self._tokenizer.id_to_token(i) or UNKNOWN for i in ids]
         return [token[2:] if token.startswith("##") else _spaced(token) for token in tokens]
 
@@ -127,17 +127,17 @@ class BytePairs:
 
     @cached_property
     def layout(self) -> TextLayout:
-        """No markers; `<|endoftext|>`, the last id, pads, as GPT-2 has no token for that."""
+        """The layout: no markers; `<|endoftext|>` is the padding, because GPT-2 has no padding token."""
         size = self._tokenizer.get_vocab_size()
         end = self._tokenizer.token_to_id("<|endoftext|>")
         return TextLayout(size, size - 1 if end is None else end)
 
     def encode(self, text: str) -> list[int]:
-        """Byte pairs."""
+        """Return the ids of the byte pairs."""
         return self._tokenizer.encode(text).ids
 
     def pieces(self, ids: list[int]) -> list[str]:
-        """Token by token; bytes that are no letter on their own become a replacement character."""
+        """Return the tokens; bytes that are not a whole character become a replacement character."""
         return [self._tokenizer.decode([i], skip_special_tokens=False) for i in ids]
 
     @cached_property
@@ -153,15 +153,15 @@ class BytePairs:
 
 
 def open_vocabulary(path: Path, merges: Path | None = None, *, lowercase: bool = True) -> Vocabulary:
-    """The tokenizer of a file: BERT's of a `.txt`, GPT-2's of a `.json` with its merges.
+    """Return the tokenizer of a file: BERT's for a `.txt`, GPT-2's for a `.json` with its merges.
 
     Args:
         path: The vocabulary.
-        merges: GPT-2's second file; `vocab.bpe` or `merges.txt` beside the first by default.
-        lowercase: For an uncased BERT vocabulary.
+        merges: GPT-2's second file; by default `vocab.bpe` or `merges.txt` in the same folder.
+        lowercase: Whether a BERT vocabulary is uncased.
 
     Raises:
-        AuditError: No such file, another kind of file, or `tokenizers` is not installed.
+        AuditError: The file does not exist or has another kind, or `tokenizers` is not installed.
     """
     if path.suffix == ".json":
         beside = [path.with_name(name) for name in MERGES if is_file(path.with_name(name))]
@@ -172,7 +172,7 @@ def open_vocabulary(path: Path, merges: Path | None = None, *, lowercase: bool =
         found = WordPieces(path, lowercase)
     else:
         raise AuditError(f"tokenizer: {path} must be BERT's vocab.txt or GPT-2's encoder.json.")
-    _ = found.layout  # read the files now, so that an error names them before anything runs
+    _ = found.layout  # read the files now, so that errors occur before anything runs
     return found
 
 
@@ -185,14 +185,14 @@ def _spaced(token: str) -> str:
 
 
 def _read(path: Path) -> str:
-    """The text of a vocabulary's file; raises `AuditError` where there is none."""
+    """Return the text of a vocabulary file. Raise `AuditError` if it does not exist."""
     if not is_file(path):
         raise AuditError(f"tokenizer: no file at {path} (paths are relative to the audit file).")
     return read_text(path, "tokenizer")
 
 
 def _numbered(tokenizer: Any, path: Path) -> Any:
-    """The tokenizer; raises `AuditError` where its ids are not 0, 1, 2, ..., one for each token."""
+    """Return the tokenizer. Raise `AuditError` if its ids are not 0, 1, 2, ..., one for each token."""
     ids = sorted(tokenizer.get_vocab().values())
     wrong = next((place for place, number in enumerate(ids) if place != number), None)
     if not ids or wrong is not None:

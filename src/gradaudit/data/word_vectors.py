@@ -1,4 +1,4 @@
-"""Word vectors learnt from the sentences at hand, and the way between sentences and a model's input."""
+"""Word vectors learnt from the sentences of a data set, and the conversion of sentences to model inputs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from torch.nn.functional import normalize
 from ..values.errors import AuditError
 from ..values.types import Normalisation
 
-WINDOW = 5  # words to each side that count as neighbours
-OWN = 0.3  # size of a vector's random part beside its learnt part
+WINDOW = 5  # number of words on each side that count as neighbours
+OWN = 0.3  # scale of the random part of a vector relative to the learnt part
 
 
 def words_of(sentence: str) -> list[str]:
-    """Lower-cased runs of letters, all else left out."""
+    """Return the lower-cased runs of letters in a sentence."""
     return re.findall(r"[a-z]+", sentence.lower())
 
 
@@ -31,8 +31,8 @@ class WordVectors:
     """A public table of word vectors.
 
     Args:
-        words: V of them, all different.
-        table: `[V, width]`, each row of mean square 1.
+        words: The V words, all different.
+        table: `[V, width]`; each row has mean square 1.
     """
 
     words: tuple[str, ...]
@@ -45,11 +45,11 @@ class WordVectors:
 
     @cached_property
     def normalisation(self) -> Normalisation:
-        """Between inputs in [0, 1], as a `Batch` holds them, and the vectors."""
+        """The normalisation from inputs of a `Batch`, in [0, 1], to the vectors."""
         return Normalisation((0.5,), (0.5 / float(self.table.abs().max()),))
 
     def rows(self, sentence: str) -> Tensor:
-        """`[L]` integers; raises `AuditError` for a word that the table lacks."""
+        """Return the rows of a sentence, `[L]` integers. Raise `AuditError` for an unknown word."""
         found = words_of(sentence)
         unknown = [word for word in found if word not in self.number]
         if unknown:
@@ -57,35 +57,35 @@ class WordVectors:
         return torch.tensor([self.number[word] for word in found])
 
     def encode(self, rows: Tensor) -> Tensor:
-        """`[B, L]` -> `[B, 1, L, width]` in [0, 1]."""
+        """Return rows `[B, L]` as inputs `[B, 1, L, width]` in [0, 1]."""
         return self.normalisation.invert(self.table[rows].unsqueeze(1)).clamp(0, 1)
 
     def decode(self, inputs: Tensor) -> Tensor:
-        """`[B, 1, L, width]`, scaled as `encode` does -> `[B, L]`, the nearest words by cosine."""
+        """Return inputs `[B, 1, L, width]` as rows `[B, L]` of the nearest words by cosine similarity."""
         vectors = self.normalisation.apply(inputs.float())[:, 0].nan_to_num()
         return (normalize(vectors, dim=-1) @ normalize(self.table, dim=-1).T).argmax(-1)
 
     def sentence(self, rows: Tensor) -> str:
-        """The words of `[L]` rows."""
+        """Return the words of rows `[L]`."""
         return " ".join(self.words[row] for row in rows.tolist())
 
 
 def learn_word_vectors(needed: Iterable[str], corpus: Iterable[str] = (), width: int = 100) -> WordVectors:
-    """Vectors from a truncated SVD of positive pointwise mutual information (Levy & Goldberg, NeurIPS 2014).
+    """Learn vectors by a truncated SVD of positive pointwise mutual information (Levy & Goldberg, NeurIPS 2014).
 
-    Two words are neighbours within five words of one sentence. To each learnt row, of mean square 1, a random vector of
-    root mean square 0.3 is added, fixed for all runs: words that were seen in the same company only, such as rare class
-    names, would else share one vector. Where there are fewer words than `width`, the further numbers are random.
+    Two words are neighbours within five words of one sentence. A fixed random vector of root mean square 0.3 is added
+    to each learnt row of mean square 1; otherwise words with identical contexts, such as rare class names, would share
+    one vector. With fewer words than `width`, the remaining numbers are random.
 
     Args:
-        needed: Sentences all of whose words get a vector.
-        corpus: Further text; its words get one from five occurrences on.
-        width: Of a vector.
+        needed: Sentences; all of their words get a vector.
+        corpus: Further text; its words get a vector if they occur at least five times.
+        width: Length of a vector.
 
     Returns:
-        The table, the same on every call.
+        The table, which is the same on every call.
     """
-    from sklearn.decomposition import TruncatedSVD  # takes a second to import
+    from sklearn.decomposition import TruncatedSVD  # slow to import
 
     own = [words_of(sentence) for sentence in needed]
     others = [words_of(line) for line in corpus]
@@ -104,7 +104,7 @@ def learn_word_vectors(needed: Iterable[str], corpus: Iterable[str] = (), width:
 
 
 def _positive_information(lines: list[list[str]], number: dict[str, int]) -> sparse.csr_matrix:
-    """`[V, V]`, max(0, log p(a, b) / (p(a) p(b)))."""
+    """Return `[V, V]`, max(0, log p(a, b) / (p(a) p(b)))."""
     pairs: list[np.ndarray] = []
     for line in lines:
         rows = np.array([number[word] for word in line if word in number], dtype=np.int64)

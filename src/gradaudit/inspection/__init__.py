@@ -1,4 +1,4 @@
-"""What an update gives away without any attack, in seconds: pure functions from a captured update to a value."""
+"""What an update reveals without any attack, in seconds: pure functions from a captured update to a value."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ __all__ = [
 
 
 def inspect(captured: Captured, *, model: str = "", weights: str = "") -> Inspection:
-    """Look at an update without attacking it.
+    """Return what an update reveals without an attack.
 
     Args:
-        captured: The update beside its model.
-        model: What to call the model; its class by default.
-        weights: Where its weights came from.
+        captured: The update with its model.
+        model: Name of the model to show; by default the name of its class.
+        weights: Name of the file of its weights, or an empty string.
     """
     seen = captured.observation
     facts = Inspection(
@@ -57,13 +57,13 @@ def inspect(captured: Captured, *, model: str = "", weights: str = "") -> Inspec
 
 
 def _looked(facts: Inspection, captured: Captured) -> Inspection:
-    """What lies in tensors that hold something."""
+    """Return `facts` completed for an update that is not empty."""
     seen = captured.observation
     halves = half_precision(seen.update.tensors, captured.stored)
     layers = layer_facts(seen, torch.finfo(HALVES[halves]).eps if halves else SINGLE, captured.local_steps == 1)
     facts = replace(facts, layers=layers, signs=signs(seen, layers, captured.stored))
-    coarse = not halves or captured.holds is FileKind.WEIGHTS  # rounded weights differ by a few steps, or by none
-    if facts.disturbed and coarse:  # equal rows are then made by the defense
+    coarse = not halves or captured.holds is FileKind.WEIGHTS  # rounded weights differ by few rounding steps, or none
+    if facts.disturbed and coarse:  # equal rows are then an effect of the defense
         facts = replace(facts, layers=tuple(replace(layer, recovered=0, in_memory=None) for layer in layers))
     least = max((layer.rank for layer in layers if layer.per_example), default=0) or None
     estimate = None if facts.disturbed else _batch_size(seen, layers, captured.local_steps)
@@ -80,7 +80,7 @@ def _looked(facts: Inspection, captured: Captured) -> Inspection:
 
 
 def _batch_size(seen: Observation, layers: tuple[LayerFacts, ...], steps: int | None) -> int | None:
-    """The rank of a gradient of one step, where the layer's shape leaves room above it."""
+    """Return the rank of the gradient of one step as the batch size, if the shape of the layer allows a larger rank."""
     if seen.update.kind is not UpdateKind.GRADIENT and steps != 1:
         return None
     if not all(layer.clear for layer in layers if layer.per_example):
@@ -93,10 +93,12 @@ def _batch_size(seen: Observation, layers: tuple[LayerFacts, ...], steps: int | 
 
 
 def _doubts(seen: Observation, least: int | None) -> tuple[str, ...]:
-    """What does not fit together."""
+    """Return notes on contradictions."""
     notes = []
     if least is not None and seen.batch_size is not None and least > seen.batch_size:
-        notes.append(f"A gradient of rank {least} needs {least} examples; the batch size given is {seen.batch_size}.")
+        notes.append(
+            f"A gradient of rank {least} requires {least} examples, but the given batch size is {seen.batch_size}."
+        )
     return tuple(notes)
 
 

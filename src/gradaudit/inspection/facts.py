@@ -1,4 +1,4 @@
-"""What an inspection says about an update: frozen values, made of plain numbers and words."""
+"""The results of an inspection: frozen values of plain numbers and strings."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ IN_MEMORY = "in_memory"
 
 @dataclass(frozen=True)
 class Contents:
-    """Which tensors and buffers travel.
+    """The tensors and buffers of an update.
 
     Args:
         tensors: Names of the shared parameters with their shapes, in the model's order.
         trainable: Number of the model's trainable parameters (tensors).
-        share: Of the model's trainable values, in [0, 1].
+        share: Share of the model's trainable values, in [0, 1].
         values: Number of shared values.
-        unshared: Names of trainable parameters that do not travel.
+        unshared: Names of trainable parameters that were not sent.
         buffers: Names of the shared buffers with their shapes.
         model_buffers: Number of the model's buffers.
         length: L2 norm of all tensors together.
-        precision: In which the file holds them, most frequent first.
+        precision: Precisions of the file, most frequent first.
     """
 
     tensors: Mapping[str, tuple[int, ...]]
@@ -41,17 +41,17 @@ class Contents:
 
 @dataclass(frozen=True)
 class BatchNormFacts:
-    """What the buffers of BatchNorm give away.
+    """What the buffers of BatchNorm reveal.
 
     Args:
-        layers: BatchNorm layers of the model.
-        travelling: Of them, those whose buffers travel.
-        mode: `"train"` or `"eval"`, as it was told.
-        steps: Local steps on which all counters agree, else `None`.
-        counted: Every number of steps that some counter shows.
+        layers: Number of BatchNorm layers of the model.
+        travelling: Number of those whose buffers were sent.
+        mode: `"train"` or `"eval"`, as detected or given.
+        steps: Number of local steps if all counters agree, else `None`.
+        counted: All numbers of steps that the counters show.
         statistics: `"exact"`, `"averaged"` over several steps, `"unmoved"`, or `"absent"`.
-        channels: Channels with batch statistics.
-        momentum: Of the layers, where they agree.
+        channels: Number of channels with batch statistics.
+        momentum: Momentum of the layers if they agree, else `None`.
     """
 
     layers: int
@@ -66,17 +66,17 @@ class BatchNormFacts:
 
 @dataclass(frozen=True)
 class Reading:
-    """One label inference.
+    """The result of one label inference.
 
     Args:
-        method: Its name in the table of label inferences.
-        applies: It could be used.
-        says: `"counts"`, `"classes"` or `"soft labels"`; `None` where it does not apply.
-        counts: Class -> examples (1 for a method that says only which classes are present).
-        confidence: In [0, 1] by the method's own measure.
-        lacks: Facts that it needs and that are not known, by flag.
-        why_not: Where it does not apply.
-        notes: What the method remarks.
+        method: Name of the label inference.
+        applies: Whether it could be used.
+        says: `"counts"`, `"classes"` or `"soft labels"`; `None` if it does not apply.
+        counts: Class -> number of examples (1 for a method that only finds which classes are present).
+        confidence: In [0, 1], by the method's own measure.
+        lacks: Flags of the facts that it needs and that are unknown.
+        why_not: Reason if it does not apply.
+        notes: Remarks of the method.
     """
 
     method: str
@@ -91,18 +91,18 @@ class Reading:
 
 @dataclass(frozen=True)
 class LabelFacts:
-    """All label inferences, and what they agree on.
+    """The results of all label inferences, and their consensus.
 
     Args:
-        classes: K.
-        batch_size: That the methods worked with, or `None`.
-        batch_size_read: It was read off the rank of a layer's gradient, not given.
-        readings: One per method.
-        consensus: Class -> examples: the answer that agrees most with all others.
-        agreement: Mean over the methods of the share of labels that they have in common with the consensus, in [0, 1].
-        agreeing: Methods that say exactly the consensus (for sets: its classes).
-        applying: Methods that apply.
-        repeats: How often a class occurs is known, not only that it does.
+        classes: Number of classes, K.
+        batch_size: The batch size that the methods used, or `None`.
+        batch_size_read: Whether it was derived from the rank of a layer's gradient instead of given.
+        readings: One result per method.
+        consensus: Class -> number of examples: the answer that agrees most with all others.
+        agreement: Mean share of labels that the methods have in common with the consensus, in [0, 1].
+        agreeing: Number of methods that give exactly the consensus (for sets: its classes).
+        applying: Number of methods that apply.
+        repeats: Whether it is known how often a class occurs, and not only that it occurs.
     """
 
     classes: int
@@ -121,16 +121,16 @@ class LayerFacts:
     """One linear layer of the update.
 
     Args:
-        name: In the model.
+        name: Name in the model.
         shape: (outputs, inputs).
-        bias: The gradient of its bias travels, so that row over bias is an input of the layer.
-        takes_example: Its input is the example itself.
+        bias: Whether the gradient of its bias was sent, so that the ratio of weight to bias gradient exists.
+        takes_example: Whether its input is the private example itself.
         rank: Numerical rank of its gradient: at least that many examples (tokens, where `per_example` is false).
         limit: The largest rank that the shape allows.
-        clear: The rank is sharp: singular values drop at it, or it is the limit.
-        per_example: It runs once per example, not once per token.
-        recovered: Inputs of the layer that lie in the update as they are.
-        in_memory: Those inputs, `[recovered, inputs]`, or `None` where none was looked for; not part of the JSON.
+        clear: Whether the rank is sharp: the singular values drop there, or it is the limit.
+        per_example: Whether the layer runs once per example, and not once per token.
+        recovered: Number of inputs of the layer that can be read off exactly.
+        in_memory: These inputs, `[recovered, inputs]`, or `None` if this was not checked; not part of the JSON.
     """
 
     name: str
@@ -146,7 +146,7 @@ class LayerFacts:
 
     @property
     def saturated(self) -> bool:
-        """The rank is as large as the shape allows, so it bounds nothing from above."""
+        """Whether the rank is the largest that the shape allows, so that it is no upper bound of the batch size."""
         return self.rank >= self.limit
 
 
@@ -156,11 +156,11 @@ class SignFact:
 
     Args:
         defense: `"clipped"`, `"pruned"`, `"quantised"` or `"noised"`.
-        found: The evidence speaks for it; `None` where nothing can be said.
-        confidence: In [0, 1], of `found` as it is.
+        found: Whether the evidence indicates it; `None` if undecidable.
+        confidence: Confidence in `found`, in [0, 1].
         evidence: One sentence.
-        value: The parameter read off: norm, share kept, levels, standard deviation.
-        other_loss: Of `"noised"`: the sums are those of no cross entropy, on which all reading of labels rests.
+        value: The estimated parameter: norm, share kept, number of levels, standard deviation.
+        other_loss: For `"noised"`: whether the loss was not cross-entropy, which all label inferences assume.
     """
 
     defense: str
@@ -173,28 +173,28 @@ class SignFact:
 
 @dataclass(frozen=True)
 class Inspection:
-    """Everything that an inspection says; `to_json` is the same as plain data.
+    """All results of an inspection; `to_json` returns the same as plain data.
 
     Args:
-        file: That was read.
-        model: What to call the model.
-        weights: Where the model's weights came from, or nothing for its own.
+        file: Name of the file.
+        model: Name of the model.
+        weights: Name of the file of the weights, or an empty string for the model's own.
         holds: `"gradient"`, `"weight-difference"` or `"weights"`.
-        notes: What was guessed on the way, in plain sentences.
-        contents: What travels.
+        notes: Sentences on how the file was interpreted.
+        contents: The tensors and buffers.
         batch_norm: `None` for a model without BatchNorm.
-        labels: What the label inferences say; `None` where none was asked, as `unjudged` says.
+        labels: Results of the label inferences; `None` if none ran, with the reason in `unjudged`.
         layers: Linear layers, in the model's order.
-        signs: Of a defense.
-        least_examples: Lower bound of the batch size by rank, or `None`.
-        local_steps: Known or read off the counters.
-        unjudged: Why no labels are stated, without a full stop, so that severity 0 is no all-clear; else nothing.
-        verdict: The whole in one sentence.
-        leaks: What is known without an attack, in plain sentences, worst first.
-        looked_for: What was looked for, whether it was found or not, in plain sentences.
-        not_looked_for: What was not, and why.
-        open: What an attacker would still need or not know.
-        severity: 2 an example itself, 1 facts about the batch, 0 neither.
+        signs: Signs of a defense.
+        least_examples: Lower bound of the batch size from a rank, or `None`.
+        local_steps: Number of local steps, as given or read from the counters, or `None`.
+        unjudged: Why no labels are stated, without a full stop, so that severity 0 is not an all-clear; or empty.
+        verdict: The result in one sentence.
+        leaks: Sentences on what is known without an attack, worst first.
+        looked_for: Sentences on the checks that ran, whatever they found.
+        not_looked_for: Sentences on the checks that did not run, with the reasons.
+        open: Sentences on what an attacker would still need.
+        severity: 2 for a private example, 1 for facts about the batch, 0 for neither.
     """
 
     file: str
@@ -218,17 +218,17 @@ class Inspection:
     severity: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for `json.dumps`: no NaN, no infinity; keys of mappings are strings."""
+        """Return plain data for `json.dumps`: without NaN and infinity, and with strings as keys."""
         return _plain(self)
 
     @property
     def disturbed(self) -> str:
-        """The sign of a defense that changed single values, such as `"pruned"`, or nothing."""
+        """Name of a detected defense that changes single values, such as `"pruned"`, or an empty string."""
         return next((sign.defense for sign in self.signs if sign.found and sign.defense != "clipped"), "")
 
     @property
     def no_defense(self) -> bool:
-        """No sign of a defense was found, where something can be said."""
+        """Whether no sign of a defense was found; signs that are undecidable do not count."""
         return not any(sign.found for sign in self.signs)
 
 

@@ -10,27 +10,29 @@ from torch import Tensor
 
 from .facts import SignFact
 
-SMALL = 32  # tensors with fewer values other than zero say too little
+SMALL = 32  # tensors with fewer non-zero values are ignored
 UNIFORM = 0.8  # share of tensors that must agree
-MANY = 16  # distinct values; fewer are a grid's levels that happen to be short numbers
-COARSE = ("float8", "qint", "quint", "float4")  # beginnings of the names of precisions that only store
+MANY = 16  # distinct values; with fewer, the levels of a grid may happen to be half-precision numbers
+COARSE = ("float8", "qint", "quint", "float4")  # prefixes of the names of storage-only precisions
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def quantised(tensors: Mapping[str, Tensor], rounding: Mapping[str, float], stored: Mapping[str, str]) -> SignFact:
-    """Few levels on a grid, few distinct values, or numbers of half precision.
+    """Return the sign of quantisation: few levels on a grid, few distinct values, or half precision.
 
     Args:
         tensors: The update.
-        rounding: Name -> rounding of one entry.
+        rounding: Name -> rounding error of one entry.
         stored: Name -> precision in the file.
     """
     coarse = sorted({kind for kind in stored.values() if kind.startswith(COARSE)})
     if coarse:
-        return SignFact("quantised", True, 0.99, f"The file holds it as {' and '.join(coarse)}.")
+        return SignFact("quantised", True, 0.99, f"The file stores it as {' and '.join(coarse)}.")
     halves = half_precision(tensors, stored)
     if halves:
-        how = "The file holds it as" if halves in stored.values() else "In a file of more precision, every value is a"
+        how = (
+            "The file stores it as" if halves in stored.values() else "In a file of higher precision, every value is a"
+        )
         return SignFact("quantised", True, 0.99, f"{how} {halves}.")
     samples = _samples(tensors)
     if not samples:
@@ -49,11 +51,11 @@ def quantised(tensors: Mapping[str, Tensor], rounding: Mapping[str, float], stor
     if few >= needed:
         evidence = f"{few} of {len(distinct)} tensors hold at most {max(distinct)} distinct values."
         return SignFact("quantised", True, 0.95, evidence, float(max(distinct)))
-    return SignFact("quantised", False, 0.99, "The values lie on no grid and rarely repeat.")
+    return SignFact("quantised", False, 0.99, "The values do not lie on a grid and rarely repeat.")
 
 
 def half_precision(tensors: Mapping[str, Tensor], stored: Mapping[str, str]) -> str | None:
-    """`"float16"` or `"bfloat16"` where the values are numbers of that precision, whatever the file holds them as."""
+    """Return `"float16"` or `"bfloat16"` if the values are exact in it, whatever precision the file has."""
     kept = [precision for precision in stored.values() if precision in HALVES]
     if kept:
         return max(kept, key=lambda name: torch.finfo(HALVES[name]).eps)
@@ -71,17 +73,17 @@ def _samples(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _sample(value: Tensor, most: int = 65_536) -> Tensor:
-    """At most `most` values other than 0, evenly spread."""
+    """Return at most `most` non-zero values, evenly spaced."""
     alive = value[value != 0]
     return alive[:: max(1, len(alive) // most)][:most]
 
 
 def grid_levels(values: Tensor, rounding: float = 0.0) -> int | None:
-    """Levels of the evenly spaced grid that holds all `values` `[n]`; `None` where there is none of up to 16 bits.
+    """Return the number of levels of the even grid that contains all `values`, or `None` if it needs more than 16 bits.
 
     Args:
-        values: Other than 0; zero is taken to be a level or not, as it comes.
-        rounding: Of one entry; a grid as fine as that is no quantisation.
+        values: `[n]`, not 0; zero itself may be a level or not.
+        rounding: Rounding error of one entry; a grid as fine as that is not quantisation.
     """
     ordered = values.double().unique()
     if len(ordered) < 2:
@@ -93,7 +95,7 @@ def grid_levels(values: Tensor, rounding: float = 0.0) -> int | None:
     if offsets[-1] / step > 2**17:
         return None
     reach = 4.0
-    while True:  # the step is refined on ever larger distances, for it came from one small difference
+    while True:  # the step is refined on increasing distances, because it comes from one small difference
         within = offsets[offsets <= reach * step]
         if len(within):
             step = float(within[-1] / (within[-1] / step).round().clamp_min(1))

@@ -1,4 +1,4 @@
-"""Labels and counts by every method that applies, and what the methods agree on."""
+"""Labels and counts by every method that applies, and the answer on which the methods agree."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from ..values.errors import AttackFailed
 from ..values.types import Knowledge
 from .facts import LabelFacts, Reading, SignFact
 
-LARGE = 3 * 64 * 64  # values of an example from which on the probing methods send fewer of them through the model
+LARGE = 3 * 64 * 64  # size of an example from which the probing methods use fewer samples
 FEWER = 16
 OTHER_LOSS = (
-    "the last layer's gradients do not sum to zero over the classes, so the loss was not cross entropy (or its labels "
-    "were no probabilities), and no method here reads the labels of another"
+    "the last layer's gradients do not sum to zero over the classes, so the loss was not cross-entropy (or its labels "
+    "were not probabilities), and no method here supports another loss"
 )
 
 
 def read_or_why_not(
     seen: Observation, batch_size: int | None, undirected: str, signs: Sequence[SignFact]
 ) -> tuple[LabelFacts | None, str]:
-    """What the label inferences say, or nothing and why none is asked, without a full stop.
+    """Return the results of the label inferences, or `None` and the reason why none ran, without a full stop.
 
     Args:
         seen: The observation.
-        batch_size: Given, or read off the update.
-        undirected: Why the sign of the update is not known, where it is not.
-        signs: Of a defense, among which is whether the loss was another.
+        batch_size: As given, or derived from the update.
+        undirected: Why the sign of the update is unknown, or an empty string.
+        signs: Signs of a defense, which also tell whether the loss was another one.
     """
     if undirected:
         return None, undirected
@@ -52,12 +52,12 @@ def read_or_why_not(
 
 
 def label_facts(seen: Observation, batch_size: int | None, read: bool) -> LabelFacts:
-    """Run every label inference and compare.
+    """Run every label inference and compare the answers.
 
     Args:
         seen: The observation.
-        batch_size: To work with, or `None`.
-        read: The batch size was read off the update.
+        batch_size: The batch size to use, or `None`.
+        read: Whether the batch size was derived from the update.
     """
     if batch_size is not None and seen.batch_size is None:
         seen = replace(seen, batch_size=batch_size, knowledge=seen.knowledge | Knowledge.BATCH_SIZE)
@@ -78,13 +78,13 @@ def label_facts(seen: Observation, batch_size: int | None, read: bool) -> LabelF
 
 
 def agree(readings: Sequence[Reading]) -> tuple[dict[int, int], float, int]:
-    """The answer that shares most with all others, how much that is, and how many methods say exactly it.
+    """Return the answer that overlaps most with all others.
 
-    Methods that count are compared by counts, those that know sets by the classes alone. The consensus is one method's
-    own answer, of a counting method where there is one; an earlier one wins a tie.
+    Methods that count are compared by counts, methods that only know the classes by the classes. The consensus is the
+    answer of one method, of a counting method if there is one; the earlier method wins a tie.
 
     Returns:
-        Class -> count, the mean overlap in [0, 1], and the number of methods.
+        Class -> count, the mean overlap in [0, 1], and the number of methods that give exactly this answer.
     """
     speaking = [reading for reading in readings if reading.applies and reading.counts]
     counting = [reading for reading in speaking if reading.says != "classes"]
@@ -100,7 +100,7 @@ def agree(readings: Sequence[Reading]) -> tuple[dict[int, int], float, int]:
 
 
 def _overlap(one: Reading, other: Reading) -> float:
-    """Share of labels that two answers have in common, in [0, 1]; by classes where one of them knows no counts."""
+    """Return the share of common labels of two answers, in [0, 1]; by classes if one of them has no counts."""
     mine, theirs = one.counts, other.counts
     if "classes" in (one.says, other.says):
         mine, theirs = dict.fromkeys(mine, 1), dict.fromkeys(theirs, 1)
@@ -109,7 +109,7 @@ def _overlap(one: Reading, other: Reading) -> float:
 
 
 def _methods(seen: Observation) -> list[LabelInference]:
-    """All that read labels off an update, with fewer probes where an example is large."""
+    """Return all methods that infer labels, with fewer probes if an example is large."""
     size = 1
     for side in seen.input_shape:
         size *= side

@@ -1,4 +1,4 @@
-"""Linear layers: the rank of their gradients, and inputs that lie in them as they are."""
+"""Linear layers: the rank of their gradients, and inputs that can be read off exactly."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from .facts import LayerFacts
 EXACT = 512  # smaller side up to which singular values are computed on the whole matrix
 ROWS = 256  # rows that are compared with each other
 SINGLE = torch.finfo(torch.float32).eps
-DIRECTIONS = 64  # random directions along which they are
-SAME = 3e-5  # distance of two equal rows, in units of their length
-APART = 1e-3  # and in units of the median distance of all rows
-AROUND, CROWD = 8.0, 1.5  # equal rows stand alone: 8 times as far there are at most 1.5 times as many
-BLURRED = 2e-2  # the same where the values were rounded
-SLURRED = 0.05  # rounding of a row, in units of its length, from which it says nothing
-CLEAR = 30.0  # drop of the singular values at a rank that is no matter of rounding
-ALIVE = 1e-4  # smallest bias gradient that a row is divided by, as a share of the largest
+DIRECTIONS = 64  # random directions along which rows are compared
+SAME = 3e-5  # distance of two equal rows, relative to their norm
+APART = 1e-3  # and relative to the median distance of all rows
+AROUND, CROWD = 8.0, 1.5  # equal rows are isolated: within 8 times the distance there are at most 1.5 times as many
+BLURRED = 2e-2  # the same if the values were rounded
+SLURRED = 0.05  # rounding error of a row, relative to its norm, from which the row is ignored
+CLEAR = 30.0  # drop of the singular values at a rank that rounding does not explain
+ALIVE = 1e-4  # smallest bias gradient that is used as a divisor, as a share of the largest
 
 
 class Linear(NamedTuple):
-    """A linear layer at work."""
+    """A linear layer, and what it takes as input."""
 
     name: str
     layer: nn.Linear
@@ -38,7 +38,7 @@ class Linear(NamedTuple):
 
 
 def linear_layers(seen: Observation) -> list[Linear]:
-    """The model's linear layers in the order in which they run; a private copy of the model runs."""
+    """Return the linear layers of the model in the order in which they run. A private copy of the model is run."""
     model = private_copy(seen.model)
     generator = torch.Generator().manual_seed(0)
     like = next(model.parameters())
@@ -54,17 +54,17 @@ def linear_layers(seen: Observation) -> list[Linear]:
         if isinstance(layer, nn.Linear):
             layer.register_forward_pre_hook(lambda module, args, name=name: watch(name, module, args[0]))
     with torch.no_grad(), batch_norm_mode(model, "eval"):
-        model(x.clone())  # which may work in place
+        model(x.clone())  # the model may work in place
     return list(found.values())
 
 
 def layer_facts(seen: Observation, precision: float = SINGLE, one_step: bool = True) -> tuple[LayerFacts, ...]:
-    """One entry per linear layer whose weight travels, in the order in which they run.
+    """Return one entry per linear layer whose weight was sent, in the order in which they run.
 
     Args:
         seen: The observation.
-        precision: Relative spacing of the numbers that the update is made of.
-        one_step: After several steps only examples stay the same; inputs of later layers do not.
+        precision: Relative spacing of the floating-point numbers of the update.
+        one_step: Whether the client took one step. After several, only the inputs of the first layer stay the same.
     """
     facts, head = [], search(seen).weight
     for entry in linear_layers(seen):
@@ -97,21 +97,21 @@ def layer_facts(seen: Observation, precision: float = SINGLE, one_step: bool = T
 
 
 def resolution(seen: Observation, weight: Tensor) -> float:
-    """Rounding of one entry: 0 for a gradient; a weight difference is no finer than the weights themselves."""
+    """Return the rounding error of one entry: 0 for a gradient, and that of the weights for a weight difference."""
     if seen.update.kind is UpdateKind.GRADIENT or not weight.numel():
         return 0.0
     return torch.finfo(weight.dtype).eps * float(weight.detach().abs().max())
 
 
 def numerical_rank(matrix: Tensor, rounding: float = 0.0, precision: float = SINGLE) -> tuple[int, bool]:
-    """Singular values of `matrix` `[n, m]` above rounding, at most 512, and whether they end in a clear drop.
+    """Return the number of singular values of `matrix` above rounding, at most 512, and whether the drop is clear.
 
-    Where both sides are longer than 512 the rank of a random sketch is taken (Halko et al., 2011, section 4.1).
+    If both sides exceed 512, the rank of a random sketch is used (Halko et al., 2011, section 4.1).
 
     Args:
-        matrix: Finite.
-        rounding: Of one entry, absolute.
-        precision: Of one entry, relative.
+        matrix: `[n, m]`, finite.
+        rounding: Absolute rounding error of one entry.
+        precision: Relative rounding error of one entry.
     """
     sketch = matrix
     if min(matrix.shape) > EXACT:
@@ -127,18 +127,18 @@ def numerical_rank(matrix: Tensor, rounding: float = 0.0, precision: float = SIN
 
 
 def exact_inputs(weight: Tensor, bias: Tensor, rounding: float = 0.0, precision: float = SINGLE) -> Tensor:
-    """Inputs of a linear layer that lie in its gradient as they are.
+    """Return the inputs of a linear layer that can be read off its gradient exactly.
 
-    Row over bias, ∂W_k / ∂b_k, is a mean of the layer's inputs that weighs them by their part in unit k, and one input
-    alone where only one example moves the unit (Phong et al., 2018; Geiping et al., 2020, proposition 3.1). Mixtures
-    differ from unit to unit, so a ratio that two units share is an input itself. Where all rows agree there is one
-    example.
+    The ratio ∂W_k / ∂b_k of weight to bias gradient is a weighted mean of the layer's inputs, with weights given by
+    their contribution to unit k. It is a single input if only one example activates the unit (Phong et al., 2018;
+    Geiping et al., 2020, proposition 3.1). Mixtures differ from unit to unit, so a ratio that two units share is an
+    input. If all rows agree, there is one example.
 
     Args:
-        weight: `[n, m]`, its gradient.
-        bias: `[n]`, likewise.
-        rounding: Of one entry, absolute.
-        precision: Of one entry, relative.
+        weight: Gradient of the weight, `[n, m]`.
+        bias: Gradient of the bias, `[n]`.
+        rounding: Absolute rounding error of one entry.
+        precision: Relative rounding error of one entry.
 
     Returns:
         `[r, m]` in double precision: the inputs found, most frequent first.
@@ -152,7 +152,7 @@ def exact_inputs(weight: Tensor, bias: Tensor, rounding: float = 0.0, precision:
     apart = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
     near = _near(ratios, bias[alive].double().abs(), apart, rounding, precision)
     if (apart <= 2 * near).all():
-        return ratios[:1]  # of the largest bias gradient, so the least rounded
+        return ratios[:1]  # the row with the largest bias gradient has the smallest rounding error
     same, around = apart <= near, apart <= AROUND * near
     least = _fewest(points, rounding > 0 or precision > SINGLE)
     found, free = [], torch.ones(len(alive), dtype=torch.bool)
@@ -166,22 +166,22 @@ def exact_inputs(weight: Tensor, bias: Tensor, rounding: float = 0.0, precision:
 
 
 def _fewest(points: Tensor, blurred: bool) -> int:
-    """Rows that must agree to be no chance: mixtures of few inputs lie on a line or in a plane, and meet there."""
+    """Return how many rows must agree to exclude chance: mixtures of few inputs lie on a line or in a plane."""
     dimensions = int((torch.linalg.svdvals(points - points.mean(0)) > SLURRED**2 * points.norm()).sum())
     return {1: 4, 2: 3}.get(dimensions, 2) * (2 if blurred else 1)
 
 
 def _projected(rows: Tensor) -> Tensor:
-    """`[r, m]` -> `[r, 64]`, distances kept to within some percent (Johnson and Lindenstrauss)."""
+    """Project `[r, m]` to `[r, 64]`; distances change by a few percent (Johnson and Lindenstrauss)."""
     generator = torch.Generator().manual_seed(0)
     directions = torch.randn(rows.shape[1], DIRECTIONS, generator=generator, dtype=torch.float64)
     return rows @ directions / DIRECTIONS**0.5
 
 
 def _near(ratios: Tensor, bias: Tensor, apart: Tensor, rounding: float, precision: float) -> Tensor:
-    """`[r, r]`: distance up to which two rows are equal but for rounding, and much nearer than rows are in general."""
+    """Return `[r, r]`, the distance up to which two rows count as equal: rounding, but far below typical distances."""
     length = ratios.norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
-    blur = rounding / bias * (ratios.shape[1] ** 0.5 + length)  # of the row, and of what it is divided by
+    blur = rounding / bias * (ratios.shape[1] ** 0.5 + length)  # of the row and of its divisor
     near = max(SAME, 4 * precision) * length + 3 * blur
     near = torch.where(near < SLURRED * length, near, 0)
     near = torch.maximum(near.unsqueeze(0), near.unsqueeze(1))

@@ -1,6 +1,6 @@
-"""Signs that a defense leaves in an update: a round length, missing values, a grid, sums that ought to vanish.
+"""Signs that a defense leaves in an update: a round norm, missing values, a grid, sums that should vanish.
 
-Each sign is evidence, not proof: an honest update rarely has it, and a defense with unlucky parameters may hide.
+Each sign is evidence, not proof: an undefended update rarely has it, and a defense may leave none.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from .layers import resolution
 from .sums import noised
 from .zeros import pruned
 
-ROUND = ((9, 1e-4), (90, 1e-5))  # numbers of one, and of two digits, with the relative distance that still counts
-PILE = 8  # values at exactly the largest magnitude that speak for clamping
+ROUND = ((9, 1e-4), (90, 1e-5))  # numbers of one and two digits, with the relative distance that counts as equal
+PILE = 8  # number of values with exactly the largest magnitude that indicates clamping
 
 
 def signs(seen: Observation, layers: Sequence[LayerFacts], stored: Mapping[str, str]) -> tuple[SignFact, ...]:
-    """Clipped, pruned, quantised and noised, in this order.
+    """Return the signs of clipping, pruning, quantisation and noise, in this order.
 
     Args:
         seen: The observation.
@@ -38,7 +38,7 @@ def signs(seen: Observation, layers: Sequence[LayerFacts], stored: Mapping[str, 
     noised_sign = noised(seen, layers, disturbed)
     clipped_sign = clipped(tensors, bool(quantised_sign.found))
     if (noised_sign.found or disturbed) and not clipped_sign.found:
-        evidence = f"The update is {disturbed or 'noised'}, which would change a length that it was clipped to."
+        evidence = f"The update is {disturbed or 'noised'}, which would change a norm that it was clipped to."
         clipped_sign = SignFact("clipped", None, 0.0, evidence)
     return clipped_sign, pruned_sign, quantised_sign, noised_sign
 
@@ -48,31 +48,31 @@ def clipped(tensors: Mapping[str, Tensor], grid: bool = False) -> SignFact:
 
     Args:
         tensors: The update.
-        grid: The values lie on a grid, where many share the largest magnitude anyway.
+        grid: Whether the values lie on a grid, where many share the largest magnitude anyway.
     """
     lengths = [float(value.double().norm()) for value in tensors.values()]
     length = math.hypot(*lengths)
     largest = max(float(value.abs().max()) for value in tensors.values())
     pile = sum(int((value.abs() == largest).sum()) for value in tensors.values())
     if largest > 0 and pile >= PILE and not grid:
-        evidence = f"{pile} values have exactly the largest magnitude, {largest:.4g}: each value was clamped there."
+        evidence = f"{pile} values have exactly the largest magnitude, {largest:.4g}: the values were clamped to it."
         return SignFact("clipped", True, 0.99, evidence, largest)
     equal = sum(abs(entry - max(lengths)) <= 1e-5 * max(lengths) for entry in lengths)
     if equal >= 3 and length > 0:
-        evidence = f"{equal} tensors have the same length, {max(lengths):.6g}: each tensor was clipped to it."
+        evidence = f"{equal} tensors have the same L2 norm, {max(lengths):.6g}: each tensor was clipped to it."
         return SignFact("clipped", True, 0.99, evidence, max(lengths))
     target, apart, chance = nearest_round(length)
     if target is None:
-        evidence = f"Its length (L2 norm), {length:.6g}, is no round number; a bound that is not round would not show."
+        evidence = f"Its L2 norm, {length:.6g}, is not a round number; a bound that is not round cannot be detected."
         return SignFact("clipped", False, 0.9, evidence)
-    evidence = f"Its length (L2 norm) is {target:g} to within {max(apart, 1e-7):.0e}; by chance 1 in {1 / chance:,.0f}."
+    evidence = f"Its L2 norm is {target:g} to within {max(apart, 1e-7):.0e}; by chance 1 in {1 / chance:,.0f}."
     return SignFact("clipped", True, 1 - chance, evidence, target)
 
 
 def nearest_round(length: float) -> tuple[float | None, float, float]:
-    """A round number at `length`, their relative distance, and the chance of one so near; `None` where none is.
+    """Return the round number next to `length`, their relative distance, and the probability of that by chance.
 
-    Round are numbers of one digit, to a relative 1e-4, and of two digits, to 1e-5.
+    The number is `None` if none is close enough: numbers of one digit to a relative 1e-4, of two digits to 1e-5.
     """
     if not length > 0:
         return None, math.inf, 1.0

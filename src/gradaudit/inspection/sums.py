@@ -1,4 +1,4 @@
-"""Signs of noise: sums over the classes that vanish for cross entropy."""
+"""Signs of noise: sums over the classes that vanish for cross-entropy."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ from ..values.errors import AttackFailed
 from .facts import LayerFacts, SignFact
 from .layers import resolution
 
-SUMS = 3e-5  # residual of sums that vanish, in units of the head's values, above which something was added
+SUMS = 3e-5  # residual of the sums, relative to the values of the last layer, above which something was added
 
 
 def noised(seen: Observation, layers: Sequence[LayerFacts], disturbed: str = "") -> SignFact:
-    """Cross entropy's gradients of the last layer sum to zero over the classes; noise does not.
+    """Return the sign of noise: with cross-entropy, the last layer's gradients sum to zero over the classes.
 
     Σ_k ∂L/∂b_k = 0 and Σ_k ∂L/∂W_kj = 0 for every feature j, because probabilities and one-hot labels both sum to 1.
     Noise of standard deviation σ on each value leaves sums of standard deviation σ √K.
 
     Args:
         seen: The observation.
-        layers: As `layer_facts` gives them.
-        disturbed: The sign that explains sums other than zero, where one was found.
+        layers: The result of `layer_facts`.
+        disturbed: Another sign of a defense that explains non-zero sums, or an empty string.
     """
     try:
         found = find_head(seen)
     except AttackFailed as reason:
         return SignFact("noised", None, 0.0, f"{str(reason)[0].upper()}{str(reason)[1:]}")
     if disturbed:
-        return SignFact("noised", None, 0.0, f"The update is {disturbed}, which disturbs the same sums.")
+        return SignFact("noised", None, 0.0, f"The update is {disturbed}, which changes the same sums.")
     if not found.exact:
-        return SignFact("noised", None, 0.0, "Only signs of p - y lie in the last layer's gradient, so it has no sums.")
+        return SignFact(
+            "noised", None, 0.0, "The last layer's gradient only has the signs of p - y, so its sums say nothing."
+        )
     tensors, own = seen.update.tensors, dict(seen.model.named_parameters())
     parts = [tensors[name].double().view(seen.classes, -1) for name in (found.weight, found.bias) if name]
     joint, sums = torch.cat(parts, 1), torch.cat(parts, 1).sum(0)
@@ -44,31 +46,33 @@ def noised(seen: Observation, layers: Sequence[LayerFacts], disturbed: str = "")
     if scale == 0:
         return SignFact("noised", None, 0.0, "The last layer's gradient is zero.")
     if level <= max(SUMS * scale, 2 * grain):
-        evidence = "The last layer's gradients sum to zero over the classes, as cross entropy has it."
+        evidence = "The last layer's gradients sum to zero over the classes, as they do for cross-entropy."
         return SignFact("noised", False, 0.99, evidence)
     if found.weight is None:
-        evidence = "The last bias gradient does not sum to zero, but one sum does not tell noise from another loss."
+        evidence = (
+            "The last bias gradient does not sum to zero, but one sum cannot distinguish noise from another loss."
+        )
         return SignFact("noised", None, 0.0, evidence)
     weights = own[found.weight].detach().flatten(1).cpu().double()
     return _added(weights, parts[0], level, scale, _saturated(layers, found.weight.rpartition(".")[0]))
 
 
 def _added(own: Tensor, weight: Tensor, level: float, scale: float, full: bool) -> SignFact:
-    """Noise, or something else that the last layer's gradients do not sum to zero for."""
+    """Return the sign of noise, or of another reason why the last layer's gradients do not sum to zero."""
     sums, weights = weight.sum(0), own.sum(0)
     follows = float(torch.nn.functional.cosine_similarity(sums, weights, dim=0).abs())
     if follows > 0.9:
-        evidence = "The last layer's sums follow its weights, which is weight decay."
+        evidence = "The last layer's sums are proportional to its weights, which indicates weight decay."
         return SignFact("noised", False, follows, evidence)
     if not full:
         evidence = (
-            "The last layer's sums do not vanish, but its rank is low, which noise would fill up: "
-            "the loss is not cross entropy, or one-hot labels were not used."
+            "The last layer's sums do not vanish, but its rank is low, and noise would make it full: "
+            "the loss is not cross-entropy, or one-hot labels were not used."
         )
         return SignFact("noised", False, 0.8, evidence, other_loss=True)
     evidence = (
         "The last layer's gradients do not sum to zero over the classes: noise of standard deviation "
-        f"{level:.2g} on each value, {level / scale:.0%} of the layer's own rms."
+        f"{level:.2g} on each value, {level / scale:.0%} of the layer's RMS."
     )
     return SignFact("noised", True, 0.95, evidence, level)
 

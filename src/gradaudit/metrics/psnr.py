@@ -40,7 +40,7 @@ def _of(compared: Compared) -> Tensor:
 PSNR = Measure(
     metric="psnr",
     name="PSNR",
-    noun="picture",
+    noun="image",
     unit="dB",
     gain_unit="dB",
     factor=1,

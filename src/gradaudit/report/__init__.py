@@ -1,4 +1,4 @@
-"""One self-contained HTML page from findings and their pictures: no script, no network."""
+"""The report: one self-contained HTML page from findings and their images, without scripts or network access."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ PAGE = "report.html"
 
 
 def render(findings: Sequence[Finding], run: RunRecord, folder: Path) -> str:
-    """The page as HTML, complete in itself.
+    """Return the page as self-contained HTML.
 
     Args:
-        findings: What the run found so far, none or more.
-        run: What holds for all of them.
-        folder: The run's folder, to which the paths of the findings' pictures are relative.
+        findings: The findings of the run so far, none or more.
+        run: What all of them share.
+        folder: The folder of the run, to which the paths of the images are relative.
 
     Raises:
-        AuditError: A picture is missing, lies outside the folder or is no PNG.
+        AuditError: An image is missing, outside the folder, or not a PNG.
     """
     return fill("page.html", page=view(findings, run, Album(Path(folder))))
 
@@ -46,17 +46,17 @@ def verdicts(findings: Sequence[Finding], run: RunRecord, folder: Path) -> tuple
 
 
 def write(findings: Sequence[Finding], run: RunRecord, folder: Path) -> Path:
-    """Put the page into the run's folder as `report.html`, whole or not at all, and return its path.
+    """Write the page to `report.html` in the folder of the run, atomically, and return its path.
 
     Args:
         findings: As for `render`.
         run: As for `render`.
-        folder: As for `render`; it exists.
+        folder: As for `render`; it must exist.
 
     Raises:
-        AuditError: There is no such folder, or a picture is missing, lies outside it or is no PNG.
+        AuditError: The folder does not exist, or an image is missing, outside it, or not a PNG.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise AuditError(f"report: no folder at {folder} (give the folder of a finished or unfinished run).")
+        raise AuditError(f"report: no folder at {folder}. Give the folder of a finished or unfinished run.")
     return write_whole(folder / PAGE, render(findings, run, folder))

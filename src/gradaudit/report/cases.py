@@ -1,4 +1,4 @@
-"""Findings regrouped for the eye: by what the client did, by attack, and by private example."""
+"""Findings grouped for the page: by configuration of the client, by attack, and by private example."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Leak:
 
     Args:
         finding: The case.
-        position: Of the example in the private batch.
-        key: Equal for the same private example of the same batch, whatever attacked it.
+        position: Position of the example in the private batch.
+        key: The same for one private example of one batch, whichever attack was run.
     """
 
     finding: Finding
@@ -27,56 +27,56 @@ class Leak:
     key: Hashable
 
     def of(self, score: Score | None) -> float | None:
-        """This example's value of a metric."""
+        """Return this example's value of a metric."""
         return score.per_example[self.position] if score else None
 
     @property
     def measure(self) -> Measure:
-        """What it is judged by."""
+        """The measure that judges it."""
         return self.finding.measure
 
     @property
     def value(self) -> float:
-        """Of the reconstruction, by the measure."""
+        """Value of the reconstruction, by the measure."""
         return self.finding.measured.per_example[self.position]
 
     @property
     def gain(self) -> float:
-        """Over the control, by the measure."""
+        """Gain over the control, by the measure."""
         return self.gain_of(self.measure.metric) or 0.0
 
     def gain_of(self, metric: str) -> float | None:
-        """Over the control by a metric, or `None` where it was not taken."""
+        """Return the gain over the control by a metric, or `None` if it was not computed."""
         mine, control = (self.of(scores.get(metric)) for scores in (self.finding.scores, self.finding.control))
         return None if mine is None or control is None else mine - control
 
     @property
     def rank(self) -> float | None:
-        """Identification rank of the true picture, 1 = identified."""
+        """Identification rank of the true image; 1 means identified."""
         return self.of(self.finding.scores.rank)
 
     @property
     def judgeable(self) -> bool:
-        """Whether the control leaves room to judge it."""
+        """Whether the control leaves room for a gain."""
         return self.finding.judgeable[self.position]
 
     @property
     def recovered(self) -> bool:
-        """As far over the control as the measure asks, and identified where a rank was taken."""
+        """Whether the gain reaches the threshold of the measure, and the image is identified if a rank was computed."""
         enough = self.gain >= self.measure.recovered_gain and self.value >= self.measure.recovered
         return enough and self.rank in (None, 1)
 
 
 @dataclass(frozen=True)
 class CaseGroup:
-    """Findings under one heading: of one client's configuration, or of one attack."""
+    """Findings under one heading: those of one configuration of the client, or of one attack."""
 
     label: str
     findings: tuple[Finding, ...]
 
 
 def group(findings: Iterable[Finding], key: Callable[[Finding], str]) -> list[CaseGroup]:
-    """Findings with the same key together, in the order of first appearance."""
+    """Return the findings grouped by key, in the order of first appearance."""
     groups: dict[str, list[Finding]] = {}
     for finding in findings:
         groups.setdefault(key(finding), []).append(finding)
@@ -84,12 +84,12 @@ def group(findings: Iterable[Finding], key: Callable[[Finding], str]) -> list[Ca
 
 
 def attack_labels(findings: Sequence[Finding]) -> dict[str, str]:
-    """Key of a case -> the attack's name, numbered where two attacks of the run share a name."""
+    """Return key of a case -> name of its attack, numbered if two attacks of the run share a name."""
     return _labels(findings, lambda finding: finding.attack, lambda finding: (finding.attack_value,))
 
 
 def setting_labels(findings: Sequence[Finding]) -> dict[str, str]:
-    """Key of a case -> the client's name, with what the adversary knows where that differs within the run."""
+    """Return key of a case -> name of its client, with the adversary's knowledge if that differs within the run."""
 
     def name(finding: Finding) -> str:
         return f"{finding.client}, {words.facts(finding.knowledge)} known" if differ else finding.client
@@ -115,7 +115,7 @@ def _labels(
 
 
 def leaks(findings: Iterable[Finding], album: Album) -> list[Leak]:
-    """Every private example of every finding that has scores."""
+    """Return one leak for every private example of every finding that has scores."""
     found = []
     for finding in findings:
         if not finding.scored:
@@ -129,7 +129,7 @@ def leaks(findings: Iterable[Finding], album: Album) -> list[Leak]:
 
 
 def worst_per_picture(found: Iterable[Leak]) -> list[Leak]:
-    """For each private example the attack that got closest, worst leak first."""
+    """Return the closest reconstruction of each private example over all attacks, worst leak first."""
     worst: dict[Hashable, Leak] = {}
     for leak in found:
         if leak.key not in worst or severity(leak) > severity(worst[leak.key]):
@@ -138,5 +138,5 @@ def worst_per_picture(found: Iterable[Leak]) -> list[Leak]:
 
 
 def severity(leak: Leak) -> tuple[bool, float]:
-    """Sorts leaks: a recovered example is worse than one that is not, then the gain decides."""
+    """Return a sort key: a recovered example is worse than one that is not; the gain decides between equals."""
     return leak.recovered, leak.gain

@@ -1,4 +1,4 @@
-"""The two chart sections of the page: gains over the control, and objectives over their runs."""
+"""The two chart sections of the page: gains over the control, and objectives during the runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MARKED_LINES = 6
 
 @dataclass(frozen=True)
 class StripRow:
-    """One strip with its name and its numbers."""
+    """One strip with its names and numbers."""
 
     setting: str
     attack: str
@@ -31,7 +31,7 @@ class StripRow:
 
 @dataclass(frozen=True)
 class StripPlot:
-    """All strips over one axis."""
+    """All strips on one axis."""
 
     rows: tuple[StripRow, ...]
     head: Markup
@@ -48,14 +48,14 @@ class Chart:
 
 
 def interval_of(findings: Sequence[Finding]) -> Interval:
-    """Mean gain with its 95 % interval: over batches, or over the examples of the only batch."""
+    """Return the mean gain with its 95 % interval: over batches, or over the examples if there is one batch."""
     if len(findings) > 1:
         return mean_interval([finding.mean_gain for finding in findings])
     return mean_interval(list(findings[0].gain))
 
 
 def strips(groups: Sequence[tuple[str, CaseGroup, Sequence[Leak]]]) -> StripPlot:
-    """The strip plot of `(attack, group of one setting, its leaks)`, at least one of them."""
+    """Return the strip plot of one or more `(attack, group of one setting, its leaks)`."""
     measure = groups[0][1].findings[0].measure
     scale, line = measure.factor, measure.factor * measure.recovered_gain
     axis = strip_plot.axis_for([scale * leak.gain for _, _, found in groups for leak in found], line)
@@ -71,7 +71,7 @@ def strips(groups: Sequence[tuple[str, CaseGroup, Sequence[Leak]]]) -> StripPlot
 
 
 def objectives(findings: Sequence[Finding], attacks: dict[str, str], settings: dict[str, str]) -> tuple[Chart, ...]:
-    """One panel per attack and setting that left curves; panels of one attack share their vertical axis.
+    """Return one panel per attack and setting with recorded objectives; panels of one attack share the vertical axis.
 
     Args:
         findings: In the order of the panels.
@@ -84,7 +84,7 @@ def objectives(findings: Sequence[Finding], attacks: dict[str, str], settings: d
         values = [value for _, lines in panels for line in lines for _, value in line.points]
         axis = Axis.around(values)
         for setting, lines in panels:
-            title = f"Objective of {attack.label} on {setting}, {formatting.count(len(lines), 'run')}"
+            title = f"Objective of {attack.label}, {setting}, {formatting.count(len(lines), 'curve')}"
             charts.append(Chart(attack.label, setting, line_chart(lines, axis, title)))
     return tuple(charts)
 
@@ -95,7 +95,7 @@ def _lines(members: CaseGroup) -> list[ChartLine]:
     lines = []
     for finding in members.findings:
         for restart, curve in enumerate(finding.curves):
-            label = f"batch {finding.repeat + 1}, run {restart + 1}"
+            label = f"batch {finding.repeat + 1}, restart {restart + 1}"
             points = tuple((step, math.nan if value is None else value) for step, value in curve)
             mark = str(finding.repeat + 1) if marked else ""
             lines.append(ChartLine(label, mark, finding.repeat if several else restart, points))

@@ -1,4 +1,4 @@
-"""How numbers and lists are written on the page: the one place that decides on digits, signs and units."""
+"""How numbers and lists are written on the page: the only place that decides on digits, signs and units."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def number(value: float | None, digits: int, *, signed: bool = False) -> str:
-    """`value` with `digits` decimals and a true minus sign; `n/a` for nothing, NaN and infinity."""
+    """Return `value` with `digits` decimals and a true minus sign, or `n/a` for `None`, NaN and infinity."""
     if value is None or not math.isfinite(value):
         return MISSING
     rounded = round(value, digits) + 0.0  # adding zero turns -0.0 into 0.0
@@ -23,26 +23,26 @@ def number(value: float | None, digits: int, *, signed: bool = False) -> str:
 
 
 def decibels(value: float | None, *, signed: bool = False) -> str:
-    """`26.1 dB`, with a sign where it is a difference."""
+    """Return a text such as `26.1 dB`, with a sign if `signed`."""
     text = number(value, 1, signed=signed)
     return text if text == MISSING else f"{text} dB"
 
 
 def measured(value: float | None, measure: Measure, *, signed: bool = False) -> str:
-    """`26.1 dB` or `87 %`; a difference with its sign, percent as points."""
+    """Return a text such as `26.1 dB` or `87 %`; if `signed`, with its sign, and percent as points."""
     if value is None or not math.isfinite(value):
         return MISSING
     return measure.text(value, signed=signed).replace("-", MINUS)
 
 
 def above_control(gain: float, measure: Measure = PSNR) -> str:
-    """A gain as words: `13.9 dB above the control`."""
+    """Return a gain as words, such as `13.9 dB above the control`."""
     size = measured(abs(gain), measure, signed=True).lstrip("+")
     return f"{size} {'above' if gain >= 0 else 'below'} the control"
 
 
 def bounds(interval: Interval, measure: Measure = PSNR) -> str:
-    """`[+12.1, +15.7]`, or nothing where one value gives no interval."""
+    """Return a text such as `[+12.1, +15.7]`, or an empty string if there is no interval."""
     if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
         return ""
     ends = (number(measure.factor * end, measure.digits, signed=True) for end in (interval.low, interval.high))
@@ -50,20 +50,20 @@ def bounds(interval: Interval, measure: Measure = PSNR) -> str:
 
 
 def rank(place: float | None, gallery: int) -> str:
-    """`rank 1 of 100`; the size of the gallery is left out where it is not on record."""
+    """Return a text such as `rank 1 of 100`; the size of the gallery is omitted if it is unknown (0)."""
     if place is None or not math.isfinite(place):
         return MISSING
     return f"rank {int(place)} of {gallery}" if gallery else f"rank {int(place)}"
 
 
 def percent(share: float | None) -> str:
-    """A share in [0, 1] as whole percent."""
+    """Return a fraction in [0, 1] as whole percent."""
     text = number(None if share is None else 100 * share, 0)
     return text if text == MISSING else f"{text} %"
 
 
 def scientific(value: float | None) -> str:
-    """Three significant digits: `0.0213`, `4.1 × 10⁻⁷`."""
+    """Return a value with three significant digits, such as `0.0213` or `4.1 × 10⁻⁷`."""
     if value is None or not math.isfinite(value):
         return MISSING
     text = f"{value:.3g}"
@@ -73,12 +73,12 @@ def scientific(value: float | None) -> str:
 
 
 def power_of_ten(exponent: int) -> str:
-    """`10⁻³`."""
+    """Return a power of ten, such as `10⁻³`."""
     return "10" + str(exponent).translate(SUPERSCRIPTS)
 
 
 def seconds(value: float | None) -> str:
-    """`0.42 s`, `12.3 s`, `3 min 20 s`, `2 h 05 min`."""
+    """Return a duration, such as `0.42 s`, `12.3 s`, `3 min 20 s` or `2 h 05 min`."""
     if value is None or not math.isfinite(value):
         return MISSING
     if value < 60:
@@ -88,15 +88,15 @@ def seconds(value: float | None) -> str:
 
 
 def count(amount: int, noun: str) -> str:
-    """`1 picture`, `4 pictures`."""
+    """Return a count with its noun, such as `1 image` or `4 images`."""
     return f"{amount} {noun}{'' if amount == 1 else 's'}"
 
 
 def share(part: int, whole: int, noun: str) -> str:
-    """`3 of 4 pictures`, `1 of 1 picture`."""
+    """Return a share with its noun, such as `3 of 4 images` or `1 of 1 image`."""
     return f"{part} of {count(whole, noun)}"
 
 
 def listed(items: Sequence[str]) -> str:
-    """`a, b and c`."""
+    """Return a list as words, such as `a, b and c`."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""

@@ -1,4 +1,4 @@
-"""The grid of pictures: truth, what came back of it under each configuration, and the control; worst leak first."""
+"""The grid of images: ground truth, reconstruction under each configuration, and control; worst leak first."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ GAP = 16
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture with what stands around it.
+    """One image with its heading and the lines below it.
 
     Args:
         kind: `truth`, `reconstruction` or `control`.
-        heading: Above the picture.
-        picture: `None` where the run kept none.
-        lines: Below the picture; the first one stands out.
-        recovered: By the rule of the verdict.
+        heading: Line above the image.
+        picture: The image, or `None` if the run kept none.
+        lines: Lines below the image; the first one is emphasised.
+        recovered: Whether it counts as recovered by the rule of the verdict.
     """
 
     kind: str
@@ -35,13 +35,13 @@ class Tile:
 
 @dataclass(frozen=True)
 class Grid:
-    """Strips of figures, one per private picture.
+    """Strips of figures, one per private image.
 
     Args:
-        strips: Worst leak first.
-        total: Number of private pictures; more than there are strips where only the worst are shown.
+        strips: The strips, worst leak first.
+        total: Number of private images, which exceeds the number of strips if only the worst are shown.
         cell: Width of one figure in CSS pixels.
-        width: Of a strip in one row, in CSS pixels.
+        width: Width of a strip in one row, in CSS pixels.
     """
 
     strips: tuple[tuple[Tile, ...], ...]
@@ -51,7 +51,7 @@ class Grid:
 
 
 def grid(columns: Sequence[CaseGroup], album: Album) -> Grid:
-    """The grid with one reconstruction per column; the columns are not empty."""
+    """Return the grid with one reconstruction per column; the columns are not empty."""
     worst = [{leak.key: leak for leak in worst_per_picture(leaks(column.findings, album))} for column in columns]
     peaks: dict[Hashable, Leak] = {}
     for found in worst:
@@ -77,8 +77,8 @@ def _truth(leak: Leak, album: Album) -> Tile:
     finding, i = leak.finding, leak.position
     name = finding.picture_names[i] if i < len(finding.picture_names) else _numbered(leak)
     label = (f"label {finding.labels[i]}",) if i < len(finding.labels) else ()
-    picture = _shown(finding.pictures.truth, i, f"Private picture: {name}", album)
-    return Tile("truth", "truth", picture, (name, *label))
+    picture = _shown(finding.pictures.truth, i, f"Private image: {name}", album)
+    return Tile("truth", "ground truth", picture, (name, *label))
 
 
 def _reconstruction(column: CaseGroup, leak: Leak, album: Album) -> Tile:
@@ -105,22 +105,22 @@ def _control(leak: Leak, album: Album) -> Tile:
     lines = [formatting.measured(leak.of(leak.finding.measured_control), leak.measure)]
     if control.ssim:
         lines.append(f"SSIM {formatting.number(leak.of(control.ssim), 2)}")
-    picture = _shown(leak.finding.pictures.control, leak.position, "Control: a guess without the update", album)
+    picture = _shown(leak.finding.pictures.control, leak.position, "Control: a guess made without the update", album)
     return Tile("control", "control", picture, tuple(lines))
 
 
 def guessed_label(leak: Leak, guessed: int) -> str:
-    """What the attack says about the label of one example, and whether it is right."""
+    """Return the label that the attack states for one example, and whether it is correct."""
     finding, i = leak.finding, leak.position
     if finding.labels_granted:
         return f"label {guessed}, granted"
     if i < len(finding.labels):
-        return f"label {guessed}, {'right' if guessed == finding.labels[i] else 'wrong'}"
+        return f"label {guessed}, {'correct' if guessed == finding.labels[i] else 'wrong'}"
     return f"label {guessed}"
 
 
 def _numbered(leak: Leak) -> str:
-    return f"batch {leak.finding.repeat + 1}, picture {leak.position + 1}"
+    return f"batch {leak.finding.repeat + 1}, {leak.measure.noun} {leak.position + 1}"
 
 
 def _shown(paths: Sequence[str], i: int, alt: str, album: Album) -> Picture | None:

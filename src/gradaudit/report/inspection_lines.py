@@ -1,4 +1,4 @@
-"""What an inspection says, as lines of text: the one place that screen and page both take their words from."""
+"""The results of an inspection as lines of text, shared by the terminal and the page."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from . import formatting
 from . import wording as words
 
 HOLDS = {"gradient": "a gradient", "weight-difference": "a weight difference", "weights": "whole weights"}
-OWN = "its own, as it was built; give --weights for those that were sent"
-SHOWN = 6  # names of tensors, and classes of one answer
+OWN = "as built by the model's code; give --weights for those that the server sent"
+SHOWN = 6  # number of names of tensors
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class FactRow:
     """One label inference, one layer or one sign of a defense, as text.
 
     Args:
-        name: What it is.
+        name: Name of the method, layer or defense.
         cells: The columns after the name.
-        strong: It speaks of a leak, or of a defense that was found.
+        strong: Whether the row is emphasised: it shows a leak, the consensus or a detected defense.
     """
 
     name: str
@@ -29,19 +29,19 @@ class FactRow:
 
 
 def summary(found: Inspection) -> str:
-    """What the file holds, the model, and how many values travel."""
+    """Return one line with the kind of the update, the model and the number of values."""
     contents = found.contents
     values = f"{contents.values:,}".replace(",", " ")
     return f"{HOLDS[found.holds].capitalize()} · {found.model} · {values} values"
 
 
 def tone(found: Inspection) -> str:
-    """How the verdict is coloured: `2`, `1`, `0`, or `unknown` where severity 0 is no all-clear."""
+    """Return the colour of the verdict: `2`, `1`, `0`, or `unknown` if severity 0 is not an all-clear."""
     return "unknown" if found.unjudged and not found.severity else str(found.severity)
 
 
 def travels(found: Inspection) -> tuple[tuple[str, str], ...]:
-    """Name and text of what is in the update."""
+    """Return pairs of name and text on the contents of the update."""
     contents = found.contents
     share = f"{_percent(contents.share)} of the model's values"
     entries = [("tensors", f"{len(contents.tensors)} of {contents.trainable}, {share}")]
@@ -50,7 +50,7 @@ def travels(found: Inspection) -> tuple[tuple[str, str], ...]:
     buffers = f"{len(contents.buffers)} of {contents.model_buffers}" if contents.buffers else "none"
     entries.append(("buffers", buffers))
     stored = f"stored as {', '.join(contents.precision) or 'nothing'}"
-    entries.append(("length", f"{formatting.scientific(contents.length)} (L2 norm), {stored}"))
+    entries.append(("L2 norm", f"{formatting.scientific(contents.length)}, {stored}"))
     entries.append(("model's weights", found.weights or OWN))
     if found.local_steps:
         entries.append(("local steps", str(found.local_steps)))
@@ -60,38 +60,38 @@ def travels(found: Inspection) -> tuple[tuple[str, str], ...]:
 
 
 def batch_norm(found: Inspection) -> tuple[str, ...]:
-    """Sentences on what BatchNorm's buffers give away."""
+    """Return sentences on what the BatchNorm buffers reveal."""
     facts = found.batch_norm
     if facts is None:
         return ("The model has no BatchNorm layers.",)
     if not facts.travelling:
-        return (f"The buffers of its {facts.layers} layers do not travel: no step counter, no batch statistics.",)
-    lines = [f"Buffers of {facts.travelling} of {facts.layers} layers travel."]
+        return (f"The buffers of its {facts.layers} layers were not sent: no step counter, no batch statistics.",)
+    lines = [f"The buffers of {facts.travelling} of {facts.layers} layers were sent."]
     if facts.steps is not None:
-        lines.append(f"Local steps, by the counters: exactly {facts.steps}.")
+        lines.append(f"Local steps, by the step counters: exactly {facts.steps}.")
     elif facts.counted:
         spread = f"{facts.counted[0]} to {facts.counted[-1]}"
-        lines.append(f"The step counters disagree, {spread}: noise was added to them, or layers were frozen.")
+        lines.append(f"The step counters disagree, {spread}: noise was added to them, or some layers were frozen.")
     else:
-        lines.append("No step counter travels.")
+        lines.append("No step counter was sent.")
     momentum = f" (momentum {facts.momentum:g})" if facts.momentum is not None else ""
     told = {
         "exact": f"Mean and variance of the batch in {facts.channels} channels, exactly: one step{momentum}.",
         "averaged": f"Mean and variance of the batch in {facts.channels} channels, averaged over the steps{momentum}.",
-        "unmoved": "The running statistics did not move: they say nothing about the batch.",
-        "absent": "No running statistics travel.",
+        "unmoved": "The running statistics did not change, so they reveal nothing about the batch.",
+        "absent": "No running statistics were sent.",
     }
     return (*lines, told[facts.statistics])
 
 
 def label_lead(found: Inspection) -> str:
-    """What the label inferences worked with, and how well they agree."""
+    """Return a sentence on the number of classes, the batch size and the agreement of the label inferences."""
     facts = found.labels
     if facts is None:
         return f"No labels are stated: {found.unjudged}."
     size = "an unknown batch size"
     if facts.batch_size is not None:
-        size = f"batch size {facts.batch_size}{', read off the rank' if facts.batch_size_read else ''}"
+        size = f"batch size {facts.batch_size}{', from a rank' if facts.batch_size_read else ''}"
     if facts.applying == 1:
         return f"{facts.classes} classes, {size}; one method applies."
     agreed = f"{facts.agreeing} of {facts.applying} methods give the same answer"
@@ -99,7 +99,7 @@ def label_lead(found: Inspection) -> str:
 
 
 def label_rows(found: Inspection) -> tuple[FactRow, ...]:
-    """Method, what it says, confidence; those that say the consensus are strong."""
+    """Return one row per method: its answer, the kind of answer, its confidence. Rows with the consensus are strong."""
     if found.labels is None:
         return ()
     rows = []
@@ -114,7 +114,7 @@ def label_rows(found: Inspection) -> tuple[FactRow, ...]:
 
 
 def answer(reading: Reading) -> str:
-    """`2 ×2, 7, 8`: the classes with their counts."""
+    """Return the classes with their counts, such as `2 ×2, 7, 8`."""
     if not reading.counts:
         return "no class"
     most = 16
@@ -126,7 +126,7 @@ def answer(reading: Reading) -> str:
 
 
 def label_refusals(found: Inspection) -> tuple[str, ...]:
-    """Methods that do not apply, by what they lack."""
+    """Return one line per reason with the methods that do not apply."""
     if found.labels is None:
         return ()
     lacking: dict[str, list[str]] = {}
@@ -138,42 +138,41 @@ def label_refusals(found: Inspection) -> tuple[str, ...]:
 
 
 def layer_rows(found: Inspection) -> tuple[FactRow, ...]:
-    """Layer, shape, rank against its limit, and what can be inverted."""
+    """Return one row per layer: shape, rank and its limit, and the inputs that can be read off exactly."""
     rows = []
     for layer in found.layers:
-        what = "the example itself" if layer.takes_example else "features"
+        what = "private examples" if layer.takes_example else "features"
         if layer.recovered:
-            lie = "lies in it as it is" if layer.recovered == 1 else "lie in it as they are"
-            said = f"{formatting.count(layer.recovered, 'input')} {lie}: {what}"
+            said = f"{formatting.count(layer.recovered, 'input')} recovered exactly ({what})"
         elif not layer.bias:
-            said = "no bias travels, so not by row over bias"
+            said = "not checked: its bias was not sent"
         elif not layer.per_example:
-            said = "runs on tokens: rank counts tokens"
+            said = "not checked: it runs on tokens, and its rank counts tokens"
         elif layer.in_memory is None:
-            said = f"not looked for ({what})"
+            said = f"not checked ({what})"
         else:
-            said = f"none exactly ({what})"
+            said = f"none recovered exactly ({what})"
         rank = f"{layer.rank} of {layer.limit}" + (", full" if layer.saturated else "")
         rows.append(FactRow(layer.name, (f"{layer.shape[0]} × {layer.shape[1]}", rank, said), bool(layer.recovered)))
     return tuple(rows)
 
 
 def no_defense(found: Inspection) -> str:
-    """What a heading adds where no sign was found, or none was looked for."""
+    """Return the end of the heading if no sign was found, or none was checked."""
     if not found.signs:
-        return ": not looked for"
+        return ": not checked"
     return ": none" if found.no_defense else ""
 
 
 def sign_rows(found: Inspection) -> tuple[FactRow, ...]:
-    """Defense, verdict, confidence, evidence."""
+    """Return one row per defense: verdict, confidence, evidence."""
     return tuple(
         FactRow(sign.defense, (_verdict(sign), _sure(sign), sign.evidence), bool(sign.found)) for sign in found.signs
     )
 
 
 def _verdict(sign: SignFact) -> str:
-    return {True: "yes", False: "no sign", None: "cannot be told"}[sign.found]
+    return {True: "yes", False: "no sign", None: "undecidable"}[sign.found]
 
 
 def _sure(sign: SignFact) -> str:
@@ -181,7 +180,7 @@ def _sure(sign: SignFact) -> str:
 
 
 def _reason(text: str) -> str:
-    """The first sentence of a refusal, without the part's own `repr` in front."""
+    """Return the first sentence of a refusal, without the `repr` of the part in front."""
     head, _, rest = text.partition(") ")
     said = rest if rest and "(" in head and " " not in head.split("(")[0] else text
     return said.split(". ")[0].rstrip(".")
@@ -193,5 +192,5 @@ def _names(names: tuple[str, ...]) -> str:
 
 
 def _percent(share: float) -> str:
-    """Whole percent, but never 100 % for less than all."""
+    """Return whole percent, but never 100 % for less than all."""
     return formatting.percent(share if share == 1 else min(share, 0.99))

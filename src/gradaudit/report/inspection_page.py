@@ -1,4 +1,4 @@
-"""An inspection as a page: one HTML file, no script, no network."""
+"""An inspection as one self-contained HTML file, without scripts or network access."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ PICTURES = 16
 
 @dataclass(frozen=True)
 class InspectionView:
-    """What the template places.
+    """The values of the template.
 
     Args:
         found: The inspection.
-        pictures: Examples that lie in the update, recovered.
-        left_out: How many more there are.
+        pictures: Private examples that were recovered.
+        left_out: Number of further examples that are not shown.
     """
 
     found: Inspection
@@ -35,10 +35,10 @@ class InspectionView:
 
 
 def render(found: Inspection, shape: tuple[int, ...]) -> str:
-    """The page as HTML, complete in itself.
+    """Return the page as self-contained HTML.
 
     Args:
-        found: What to show.
+        found: The inspection to show.
         shape: `(C, H, W)` of one example.
     """
     inputs = [
@@ -50,12 +50,12 @@ def render(found: Inspection, shape: tuple[int, ...]) -> str:
 
 
 def write(found: Inspection, shape: tuple[int, ...], folder: Path) -> Path:
-    """Put the page into an existing folder as `inspection.html`, whole or not at all, and return its path."""
+    """Write `inspection.html` into an existing folder, atomically, and return its path."""
     return write_whole(folder / PAGE, render(found, shape))
 
 
 def picture(values: Tensor, alt: str) -> Picture:
-    """`[C, H, W]` in any range, stretched to black and white: the normalisation is unknown."""
+    """Return an image `[C, H, W]` of any range, rescaled to the full range because the normalisation is unknown."""
     low, high = float(values.min()), float(values.max())
     image = as_image((values - low) / max(high - low, 1e-12))
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""An inspection on one screen of the terminal."""
+"""An inspection as text on the terminal."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ WIDTH = 110
 
 
 def show(found: Inspection, console: Console | None = None) -> None:
-    """Print it; without a console to standard output, at most 110 columns wide."""
+    """Print the inspection to `console`, by default to standard output with at most 110 columns."""
     if console is None:
         console = Screen()
         console.width = min(console.width, WIDTH)
     console.print(as_text(f"{found.file} · {lines.summary(found)}", style="dim"))
     console.print(as_text(found.verdict, style=TONE[lines.tone(found)]))
     _bullets(console, found.leaks)
-    _section(console, "What was looked for")
+    _section(console, "Checks")
     _bullets(console, found.looked_for)
-    _bullets(console, tuple(f"Not looked for: {line}" for line in found.not_looked_for))
-    _section(console, "What travels")
+    _bullets(console, tuple(f"Not checked: {line}" for line in found.not_looked_for))
+    _section(console, "Contents of the update")
     console.print(Padding(_facts(lines.travels(found)), (0, 0, 0, 2)))
     _section(console, "BatchNorm")
     _plain(console, lines.batch_norm(found))
     _section(console, "Labels")
     _plain(console, (lines.label_lead(found),))
-    _table(console, ("method", "says", "what", "confidence"), lines.label_rows(found))
+    _table(console, ("method", "labels", "kind", "confidence"), lines.label_rows(found))
     _plain(console, lines.label_refusals(found), style="dim")
     _section(console, "Linear layers")
     _table(console, ("layer", "shape", "rank", "inputs"), lines.layer_rows(found))
     _section(console, "Signs of a defense" + lines.no_defense(found))
-    _table(console, ("", "", "sure", "evidence"), lines.sign_rows(found))
+    _table(console, ("", "", "confidence", "evidence"), lines.sign_rows(found))
     _section(console, "What an attacker would still need")
     _bullets(console, found.open)
     if found.notes:
-        _section(console, "How it was read")
+        _section(console, "How the file was interpreted")
         _plain(console, found.notes, style="dim")
 
 

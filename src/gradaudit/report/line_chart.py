@@ -1,4 +1,4 @@
-"""The line chart of an objective over its run: a fixed size, so that the page can set several side by side."""
+"""The line chart of an objective during a run, of fixed size, so that the page can place several side by side."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class ChartLine:
     """One line of a chart.
 
     Args:
-        label: Its name in full.
-        mark: Its name at its end, a few characters or nothing.
-        tone: Which of the style sheet's tones it is drawn in, from 0.
-        points: `(step, value)`.
-        spans: `(step, low, high)`, drawn as an upright line at that step: an interval around the value.
+        label: Full name of the line.
+        mark: Short name at the end of the line, or an empty string.
+        tone: Number of the colour in the style sheet, from 0.
+        points: Pairs `(step, value)`.
+        spans: Triples `(step, low, high)`: an interval around the value, drawn as a vertical line at that step.
     """
 
     label: str
@@ -38,11 +38,11 @@ class ChartLine:
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a chart's data lies and how its axes read.
+    """The geometry and the axes of a chart.
 
     Args:
-        width: Of the whole chart, in pixels.
-        right: Room right of the data, for the names at the lines' ends.
+        width: Width of the whole chart, in pixels.
+        right: Pixels to the right of the data, for the names of the lines.
         x: Horizontal axis.
         y: Vertical axis.
         across: Name of the horizontal axis.
@@ -57,11 +57,11 @@ class Frame:
     up: str
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Pixel position of a point."""
+        """Return the pixel position of a point."""
         return LEFT + (self.width - LEFT - self.right) * self.x.share(x), self.height(y)
 
     def height(self, y: float) -> float:
-        """Pixel height of a value."""
+        """Return the vertical pixel position of a value."""
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * self.y.share(y)
 
 
@@ -74,15 +74,16 @@ def line_chart(
     across: str = "step",
     wide: bool = False,
 ) -> Markup:
-    """Lines over steps, or over another quantity. Values that the axis does not hold are left out.
+    """Return a chart of lines over steps, or over another quantity. Values outside the axis are omitted.
 
     Args:
-        lines: What to draw.
-        axis: The vertical axis, shared by charts that are to be compared.
-        title: What the chart shows, for those who do not see it.
+        lines: The lines to draw.
+        axis: The vertical axis; charts that are compared share it.
+        title: Alternative text of the chart.
         up: Name of the vertical axis.
         across: Name of the horizontal axis.
-        wide: A chart on its own, with room for names at the lines' ends and a horizontal axis around the data.
+        wide: Whether the chart stands alone, with room for names at the ends of the lines and a horizontal axis that
+            fits the data.
     """
     last = max((step for line in lines for step, _ in line.points), default=0) or 1
     across_axis = Axis.around([x for line in lines for x, _ in line.points]) if wide else Axis(0, last)
@@ -107,7 +108,7 @@ def line_chart(
 
 
 def _spans(line: ChartLine, frame: Frame) -> Iterator[Markup]:
-    """Intervals, cut where the axis ends."""
+    """Yield the intervals, cut off at the ends of the axis."""
     upright = Markup('<line class="curve tone-{}" x1="{x:.1f}" x2="{x:.1f}" y1="{:.1f}" y2="{:.1f}"/>')
     for step, low, high in line.spans:
         if frame.y.holds(low) and frame.y.holds(high):

@@ -1,4 +1,4 @@
-"""The tables of the page: what the adversary had to know, every finding, and what re-creates the run."""
+"""The tables of the page: knowledge of the adversary, all findings, and the configuration that reproduces the run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .charts import interval_of
 
 @dataclass(frozen=True)
 class KnowledgeRow:
-    """What one attack needed and was granted under one setting; apart, what no real adversary has."""
+    """What one attack needed and was granted under one setting. Oracles that no real adversary has stand apart."""
 
     attack: str
     paper: str
@@ -31,14 +31,14 @@ class KnowledgeRow:
 
 @dataclass(frozen=True)
 class FindingTable:
-    """Every finding as text, and the reasons of what is missing.
+    """All findings as text, and the reasons for missing values.
 
     Args:
-        noun: What an example is, in the plural.
+        noun: What the examples are called, in the plural.
         measure: Heading of the columns of the deciding metric, with its unit.
         others: Headings of the columns of the other metrics.
         rows: One cell per column.
-        footnotes: Reasons of what is missing.
+        footnotes: Reasons for missing values.
     """
 
     noun: str
@@ -50,7 +50,7 @@ class FindingTable:
 
 @dataclass(frozen=True)
 class Entry:
-    """A named value of the configuration card, with remarks on it."""
+    """A named value of the configuration, with remarks."""
 
     name: str
     value: str
@@ -59,7 +59,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Configuration:
-    """Everything that re-creates the run."""
+    """Everything that is needed to reproduce the run."""
 
     clients: tuple[Entry, ...]
     attacks: tuple[Entry, ...]
@@ -69,7 +69,7 @@ class Configuration:
 
 
 def knowledge_row(attack: str, members: CaseGroup) -> KnowledgeRow:
-    """One row for the findings of `attack` under the setting `members`."""
+    """Return the row for the findings of `attack` under the setting `members`."""
     findings = members.findings
     first = findings[0]
     verified = sum(finding.verified for finding in findings)
@@ -91,12 +91,12 @@ def _labels(findings: Sequence[Finding]) -> str:
         return "granted"
     accuracies = [finding.label_accuracy for finding in findings if finding.label_accuracy is not None]
     if not accuracies:
-        return "no statement"
-    return f"inferred, {formatting.percent(statistics.fmean(accuracies))} right"
+        return "not inferred"
+    return f"inferred, {formatting.percent(statistics.fmean(accuracies))} correct"
 
 
 def finding_table(findings: Sequence[Finding], attacks: dict[str, str], settings: dict[str, str]) -> FindingTable:
-    """One row per finding, in the order of the columns of `page.html`.
+    """Return the table with one row per finding; the columns are ordered as in `page.html`.
 
     Args:
         findings: In the order of the rows.
@@ -141,7 +141,7 @@ def _row(finding: Finding, attack: str, setting: str, footnotes: list[str]) -> t
 
 
 def _unscored(finding: Finding, attack: str, setting: str, footnotes: list[str]) -> tuple[str, ...]:
-    """The row of a case of which nothing came back; the reason is a footnote."""
+    """Return the row of a case without a reconstruction; the reason is a footnote."""
     absent = [f"{formatting.MISSING} {_footnote(f'Cannot be judged: {finding.cannot_judge}', footnotes)}"]
     absent += [formatting.MISSING] * (6 + len(finding.measure.others))
     place = (setting, attack, str(finding.repeat + 1), str(finding.examples))
@@ -165,7 +165,7 @@ def _absent(finding: Finding, name: str, footnotes: list[str]) -> str:
 
 
 def _footnote(note: str, footnotes: list[str]) -> str:
-    """The superscript number of a note, which is added where it is new."""
+    """Return the superscript number of a note, which is added if it is new."""
     if note not in footnotes:
         footnotes.append(note)
     return str(footnotes.index(note) + 1).translate(formatting.SUPERSCRIPTS)
@@ -174,11 +174,11 @@ def _footnote(note: str, footnotes: list[str]) -> str:
 def configuration(
     findings: Sequence[Finding], run: RunRecord, attacks: dict[str, str], settings: dict[str, str]
 ) -> Configuration:
-    """The configuration card.
+    """Return the configuration of the run.
 
     Args:
-        findings: Of the run.
-        run: What holds for all of them.
+        findings: Findings of the run.
+        run: What all of them share.
         attacks: Key of a case -> label of its attack.
         settings: Key of a case -> label of its setting.
     """

@@ -1,4 +1,4 @@
-"""The strip plot of gains over the control. Places are percentages: it fills the page while its text keeps its size."""
+"""The strip plot of gains over the control. Positions are percentages, so the plot scales without scaling its text."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .svg import Axis, drawing, tick_text
 
 HEIGHT = 46
 DOTS, MEAN = 17, 37  # vertical centres of the two lanes, in pixels
-OFFSETS = (0, -8, 8)  # of dots that would cover each other
-PLACES = 80  # so many dots fit side by side
+OFFSETS = (0, -8, 8)  # vertical offsets of dots that would overlap
+PLACES = 80  # number of dots that fit side by side
 
 
 def axis_for(values: Sequence[float], threshold: float) -> Axis:
-    """The axis that holds all `values`, zero and `threshold`, with room to name the last two at their outer sides."""
+    """Return the axis that contains all `values`, zero and `threshold`, with room for the names of the last two."""
     low, high = min(*values, 0.0), max(*values, threshold)
     span = high - low
     return Axis(min(low - 0.04 * span, -0.16 * span), max(high + 0.04 * span, threshold + 0.3 * span))
@@ -34,15 +34,15 @@ def strip(
     threshold: float,
     measure: Measure = PSNR,
 ) -> Markup:
-    """One dot per value, filled where marked, and below them the mean with its interval.
+    """Return a strip with one dot per value, filled if marked, and below them the mean with its interval.
 
     Args:
-        values: As the measure shows them: in dB, or in points.
-        marked: Whether a dot is filled, one per value.
-        mean: NaN bounds leave the interval out.
+        values: Gains in the unit of the measure: dB, or points.
+        marked: Whether each dot is filled.
+        mean: Mean and interval; NaN bounds omit the interval.
         axis: Shared by all strips of a plot.
-        threshold: Where the dashed line stands.
-        measure: What the values are gains of.
+        threshold: Position of the dashed line.
+        measure: The measure of the gains.
     """
     parts = [_rule("tick", tick, axis) for tick in _ticks(axis)]
     parts += [_rule("zero", 0.0, axis), _rule("threshold", threshold, axis)]
@@ -60,7 +60,7 @@ def strip(
 
 
 def head(axis: Axis, threshold: float, measure: Measure = PSNR) -> Markup:
-    """Names of the two lines, above the first strip."""
+    """Return the names of the two reference lines, placed above the first strip."""
     text = Markup('<text x="{}" y="13" {}>{}</text>')
     parts = [
         text.format(axis.percent(0.0), Markup('text-anchor="end" dx="4"'), "control"),
@@ -68,12 +68,12 @@ def head(axis: Axis, threshold: float, measure: Measure = PSNR) -> Markup:
         Markup('<line class="zero" x1="{0}" x2="{0}" y1="18" y2="24"/>').format(axis.percent(0.0)),
         Markup('<line class="threshold" x1="{0}" x2="{0}" y1="18" y2="24"/>').format(axis.percent(threshold)),
     ]
-    meaning = f"{measure.nouns} recover" if measure.line == "recovered" else "there is a trace"
-    return drawing(f"Lines: the control, and from where on {meaning}", _wide(24), parts)
+    meaning = f"the {measure.noun} counts as recovered" if measure.line == "recovered" else "there is a trace"
+    return drawing(f"Reference lines: the control, and the gain from which {meaning}", _wide(24), parts)
 
 
 def foot(axis: Axis, measure: Measure = PSNR) -> Markup:
-    """The numbers below the last strip, and their unit."""
+    """Return the axis labels below the last strip, with their unit."""
     text = Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>')
     ticks = [tick for tick in _ticks(axis) if 0.03 < axis.share(tick) < 0.97]
     parts = [text.format(axis.percent(tick), 14, _signed(tick, axis)) for tick in ticks]

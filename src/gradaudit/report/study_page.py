@@ -1,4 +1,4 @@
-"""The page of a study: its tables with the published figures beside ours, its figures, its caveats; and Markdown."""
+"""The page of a study: its tables with the published values, its figures and its caveats; and the same as Markdown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MARKDOWN = "study.md"
 
 
 def write_study(result: StudyResult, folder: Path) -> Path:
-    """Put the page, and the tables as Markdown, into the study's folder; return the path of the page."""
+    """Write the page and the Markdown tables into the folder of the study, and return the path of the page."""
     page = fill(
         PAGE,
         study=result.study,
@@ -47,7 +47,7 @@ def _chart(result: StudyResult, figure: Figure) -> Markup | None:
 
 
 def _axis(lines: list[ChartLine]) -> Axis:
-    """Around the means, with room for intervals up to the range of the means on either side."""
+    """Return an axis around the means, with room for intervals up to the range of the means on either side."""
     means = [value for line in lines for _, value in line.points]
     low, high = min(means), max(means)
     if low >= 0 and high <= 1:

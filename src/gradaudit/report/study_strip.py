@@ -1,4 +1,4 @@
-"""Pictures under a study's figure: what an attack held after so many steps, beside the truth."""
+"""Images under a figure of a study: the iterate of an attack after a number of steps, beside the ground truth."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .album import Album, Picture
 
 @dataclass(frozen=True)
 class Strip:
-    """One row of pictures.
+    """One row of images.
 
     Args:
-        label: Of its curve.
-        shown: Caption and picture, the truth first.
+        label: Name of its curve.
+        shown: Captions and images, the ground truth first.
     """
 
     label: str
@@ -25,7 +25,7 @@ class Strip:
 
 
 def strips(result: StudyResult, figure: Figure, folder: Path) -> list[Strip]:
-    """A row for each curve whose cells left pictures of their first example in the study's folder."""
+    """Return a row for each curve whose cells stored images of their first example in the folder of the study."""
     album = Album(folder)
     names = {cell.name: identity(cell) for cell in result.study.cells[result.scale]}
     found = []
@@ -37,7 +37,7 @@ def strips(result: StudyResult, figure: Figure, folder: Path) -> list[Strip]:
         }
         if files:
             truth = next(iter(files.values())).replace(".png", "-truth.png")
-            captioned = {"truth": truth, **files}.items()
+            captioned = {"ground truth": truth, **files}.items()
             shown = tuple((caption, album.show(path, f"{curve.label}: {caption}")) for caption, path in captioned)
             found.append(Strip(curve.label, shown))
     return found

@@ -1,4 +1,4 @@
-"""The numbers of a study, with their intervals, as the page, the terminal and a Markdown file show them."""
+"""The numbers of a study with their intervals, for the page, the terminal and the Markdown file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class StudyEntry:
     """One number of a table.
 
     Args:
-        text: Mean; a dash where the cell was not measured, `n/a` where this column of it could not be.
-        bounds: Its 95 % interval, or nothing.
-        reported: The published figure, or nothing.
-        best: The best of its row or column.
+        text: Mean; a dash if the cell was not measured, `n/a` if this column does not apply to it.
+        bounds: Its 95 % confidence interval, or an empty string.
+        reported: The published value, or an empty string.
+        best: Whether it is the best of its row or column.
     """
 
     text: str
@@ -27,13 +27,13 @@ class StudyEntry:
 
     @property
     def line(self) -> str:
-        """Such as `26.1 [24.0, 28.2] (published 27.3)`."""
+        """The entry on one line, such as `26.1 [24.0, 28.2] (published 27.3)`."""
         published = f"(published {self.reported})" if self.reported else ""
         return " ".join(filter(None, (self.text, self.bounds, published)))
 
 
 def entries(result: StudyResult, table: Table) -> Iterator[tuple[str, list[StudyEntry]]]:
-    """Every cell of the study, by its name, with one entry for each column of the table."""
+    """Yield the name of every cell of the study with one entry per column of the table."""
     cells = [cell.name for cell in result.study.cells[result.scale]]
     columns = list(table.columns.values())
     means = {
@@ -59,40 +59,41 @@ def _entry(
 
 
 def difference_in_words(result: StudyResult, comparison: Comparison) -> str:
-    """Such as `+1.2 [0.4, 2.0], n = 8: confirmed`."""
+    """Return a comparison in words, such as `+1.2 [0.4, 2.0], n = 8: confirmed`."""
     found = result.difference(comparison)
     if found is None:
         return "not measured yet"
     if found.n < 2:
-        return f"{found.mean:+.2f}, n = 1: one batch decides nothing"
-    verdict = "confirmed" if found.low > 0 else "contradicted" if found.high < 0 else "not decided"
+        return f"{found.mean:+.2f}, n = 1: one batch is not conclusive"
+    verdict = "confirmed" if found.low > 0 else "contradicted" if found.high < 0 else "inconclusive"
     return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}], n = {found.n}: {verdict}"
 
 
 def left_out_in_words(result: StudyResult) -> list[str]:
-    """Such as `Left out, not built yet: GIA-L, τ 1; GIA-L, τ 2`: one line for each reason."""
+    """Return one line per reason, such as `Omitted, not implemented: GIA-L, τ 1; GIA-L, τ 2`."""
     reasons: dict[str, list[str]] = {}
     for cell, why in result.left_out.items():
         reasons.setdefault(why, []).append(cell)
-    return [f"Left out, {why}: {'; '.join(cells)}" for why, cells in reasons.items()]
+    return [f"Omitted, {why}: {'; '.join(cells)}" for why, cells in reasons.items()]
 
 
 def markdown(result: StudyResult) -> str:
-    """All tables, claims and caveats of a study, to be put beside other text."""
+    """Return all tables, claims and caveats of a study as Markdown."""
     study = result.study
     blocks = [
         f"# {study.title}",
         f"`gradaudit study {study.name} --scale {result.scale}`; {study.paper}. {study.about}",
-        "Means with 95 % intervals over n measurements, each on private examples of its own; claims are paired.",
+        "Means with 95 % confidence intervals over n measurements, each on its own private examples. Claims are "
+        "tested on paired differences.",
     ]
     for table in study.tables:
         blocks += [f"## {table.title}", _rows(result, table)]
     if result.comparisons:
         lines = [f"| {one.claim} | {one.column} | {difference_in_words(result, one)} |" for one in result.comparisons]
-        blocks += ["## Claims", "\n".join(["| claim | in | ahead by |", "|---|---|---|", *lines])]
+        blocks += ["## Claims", "\n".join(["| claim | column | difference |", "|---|---|---|", *lines])]
     remarks = (*study.caveats, *left_out_in_words(result))
     if remarks:
-        blocks += ["## To be kept in mind", "\n".join(f"- {line}" for line in remarks)]
+        blocks += ["## Caveats", "\n".join(f"- {line}" for line in remarks)]
     return "\n\n".join(blocks) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""What the charts share: the axis, round ticks, and the SVG element itself. No script, no colours (see page.css)."""
+"""What the charts share: the axis, its ticks and the SVG element. There are no scripts; colours are in page.css."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOGARITHMIC_FROM = 30.0  # ratio of the largest to the smallest value
 
 @dataclass(frozen=True)
 class Axis:
-    """From `low` to `high`, `low` < `high`; a logarithmic axis is positive."""
+    """An axis from `low` to `high`, with `low` < `high`; a logarithmic axis is positive."""
 
     low: float
     high: float
@@ -24,7 +24,7 @@ class Axis:
 
     @classmethod
     def around(cls, values: Iterable[float]) -> Axis:
-        """The axis that holds all finite `values`, logarithmic where their range asks for it."""
+        """Return an axis that contains all finite `values`, logarithmic if their ratio exceeds `LOGARITHMIC_FROM`."""
         finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
         low, high = min(finite), max(finite)
         if low > 0 and high / low > LOGARITHMIC_FROM:
@@ -34,26 +34,26 @@ class Axis:
         return cls(low - margin, high + margin)
 
     def holds(self, value: float) -> bool:
-        """Whether `value` can be drawn."""
+        """Return whether `value` can be drawn."""
         return math.isfinite(value) and (value > 0 or not self.logarithmic)
 
     def share(self, value: float) -> float:
-        """Where `value` lies between the ends, 0 to 1."""
+        """Return the position of `value` between the ends, 0 to 1."""
         if self.logarithmic:
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
 
     def percent(self, value: float) -> str:
-        """The same in percent of a chart's width."""
+        """Return the position of `value` in percent of the width of a chart."""
         return f"{100 * self.share(value):.2f}%"
 
     def ticks(self, wanted: int) -> tuple[float, ...]:
-        """Round values on the axis, about `wanted`."""
+        """Return about `wanted` round values on the axis."""
         return decades(self.low, self.high) if self.logarithmic else nice_ticks(self.low, self.high, wanted)
 
 
 def nice_ticks(low: float, high: float, wanted: int) -> tuple[float, ...]:
-    """Multiples of 1, 2 or 5 times a power of ten in `[low, high]`, at most about `wanted` of them."""
+    """Return multiples of 1, 2 or 5 times a power of ten in `[low, high]`, at most about `wanted` of them."""
     rough = (high - low) / wanted
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
@@ -62,7 +62,7 @@ def nice_ticks(low: float, high: float, wanted: int) -> tuple[float, ...]:
 
 
 def decades(low: float, high: float) -> tuple[float, ...]:
-    """Powers of ten in `[low, high]`, thinned out where they are many, with their double and fivefold where few."""
+    """Return powers of ten in `[low, high]`: thinned if there are many, with multiples by 2 and 5 if there are few."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     powers = [10.0**k for k in range(first, last + 1)]
     inside = [power for power in powers if low * (1 - 1e-9) <= power <= high * (1 + 1e-9)]
@@ -73,7 +73,7 @@ def decades(low: float, high: float) -> tuple[float, ...]:
 
 
 def tick_text(tick: float, axis: Axis) -> str:
-    """A tick as written beside its axis."""
+    """Return the label of a tick."""
     if abs(tick) <= 1e-9 * (axis.high - axis.low):
         return "0"
     power = round(math.log10(abs(tick)))
@@ -82,6 +82,6 @@ def tick_text(tick: float, axis: Axis) -> str:
 
 
 def drawing(title: str, size: Markup, parts: Sequence[Markup]) -> Markup:
-    """An SVG element that says what it is to those who do not see it."""
+    """Return an SVG element with `title` as its alternative text."""
     head = Markup('<svg role="img" aria-label="{0}" {1}><title>{0}</title>').format(title, size)
     return head + Markup("").join(parts) + Markup("</svg>")

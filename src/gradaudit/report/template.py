@@ -1,4 +1,4 @@
-"""Filling one of this room's templates, with the style that all pages share."""
+"""Rendering the templates of this package with the style sheet that all pages share."""
 
 from functools import cache
 from importlib import resources
@@ -11,14 +11,14 @@ from ..values.characters import visible
 
 
 def fill(name: str, **values: Any) -> str:
-    """The template `name` as HTML; every value is escaped, what cannot be seen in it is written out."""
+    """Return the template `name` as HTML. All values are escaped, and invisible characters are written as escapes."""
     template = _environment().get_template(name)
     return visible(template.render(style=Markup(_own("page.css")), **values), lines=True)
 
 
 @cache
 def _environment() -> jinja2.Environment:
-    """Compiles each template once in a process."""
+    """Return the environment, which compiles each template once per process."""
     return jinja2.Environment(
         loader=jinja2.FunctionLoader(_own),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""Texts and rows: the private one, what came back of it under each configuration, and the control; worst leak first."""
+"""Texts and rows: ground truth, reconstruction under each configuration, and control; worst leak first."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ ShownCell = tuple[tuple[str, bool, str], ...]
 
 @dataclass(frozen=True)
 class TranscriptPart:
-    """One text or row with what stands around it.
+    """One text or row with its heading and scores.
 
     Args:
         kind: `truth`, `reconstruction` or `control`.
-        heading: Before it.
-        cells: Its columns; a cell holds strings, each with whether it differs from the truth and how sure the attack is
-            of it. None where nothing was kept.
-        lines: Scores, the first one of the deciding metric.
-        recovered: By the rule of the verdict.
+        heading: Name in front of it.
+        cells: Its columns. A cell holds strings, each with whether it differs from the ground truth and the confidence
+            of the attack. Empty if nothing was kept.
+        lines: Scores, starting with the deciding metric.
+        recovered: Whether it counts as recovered by the rule of the verdict.
     """
 
     kind: str
@@ -38,7 +38,7 @@ class TranscriptPart:
 
 @dataclass(frozen=True)
 class Item:
-    """One private example with everything that was made of it."""
+    """One private example with its reconstructions and its control."""
 
     heading: str
     readings: tuple[TranscriptPart, ...]
@@ -49,10 +49,10 @@ class Readings:
     """The section.
 
     Args:
-        columns: Of the table: those of the rows, or one for text.
+        columns: Columns of the table: those of the rows, or one for text.
         measure: Name of the deciding metric.
-        items: Worst leak first.
-        total: Number of private examples; more than there are items where only the worst are shown.
+        items: The examples, worst leak first.
+        total: Number of private examples, which exceeds the number of items if only the worst are shown.
     """
 
     columns: tuple[str, ...]
@@ -62,7 +62,7 @@ class Readings:
 
 
 def readings(groups: Sequence[CaseGroup], album: Album) -> Readings:
-    """The private texts or rows with one reconstruction per group; the groups are not empty."""
+    """Return the private texts or rows with one reconstruction per group; the groups are not empty."""
     worst = [{leak.key: leak for leak in worst_per_picture(leaks(members.findings, album))} for members in groups]
     peaks: dict[Hashable, Leak] = {}
     for found in worst:
@@ -89,7 +89,7 @@ def _item(peak: Leak, attempts: Sequence[tuple[CaseGroup, Leak]], album: Album) 
     return Item(
         f"batch {finding.repeat + 1}, {peak.measure.noun} {i + 1}{label}",
         (
-            TranscriptPart("truth", "private", _cells(peak, "truth", album)),
+            TranscriptPart("truth", "ground truth", _cells(peak, "truth", album)),
             *(_reconstruction(members, leak, album) for members, leak in attempts),
             TranscriptPart("control", "control", _cells(peak, "control", album), control),
         ),

@@ -1,4 +1,4 @@
-"""The verdict: a documented rule from gains and identification to one sentence."""
+"""The verdict: a documented rule that turns gains and identification ranks into one sentence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CANNOT = "Cannot be judged:"
 
 
 class Severity(enum.IntEnum):
-    """How much came back, least first."""
+    """How much was recovered, least first."""
 
     NOTHING = 0
     UNKNOWN = 1
@@ -28,7 +28,7 @@ class Severity(enum.IntEnum):
 
     @property
     def tone(self) -> str:
-        """Its class in the style sheet."""
+        """The suffix of its class in the style sheet."""
         return {Severity.NOTHING: "0", Severity.UNKNOWN: "unknown", Severity.TRACES: "1", Severity.RECOGNISABLE: "2"}[
             self
         ]
@@ -36,17 +36,17 @@ class Severity(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the audit says about one configuration of the client.
+    """The result of the audit for one configuration of the client.
 
     Args:
         setting: Name of the configuration.
         level: By the rule of its modality.
         headline: One or two words that open the sentence.
-        sentence: The rest of it.
+        sentence: The rest of the sentence.
         details: Further lines, in smaller type.
-        warnings: What the reader must know before believing the sentence.
-        alarms: What the reader must know first, in red: what no real adversary is told, and faults of the data.
-        severity: Sorts verdicts, worst highest: the level, then the share recovered, then the mean gain.
+        warnings: What the reader must know before relying on the sentence.
+        alarms: What the reader must know first, in red: oracles that no real adversary has, and faults of the data.
+        severity: Sort key, worst highest: the level, then the share recovered, then the mean gain.
     """
 
     setting: str
@@ -60,19 +60,19 @@ class Verdict:
 
 
 UNJUDGED = (
-    "A case cannot be judged where the update holds nothing, the attack could not run on it, or the control already "
-    "comes so close that no attack could be told from it; that is no sign that nothing leaks."
+    "A case cannot be judged if the update holds nothing, the attack could not run on it, or the control is already so "
+    "close that no attack could be told from it. That is not a sign that nothing leaks."
 )
-NO_RANK = "Identification was not measured in every case; there the gain alone decides."
+NO_RANK = "Identification was not measured in every case; there, the gain alone decides."
 
 
 def judge(setting: str, findings: Sequence[Finding], found: Sequence[Leak]) -> Verdict:
-    """The verdict on one configuration of the client, worst case over attacks.
+    """Return the verdict on one configuration of the client, the worst case over attacks.
 
     Args:
-        setting: Its name.
-        findings: Of it, at least one.
-        found: Their leaks.
+        setting: Name of the configuration.
+        findings: Its findings, at least one.
+        found: The leaks of these findings.
     """
     found = [leak for leak in found if leak.judgeable]
     told, warnings = words.warning(findings[0].knowledge), _warnings(findings)
@@ -87,21 +87,25 @@ def judge(setting: str, findings: Sequence[Finding], found: Sequence[Leak]) -> V
     if recovered:
         level, headline, sentence = Severity.RECOGNISABLE, "Recognisable:", _recognisable(recovered, len(worst))
     elif traces:
-        sentence = f"no {worst[0].measure.noun} came back whole, but {traces}."
+        sentence = f"no {worst[0].measure.noun} was recovered, but {traces}."
         level, headline = Severity.TRACES, "Traces:"
     elif any(finding.cannot_judge for finding in findings):
-        level, headline, sentence = Severity.UNKNOWN, CANNOT, f"{_why(findings)} What ran brought nothing back."
+        level, headline, sentence = (
+            Severity.UNKNOWN,
+            CANNOT,
+            f"{_why(findings)} The cases that could be judged recovered nothing recognisable.",
+        )
     else:
         attacks = {leak.finding.attack_value for leak in found}
         source = "these attacks" if len(attacks) > 1 else "this attack"
         level, headline = Severity.NOTHING, "Nothing recognisable"
-        sentence = f"came back from {source}; that is no proof of privacy."
+        sentence = f"was recovered by {source}; that is not a proof of privacy."
     severity = (level, len(recovered) / len(worst), sum(leak.gain for leak in worst) / len(worst))
     return Verdict(setting, level, headline, sentence, severity, _details(worst, found), warnings, alarms)
 
 
 def _why(findings: Sequence[Finding]) -> str:
-    """Each reason once, and the attacks that it stood in the way of where they are not all."""
+    """Return each reason once, with the names of the attacks it concerns if it does not concern all."""
     reasons: dict[str, list[str]] = {}
     for finding in findings:
         if finding.cannot_judge:
@@ -117,7 +121,8 @@ def _recognisable(recovered: Sequence[Leak], examples: int) -> str:
     gain = sum(leak.gain for leak in recovered) / len(recovered)
     mean = "mean " if len(recovered) > 1 else ""
     values = f"{mean}{measure.prefix}{formatting.measured(value, measure)}, {formatting.above_control(gain, measure)}"
-    return f"{formatting.share(len(recovered), examples, measure.noun)} came back ({values})."
+    were = "were" if len(recovered) > 1 else "was"
+    return f"{formatting.share(len(recovered), examples, measure.noun)} {were} recovered ({values})."
 
 
 def _traces(worst: Sequence[Leak], found: Sequence[Leak]) -> str:
@@ -125,18 +130,18 @@ def _traces(worst: Sequence[Leak], found: Sequence[Leak]) -> str:
     best = max(leak.gain for leak in worst)
     measure = worst[0].measure
     if best >= measure.trace_gain:
-        reasons.append(f"the closest lies {formatting.above_control(best, measure)}")
+        reasons.append(f"the closest is {formatting.above_control(best, measure)}")
     for metric in measure.also:
         gain = max(leak.gain_of(metric) or 0.0 for leak in found)
         if gain >= measure.trace_gain:
             reasons.append(
-                f"one {measure.noun}'s {METRICS[metric].name} lies {formatting.above_control(gain, measure)}"
+                f"the {METRICS[metric].name} of one {measure.noun} is {formatting.above_control(gain, measure)}"
             )
     ranked = [leak for leak in found if leak.rank is not None]
     identified = _identified(ranked)
     if identified and above_chance(identified, ranked):
         gallery = min(leak.finding.gallery for leak in ranked)
-        reasons.append(f"{identified} of {len(worst)} could be told from {gallery} pictures")
+        reasons.append(f"{identified} of {len(worst)} were identified among {gallery} {worst[0].measure.nouns}")
     return formatting.listed(reasons)
 
 
@@ -145,9 +150,9 @@ def _identified(found: Sequence[Leak]) -> int:
 
 
 def above_chance(identified: int, ranked: Sequence[Leak]) -> bool:
-    """Whether blind guesses would identify so many pictures in at most 1 % of all audits.
+    """Return whether blind guesses would identify that many images in at most 1 % of all audits.
 
-    A guess hits with probability 1/N in a gallery of N, once per attack on the picture.
+    A guess is right with probability 1/N in a gallery of N images, once per attack on the image.
     """
     tries = Counter(leak.key for leak in ranked)
     gallery = min(leak.finding.gallery for leak in ranked)
@@ -169,11 +174,13 @@ def _details(worst: Sequence[Leak], found: Sequence[Leak]) -> tuple[str, ...]:
         details[0] += f" Identified: {_identified(found)} of {len(worst)}."
     attacks = {leak.finding.attack_value: leak.finding for leak in found}
     if len(attacks) > 1:
-        details.append(f"Worst case over {len(attacks)} attacks; the closest came from {closest.finding.attack}.")
+        details.append(
+            f"Worst case over {len(attacks)} attacks; the closest reconstruction is by {closest.finding.attack}."
+        )
     inferred = [leak.finding for leak in found if not leak.finding.labels_granted]
     accuracies = [finding.label_accuracy for finding in inferred if finding.label_accuracy is not None]
     if accuracies:
-        details.append(f"Labels inferred right: {formatting.percent(sum(accuracies) / len(accuracies))}.")
+        details.append(f"Labels inferred correctly: {formatting.percent(sum(accuracies) / len(accuracies))}.")
     return tuple(details)
 
 
@@ -185,9 +192,9 @@ def _warnings(findings: Sequence[Finding]) -> tuple[str, ...]:
     close = sum(not fine for finding in judged for fine in finding.judgeable)
     if close:
         noun = formatting.count(close, findings[0].measure.noun)
-        warnings.append(f"{noun} cannot be judged: the control already comes as close as an attack could.")
+        warnings.append(f"{noun} cannot be judged: the control is already as close as an attack could be.")
     idle = _once(name for finding in findings for name in finding.no_op_defenses)
-    warnings += (f"{name} did not change the update: read this as the result of a client without it." for name in idle)
+    warnings += (f"{name} did not change the update, so this is the result of a client without it." for name in idle)
     return tuple(warnings)
 
 

@@ -1,4 +1,4 @@
-"""From findings to what the page says, section by section; the template only places it."""
+"""From findings to the contents of the page, section by section. The template only arranges them."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ ATTACKS_SIDE_BY_SIDE = 4
 
 @dataclass(frozen=True)
 class View:
-    """The page's sections, in their order; all of them are empty where there is no finding.
+    """The sections of the page, in order. All of them are empty if there is no finding.
 
     Args:
-        title: Of the page.
+        title: Title of the page.
         summary: What was audited, in one line.
-        band: Remark on an unfinished run, or nothing.
-        verdicts: Worst configuration of the client first.
+        band: Remark on an unfinished run, or an empty string.
+        verdicts: One per configuration of the client, worst first.
         assumptions: Sentences on what the adversary knew.
-        rule: How the verdict is reached.
-        noun: What an example is, in the plural.
-        grid: The pictures, where they are pictures.
-        readings: The texts or rows, where they are none.
+        rule: The rule of the verdict.
+        noun: What the examples are called, in the plural.
+        grid: The images, if the examples are images.
+        readings: The texts or rows, otherwise.
         strips: Gains over the control.
-        charts: Objectives over their runs.
+        charts: Objectives during the runs.
         knowledge: What each attack needed and was granted.
         table: Every finding.
-        configuration: What re-creates the run.
-        untested: What remains open.
+        configuration: What reproduces the run.
+        untested: What the audit does not cover.
     """
 
     title: str
@@ -61,7 +61,7 @@ class View:
 
 
 def view(findings: Sequence[Finding], run: RunRecord, album: Album) -> View:
-    """What the page says about `findings`. Raises `AuditError` where a picture is missing or no PNG."""
+    """Return the contents of the page for `findings`. Raise `AuditError` if an image is missing or not a PNG."""
     attacks, settings = attack_labels(findings), setting_labels(findings)
     noun = findings[0].measure.nouns if findings else PSNR.nouns
     open_facts = kind_of(findings[0].modality).open_facts if findings else {}
@@ -109,7 +109,7 @@ def _filled(
 
 
 def _scored(groups: Sequence[CaseGroup]) -> list[CaseGroup]:
-    """The groups without the cases of which nothing came back."""
+    """Return the groups without the cases that have no reconstruction."""
     kept = (CaseGroup(members.label, tuple(f for f in members.findings if f.scored)) for members in groups)
     return [members for members in kept if members.findings]
 
@@ -120,7 +120,7 @@ def _strips(pairs: Sequence[tuple[str, CaseGroup]], album: Album) -> StripPlot |
 
 
 def _columns(groups: Sequence[CaseGroup], attacks: dict[str, str]) -> list[CaseGroup]:
-    """Reconstructions side by side: by setting, or by attack where there is one setting and few attacks."""
+    """Return the columns of the grid: one per setting, or one per attack if there is one setting and few attacks."""
     if len(groups) == 1:
         by_attack = group(groups[0].findings, lambda finding: attacks[finding.case])
         if len(by_attack) <= ATTACKS_SIDE_BY_SIDE:
@@ -142,8 +142,8 @@ def _band(done: int, planned: int) -> str:
 def _assumptions(groups: Sequence[CaseGroup]) -> tuple[str, ...]:
     told = {members.label: words.adversary(members.findings[0].knowledge) for members in groups}
     if len(set(told.values())) == 1:
-        return (f"This holds against {next(iter(told.values()))}.",)
-    return tuple(f"{label}: against {adversary}." for label, adversary in told.items())
+        return (f"This result holds for {next(iter(told.values()))}.",)
+    return tuple(f"{label}: holds for {adversary}." for label, adversary in told.items())
 
 
 def _rule(findings: Sequence[Finding]) -> str:

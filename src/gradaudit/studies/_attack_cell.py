@@ -1,4 +1,4 @@
-"""One attack on one kind of update, measured batch by batch: the cell of most studies of reconstructions."""
+"""The cell of most studies: one attack in one setting, measured batch by batch."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from ._definition import Values, identity
 
 LabelDraw = Literal["distinct", "pairs", "uniform"]
 Pick = Literal["any", "sure", "unsure"]
-CHOICES = 20  # pictures of a class among which `sure` and `unsure` choose
+CHOICES = 20  # number of images per class from which `sure` and `unsure` choose
 SCORES = {
     "PSNR, dB": "psnr",
-    "gain over the mean picture, dB": "gain",
+    "gain over the mean image, dB": "gain",
     "SSIM": "ssim",
     "LPIPS": "lpips",
     "identified": "identified",
-    "labels right": "labels",
+    "label accuracy": "labels",
     "seconds": "seconds",
 }
 SMALLER = ("lpips", "seconds")
@@ -43,21 +43,21 @@ SMALLER = ("lpips", "seconds")
 
 @dataclass(frozen=True)
 class AttackCell:
-    """An attack on fresh batches of one client.
+    """One attack on new batches of one client.
 
-    Every cell with the same batch size and labels attacks the same batches, so that cells can be compared in pairs.
+    All cells with the same batch size and labels attack the same batches, so cells can be compared in pairs.
 
     Args:
-        name: What the table calls it.
-        attack: The value.
+        name: Name in the table.
+        attack: The attack.
         network: Name of a model.
-        batch_size: B.
+        batch_size: Number of examples in a batch, B.
         trained: Whether the network has been trained on the data.
-        labels: `distinct` draws no class twice, `pairs` every class twice, `uniform` each label from all classes.
-        defense: Applied to the update.
+        labels: `distinct` draws no class twice, `pairs` draws every class twice, `uniform` draws from all classes.
+        defense: The client's defense, if any.
         knowledge: The threat model.
-        training: The client's.
-        pick: Which pictures of a class: `any`, or of twenty the one with the lowest loss (`sure`) or the highest.
+        training: The client's local training.
+        pick: Which image of a class: `any`, or of twenty the one with the lowest (`sure`) or highest loss (`unsure`).
     """
 
     name: str
@@ -72,7 +72,7 @@ class AttackCell:
     pick: Pick = "any"
 
     def missing(self, bench: Bench) -> str | None:
-        """Why it cannot be measured."""
+        """Return why the cell cannot be measured, or `None`."""
         if self.trained and not bench.can_train(self.network):
             return f"a trained network needs --data with labels, or --weights {self.network}=FILE"
         if self.labels != "uniform" and bench.classes < self.batch_size:
@@ -80,7 +80,7 @@ class AttackCell:
         return None
 
     def measure(self, bench: Bench, seed: int) -> Values:
-        """Scores of one batch, means over its pictures; `norm` is that of the update."""
+        """Return the scores of one batch, averaged over its images; `norm` is the L2 norm of the update."""
         chance = bench.chance(seed)
         generator = torch.Generator().manual_seed(chance)
         labels = self._labels(bench.classes, generator)
@@ -97,7 +97,7 @@ class AttackCell:
         return {**scores, "seconds": seconds, "objective": guess.objective, "norm": norm}
 
     def _indices(self, bench: Bench, client: Client, labels: Tensor, generator: torch.Generator) -> list[int]:
-        """Which pictures are private: drawn by the audit, which knows them all."""
+        """Return the indices of the private images, drawn by the audit."""
         if self.pick == "any":
             return bench.draw(labels, generator)
         many = torch.tensor([bench.draw(labels, generator) for _ in range(CHOICES)])
@@ -112,7 +112,7 @@ class AttackCell:
         return many.gather(0, chosen[None])[0].tolist()
 
     def client(self, bench: Bench, seed: int) -> Client:
-        """The victim."""
+        """Return the client."""
         return Client(
             bench.network(self.network, trained=self.trained, seed=seed),
             training=self.training,
@@ -122,7 +122,7 @@ class AttackCell:
 
     @staticmethod
     def score(bench: Bench, batch: Batch, indices: list[int], guess: Reconstruction) -> dict[str, float | None]:
-        """PSNR in dB, its gain over the mean of all other pictures, SSIM, LPIPS, identification, labels."""
+        """Return PSNR in dB, its gain over the mean of other images, SSIM, LPIPS, identification, label accuracy."""
         matched, truth = match(batch, guess), batch.inputs.cpu()
         control = bench.source.mean_except(indices)
         control = (torch.full_like(truth[0], 0.5) if control is None else control).expand_as(truth)
@@ -138,7 +138,7 @@ class AttackCell:
         return found
 
     def _attack(self, seen: Observation, bench: Bench, seed: int) -> tuple[Reconstruction, float]:
-        """The reconstruction and its process-CPU seconds, or those on the clock where a GPU works."""
+        """Return the reconstruction and its CPU seconds, or its wall-clock seconds on a GPU."""
         clock = time.perf_counter if seen.device.type == "cuda" else time.process_time
         started = clock()
         keep = bench.keep(f"{identity(self)}-{seed}")
@@ -154,9 +154,9 @@ class AttackCell:
 
 
 def offset(truth: Tensor, guess: Tensor) -> float:
-    """How far a reconstruction `[C, H, W]` is shifted against the truth, in pixels (Guizar-Sicairos et al., 2008).
+    """Return the shift of a reconstruction `[C, H, W]` from the truth, in pixels (Guizar-Sicairos et al., 2008).
 
-    By cross-correlation of the grey pictures; of a guess that shows nothing of the truth it says nothing.
+    It is found by cross-correlation of the greyscale images. It is meaningless for a reconstruction unlike the truth.
     """
     grey = [picture.mean(0).numpy() for picture in (truth, guess)]
     shift, _, _ = phase_cross_correlation(*grey, upsample_factor=10, normalization=None)

@@ -1,4 +1,4 @@
-"""What the cells of a study work with: labelled pictures, and networks, trained on them where asked."""
+"""The data and networks of a study: labelled images, and networks that are optionally trained on them."""
 
 from __future__ import annotations
 
@@ -18,85 +18,85 @@ from ..values.errors import AuditError
 from ..values.files import is_file, write_picture
 from ..values.types import Batch, Normalisation
 
-HELD_OUT = 200  # pictures kept from training, for private batches and public data
+HELD_OUT = 200  # images held out from training, for private batches and public data
 
 
 class Bench:
-    """Pictures and networks of one run of a study.
+    """The images and networks of one run of a study.
 
     Args:
-        data: `.npz` with `images` and `labels`, or `None` for the built-in photographs (their labels are indices, and
-            nothing can be trained on them).
-        weights: Network -> weights file of a trained one, or `torchvision` for its pretrained ones.
-        device: Where networks and private batches lie.
+        data: An `.npz` file with `images` and `labels`, or `None` for the built-in photographs, whose labels are
+            indices, so that no network can be trained on them.
+        weights: Network -> file of trained weights, or `torchvision` for its pretrained weights.
+        device: Device of networks and private batches.
     """
 
     def __init__(
         self, data: Path | None = None, weights: dict[str, Path] | None = None, device: torch.device | str = "cpu"
     ) -> None:
         self.data, self.weights, self.device = data, weights or {}, torch.device(device)
-        self.unfinished: Path | None = None  # where long attacks are kept while they run
+        self.unfinished: Path | None = None  # folder for checkpoints of long attacks
         self._kept: list[Path] = []
-        self.pictures: Path | None = None  # where cells put pictures for the page
+        self.pictures: Path | None = None  # folder for images of the report
 
     @cached_property
     def source(self) -> Source:
-        """The pictures."""
+        """The data source."""
         return SOURCES["npz"](path=self.data).open() if self.data else SOURCES["photographs"](size=32).open()
 
     def identity(self) -> dict[str, str]:
-        """What measurements must have in common to stand in one table: data and weights, by their content."""
+        """Return hashes of the data and weights, which all measurements of one table must share."""
         files = {"--data": self.data, **{f"--weights {name}": path for name, path in self.weights.items()}}
         return {option: _content(path) for option, path in files.items() if path is not None}
 
     def keep(self, name: str) -> Path | None:
-        """Where a long attack of the measurement in progress is kept while it runs, if anywhere."""
+        """Return the path for checkpoints of an attack in the current measurement, or `None`."""
         if self.unfinished is None:
             return None
         self._kept.append(self.unfinished / name)
         return self._kept[-1]
 
     def forget(self) -> None:
-        """The measurement is on the disk: what was kept for it goes."""
+        """Delete the checkpoints of a measurement whose result is on disk."""
         while self._kept:
             forget(self._kept.pop())
 
     def show(self, name: str, picture: Tensor) -> None:
-        """Put a picture `[C, H, W]` in [0, 1] beside the results of the run, if there is one."""
+        """Save an image `[C, H, W]` in [0, 1] with the results of the run, if they are saved."""
         if self.pictures is not None:
             write_picture(self.pictures / f"{name}.png", picture)
 
     def chance(self, seed: int) -> int:
-        """The seed from which batch, client and attack of one measurement draw theirs; the data enters it."""
+        """Return the seed of one measurement, which also depends on the data; all other seeds derive from it."""
         return child_seed(seed, "the study", self.source.fingerprint())
 
     @property
     def labelled(self) -> bool:
-        """Whether the pictures' labels mean anything."""
+        """Whether the images have true labels."""
         return self.source.labels is not None
 
     @cached_property
     def labels(self) -> Tensor:
-        """`[N]`; the index modulo ten where the source has none."""
+        """Labels `[N]`; the index modulo ten if the source has none."""
         found = self.source.labels
         return torch.arange(len(self.source)) % 10 if found is None else found
 
     @property
     def classes(self) -> int:
-        """K."""
+        """Number of classes, K."""
         return len(self.source.class_names) or int(self.labels.max()) + 1
 
     @property
     def normalisation(self) -> Normalisation:
-        """ImageNet's, or 0.5 for grey."""
+        """ImageNet's normalisation for colour images, 0.5 for greyscale images."""
         return Normalisation(*IMAGENET) if self.source.shape[0] == 3 else Normalisation((0.5,), (0.5,))
 
     def batch(self, labels: Tensor, generator: torch.Generator) -> Batch:
-        """Pictures outside the training set with these labels where the data has them, drawn with replacement."""
+        """Return images outside the training set with these labels, if the data has them, drawn with replacement."""
         return Batch(self.source.stack(self.draw(labels, generator)), labels)
 
     def draw(self, labels: Tensor, generator: torch.Generator) -> list[int]:
-        """The indices of such pictures."""
+        """Return the indices of such images."""
         private = torch.arange(self.trained_on, len(self.source))
         chosen = []
         for label in labels.tolist():
@@ -107,7 +107,7 @@ class Bench:
 
     @cached_property
     def public(self) -> Batch:
-        """Forty pictures that the adversary may hold, with their labels (as many as HFGradInv's label stage takes)."""
+        """Forty public images with their labels, the number that HFGradInv's label inference uses."""
         step = max(1, self.trained_on // 40)
         indices = (
             list(range(0, self.trained_on, step))[:40] if self.trained_on else list(range(min(40, len(self.source))))
@@ -116,15 +116,15 @@ class Bench:
 
     @property
     def trained_on(self) -> int:
-        """The first pictures of labelled data are for training; photographs are all private."""
+        """Number of images at the start of labelled data used for training; photographs are all private."""
         return max(0, len(self.source) - max(HELD_OUT, len(self.source) // 5)) if self.labelled else 0
 
     def network(self, name: str, *, trained: bool, seed: int) -> nn.Module:
-        """A network with fresh weights from `seed`, or a trained one (the same for every seed)."""
+        """Return a network initialised from `seed`, or a trained one, which is the same for every seed."""
         return (self._trained(name) if trained else self._fresh(name, seed)).to(self.device)
 
     def can_train(self, name: str) -> bool:
-        """Whether a trained network can be had."""
+        """Return whether a trained network is available."""
         return name in self.weights or self.labelled
 
     def _fresh(self, name: str, seed: int) -> nn.Module:
@@ -148,7 +148,7 @@ class Bench:
 
 
 def _content(path: Path) -> str:
-    """Tells files by their bytes, and anything else, such as a folder, by its name."""
+    """Return a hash of a file, or the name of anything else, such as a folder."""
     if not is_file(path):
         return str(path)
     with path.open("rb") as file:
@@ -156,14 +156,14 @@ def _content(path: Path) -> str:
 
 
 def train(model: nn.Module, pictures: Tensor, labels: Tensor, normalisation: Normalisation, epochs: int = 8) -> None:
-    """Plain training in place: Adam 1e-3, minibatches of 64, `epochs` passes, no augmentation.
+    """Train a model in place: Adam 1e-3, minibatches of 64, `epochs` passes, no augmentation.
 
     Args:
-        model: Trained in place.
+        model: The model.
         pictures: `[N, C, H, W]` in [0, 1].
         labels: `[N]` integers.
-        normalisation: Applied to the pictures.
-        epochs: Passes.
+        normalisation: Normalisation of the images.
+        epochs: Number of passes over the images.
     """
     generator = torch.Generator().manual_seed(0)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)

@@ -1,4 +1,4 @@
-"""What a study is: the cells of a paper's table or figure, what is measured in each, and what was published."""
+"""The definition of a study: the cells of a published table or figure, their measurements, the published values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ._bench import Bench
 
 Values = Mapping[str, float | None]
-"""Column -> what one measurement gave; `None` where it does not apply."""
+"""Column -> value of one measurement, or `None` if it does not apply."""
 
 
 class Cell(Protocol):
@@ -19,27 +19,27 @@ class Cell(Protocol):
 
     @property
     def name(self) -> str:
-        """What the table calls it."""
+        """Name of the cell in the table."""
         ...
 
     def measure(self, bench: Bench, seed: int) -> Values:
-        """One measurement; raises `AuditError` where it cannot be made."""
+        """Return the values of one measurement. Raise `AuditError` if it fails."""
         ...
 
     def missing(self, bench: Bench) -> str | None:
-        """Why this cell cannot be measured with what `bench` has, or `None`."""
+        """Return why this cell cannot be measured with the data of `bench`, or `None`."""
         ...
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table of a study: the same cells, some of the columns.
+    """One table of a study: all cells, some of the columns.
 
     Args:
-        title: What its numbers are.
+        title: Title of the table.
         columns: Heading -> column of the measurements.
-        digits: Decimals shown.
-        best: Whether the largest number is marked in each `"row"` (columns are methods) or each `"column"` (rows are).
+        digits: Number of decimals.
+        best: Whether the largest number is bold in each `"row"` (columns are methods) or each `"column"` (rows are).
         smaller: Columns in which the smallest number is the best.
     """
 
@@ -55,11 +55,11 @@ class Comparison:
     """A claim of the paper about two cells, tested on the same private batches.
 
     Args:
-        claim: In words.
-        better: Name of the cell that should be ahead.
-        worse: Name of the other.
-        column: In which measurement.
-        smaller: Whether less is better.
+        claim: The claim in words.
+        better: Name of the cell that should be better.
+        worse: Name of the other cell.
+        column: Column that is compared.
+        smaller: Whether smaller values are better.
     """
 
     claim: str
@@ -74,9 +74,9 @@ class StudyCurve:
     """One line of a figure: a column over the cells that share a setting.
 
     Args:
-        label: Its name in the figure.
-        column: What is drawn.
-        points: `(horizontal value, cell name)`.
+        label: Name in the figure.
+        column: Column that is drawn.
+        points: Pairs `(horizontal value, cell name)`.
     """
 
     label: str
@@ -96,20 +96,20 @@ class Figure:
 
 @dataclass(frozen=True)
 class Study:
-    """A table or figure that one command makes again.
+    """The reproduction of a published table or figure.
 
     Args:
-        name: As on the command line.
-        title: Heading of its page.
-        paper: Where the published figures come from.
-        about: What is asked and how it is measured, in plain sentences.
-        cells: Scale -> settings; `quick` takes about a minute, `default` about fifteen.
-        repeats: Scale -> measurements per cell, each with its own seed.
-        tables: What the page tabulates.
-        figures: What the page draws.
-        reported: Cell name -> column -> published figure.
+        name: Name on the command line.
+        title: Heading of the page.
+        paper: Source of the published values.
+        about: Sentences on the question and the measurement.
+        cells: Scale -> cells; `quick` takes about one minute, `default` about fifteen.
+        repeats: Scale -> number of measurements per cell, each with its own seed.
+        tables: Tables of the page.
+        figures: Figures of the page.
+        reported: Cell name -> column -> published value.
         comparisons: Claims about pairs of cells.
-        caveats: Where our setting differs from the published one, in sentences.
+        caveats: Sentences on the differences from the published setting.
     """
 
     name: str
@@ -126,10 +126,10 @@ class Study:
 
     @property
     def scales(self) -> tuple[str, ...]:
-        """The sizes it can be run at."""
+        """The available scales."""
         return tuple(self.cells)
 
 
 def identity(cell: Cell) -> str:
-    """Short hash of a cell's `repr`, by which results are found again."""
+    """Return a short hash of the `repr` of a cell, which identifies its results."""
     return hashlib.sha256(repr(cell).encode()).hexdigest()[:16]

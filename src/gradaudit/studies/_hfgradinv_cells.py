@@ -1,4 +1,4 @@
-"""What the studies of HFGradInv share: its network, its sizes, and the steps that each scale takes."""
+"""What the studies of HFGradInv share: the network, the batch sizes, and the number of steps of each scale."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ PAPER = "HFGradInv (Ye et al., AAAI 2024)"
 STEPS = {"quick": 40, "default": 300, "long": 800}
 REPEATS = {"quick": 2, "default": 8, "long": 8, "paper": 13}
 SETTING = (
-    "The paper: ResNet-34 with torchvision's ImageNet weights, 224 pixels, batches of 8, 15 000 steps, a hundred "
-    "pictures. Scale default: an untrained ResNet-20 on the 32-pixel pictures at hand, batches of 4, 300 steps; long "
-    "takes 800. Scale paper is the paper's own size, with --weights resnet34=torchvision and its pictures."
+    "The paper uses ResNet-34 with torchvision's ImageNet weights, 224-pixel images, batches of 8, 15 000 steps and a "
+    "hundred images. Scale default uses an untrained ResNet-20 on the available 32-pixel images, batches of 4 and 300 "
+    "steps; scale long uses 800 steps. Scale paper has the paper's sizes, with --weights resnet34=torchvision."
 )
 
 
 def shorter(attack: GradientMatching, steps: int) -> GradientMatching:
-    """The same with `steps` evaluations in its only stage; what it times is in fractions of the stage."""
+    """Return the attack with `steps` evaluations in its only stage; its schedule is in fractions of the stage."""
     stage = attack.stages[0]
     return replace(attack, stages=(replace(stage, steps=max(2, steps // stage.optimiser.evaluations)),))
 
@@ -33,12 +33,12 @@ def cells(
     scales: Iterable[str] = ("quick", "default", "long", "paper"),
     **setting: object,
 ) -> dict[str, tuple[AttackCell, ...]]:
-    """The same rows at every scale.
+    """Return the same rows at every scale.
 
     Args:
         attacks: Name of a row -> attack.
-        scales: Which are offered.
-        setting: Fields of the cells but at scale `paper`, whose network, batch and weights are the paper's.
+        scales: The scales.
+        setting: Fields of the cells, except at scale `paper`, which has the paper's network, batch size and weights.
     """
     found = {}
     for scale in scales:
@@ -53,6 +53,8 @@ def cells(
 FOUR: dict[str, GradientMatching] = {
     "DLG": DLG,
     "Inverting Gradients": INVERTING_GRADIENTS,
-    "GradInversion": replace(GRADINVERSION, seeds=2),  # eight guesses cost eight times one; two must agree, too
+    "GradInversion": replace(
+        GRADINVERSION, seeds=2
+    ),  # eight candidates cost eight times as much; two also show the consistency term
     "HFGradInv": HFGRADINV,
 }

@@ -1,4 +1,4 @@
-"""What MGIA's study measures: one example of one data set, by one attack."""
+"""The cells of MGIA's study: one attack on one example of one data set."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Method = Literal[
 ]
 Effort = Literal["short", "paper"]
 LOOKS = (2, 5, 10, 20, 50)
-"""Steps of L-BFGS after which the picture is looked at."""
+"""L-BFGS steps after which the image is scored."""
 PAIRS: dict[str, MutualInversion] = {
     "mgia": MGIA,
     "mgia as published": replace(MGIA, distillation=Distillation(formula="published")),
@@ -48,7 +48,7 @@ PAIRS: dict[str, MutualInversion] = {
 
 
 class MgiaCase(NamedTuple):
-    """One private example and what is public about its data."""
+    """One private example and the public facts about its data."""
 
     data: Described
     batch: MultiModalBatch
@@ -60,11 +60,11 @@ class MgiaCell:
     """One data set, one attack, one client.
 
     Args:
-        data: Key of `datasets.described.DESCRIBED`.
+        data: Key of `data.described.DESCRIBED`.
         method: The attack.
-        client: `distilled` trains the picture's network with `DistilledCrossEntropy`, as in MGIA's code; `plain` with
-            the cross entropy.
-        effort: `paper` gives Inverting Gradients its 4 800 steps and GRNN its 1 000; `short` a tenth and a fifth.
+        client: `distilled` trains the image network with `DistilledCrossEntropy`, as in MGIA's code; `plain` uses
+            cross-entropy.
+        effort: `paper` runs Inverting Gradients for 4 800 steps and GRNN for 1 000; `short` for a tenth and a fifth.
     """
 
     data: str
@@ -74,21 +74,21 @@ class MgiaCell:
 
     @property
     def name(self) -> str:
-        """Such as `cifar100, mgia`."""
+        """Name of the cell, such as `cifar100, mgia`."""
         return f"{self.data}, {self.method}" + (", plain client" if self.client == "plain" else "")
 
     def missing(self, bench: Bench) -> str | None:
-        """A file of the data set is not in the folder that was given."""
+        """Return which file of the data set is missing in the given folder, or `None`."""
         return missing(self.data, bench.data)
 
     def measure(self, bench: Bench, seed: int) -> Values:
-        """One example: picture, sentence and label."""
+        """Return the scores of one example: image, sentence and label."""
         return _measured(self, bench.data, seed, bench.keep(f"{identity(self)}-{seed}"))[0]
 
 
 @dataclass(frozen=True)
 class LookCell:
-    """The picture of a cell's run after a number of steps.
+    """The image of a cell's run after a number of steps.
 
     Args:
         of: The cell.
@@ -100,15 +100,15 @@ class LookCell:
 
     @property
     def name(self) -> str:
-        """Such as `cifar100, mgia after 10 steps`."""
+        """Name of the cell, such as `cifar100, mgia after 10 steps`."""
         return f"{self.of.name} after {self.step} steps"
 
     def missing(self, bench: Bench) -> str | None:
-        """As the cell."""
+        """Return the same as the cell."""
         return self.of.missing(bench)
 
     def measure(self, bench: Bench, seed: int) -> Values:
-        """The PSNR of the iterate; the picture itself, of the first example."""
+        """Return the PSNR of the iterate, and save its image for the first example."""
         values, looks = _measured(self.of, bench.data, seed, bench.keep(f"{identity(self.of)}-{seed}"))
         if seed == 0 and looks and self.step in looks.pictures:
             bench.show(identity(self), looks.pictures[self.step])
@@ -117,7 +117,7 @@ class LookCell:
 
 
 class _Looks:
-    """The image of a run after some of its steps.
+    """The images of a run after some of its steps.
 
     Args:
         found: A reconstruction with its iterates.
@@ -133,7 +133,7 @@ class _Looks:
             pictures = splice.split(inputs)[0] if splice else inputs
             value = psnr(pictures, truth).item()
             for later in LOOKS:
-                if later >= step:  # a run that ends early stays as it is
+                if later >= step:  # a run that ends early keeps its last image
                     self.values[f"apsnr after {later}"], self.pictures[later] = value, pictures[0]
 
 
@@ -173,7 +173,7 @@ def _two_networks(cell: MgiaCell, case: MgiaCase, folder: Path | None, seed: int
         pair = replace(pair, student=replace(pair.student, iterates=LOOKS))
         sentence, picture = pair.learn(seen, taught, seed=seed, keep=of_picture)
         return _measures(case, picture, sentence.inputs, _Looks(picture, case.batch.pictures))
-    if cell.method in ("no-kd", "dlg"):  # the same two runs, and another label
+    if cell.method in ("no-kd", "dlg"):  # the same two runs with another label
         taught = _alone((cell.data, "text", folder, seed), seen[0], keep=of_text)
         learnt = _alone((cell.data, cell.client, folder, seed), seen[1], keep=of_picture)
         picture = learnt if cell.method == "dlg" else replace(learnt, labels=NO_KD.fuse(taught, learnt))
@@ -207,7 +207,7 @@ _RUNS: dict[tuple[str, str, Path | None, int], Reconstruction] = {}
 
 
 def _alone(key: tuple[str, str, Path | None, int], seen: Observation, *, keep: Path | None = None) -> Reconstruction:
-    """Run a phase without a teacher, which several attacks share; once for each `key`."""
+    """Return the result of a phase without a teacher, which several attacks share; it runs once per `key`."""
     if key not in _RUNS:
         _RUNS[key] = replace(ALONE, iterates=LOOKS)(seen, seed=key[-1], keep=keep)
     return _RUNS[key]
@@ -223,7 +223,7 @@ def _single(cell: MgiaCell) -> GradientMatching:
 
 
 def _measures(case: MgiaCase, picture: Reconstruction, text: Tensor | None, looks: _Looks | None = None) -> Measured:
-    """Every column; those of the sentence are `None` where the attack makes none."""
+    """Return all columns; those of the sentence are `None` if the attack reconstructs none."""
     right = None if text is None else (case.data.vectors.decode(text) == case.rows).double()
     columns = {
         "apsnr": psnr(picture.inputs, case.batch.pictures).item(),

@@ -27,18 +27,18 @@ from ._workers import MeasureCell, cores, side_by_side
 RESULTS, BENCH = "study.jsonl", "bench.json"
 PICTURES = "pictures"
 Tick = Callable[[int, int, str], None]
-"""Told (measurements done, of how many, name of the cell)."""
+"""Called with (number of finished measurements, total number, name of the cell)."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One line of a study's results.
+    """One line of the results of a study.
 
     Args:
         cell: Identity of the cell.
-        name: Of the cell.
-        seed: Of the measurement.
-        values: Column -> what it gave.
+        name: Name of the cell.
+        seed: Seed of the measurement.
+        values: Column -> value.
     """
 
     cell: str
@@ -48,7 +48,7 @@ class Measurement:
 
     @classmethod
     def from_json(cls, record: Any) -> Measurement:
-        """A line of the file; raises `ValueError` that names the first entry of a wrong type."""
+        """Return the measurement of a line. Raise `ValueError` that names the first entry of a wrong type."""
         found = checked(cls, record)
         if not all(value is None or math.isfinite(value) for value in found.values.values()):
             raise ValueError("values: must be finite numbers")
@@ -56,22 +56,22 @@ class Measurement:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What the file holds once."""
+        """The key that occurs once per file."""
         return self.cell, self.seed
 
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a study measured so far.
+    """The results of a study so far.
 
     Args:
         study: The study.
-        scale: Which of its sizes.
+        scale: One of its scales.
         values: Cell name -> column -> one value per measurement.
-        left_out: Cell name -> why it could not be measured.
+        left_out: Cell name -> reason why it could not be measured.
         by_seed: Cell name -> seed -> column -> value.
-        planned: Measurements of the whole run.
-        done: Measurements made.
+        planned: Number of measurements of the whole run.
+        done: Number of finished measurements.
     """
 
     study: Study
@@ -83,22 +83,22 @@ class StudyResult:
     done: int
 
     def interval(self, cell: str, column: str) -> Interval | None:
-        """Mean with its 95 % interval, `None` where nothing was measured."""
+        """Return the mean with its 95 % interval, or `None` if nothing was measured."""
         found = self.values.get(cell, {}).get(column, ())
         return mean_interval(found) if found else None
 
     def reported(self, cell: str, column: str) -> float | None:
-        """The published figure."""
+        """Return the published value, or `None`."""
         return self.study.reported.get(cell, {}).get(column)
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
-        """The claims about cells that this scale has."""
+        """The claims about cells of this scale."""
         names = {cell.name for cell in self.study.cells[self.scale]}
         return tuple(one for one in self.study.comparisons if {one.better, one.worse} <= names)
 
     def difference(self, comparison: Comparison) -> Interval | None:
-        """How far the cell that should be ahead is ahead, over the seeds that both have; positive confirms."""
+        """Return the paired difference of the two cells over their common seeds; a positive one confirms the claim."""
         better, worse = (self.by_seed.get(cell, {}) for cell in (comparison.better, comparison.worse))
         sign = -1 if comparison.smaller else 1
         pairs = [
@@ -109,7 +109,7 @@ class StudyResult:
         return mean_interval(gaps) if gaps else None
 
     def to_json(self) -> dict[str, Any]:
-        """Every cell with the mean, bounds, number and published figure of each column."""
+        """Return every cell with mean, bounds, number of measurements and published value of each column."""
         cells = []
         for cell in self.study.cells[self.scale]:
             columns = {}
@@ -134,18 +134,18 @@ class StudyResult:
 
 
 def run_study(study: Study, scale: str, bench: Bench, folder: Path, tick: Tick, *, workers: int | None = 1) -> None:
-    """Make every measurement that `folder` does not hold yet, each on disk before the next.
+    """Run every measurement that is missing in `folder`; each is written to disk before the next starts.
 
     Args:
         study: The study.
-        scale: Which of its sizes.
-        bench: What it measures with.
-        folder: For its results.
-        tick: Told of the progress.
-        workers: Processes, each with some of the seeds; `None` takes one for each core, or one on a GPU.
+        scale: One of its scales.
+        bench: Data and networks.
+        folder: Folder of the results.
+        tick: Called with the progress.
+        workers: Number of processes, each with some of the seeds; `None` uses one per core, or one on a GPU.
 
     Raises:
-        AuditError: The study has no such scale, nothing of it can be measured here, `folder` is of other data or
+        AuditError: The scale is unknown, no cell can be measured with this data, `folder` belongs to other data or
             weights, or a measurement fails.
     """
     if scale not in study.cells:
@@ -153,7 +153,7 @@ def run_study(study: Study, scale: str, bench: Bench, folder: Path, tick: Tick, 
     asked = [(cell, cell.missing(bench)) for cell in study.cells[scale]]
     if all(why for _, why in asked):
         reasons = "; ".join(dict.fromkeys(why for _, why in asked if why))
-        raise AuditError(f"study {study.name}: nothing of it can be measured: {reasons}.")
+        raise AuditError(f"study {study.name}: no cell can be measured: {reasons}.")
     make_folder(folder, option="--out")
     with locked(folder):
         _claim(folder, bench)
@@ -164,14 +164,14 @@ def run_study(study: Study, scale: str, bench: Bench, folder: Path, tick: Tick, 
 
 
 def _usual(bench: Bench) -> int:
-    """Processes by default."""
+    """Return the default number of processes."""
     return cores() if bench.device.type == "cpu" else 1
 
 
 def _measure_open(
     tasks: Sequence[tuple[Cell, int]], measure: MeasureCell, folder: Path, tick: Tick, workers: int
 ) -> None:
-    """Make those of the measurements that the folder does not hold yet."""
+    """Run the measurements that are missing in the folder."""
     lines = _lines(folder, mend=True)
     done = {line.key for line in lines}
     open_tasks = [(cell, seed) for cell, seed in tasks if (identity(cell), seed) not in done]
@@ -179,7 +179,7 @@ def _measure_open(
     tick(finished, len(tasks), "")
 
     def look() -> None:
-        with warnings.catch_warnings(action="ignore"):  # a line that is being written now
+        with warnings.catch_warnings(action="ignore"):  # a line may be half-written at this moment
             new = _lines(folder)[len(lines) :]
         tick(finished + len(new), len(tasks), new[-1].name if new else "")
 
@@ -193,7 +193,7 @@ def _measure_open(
 
 
 def _measure(name: str, bench: Bench, folder: Path, cell: Cell, seed: int) -> None:
-    """One measurement, onto the disk; only then what was kept of its attack goes."""
+    """Run one measurement, write it to disk, and then delete its checkpoints."""
     started = time.perf_counter()
     values = {column: _plain(value) for column, value in cell.measure(bench, seed).items()}
     line = {"study": name, "cell": identity(cell), "name": cell.name, "seed": seed, "values": values}
@@ -202,7 +202,7 @@ def _measure(name: str, bench: Bench, folder: Path, cell: Cell, seed: int) -> No
 
 
 def _plain(value: float | None) -> float | None:
-    """A number that JSON has; what is none does not apply."""
+    """Return a finite number, or `None`."""
     return value if value is not None and math.isfinite(value) else None
 
 
@@ -211,18 +211,18 @@ def _lines(folder: Path, *, mend: bool = False) -> list[Measurement]:
 
 
 def _claim(folder: Path, bench: Bench) -> None:
-    """Write down what the folder's measurements are of, or refuse a folder whose are of something else."""
+    """Record the data and weights of the folder. Raise `AuditError` if it belongs to others."""
     path, now = folder / BENCH, bench.identity()
     before = read_json(path, partial(checked, dict[str, str]))
     if before is not None and (changed := difference(before, now)):
         raise AuditError(
-            f"--out {folder}: holds measurements of something else: {changed}. Take another folder, or delete it."
+            f"--out {folder}: contains measurements of something else: {changed}. Choose another folder, or delete it."
         )
     write_whole(path, json.dumps(now, indent=1))
 
 
 def read_study(study: Study, scale: str, bench: Bench, folder: Path) -> StudyResult:
-    """What `folder` holds of a study."""
+    """Return the results of a study in `folder`."""
     lines = _lines(folder)
     values: dict[str, dict[str, list[float]]] = {}
     left_out = {cell.name: why for cell in study.cells[scale] if (why := cell.missing(bench))}

@@ -1,4 +1,4 @@
-"""Several seeds of a study at once. A seed stays in one process, where its cells share what they ran."""
+"""Parallel execution of the seeds of a study. The cells of one seed run in one process and share results."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from ..values.terminal import show_warnings
 from ._definition import Cell
 
 MeasureCell = Callable[[Cell, int], None]
-"""Makes one measurement and writes it down; can be sent to another process."""
-SECONDS = 1.0  # between two looks at how far the processes are
+"""Runs one measurement and writes it to disk; picklable."""
+SECONDS = 1.0  # between two checks of the progress
 
 
 def side_by_side(
     tasks: Sequence[tuple[Cell, int]], measure: MeasureCell, workers: int, look: Callable[[], None]
 ) -> None:
-    """Make all measurements; `look` is called now and then.
+    """Run all measurements in several processes.
 
     Args:
         tasks: Cells with their seeds.
-        measure: Of one of them.
-        workers: Processes, at most one for each seed.
-        look: Reads progress off what is written.
+        measure: Runs one of them.
+        workers: Number of processes, at most one per seed.
+        look: Called regularly to read the progress from the results.
 
     Raises:
-        AuditError: A measurement fails, or a process ends; the others that run are stopped.
+        AuditError: A measurement fails, or a process dies; the other processes are then stopped.
     """
     seeds: dict[int, list[Cell]] = {}
     for cell, seed in tasks:
@@ -56,20 +56,20 @@ def side_by_side(
                 child.terminate()
             if isinstance(error, BrokenProcessPool):
                 raise AuditError(
-                    "a process of the study was ended from outside, perhaps for want of memory. What was measured is "
-                    "kept; take fewer --workers."
+                    "a process of the study was killed, possibly because memory ran out. Finished measurements are "
+                    "kept. Use fewer --workers."
                 ) from error
             raise
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """Processes that begin meanwhile do not hear Ctrl-C, which reaches the whole group: the parent answers for all."""
+    """Ignore Ctrl-C in processes that start inside the block; the parent process handles it for the group."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -88,7 +88,7 @@ def _begin(threads: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """A process that outlived the one that holds the folder would write beside the next one."""
+    """Exit with the parent process, which holds the lock of the folder."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

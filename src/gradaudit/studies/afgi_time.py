@@ -19,16 +19,16 @@ BUDGETS = (1 / 8, 1 / 4, 1 / 2, 1.0)
 
 @dataclass(frozen=True)
 class TimeCell(AttackCell):
-    """The same attack at growing budgets of steps: the seconds of the first whose result reaches a mark.
+    """One attack with increasing budgets of steps: the time of the first budget whose result reaches a quality mark.
 
-    A schedule is stretched over its budget, so that each is a run of its own: what an adversary with that much time
-    would get. The attack itself never learns of the marks.
+    The schedule is scaled to the budget, so each budget is a separate run: what an adversary with that much time would
+    obtain. The attack itself does not know the marks.
     """
 
     attack: GradientMatching
 
     def measure(self, bench: Bench, seed: int) -> Values:
-        """`seconds to ...` where a budget reaches the mark, whether one does, and the scores of the largest."""
+        """Return `seconds to ...` if a budget reaches the mark, `reached ...`, and the scores of the largest budget."""
         most, found = self.attack.stages[0].steps, {}
         values: Values = {}
         for budget in BUDGETS:
@@ -53,19 +53,22 @@ LAST = {"PSNR, dB": "psnr", "gain, dB": "gain", "SSIM": "ssim", "seconds": "seco
 
 STUDY = Study(
     name="afgi-time-to-quality",
-    title="AFGI: how soon is a picture good?",
+    title="AFGI: time to a given quality",
     paper="AFGI (Liu et al., arXiv:2403.08383)",
-    about="Each attack runs at an eighth, a quarter, half and all of its steps, on the same batches with known "
-    "labels; the "
-    "time to a mark is that of the first budget whose result reaches it. Seconds of one CPU core, or on the "
-    "clock of a GPU.",
+    about="Each attack runs with an eighth, a quarter, half and all of its steps, on the same batches with known "
+    "labels. The time to a quality mark is that of the first budget whose result reaches it, in seconds of one CPU "
+    "core, or in wall-clock seconds on a GPU.",
     cells={scale: tuple(TimeCell(**vars(cell)) for cell in rows) for scale, rows in cells(ATTACKS).items()},
     repeats={"quick": 2, "default": 4, "long": 8, "paper": 4},
     tables=(
         Table(
-            "Seconds to a mark, over the batches that reach it", TIMES, 1, best="column", smaller=tuple(TIMES.values())
+            "Seconds to a quality mark, over the batches that reach it",
+            TIMES,
+            1,
+            best="column",
+            smaller=tuple(TIMES.values()),
         ),
-        Table("Share of the batches that reach it", SHARES, best="column"),
+        Table("Share of the batches that reach the mark", SHARES, best="column"),
         Table("With all steps", LAST, best="column", smaller=("seconds",)),
     ),
     comparisons=(
@@ -76,10 +79,8 @@ STUDY = Study(
     ),
     caveats=(
         SETTING,
-        "The paper reports 85 % less time than its baselines (94 % in its first version); its weights, step "
-        "counts and "
-        "stopping rule are not public. Ours are a reading of it, the same number of steps for all: what is "
-        "tested here is "
+        "The paper reports 85 % less time than its baselines (94 % in its first version). Its weights, numbers of "
+        "steps and stopping rule are not public. Here all attacks have the same number of steps, so this study tests "
         "the regulariser, not a shorter schedule.",
     ),
 )

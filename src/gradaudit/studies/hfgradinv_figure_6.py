@@ -1,4 +1,4 @@
-"""Gradient dropout against the shift of what comes back (Ye et al., 2024, figure 6)."""
+"""Ablation: gradient dropout and the shift of the reconstruction (Ye et al., 2024, figure 6)."""
 
 from dataclasses import replace
 
@@ -15,33 +15,32 @@ STUDY = Study(
     name="hfgradinv-figure-6",
     title="Gradient dropout and the spatial offset",
     paper=PAPER,
-    about="At every evaluation a share of the gradient's entries is left out. The offset is the shift in pixels "
-    "at which the "
-    "reconstruction correlates best with the truth.",
+    about="At every evaluation, a share of the entries of the gradient is dropped. The offset is the shift, in pixels, "
+    "at which the reconstruction correlates best with the ground truth.",
     cells=cells(DROPPED),
     repeats={**REPEATS, "default": 4},
     tables=(
         Table(
-            "Pictures recovered", {"offset, pixels": "offset", **SCORES}, best="column", smaller=("offset", *SMALLER)
+            "Reconstructed images", {"offset, pixels": "offset", **SCORES}, best="column", smaller=("offset", *SMALLER)
         ),
     ),
     figures=(
         Figure(
-            "Shift against dropout",
-            "share left out",
+            "Shift over dropout",
+            "dropout rate",
             "pixels",
             (StudyCurve("offset", "offset", tuple((rate, NAMES[rate]) for rate in RATES)),),
         ),
         Figure(
-            "Quality against dropout",
-            "share left out",
+            "Quality over dropout",
+            "dropout rate",
             "PSNR, dB",
             (StudyCurve("PSNR", "psnr", tuple((rate, NAMES[rate]) for rate in RATES)),),
         ),
     ),
     comparisons=(
         Comparison("less offset with dropout than without", NAMES[0.3], NAMES[0.0], "offset", smaller=True),
-        Comparison("better pictures with dropout than without", NAMES[0.3], NAMES[0.0], "psnr"),
+        Comparison("better images with dropout than without", NAMES[0.3], NAMES[0.0], "psnr"),
     ),
-    caveats=(SETTING, "The paper shows pictures; the offset in pixels is our measure."),
+    caveats=(SETTING, "The paper shows images only; the offset in pixels is our own measure."),
 )

@@ -1,4 +1,4 @@
-"""How far HFGradInv carries as batches grow (Ye et al., 2024, figure 7)."""
+"""HFGradInv on increasing batch sizes (Ye et al., 2024, figure 7)."""
 
 from ._attack_cell import SCORES, SMALLER, AttackCell
 from ._definition import Comparison, Figure, Study, StudyCurve, Table
@@ -28,19 +28,19 @@ def _curves(column: str) -> tuple[StudyCurve, ...]:
 
 STUDY = Study(
     name="hfgradinv-figure-7",
-    title="HFGradInv as batches grow",
+    title="HFGradInv on increasing batch sizes",
     paper=PAPER,
-    about="The same attacks on batches of one to eight pictures with distinct labels; up to 64 at the paper's size.",
+    about="Attacks on batches of one to eight images with distinct labels; up to 64 images at scale paper.",
     cells={scale: _cells(scale) for scale in ("quick", "default", "paper")},
     repeats={"quick": 2, "default": 3, "paper": 4},
-    tables=(Table("Pictures recovered", SCORES, best="column", smaller=SMALLER),),
+    tables=(Table("Reconstructed images", SCORES, best="column", smaller=SMALLER),),
     figures=(
         Figure("PSNR over the batch size", "batch size", "dB", _curves("psnr")),
-        Figure("Gain over the mean picture", "batch size", "dB", _curves("gain")),
+        Figure("Gain over the mean image", "batch size", "dB", _curves("gain")),
     ),
     comparisons=tuple(
         Comparison(f"HFGradInv above Inverting Gradients at B {size}", *(_name(a, size) for a in SHOWN[::-1]), "psnr")
         for size in SIZES
     ),
-    caveats=(SETTING, "The paper's curve is a picture without numbers in what we could read."),
+    caveats=(SETTING, "The paper shows a curve without numbers."),
 )

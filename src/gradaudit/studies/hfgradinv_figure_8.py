@@ -1,4 +1,4 @@
-"""Which blocks' gradients are worth comparing (Ye et al., 2024, figure 8)."""
+"""Ablation: which blocks' gradients to compare (Ye et al., 2024, figure 8)."""
 
 from dataclasses import replace
 
@@ -23,12 +23,11 @@ STUDY = Study(
     name="hfgradinv-figure-8",
     title="Which blocks' gradients HFGradInv should use",
     paper=PAPER,
-    about="The attack compares the gradients of these blocks of a ResNet alone; the classifier belongs to block "
-    "4, the stem "
-    "to none but all.",
+    about="The attack only compares the gradients of these blocks of a ResNet. The classifier belongs to block 4; the "
+    "stem is only part of all.",
     cells=cells(BLOCKS, ("quick", "default", "paper"), network="resnet18"),
     repeats={"quick": 2, "default": 3, "paper": 4},
-    tables=(Table("Pictures recovered", SCORES, best="column", smaller=SMALLER),),
+    tables=(Table("Reconstructed images", SCORES, best="column", smaller=SMALLER),),
     reported={name: {"lpips": value} for name, value in zip(USED, (0.80, 0.75, 0.36, 0.31, 0.27, 0.42), strict=True)},
     comparisons=(
         Comparison("block 4 above block 3", "block 4", "block 3", "psnr"),
@@ -37,5 +36,5 @@ STUDY = Study(
         Comparison("blocks 4, 3 and 2 above blocks 4 and 3", "blocks 4, 3, 2", "blocks 4, 3", "psnr"),
         Comparison("block 1 and the stem hurt", "blocks 4, 3, 2", "all", "psnr"),
     ),
-    caveats=(SETTING, "Here ResNet-18, which has the paper's four blocks, with its stem for large pictures."),
+    caveats=(SETTING, "This study uses ResNet-18, which has the paper's four blocks, with its stem for large images."),
 )

@@ -1,4 +1,4 @@
-"""HFGradInv under two defenses (Ye et al., 2024, figure 9)."""
+"""HFGradInv against two defenses (Ye et al., 2024, figure 9)."""
 
 from dataclasses import replace
 
@@ -26,14 +26,13 @@ ROWS = {
 
 STUDY = Study(
     name="hfgradinv-figure-9",
-    title="HFGradInv under defenses",
+    title="HFGradInv against defenses",
     paper=PAPER,
-    about="Laplace noise of a tenth of each tensor's largest entry, and pruning that keeps a tenth of the "
-    "entries. The "
-    "adversary does not know the defense.",
+    about="The defenses are Laplace noise of a tenth of each tensor's largest entry, and pruning that keeps a tenth of "
+    "the entries. The adversary does not know the defense.",
     cells=ROWS,
     repeats={"quick": 2, "default": 4, "paper": 4},
-    tables=(Table("Pictures recovered", SCORES, best="column", smaller=SMALLER),),
+    tables=(Table("Reconstructed images", SCORES, best="column", smaller=SMALLER),),
     comparisons=tuple(
         Comparison(
             f"HFGradInv above Inverting Gradients, {name}", f"HFGradInv, {name}", f"Inverting Gradients, {name}", "psnr"
@@ -42,7 +41,7 @@ STUDY = Study(
     ),
     caveats=(
         SETTING,
-        "The paper says that pictures survive both; it gives no numbers. Its code has 0.5 and 99 % where it "
-        "says 0.1 and 90 %.",
+        "The paper states that images are reconstructed under both defenses, without numbers. Its text has 0.1 and "
+        "90 %, its code 0.5 and 99 %.",
     ),
 )

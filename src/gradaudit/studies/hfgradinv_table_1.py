@@ -1,4 +1,4 @@
-"""HFGradInv against the attacks before it (Ye et al., 2024, table 1), and where labels repeat (its figure 4)."""
+"""HFGradInv and earlier attacks (Ye et al., 2024, table 1), also with repeated labels (figure 4)."""
 
 from dataclasses import replace
 
@@ -24,14 +24,13 @@ LONG = tuple(cell for cell in ROWS["long"] if cell.name in ("Inverting Gradients
 
 STUDY = Study(
     name="hfgradinv-table-1",
-    title="HFGradInv and the attacks before it",
+    title="HFGradInv and earlier attacks",
     paper=PAPER,
-    about="Every attack on the same batches with distinct labels, which the adversary knows; and two of them on "
-    "batches "
-    "in which every label comes twice, which each reads off the update in its own way.",
+    about="All attacks run on the same batches with distinct, known labels. Two of them also run on batches in which "
+    "every label occurs twice; they infer the labels with their own methods.",
     cells={**ROWS, "long": LONG},
     repeats={**REPEATS, "default": 6},
-    tables=(Table("Pictures recovered", SCORES, best="column", smaller=SMALLER),),
+    tables=(Table("Reconstructed images", SCORES, best="column", smaller=SMALLER),),
     reported={
         "DLG": {"lpips": 1.01, "psnr": 9.31, "ssim": 0.25},
         "Inverting Gradients": {"lpips": 0.58, "psnr": 11.99, "ssim": 0.31},
@@ -45,13 +44,13 @@ STUDY = Study(
         Comparison("HFGradInv above Inverting Gradients", "HFGradInv", "Inverting Gradients", "ssim"),
         Comparison("HFGradInv above GradInversion", "HFGradInv", "GradInversion", "psnr"),
         Comparison(
-            "HFGradInv above GradInversion where labels repeat",
+            "HFGradInv above GradInversion with repeated labels",
             "HFGradInv, labels in pairs",
             "GradInversion, labels in pairs",
             "psnr",
         ),
         Comparison(
-            "HFGradInv reads more labels where they repeat",
+            "HFGradInv infers more labels than GradInversion if labels repeat",
             "HFGradInv, labels in pairs",
             "GradInversion, labels in pairs",
             "labels",
@@ -59,11 +58,9 @@ STUDY = Study(
     ),
     caveats=(
         SETTING,
-        "GradInversion has two guesses that must agree, where the paper's attack has eight. DLG counts "
-        "evaluations: a "
-        "step of its L-BFGS holds twenty.",
-        "Random noise, the paper's first row (LPIPS 1.39, PSNR 9.82, SSIM 0.21), is where every attack starts; "
-        "ours is the "
-        "control, the mean of all other pictures.",
+        "GradInversion has two candidates here and eight in the paper. The steps of DLG are counted as evaluations: "
+        "one L-BFGS step has twenty.",
+        "The paper's first row is random noise (LPIPS 1.39, PSNR 9.82, SSIM 0.21), the start of every attack. The "
+        "control used here is the mean of all other images.",
     ),
 )

@@ -1,4 +1,4 @@
-"""What each part of HFGradInv adds (Ye et al., 2024, table 2)."""
+"""Ablation of HFGradInv (Ye et al., 2024, table 2)."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -10,7 +10,7 @@ from ._hfgradinv_cells import PAPER, REPEATS, SETTING, cells
 
 WHOLE = HFGRADINV
 STAGE = WHOLE.stages[0]
-# From the start, all tensors are compared and all priors act; the last row has the timetable of both.
+# All tensors are compared and all priors act from the start; only the last row has the full schedule.
 AT_ONCE = tuple(replace(term, start=0.0) for term in STAGE.terms)
 CONSTANT = replace(WHOLE, objective=replace(WHOLE.objective, stepwise=False))
 PARTS = {
@@ -23,14 +23,13 @@ NAMES = tuple(PARTS)
 
 STUDY = Study(
     name="hfgradinv-table-2",
-    title="What each part of HFGradInv adds",
+    title="Ablation of HFGradInv",
     paper=PAPER,
-    about="The gradient's distance alone, from the start on all tensors that the attack ever compares; then "
-    "total variation "
-    "and BatchNorm statistics from the start; then tensors from deep to shallow; then the priors' own times.",
+    about="The rows add one part at a time: the gradient distance on all tensors from the start; total variation and "
+    "BatchNorm statistics from the start; tensors from deep to shallow; the start times of the priors.",
     cells=cells(PARTS),
     repeats=REPEATS,
-    tables=(Table("Pictures recovered", SCORES, best="column", smaller=SMALLER),),
+    tables=(Table("Reconstructed images", SCORES, best="column", smaller=SMALLER),),
     reported={
         "gradient only": {"lpips": 0.80, "psnr": 8.34, "ssim": 0.27},
         "+ priors": {"lpips": 0.57, "psnr": 10.79, "ssim": 0.34},
@@ -44,6 +43,6 @@ STUDY = Study(
     ),
     caveats=(
         SETTING,
-        "The paper does not say what its schedule switches; we read it as the times at which its priors begin.",
+        "The paper does not say what its schedule switches; here it is interpreted as the start times of the priors.",
     ),
 )

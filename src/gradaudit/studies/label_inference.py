@@ -1,4 +1,4 @@
-"""Labels and counts read off one update by every published method (after Ma et al., ICLR 2023, tables 1-5)."""
+"""Labels and counts inferred from one update by every published method (after Ma et al., ICLR 2023, tables 1-5)."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ GRANTED = Knowledge.BATCH_SIZE | Knowledge.LOCAL_TRAINING | Knowledge.PUBLIC_DAT
 
 @dataclass(frozen=True)
 class LabelCell:
-    """One network, one kind of batch, one protocol.
+    """One network with one kind of batch and one protocol.
 
     Args:
         network: Name of a model.
-        batch_size: B.
-        distribution: `uniform` draws every label from all classes, `distinct` none twice, `dirichlet` from class
-            shares drawn with concentration 0.5.
+        batch_size: Number of examples in a batch, B.
+        distribution: `uniform` draws every label from all classes, `distinct` draws no class twice, `one class` draws
+            one class, `dirichlet` draws from class shares with concentration 0.5.
         trained: Whether the network has been trained on the data.
-        defense: Applied to the update.
-        local_steps: More than one is FedAvg with minibatches of B / local_steps at a learning rate of 0.01.
+        defense: The client's defense, if any.
+        local_steps: Number of local steps; more than one is FedAvg with minibatches of B / local_steps and learning
+            rate 0.01.
     """
 
     network: str
@@ -46,14 +47,14 @@ class LabelCell:
 
     @property
     def name(self) -> str:
-        """Such as `resnet18, B 24, uniform, top-k keep=0.2`."""
+        """Name of the cell, such as `resnet18 untrained, B 24, uniform, top-k keep=0.2`."""
         extras = [f"{self.local_steps} local steps"] if self.local_steps > 1 else []
         extras += [describe(self.defense)] if self.defense else []
         state = "trained" if self.trained else "untrained"
         return ", ".join([f"{self.network} {state}", f"B {self.batch_size}", self.distribution, *extras])
 
     def missing(self, bench: Bench) -> str | None:
-        """A trained network needs labelled data or weights; distinct labels need as many classes."""
+        """Return why the cell cannot be measured with this data, or `None`."""
         if self.trained and not bench.can_train(self.network):
             return f"a trained {self.network} needs --data with labels, or --weights {self.network}=FILE"
         if self.distribution == "distinct" and self.batch_size > bench.classes:
@@ -61,7 +62,7 @@ class LabelCell:
         return None
 
     def measure(self, bench: Bench, seed: int) -> Values:
-        """Every method on one update; columns are `method.measure`."""
+        """Return the scores of every method on one update; columns are `method.measure`."""
         chance = bench.chance(seed)
         generator = torch.Generator().manual_seed(chance)
         batch = bench.batch(self._labels(bench.classes, generator), generator)
@@ -113,9 +114,9 @@ QUICK = (CURVES[0], CURVES[2], LabelCell("fedavg-cnn", 24))
 SEVERAL = tuple(name for name in METHODS if name not in ("idlg", "soft"))  # those two read single examples
 SHOWN = ("bias-counts", "ilrg", "llg", "llg-star", "gradinversion", "hfgradinv", "rlg", "bias-sign")
 TITLES = {
-    "recall": "Instance recall: share of the examples whose label was read",
-    "counts": "Count accuracy: share of the classes whose number was read",
-    "existence": "Class existence accuracy: share of the classes told rightly present or absent",
+    "recall": "Instance recall: fraction of the examples whose label was inferred",
+    "counts": "Count accuracy: fraction of the classes whose count is correct",
+    "existence": "Class existence accuracy: fraction of the classes correctly found present or absent",
     "error": "Count error: half the L1 distance of the counts, per example; 0 is perfect",
 }
 
@@ -123,8 +124,9 @@ STUDY = Study(
     name="label-inference",
     title="Labels and counts from one update",
     paper="iLRG (Ma et al., ICLR 2023), the authors' logs",
-    about="Every published method reads the labels of one update. All know the batch size, the local training and "
-    "forty public pictures; none knows the network's state or the defense. A method outside its conditions says so.",
+    about="Every published method infers the labels from one update. All know the batch size, the local training "
+    "settings and forty public images; none knows whether the network is trained, or the defense. A method whose "
+    "conditions do not hold says so.",
     cells={"quick": QUICK, "default": (*CURVES, *OTHERS)},
     repeats={"quick": 2, "default": 5},
     tables=tuple(Table(title, {name: f"{name}.{measure}" for name in SEVERAL}) for measure, title in TITLES.items()),
@@ -150,9 +152,10 @@ STUDY = Study(
         OTHERS[10].name: {"ilrg.recall": 0.678, "ilrg.counts": 0.891, "ilrg.existence": 0.921},
     },
     caveats=(
-        "The published figures are for CIFAR-100 with its hundred classes and LeNet-5; here the data's own classes and "
-        "DLG's LeNet. With few classes a batch holds each of them, so that existence says less and counts more.",
-        "The published trained ResNet-18 had 10 epochs on all of CIFAR-100; ours has 8 on the pictures at hand.",
-        "Top-k here sparsifies every tensor, the ten entries of the head's bias too; iLRG divides by that bias.",
+        "The published values are for CIFAR-100 with a hundred classes and LeNet-5; this study uses the classes of the "
+        "data and DLG's LeNet. With few classes, a batch contains all of them, so existence is easier and counts are "
+        "more informative.",
+        "The published ResNet-18 was trained for 10 epochs on all of CIFAR-100, ours for 8 on the available images.",
+        "Top-k sparsifies every tensor here, including the ten entries of the head's bias, by which iLRG divides.",
     ),
 )

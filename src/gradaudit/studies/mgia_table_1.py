@@ -1,4 +1,4 @@
-"""Two modalities at once against one: MGIA, its variants and its baselines (Liu et al., 2023)."""
+"""Two modalities compared with one: MGIA, its variants and its baselines (Liu et al., 2023)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ._mgia_cells import LOOKS, Effort, LookCell, Method, MgiaCell
 
 METHODS: tuple[Method, ...] = ("mgia", "no-kd", "splicing", "dlg", "inverting-gradients", "grnn", "fused")
 SETS = ("cifar100", "fashion-mnist", "flowers", "flickr8k")
-EVERYWHERE = ("photographs",)  # these come with the packages
+EVERYWHERE = ("photographs",)  # included in the dependencies
 
 
 def _cells(sets: tuple[str, ...], methods: tuple[Method, ...], effort: Effort) -> tuple[MgiaCell, ...]:
@@ -15,7 +15,7 @@ def _cells(sets: tuple[str, ...], methods: tuple[Method, ...], effort: Effort) -
 
 
 def _others(effort: Effort) -> tuple[MgiaCell, ...]:
-    """What the inconsistencies of the authors' code amount to, on CIFAR-100."""
+    """Return cells that measure the effect of inconsistencies in the authors' code, on CIFAR-100."""
     return (
         MgiaCell("cifar100", "mgia as published", effort=effort),
         MgiaCell("cifar100", "mgia", "plain", effort),
@@ -37,7 +37,7 @@ def _figure(data: str, effort: Effort) -> Figure:
         StudyCurve(method, "apsnr", tuple((cell.step, cell.name) for cell in _looks(data, (method,), effort)))
         for method in DRAWN
     )
-    return Figure(f"PSNR of the picture over the steps, {data}; dlg sees one modality", "step", "dB", curves)
+    return Figure(f"PSNR of the image over the steps, {data}; dlg sees one modality", "step", "dB", curves)
 
 
 def _core(effort: Effort) -> tuple[MgiaCell | LookCell, ...]:
@@ -45,22 +45,22 @@ def _core(effort: Effort) -> tuple[MgiaCell | LookCell, ...]:
 
 
 def _claims() -> tuple[Comparison, ...]:
-    """MGIA ahead of every other, in pictures and in labels."""
+    """Return the claims that MGIA is better than every other attack in images and in labels."""
     return tuple(
         Comparison(f"{data}: MGIA has {what} than {rival}", f"{data}, mgia", f"{data}, {rival}", column)
         for data in (*SETS, *EVERYWHERE)
         for rival in RIVALS
-        for what, column in (("better pictures", "apsnr"), ("more labels right", "ra"))
+        for what, column in (("better images", "apsnr"), ("more correct labels", "ra"))
     )
 
 
 STUDY = Study(
     name="mgia",
-    title="Pictures and sentences from two updates of the same example",
+    title="Images and sentences from two updates of the same example",
     paper="MGIA (Liu et al., AAAI 2023 student abstract)",
-    about="A client holds a picture, a sentence and one label for both, and trains a network on each: DLG's LeNet and "
-    "a sentence CNN. The adversary sees both gradients of one example, knows the word vectors and nothing else. MGIA "
-    "inverts the text first and distils its labels into the picture's inversion. One measurement is one example.",
+    about="A client has an image, a sentence and one label for both, and trains a network on each: DLG's LeNet and a "
+    "sentence CNN. The adversary sees both gradients of one example and knows only the word vectors. MGIA inverts the "
+    "text first and distils its labels into the inversion of the image. One measurement is one example.",
     cells={
         "quick": (*_cells(EVERYWHERE, METHODS, "short"), *_looks("photographs", DRAWN, "short")),
         "default": _core("short"),
@@ -70,7 +70,7 @@ STUDY = Study(
     repeats={"quick": 3, "default": 4, "long": 12, "paper": 50},
     tables=(
         Table(
-            "Picture (APSNR in dB, ours and as the authors' code takes it), sentence (RR) and label (RA)",
+            "Image (APSNR in dB, ours and as in the authors' code), sentence (RR) and label (RA)",
             {
                 "APSNR": "apsnr",
                 "APSNR as published": "apsnr_published",
@@ -84,13 +84,14 @@ STUDY = Study(
     figures=(_figure("photographs", "short"), _figure("cifar100", "short")),
     comparisons=_claims(),
     caveats=(
-        "No figures of the abstract's table were at hand, so none stand beside ours. It claims that MGIA has the best "
-        "quality of both modalities and of the labels.",
-        "Word vectors are learnt here from the descriptions and the text at hand; the authors' were not shipped.",
-        "Without knowledge distillation (no-kd) the picture's phase is DLG: its APSNR is that of dlg by construction, "
-        "and the text phase is the same in mgia, no-kd and dlg, so that their RR is, too.",
-        "Inverting Gradients takes 480 steps and GRNN 200 but at the scale `paper`; the former reads the label off "
-        "the update (iDLG). GRNN makes pictures only.",
-        "Labels of the photographs and of Flickr8k are the picture's number modulo ten. STL-10 is left out.",
+        "The values of the abstract's table were not available, so no published values are shown. The abstract claims "
+        "that MGIA has the best quality of both modalities and of the labels.",
+        "The word vectors are learnt from the descriptions and the available text; the authors' vectors are not "
+        "published.",
+        "Without knowledge distillation (no-kd), the image phase is DLG, so its APSNR equals that of dlg by "
+        "construction. The text phase is the same in mgia, no-kd and dlg, so their RR is equal too.",
+        "Inverting Gradients runs 480 steps and GRNN 200, except at scale paper. Inverting Gradients infers the label "
+        "from the update (iDLG). GRNN reconstructs images only.",
+        "Labels of the photographs and of Flickr8k are the index of the image modulo ten. STL-10 is omitted.",
     ),
 )

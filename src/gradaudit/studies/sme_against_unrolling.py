@@ -1,4 +1,4 @@
-"""SME, which takes one gradient per step, against attacks that simulate every local step (Zhu et al., 2023)."""
+"""SME, with one gradient per step, compared with attacks that simulate every local step (Zhu et al., 2023)."""
 
 from dataclasses import replace
 
@@ -50,14 +50,15 @@ def _cells(scale: str) -> tuple[AttackCell, ...]:
 
 STUDY = Study(
     name="sme-against-unrolling",
-    title="One gradient on the way against every local step",
+    title="SME compared with simulating every local step",
     paper="Surrogate model extension (Zhu et al., ICML 2023)",
-    about="The client trains for several epochs on shuffled minibatches. Attacks above the line of SME take the "
-    "update for one gradient at the start; SME and NL-SME for one somewhere on the way, knowing only the number of "
-    "pictures and the labels; the others know the local training, not the order, and simulate every step.",
+    about="The client trains for several epochs on shuffled minibatches. The attacks above SME treat the update as one "
+    "gradient of the initial model. SME and NL-SME treat it as a gradient of a model between the initial and the final "
+    "one; they know only the number of images and the labels. The other attacks know the local training settings, but "
+    "not the order, and simulate every step.",
     cells={scale: _cells(scale) for scale in EPOCHS},
     repeats={"quick": 2, "default": 4, "long": 10, "paper": 5},
-    tables=(Table("Pictures recovered, and what it takes", SCORES, best="column", smaller=SMALLER),),
+    tables=(Table("Reconstructed images, and their cost", SCORES, best="column", smaller=SMALLER),),
     comparisons=(
         Comparison("SME above the update as a gradient", "SME", "Update as gradient", "psnr"),
         Comparison("SME above the update as a gradient", "SME", "Update as gradient", "ssim"),
@@ -68,10 +69,10 @@ STUDY = Study(
         Comparison("NL-SME above SME", "NL-SME", "SME", "psnr"),
     ),
     caveats=(
-        "Scale default, and long with more batches: four pictures, minibatches of two, five epochs, ten local steps at "
-        "a rate of 0.03, an untrained FedAvg CNN, 150 steps of every attack. Scale paper: fifty pictures, minibatches "
-        "of ten, twenty epochs at 0.004, and every attack's own number of steps.",
-        "One row knows the order: its client does not shuffle. Seconds are of the processor, on the clock with a GPU.",
-        "The published figures could not be read: no table of them is at hand.",
+        "Scale default, and long with more batches: four images, minibatches of two, five epochs, ten local steps "
+        "with learning rate 0.03, an untrained FedAvg CNN, 150 steps of every attack. Scale paper: fifty images, "
+        "minibatches of ten, twenty epochs with learning rate 0.004, and every attack's own number of steps.",
+        "In one row the order is known: its client does not shuffle. Times are CPU time, or wall-clock time on a GPU.",
+        "The published values were not available.",
     ),
 )

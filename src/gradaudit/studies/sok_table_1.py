@@ -1,4 +1,4 @@
-"""What local updates on one batch hide from an attack that takes them for one gradient (Du et al., 2024, table I)."""
+"""Several local updates on one batch, attacked as one gradient (Du et al., 2024, table I)."""
 
 from ..client.local_training import FedAvg
 from ._definition import Cell, Comparison, Figure, Study, StudyCurve
@@ -39,9 +39,9 @@ STUDY = Study(
     name="sok-table-1",
     title="Several local updates on one batch",
     paper=PAPER,
-    about="The client takes τ steps of SGD on the same batch of four pictures and shares the difference of the "
-    "weights. The adversary knows the model, the batch size and the labels, nothing of the local training, and "
-    "takes the difference for one gradient.",
+    about="The client takes τ SGD steps on the same batch of four images and shares the weight difference. The "
+    "adversary knows the model, the batch size and the labels, but nothing about the local training, and treats the "
+    "difference as one gradient.",
     cells={scale: _cells(scale) for scale in STEPS},
     repeats={"quick": 2, "default": 12, "paper": 20},
     tables=TABLES,
@@ -55,13 +55,13 @@ STUDY = Study(
         for updates, ten, hundred in zip(UPDATES, tens, hundreds, strict=True)
     },
     comparisons=tuple(
-        Comparison(f"τ = {fewer} gives away more than τ = {more}", _name("GIA-O", fewer), _name("GIA-O", more), column)
+        Comparison(f"τ = {fewer} leaks more than τ = {more}", _name("GIA-O", fewer), _name("GIA-O", more), column)
         for fewer, more in ((1, 4), (4, 8))
         for column in ("ssim", "psnr")
     ),
     caveats=(
         *CAVEATS,
-        "Whether the paper's adversary simulates the τ updates is not said. That its attack fails from four on "
-        "suggests that it does not, and ours does not.",
+        "The paper does not say whether its adversary simulates the τ updates. Its attack fails from τ = 4 on, which "
+        "suggests that it does not. Ours does not.",
     ),
 )

@@ -1,4 +1,4 @@
-"""Local minibatches whose size the adversary knows, or not (Du et al., 2024, table II)."""
+"""Local minibatches of known or unknown size (Du et al., 2024, table II)."""
 
 from ..client.local_training import FedAvg
 from ._definition import Cell, Comparison, Figure, Study, StudyCurve
@@ -44,11 +44,11 @@ def _curves(column: str) -> tuple[StudyCurve, ...]:
 
 STUDY = Study(
     name="sok-table-2",
-    title="Local minibatches, their size known or not",
+    title="Local minibatches of known or unknown size",
     paper=PAPER,
-    about="The client takes one step of SGD on each of one to five minibatches of two pictures and shares the "
-    "difference of the weights. With B known the adversary simulates these steps on its guess; with B unknown it "
-    "takes one step over all pictures. It knows the number of pictures and the labels.",
+    about="The client takes one SGD step on each of one to five minibatches of two images and shares the weight "
+    "difference. With B known, the adversary simulates these steps on its candidate; with B unknown, it simulates one "
+    "step over all images. It knows the number of images and the labels.",
     cells={scale: _cells(scale) for scale in STEPS},
     repeats={"quick": 1, "default": 6, "paper": 10},
     tables=TABLES,
@@ -63,7 +63,7 @@ STUDY = Study(
     },
     comparisons=tuple(
         Comparison(
-            f"B known gives away more than B unknown, {count} minibatches",
+            f"B known leaks more than B unknown, {count} minibatches",
             _name("GIA-O, B known", count),
             _name("GIA-O, B unknown", count),
             column,
@@ -73,10 +73,10 @@ STUDY = Study(
     ),
     caveats=(
         *CAVEATS,
-        "Whether the paper's batch grows with the minibatches or is cut into them is not said. Here minibatches "
-        "hold two pictures each, so that both rows get harder with their number, and the two are compared on the "
-        "same batches.",
-        "With the size the adversary knows the learning rate and the order of the examples, as their labels are "
-        "granted in that order. With one minibatch both rows are the same attack.",
+        "The paper does not say whether the batch grows with the number of minibatches or is divided into them. Here "
+        "each minibatch has two images, so both rows become harder with their number, and are compared on the same "
+        "batches.",
+        "With the size, the adversary also knows the learning rate and the order of the examples, because their labels "
+        "are granted in that order. With one minibatch, both rows are the same attack.",
     ),
 )

@@ -1,4 +1,4 @@
-"""What the small gradient of a trained network still gives."""
+"""What the small gradient of a trained network still leaks."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from ._hfgradinv_cells import STEPS, shorter
 
 
 def _less(attack: GradientMatching, factor: float) -> GradientMatching:
-    """The same with its priors weighed by `factor`."""
+    """Return the attack with its prior weights multiplied by `factor`."""
     stage = attack.stages[0]
     terms = tuple(replace(term, weight=factor * term.weight) for term in stage.terms)
     return replace(attack, stages=(replace(stage, terms=terms),))
@@ -44,17 +44,16 @@ def _more_statistics(attack: GradientMatching, factor: float) -> GradientMatchin
 
 STUDY = Study(
     name="trained-network",
-    title="What the gradient of a trained network still gives",
+    title="What the gradient of a trained network still leaks",
     paper="none: HFGradInv and Inverting Gradients, which attack trained networks in their papers",
-    about="On pictures that a trained network is sure of, its gradient is close to nothing. Of twenty pictures "
-    "of each class, "
-    "sure takes the one with the lowest loss, unsure the one with the highest; any takes the first.",
+    about="On images that a trained network classifies with confidence, its gradient is almost zero. Of twenty images "
+    "of each class, sure is the one with the lowest loss and unsure the one with the highest loss; any is the first.",
     cells={scale: _cells(STEPS[scale]) for scale in ("quick", "default")},
     repeats={"quick": 2, "default": 4},
-    tables=(Table("Pictures recovered", {**SCORES, "norm of the gradient": "norm"}, best="column", smaller=SMALLER),),
+    tables=(Table("Reconstructed images", {**SCORES, "norm of the gradient": "norm"}, best="column", smaller=SMALLER),),
     comparisons=(
-        Comparison("unsure pictures leak more than any", "HFGradInv, unsure", "HFGradInv, any", "gain"),
-        Comparison("any pictures leak more than sure ones", "HFGradInv, any", "HFGradInv, sure", "gain"),
+        Comparison("unsure images leak more than any", "HFGradInv, unsure", "HFGradInv, any", "gain"),
+        Comparison("any images leak more than sure ones", "HFGradInv, any", "HFGradInv, sure", "gain"),
         Comparison("an untrained network leaks more", "HFGradInv, any, untrained", "HFGradInv, any", "gain"),
         Comparison("ten times the priors help", "HFGradInv, unsure, ten times the priors", "HFGradInv, unsure", "gain"),
         Comparison("a tenth of them helps", "HFGradInv, unsure, a tenth of the priors", "HFGradInv, unsure", "gain"),
@@ -69,8 +68,7 @@ STUDY = Study(
         ),
     ),
     caveats=(
-        "Give --data cifar10_test.npz --weights resnet20=cifar10_resnet20.npz for a network with 91.7 % "
-        "accuracy on pictures "
-        "that it was not trained on; with --data alone, a short training on those pictures stands in.",
+        "Use --data cifar10_test.npz --weights resnet20=cifar10_resnet20.npz for a network with 91.7 % test accuracy. "
+        "With --data alone, the network is trained briefly on that data.",
     ),
 )

@@ -1,4 +1,4 @@
-"""Seeds from seeds: every use of chance has its own, and none leads back to another."""
+"""One-way seeds: every use of randomness has its own, and no seed can be derived from another."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import hashlib
 
 from torch import Tensor
 
-GRAIN = 1e4  # steps per unit in which a tensor enters: equal on every processor, whatever its rounding
+GRAIN = (
+    1e4  # resolution with which a tensor enters the hash, so that rounding differences between machines do not matter
+)
 
 
 def child_seed(seed: int, purpose: str, *secrets: Tensor | str) -> int:
-    """The seed, in [0, 2**56), of one use of `seed`.
+    """Return the seed, in [0, 2**56), for one purpose.
 
-    It is a hash: an adversary that holds one child, guesses `seed` and knows every purpose still draws none of the
-    numbers of a use whose secrets it does not know, such as the client's own batch.
+    The seed is a hash. An adversary that has one child seed, guesses `seed` and knows every purpose still cannot
+    compute the seed of a use whose secrets it does not know, such as the client's batch.
 
     Args:
-        seed: Of the run, or the child of one.
-        purpose: Names the use.
-        secrets: What the client or the audit alone knows; a tensor is taken to a ten-thousandth.
+        seed: Seed of the run, or a child of it.
+        purpose: Name of the use.
+        secrets: Values that only the client or the audit knows; tensors are rounded to 1e-4.
     """
     digest = hashlib.blake2b(f"{purpose} of {seed}".encode(), digest_size=7)
     for secret in secrets:

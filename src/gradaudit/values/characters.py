@@ -1,4 +1,4 @@
-"""Characters that can be seen, and those that cannot."""
+"""Escaping of invisible characters."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ DOUBTFUL = re.compile(r"[^ -~]")
 
 
 def visible(text: str, *, lines: bool = False) -> str:
-    r"""The text with every character that cannot be seen written out, such as `\x1b` or `\u202e`.
+    r"""Return the text with every invisible character as an escape, such as `\x1b` or `\u202e`.
 
     Args:
-        text: From a file, a name, an exception: anybody's.
-        lines: Keep line ends, for text that may have several lines.
+        text: Untrusted text, for example from a file, a name or an exception.
+        lines: Whether line ends are kept.
     """
     if lines:
         return "\n".join(map(visible, text.split("\n")))

@@ -1,4 +1,4 @@
-"""What is public about a table: its columns, and how a row becomes the numbers that a model takes."""
+"""The public layout of a table: its columns, and the encoding of rows as model inputs."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ RowValues = tuple[CellValue, ...]
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table: categorical where it has categories, numeric otherwise.
+    """One column of a table: categorical if it has categories, numeric otherwise.
 
     Args:
-        name: As in the table's header.
+        name: Name in the header of the table.
         categories: All values of a categorical column, in the order of its one-hot positions; empty for numbers.
-        mean: Of a numeric column, in its own unit.
-        std: Its standard deviation, positive.
-        minimum: Its smallest value.
-        maximum: Its largest value.
+        mean: Mean of a numeric column, in its own unit.
+        std: Standard deviation of a numeric column, positive.
+        minimum: Smallest value of a numeric column.
+        maximum: Largest value of a numeric column.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Column:
 
     @property
     def width(self) -> int:
-        """Positions in an encoded row: one per category, or one for a number."""
+        """Number of positions in an encoded row: one per category, or one for a number."""
         return len(self.categories) or 1
 
     @property
@@ -55,14 +55,18 @@ class Column:
         return (self.minimum - self.mean) / self.std, (self.maximum - self.mean) / self.std
 
     def encode(self, cell: CellValue) -> list[float]:
-        """One-hot, or `(x - mean) / std`; raises `AuditError` for an unknown category or for no number."""
+        """Return the cell as one-hot values, or as `(x - mean) / std`.
+
+        Raises:
+            AuditError: The category is unknown, or the cell of a numeric column is not a finite number.
+        """
         if not self.categorical:
             try:
                 number = float(cell)
             except ValueError:
                 number = math.nan
             if not math.isfinite(number):
-                raise AuditError(f"table: column {self.name} is numeric, but holds {cell!r}.")
+                raise AuditError(f"table: column {self.name} is numeric, but contains {cell!r}.")
             return [(number - self.mean) / self.std]
         if cell not in self.categories:
             raise AuditError(
@@ -71,7 +75,7 @@ class Column:
         return [float(cell == category) for category in self.categories]
 
     def decode(self, values: Tensor) -> CellValue:
-        """The likeliest category, or the number in its own unit, of encoded values `[width]`."""
+        """Return the most likely category, or the number in its own unit, of encoded values `[width]`."""
         if self.categorical:
             return self.categories[int(values.argmax())]
         return float(values[0]) * self.std + self.mean
@@ -79,32 +83,32 @@ class Column:
 
 @dataclass(frozen=True)
 class TableLayout:
-    """The columns of a table, in order: public, as the server's model is built for them.
+    """The columns of a table, in order. They are public, because the server's model is built for them.
 
     An encoded row is `[D]`: each categorical column one-hot, each numeric one standardised to `(x - mean) / std`.
 
     Args:
-        columns: At least one.
+        columns: The columns, at least one.
     """
 
     columns: tuple[Column, ...]
 
     @cached_property
     def width(self) -> int:
-        """D."""
+        """Length D of an encoded row."""
         return sum(column.width for column in self.columns)
 
     @cached_property
     def slices(self) -> tuple[slice, ...]:
-        """Where each column lies in an encoded row."""
+        """Positions of each column in an encoded row."""
         ends = accumulate(column.width for column in self.columns)
         return tuple(slice(end - column.width, end) for end, column in zip(ends, self.columns, strict=True))
 
     def encode(self, rows: Sequence[Sequence[CellValue]]) -> Tensor:
-        """`N` rows of one cell per column -> `[N, D]` float32.
+        """Return `N` rows, with one cell per column, as `[N, D]` float32.
 
         Raises:
-            AuditError: A row of another length, an unknown category, or text in a numeric column.
+            AuditError: A row has another length, a category is unknown, or a numeric column contains text.
         """
         for row in rows:
             if len(row) != len(self.columns):
@@ -116,7 +120,7 @@ class TableLayout:
         return torch.cat(encoded, dim=1)
 
     def decode(self, inputs: Tensor) -> list[RowValues]:
-        """`[N, D]` -> N rows: the likeliest category, or the number in its column's own unit."""
+        """Return `[N, D]` as N rows: the most likely categories, and numbers in the units of their columns."""
         values = inputs.detach().cpu()
         return [
             tuple(column.decode(row[place]) for column, place in zip(self.columns, self.slices, strict=True))

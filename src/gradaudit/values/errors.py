@@ -1,4 +1,4 @@
-"""What the user did that cannot work, said in one line that names the thing and the fix."""
+"""User errors: one line that names the problem and the fix."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from .characters import visible
 
 
 def printable(text: str) -> str:
-    """`text` in one line that any screen and any file takes: other characters than those to read become escapes."""
+    """Return `text` as one line; invisible characters become escapes."""
     return visible(" ".join(text.split("\n")))
 
 
 class AuditError(Exception):
-    """Base of every error that a user can mend; the command line prints its message and exits with 2.
+    """Base of all errors that a user can fix. The command line prints the message and exits with code 2.
 
-    The message is one printable line, whatever file name, key or foreign message went into it.
+    The message is one printable line, whatever file name, key or foreign message it contains.
 
     >>> ga.level("prior")
     Traceback (most recent call last):
@@ -32,9 +32,9 @@ class MissingKnowledge(AuditError):  # noqa: N818  (the fact is the name)
 
 
 class AttackFailed(AuditError):  # noqa: N818
-    """An attack could not run on this observation, or its objective left the real numbers.
+    """An attack could not run on this observation, or its objective became NaN or infinite.
 
-    An audit that meets it goes on, and says of this case that it cannot be judged, and why.
+    An audit continues after it, and reports that this case cannot be judged, with the reason.
 
     >>> raise ga.AttackFailed("the update holds no values.")
     Traceback (most recent call last):
@@ -42,18 +42,18 @@ class AttackFailed(AuditError):  # noqa: N818
     """
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(message if message.strip() else "it could not run, and does not say why.")
+        super().__init__(message if message.strip() else "it could not run, and gives no reason.")
 
 
 class AuditInterrupted(Exception):  # noqa: N818
-    """Ctrl-C, with what was kept."""
+    """An interrupt by Ctrl-C or SIGTERM; the message says what is kept."""
 
 
 @contextmanager
 def guarded(what: str, how: str = ": stopped with") -> Iterator[None]:
-    """Run the user's own code: whatever it raises, `sys.exit` included, is an `AuditError`: `what`, `how`, the cause.
+    """Run code of the user and convert everything it raises, including `SystemExit`, to an `AuditError`.
 
-    Errors of this package and Ctrl-C pass through.
+    The message consists of `what`, `how` and the cause. Errors of this package and Ctrl-C are not converted.
     """
     try:
         yield
@@ -64,14 +64,14 @@ def guarded(what: str, how: str = ": stopped with") -> Iterator[None]:
 
 
 def in_one_line(error: BaseException) -> str:
-    """Kind and first line of `error`, at most 200 characters, ending in a full stop."""
+    """Return the type and the first line of `error`, at most 200 characters, with a full stop."""
     try:
         lines = str(error).strip().splitlines()
-    except Exception:  # an exception of the user's own may fail even at this
+    except Exception:  # `str` of a user-defined exception may fail
         lines = []
     message = f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
     return message[:200].rstrip(".") + "."
 
 
 class AuditWarning(UserWarning):
-    """Something that was put right without stopping, such as a damaged file that is computed again."""
+    """A problem that was handled without stopping, such as a damaged file whose case is computed again."""

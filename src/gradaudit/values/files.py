@@ -1,4 +1,4 @@
-"""Our own files: written whole or not at all, for their owner alone, and with one line where that cannot be."""
+"""Files that gradaudit writes: atomically, readable by their owner alone, with one-line errors."""
 
 import errno
 import io
@@ -15,18 +15,20 @@ from torch import Tensor
 
 from .errors import AuditError
 
-FILE_MODE, FOLDER_MODE = 0o600, 0o700  # a run holds private samples, whatever the umask says
-PART = ".gradaudit-part"  # ends the name of a file that is being written
-BARE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # no link planted by others; bytes on Windows, too
+FILE_MODE, FOLDER_MODE = 0o600, 0o700  # a run contains private examples, so the umask is ignored
+PART = ".gradaudit-part"  # suffix of files that are being written
+BARE = getattr(os, "O_NOFOLLOW", 0) | getattr(
+    os, "O_BINARY", 0
+)  # do not follow links planted by others; binary mode on Windows
 FIXES = {
-    errno.ENOSPC: " Make room; the same command then goes on.",
-    errno.EDQUOT: " Make room; the same command then goes on.",
-    errno.EROFS: " Take a folder that can be written to.",
-    errno.EACCES: " Take a folder that you may use.",
-    errno.EPERM: " Take a folder that you may use.",
-    errno.ENAMETOOLONG: " Take a shorter name.",
-    errno.EEXIST: " Take another folder, or move that file away.",
-    errno.ENOTDIR: " Take another folder, or move the file in its path away.",
+    errno.ENOSPC: " Free some disk space, then run the same command again to resume.",
+    errno.EDQUOT: " Free some disk space, then run the same command again to resume.",
+    errno.EROFS: " Choose a folder that can be written to.",
+    errno.EACCES: " Choose a folder that you have permission to use.",
+    errno.EPERM: " Choose a folder that you have permission to use.",
+    errno.ENAMETOOLONG: " Choose a shorter name.",
+    errno.EEXIST: " Choose another folder, or move that file away.",
+    errno.ENOTDIR: " Choose another folder, or move the file in its path away.",
     errno.ENOENT: " It was moved or deleted; run the command again.",
 }
 
@@ -38,12 +40,12 @@ def is_file(path: str | os.PathLike[str]) -> bool:
 
 @contextmanager
 def refused(path: Path, *, what: str = "written", option: str = "") -> Iterator[None]:
-    """Turn what the operating system refuses into one line: the only place that does so for our own files.
+    """Convert an `OSError` inside the block to an `AuditError` with a one-line message.
 
     Args:
-        path: Named in the message.
-        what: What cannot be done with it.
-        option: Of the command line, by which the user gave it.
+        path: Path to name in the message.
+        what: What could not be done with it.
+        option: Command-line option with which the user gave the path, if any.
 
     Raises:
         AuditError: Something inside raised `OSError`.
@@ -57,35 +59,36 @@ def refused(path: Path, *, what: str = "written", option: str = "") -> Iterator[
 
 
 def make_folder(path: Path, *, above: bool = True, option: str = "") -> Path:
-    """Make a folder for its owner alone where it is missing, and return `path`; one that is there keeps its mode.
+    """Create a folder for its owner alone and return `path`. An existing folder keeps its mode.
 
     Args:
-        path: Of the folder.
-        above: Make those above it, too. Inside a run's folder that would bring back what somebody deleted.
-        option: Of the command line, by which the user gave it.
+        path: Path of the folder.
+        above: Whether to create the parent folders too. Inside a run, that would recreate a deleted folder.
+        option: Command-line option with which the user gave the path, if any.
 
     Raises:
-        AuditError: It cannot be made.
+        AuditError: The folder cannot be created.
     """
     for folder in reversed((path, *path.parents)) if above else (path,):
-        with refused(folder, what="made", option=option):
+        with refused(folder, what="created", option=option):
             if folder.is_dir():
                 continue
             try:
                 folder.mkdir(FOLDER_MODE)
             except FileExistsError:
-                if not folder.is_dir():  # another process may have made it just now
+                if not folder.is_dir():  # another process may have created it meanwhile
                     raise
             else:
-                folder.chmod(FOLDER_MODE)  # the umask may have taken away what the owner needs
+                folder.chmod(FOLDER_MODE)  # the umask may have removed permissions of the owner
                 _settle(folder.parent)
     return path
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:
-    """Write `content` to `path` whole or not at all, for its owner alone, and return `path`.
+    """Write `content` to `path` atomically, readable by its owner alone, and return `path`.
 
-    Raises `AuditError` where it cannot be written; what was there before is then still there.
+    Raises:
+        AuditError: The file cannot be written. An existing file is then unchanged.
     """
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     unfinished = path.with_name(f".{path.name}.{os.getpid()}{PART}")
@@ -106,22 +109,23 @@ def write_whole(path: Path, content: str | bytes) -> Path:
 
 
 def sweep(folder: Path) -> None:
-    """Delete what processes that were killed left half-written in a folder and those directly in it."""
+    """Delete half-written files of killed processes in a folder and its direct subfolders."""
     for pattern in (f".*{PART}", f"*/.*{PART}"):
         delete(folder, pattern)
 
 
 def delete(folder: Path, pattern: str) -> None:
-    """Delete the files of a folder that a pattern of `Path.glob` finds; raises `AuditError` where that cannot be."""
+    """Delete the files of a folder that match a `Path.glob` pattern. Raise `AuditError` if one cannot be deleted."""
     for path in folder.glob(pattern):
         with refused(path, what="deleted"):
             path.unlink(missing_ok=True)
 
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:
-    """Write one record as a line of JSON so that it survives whatever comes next, or not at all.
+    """Append one record as a line of JSON and flush it to disk; a partial line is removed.
 
-    Raises `AuditError` where it cannot be written.
+    Raises:
+        AuditError: The line cannot be written.
     """
     line = memoryview((json.dumps(record, allow_nan=False) + "\n").encode())
     with refused(path):
@@ -133,7 +137,7 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
                 done += os.write(descriptor, line[done:])
             os.fsync(descriptor)
         except OSError:
-            if os.fstat(descriptor).st_size == before + done:  # else another process has written behind it
+            if os.fstat(descriptor).st_size == before + done:  # otherwise another process has appended since
                 os.ftruncate(descriptor, before)
             raise
         finally:
@@ -143,7 +147,7 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_whole(path: Path) -> bytes | None:
-    """The bytes of a file, `None` where there is none; raises `AuditError` where it cannot be read."""
+    """Return the bytes of a file, or `None` if it does not exist. Raise `AuditError` if it cannot be read."""
     with refused(path, what="read"):
         try:
             return path.read_bytes()
@@ -152,7 +156,7 @@ def read_whole(path: Path) -> bytes | None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a file that cannot be used to `NAME.damaged`, over an older one, and return the new path."""
+    """Rename a damaged file to `NAME.damaged`, replacing an older one, and return the new path."""
     aside = path.with_name(f"{path.name}.damaged")
     with refused(path, what="renamed"):
         os.replace(path, aside)
@@ -160,13 +164,13 @@ def set_aside(path: Path) -> Path:
 
 
 def as_image(picture: Tensor) -> Image.Image:
-    """`[C, H, W]`, grey or colour in [0, 1], as 8-bit pixels; what lies outside is clamped, no number is mid grey."""
+    """Return a greyscale or colour image `[C, H, W]` in [0, 1] as 8-bit pixels; values are clamped, NaN is mid-grey."""
     pixels = picture.nan_to_num(nan=0.5).mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
     return Image.fromarray(np.ascontiguousarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels))
 
 
 def write_picture(path: Path, picture: Tensor) -> None:
-    """Save `as_image` of a picture as a PNG, in a folder that is made where it is missing."""
+    """Save an image `[C, H, W]` in [0, 1] as a PNG; its folder is created if it is missing."""
     file = io.BytesIO()
     as_image(picture).save(file, "PNG")
     make_folder(path.parent, above=False)
@@ -174,13 +178,13 @@ def write_picture(path: Path, picture: Tensor) -> None:
 
 
 def _for_owner_alone(descriptor: int) -> None:
-    with suppress(OSError, AttributeError):  # somebody else's file, a file system or a Windows without modes
+    with suppress(OSError, AttributeError):  # a file of another user, or a file system without modes
         os.fchmod(descriptor, FILE_MODE)
 
 
 def _settle(folder: Path) -> None:
-    """Put the names in a folder onto the disk, so that a renamed file is there after a power cut."""
-    with suppress(OSError):  # a Windows or a file system that has no such thing; the file itself is on the disk
+    """Flush the entries of a folder to disk, so that a renamed file survives a power cut."""
+    with suppress(OSError):  # not supported on Windows and some file systems; the file itself is on disk
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

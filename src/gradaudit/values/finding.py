@@ -1,4 +1,4 @@
-"""What an audit found, case by case, as frozen values that survive a trip through one JSON line."""
+"""The findings of an audit, one per case, as frozen values that convert to and from one line of JSON."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .scores import Score, Scores
 from .types import Modality
 
 Points = tuple[tuple[int, Number], ...]
-"""A `Curve` as it comes back from JSON."""
+"""A `Curve` as read from JSON."""
 FARTHEST = 1e9
-"""More than any score comes to, in whatever unit."""
+"""Upper bound of the magnitude of every score, in any unit."""
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Paths of the pictures of a case, relative to the run's folder, one per private example, in the same order."""
+    """Paths of the images of a case, relative to the run's folder, one per private example, in the same order."""
 
     truth: tuple[str, ...] = ()
     reconstruction: tuple[str, ...] = ()
@@ -33,35 +33,35 @@ class Finding:
     """One audited case: one attack on one update of one client.
 
     Args:
-        attack: The attack's name as the user gave it.
-        paper: Where it was published (arXiv id or DOI), empty for the user's own.
+        attack: Name of the attack, as given by the user.
+        paper: Its publication (arXiv id or DOI), empty for a user-defined attack.
         case: Key of the case within its run; a run holds each key once.
         client: Short name of the client's configuration, such as `no defense` or `gaussian-noise std=0.01`.
-        seed: Of the run.
-        repeat: Which batch, from 0.
-        scores: Reconstruction against truth, after the assignment.
-        control: The control's guess against truth, through the same assignment.
-        label_accuracy: Fraction of examples whose label came back right, `None` without a statement about labels.
-        labels_granted: The labels were handed to the adversary.
-        objective: The attack's own objective at its guess.
+        seed: Seed of the run.
+        repeat: Number of the batch, from 0.
+        scores: Scores of the reconstruction against the ground truth, after the assignment.
+        control: Scores of the control against the ground truth, with the same assignment.
+        label_accuracy: Fraction of examples with a correct label, `None` if the attack states no labels.
+        labels_granted: Whether the adversary was granted the labels.
+        objective: The attack's own objective at the reconstruction.
         seconds: Wall time of the attack.
-        verified: The update recomputed from the guess equals the observed one.
+        verified: Whether the update recomputed from the reconstruction equals the observed one.
         needs: Names of the flags that the attack needs.
         knowledge: Names of the flags that were granted.
-        attack_value: `repr` of the attack: evaluates to it again.
+        attack_value: `repr` of the attack, which evaluates to the same attack.
         client_value: `repr` of the client's model name, training, defenses and normalisation.
         labels: True classes, one per example; none where labels are no classes.
         guessed_labels: Labels of the reconstruction, or `None`.
-        gallery: Number of pictures among which an example was to be identified, 0 for text and rows.
-        modality: What an example is.
-        pictures: Where the pictures lie.
-        transcript: Where the texts or rows lie, relative to the run's folder, empty for pictures.
-        picture_names: What the examples are called in their source.
-        curves: Objective over the run, `(step, objective)` points, one curve per restart.
-        deviations: Where the attack differs from its paper.
-        notes: Plain sentences for the reader.
-        warnings: Sentences without which the reader would believe too much; in red.
-        cannot_judge: Why the case cannot be judged, empty where it can. There may then be no scores.
+        gallery: Number of images among which an example is identified, 0 for text and rows.
+        modality: Kind of the examples.
+        pictures: Paths of the images.
+        transcript: Path of the texts or rows, relative to the run's folder, empty for images.
+        picture_names: Names of the examples in their source.
+        curves: Objective during the run, `(step, objective)` points, one curve per restart.
+        deviations: Deviations of the attack from its paper.
+        notes: Sentences for the reader.
+        warnings: Sentences that limit the conclusions, shown in red.
+        cannot_judge: Why the case cannot be judged, or empty. There may be no scores then.
         no_op_defenses: Defenses that did not change the update.
         versions: Library -> version.
         unlabelled: Number of examples where their labels are no classes, else 0.
@@ -129,7 +129,7 @@ class Finding:
 
     @property
     def gain(self) -> tuple[float, ...]:
-        """Over the control by that metric, per example: in dB for pictures, as a share otherwise."""
+        """Gain over the control by that metric, per example: in dB for images, as a fraction otherwise."""
         pairs = zip(self.measured.per_example, self.measured_control.per_example, strict=True)
         return tuple(a - b for a, b in pairs)
 
@@ -145,7 +145,7 @@ class Finding:
 
     @property
     def judgeable(self) -> tuple[bool, ...]:
-        """For each example whether it can be judged: the control is not too close, or the attack came far beyond it."""
+        """For each example, whether it can be judged: the control is not too close, or the attack is far better."""
         measure, pairs = self.measure, zip(self.measured.per_example, self.measured_control.per_example, strict=True)
         return tuple(
             control < measure.ceiling or (value >= measure.recovered and value - control >= measure.recovered_gain)
@@ -153,7 +153,7 @@ class Finding:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """One element of `findings`, ready for `json.dumps`; numbers that JSON lacks become `None`."""
+        """Return plain data for `json.dumps`; NaN and infinity become `None`."""
         kept = (f.name for f in dataclasses.fields(self) if f.name != "unlabelled" or self.unlabelled)
         record = {name: getattr(self, name) for name in kept}
         gain = f"{self.measure.metric}_gain"
@@ -165,10 +165,10 @@ class Finding:
 
     @classmethod
     def from_json(cls, record: Any) -> Finding:
-        """The inverse of `to_json`, with every type checked.
+        """Return the finding of which `to_json` returned `record`; all types are checked.
 
         Raises:
-            ValueError: `record` is no whole finding; the message names the first entry that is not as it should be.
+            ValueError: `record` is not a complete finding; the message names the first wrong entry.
         """
         if isinstance(record, Mapping):
             shaped = {name: Scores.shaped(record[name]) for name in ("scores", "control") if name in record}
@@ -192,16 +192,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What the page says about a run as a whole.
+    """What the report says about a run as a whole.
 
     Args:
-        title: Heading of the page.
+        title: Heading of the report.
         configuration: The resolved audit file(s) as YAML.
-        source: Where the examples come from, in words.
-        attribution: Credit lines that the pictures' licences ask for.
-        planned: Number of cases of the whole run; fewer findings mean an unfinished one.
-        identity: Everything that must be equal for a run to be continued, as a flat mapping.
-        version: Of gradaudit.
+        source: Description of the data source.
+        attribution: Credits that the licences of the images require.
+        planned: Number of cases of the whole run; with fewer findings, the run is unfinished.
+        identity: Everything that must be equal to resume the run, as a flat mapping.
+        version: Version of gradaudit.
     """
 
     title: str
@@ -214,7 +214,7 @@ class RunRecord:
 
     @classmethod
     def from_json(cls, record: Any) -> RunRecord:
-        """What `dataclasses.asdict` made; raises `ValueError` that names the first entry of a wrong type."""
+        """Return the run of which `dataclasses.asdict` returned `record`. Raise `ValueError` for a wrong type."""
         return checked(cls, record)
 
 

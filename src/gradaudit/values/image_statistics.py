@@ -1,4 +1,4 @@
-"""Channel means and edge maps of pictures; of the private ones they are an oracle."""
+"""Channel means and edge maps of images. Those of the private images are an oracle."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SIGMA = 1.4  # pixels, of the Gaussian before any edge is looked for (AFGI's reading; Canny, 1986, leaves it open)
+SIGMA = 1.4  # pixels: sigma of the Gaussian before edge detection (interpretation of AFGI; Canny, 1986, leaves it open)
 
 
 @dataclass(frozen=True, eq=False)
 class ImageStatistics:
-    """What AFGI's priors compare with, of one batch.
+    """The references of AFGI's priors for one batch.
 
     Args:
         channel_means: `[C]` in [0, 1], over the batch and all pixels.
@@ -25,16 +25,16 @@ class ImageStatistics:
 
 
 def image_statistics(pictures: Tensor) -> ImageStatistics:
-    """Of pictures `[B, C, H, W]` in [0, 1]."""
+    """Return the statistics of images `[B, C, H, W]` in [0, 1]."""
     return ImageStatistics(pictures.mean((0, 2, 3)), canny(pictures))
 
 
 def canny(pictures: Tensor) -> Tensor:
-    """Hard edges `[B, H, W]`, boolean, of pictures `[B, C, H, W]` in [0, 1], by scikit-image (Canny, 1986).
+    """Return binary edges `[B, H, W]` of images `[B, C, H, W]` in [0, 1], by scikit-image (Canny, 1986).
 
-    Its own thresholds: 0.1 and 0.2 of the Sobel magnitude, which is 8 times the slope per pixel.
+    The thresholds are its defaults: 0.1 and 0.2 of the Sobel magnitude, which is 8 times the slope per pixel.
     """
-    from skimage.feature import canny as find  # takes a second to import, and few attacks need it
+    from skimage.feature import canny as find  # slow to import, and few attacks need it
 
     shades = grey(pictures.detach()).clamp(0, 1).double().cpu().numpy()
     found = np.stack([find(shade, sigma=SIGMA) for shade in shades])
@@ -42,7 +42,7 @@ def canny(pictures: Tensor) -> Tensor:
 
 
 def grey(pictures: Tensor) -> Tensor:
-    """Brightness `[B, H, W]`: the luma of ITU-R BT.601 for three channels, else their mean."""
+    """Return the brightness `[B, H, W]`: the luma of ITU-R BT.601 for three channels, otherwise the mean."""
     if pictures.shape[1] != 3:
         return pictures.mean(1)
     weights = torch.tensor((0.299, 0.587, 0.114), dtype=pictures.dtype, device=pictures.device)

@@ -1,4 +1,4 @@
-"""What this machine can hold: asked before anything large is allocated."""
+"""The memory of this machine, checked before large allocations."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 from .errors import AuditError
 
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-UNKNOWN = 64 * 2**30  # bytes that are supposed where the system does not say
+UNKNOWN = 64 * 2**30  # bytes assumed if the system does not report its memory
 UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
 def memory_here() -> int:
-    """Bytes of this machine, or of the container that this process lives in."""
+    """Return the memory of this machine, or of the container of this process, in bytes."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # not on every system
+    except (AttributeError, OSError, ValueError):  # not available on every system
         total = UNKNOWN
     for path in LIMITS:
         try:
@@ -27,11 +27,11 @@ def memory_here() -> int:
 
 
 def require_memory(needed: int, what: str, fix: str) -> None:
-    """Raise `AuditError` where `needed` bytes are more than this machine has.
+    """Raise `AuditError` if `needed` bytes are more than this machine has.
 
     Args:
-        needed: Bytes, as a lower bound.
-        what: Subject of the sentence, such as `images in x.npz`.
+        needed: Lower bound of the required bytes.
+        what: Subject of the error message, such as `images in x.npz`.
         fix: A sentence that says what to do instead.
     """
     here = memory_here()
@@ -40,6 +40,6 @@ def require_memory(needed: int, what: str, fix: str) -> None:
 
 
 def in_units(count: int) -> str:
-    """Bytes for people, such as `16 GB`."""
+    """Return a number of bytes in readable units, such as `16 GB`."""
     power = min((len(str(count)) - 1) // 3, len(UNITS) - 1)
     return f"{count // 1000**power} {UNITS[power]}"

@@ -1,4 +1,4 @@
-"""Values out of JSON records whose every type is checked, so that no later code meets a string for a number."""
+"""Dataclasses from JSON records with strict type checks."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 Kind = TypeVar("Kind")
 Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
-"""A float whose NaN is written as `null`, as JSON has no other way."""
+"""A float whose NaN is written as `null` in JSON."""
 
 
 def checked(kind: type[Kind], record: Any) -> Kind:
-    """`record`, as `json.loads` gave it, as a dataclass `kind`; entries that it does not know are left out.
+    """Return a record of `json.loads` as a dataclass `kind`; unknown entries are ignored.
 
     Raises:
-        ValueError: An entry is missing or of another type; the message names it.
+        ValueError: An entry is missing or has the wrong type; the message names it.
     """
     try:
         found: Kind = _adapter(kind).validate_json(json.dumps(record), strict=True)  # type: ignore[arg-type]
@@ -30,7 +30,7 @@ def checked(kind: type[Kind], record: Any) -> Kind:
 
 
 def parsed(text: bytes | str) -> Any:
-    """What a JSON text holds; raises `ValueError` for what is none, however it is broken."""
+    """Return the value of a JSON text. Raise `ValueError` if it is malformed in any way."""
     try:
         return json.loads(text)
     except RecursionError:

@@ -1,4 +1,4 @@
-"""How well a reconstruction does, metric by metric, over the examples of a batch."""
+"""The scores of a reconstruction: one per metric, over the examples of a batch."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Score:
 
     @classmethod
     def of(cls, values: tuple[float, ...], *, higher_is_better: bool = True) -> Score:
-        """The score of `values`, at least one of them."""
+        """Return the score of one or more `values`."""
         return cls(tuple(values), max(values) if higher_is_better else min(values))
 
     def to_json(self) -> dict[str, Any]:
-        """`{"mean", "worst_leak", "per_example"}`."""
+        """Return `{"mean", "worst_leak", "per_example"}`."""
         return {"mean": self.mean, "worst_leak": self.worst_leak, "per_example": list(self.per_example)}
 
 
@@ -52,37 +52,37 @@ class Scores:
         return self.named[metric]
 
     def get(self, metric: str) -> Score | None:
-        """The score of `metric`, or `None` where it does not apply."""
+        """Return the score of `metric`, or `None` if it does not apply."""
         return self.named.get(metric)
 
     @property
     def psnr(self) -> Score:
-        """Of pictures, in dB, capped at 100."""
+        """PSNR of images in dB, at most 100."""
         return self.named["psnr"]
 
     @property
     def ssim(self) -> Score | None:
-        """Of pictures, in [-1, 1]."""
+        """SSIM of images, in [-1, 1]."""
         return self.get("ssim")
 
     @property
     def lpips(self) -> Score | None:
-        """Of pictures: a distance, 0 for equal ones."""
+        """LPIPS of images: a distance, 0 for equal images."""
         return self.get("lpips")
 
     @property
     def rank(self) -> Score | None:
-        """Identification rank of the true picture in the gallery, 1 = identified."""
+        """Identification rank of the true image in the gallery; 1 means identified."""
         return self.get("rank")
 
     def to_json(self) -> dict[str, Any]:
-        """Every metric by its name, `None` where it does not apply, and the reasons of the missing ones."""
+        """Return every metric by its name, `None` if it does not apply, and the reasons for missing metrics."""
         missing = dict.fromkeys(self.why_not)
         return {**missing, **{name: s.to_json() for name, s in self.named.items()}, "why_not": dict(self.why_not)}
 
     @staticmethod
     def shaped(record: Any) -> Any:
-        """What `to_json` made, entry by entry as the fields of this class; anything else as it is."""
+        """Return a record of `to_json` with the fields of this class; return anything else unchanged."""
         if not isinstance(record, Mapping):
             return record
         named = {name: entry for name, entry in record.items() if name != "why_not" and entry is not None}

@@ -1,4 +1,4 @@
-"""Standard output, kept for our own words."""
+"""Standard output, reserved for the output of gradaudit."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ OUT, ERR = 1, 2  # file descriptors
 
 @contextmanager
 def stdout_kept(wanted: bool = True) -> Iterator[None]:
-    """Send to standard error whatever is printed inside, by Python or by a C library; `wanted` false changes nothing.
+    """Redirect everything printed inside the block, by Python or C code, to standard error; do nothing if not `wanted`.
 
-    Where a command promises one JSON document, the user's own model and attack run inside.
+    Commands that print one JSON document run the user's model and attack inside this block.
     """
     if not wanted:
         yield

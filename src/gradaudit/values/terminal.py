@@ -1,4 +1,4 @@
-"""What reaches a terminal: text with nothing in it that moves the cursor, hides or turns round what follows."""
+"""Terminal output without control characters, bidirectional marks or markup from untrusted text."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from rich.text import Text
 from .characters import visible
 from .errors import AuditWarning
 
-WIDTH = 200  # columns where there is no terminal
-PIPE_CLOSED = 141  # what a shell reports of a command that SIGPIPE ends
+WIDTH = 200  # columns if the output is not a terminal
+PIPE_CLOSED = 141  # exit code that a shell reports for SIGPIPE
 
 
 def as_text(text: str, style: str = "") -> Text:
-    """Anybody's text for a `Screen`, in a style of ours; plain strings need no call."""
+    """Return untrusted text for a `Screen` with a style; unstyled strings can be printed directly."""
     return Text(visible(text), style=style)
 
 
 class Screen(Console):
-    """A console that shows strings as they are: no markup in them, and nothing that cannot be seen.
+    """A console that prints strings literally: without markup, and with invisible characters as escapes.
 
     Args:
-        err: Standard error instead of standard output.
-        width: Columns; by default those of the terminal, or 200.
-        file: Another file than those two.
+        err: Whether to write to standard error instead of standard output.
+        width: Number of columns; by default that of the terminal, or 200.
+        file: Another file to write to.
     """
 
     def __init__(self, *, err: bool = False, width: int | None = None, file: IO[str] | None = None) -> None:
@@ -42,11 +42,11 @@ class Screen(Console):
             self.width = WIDTH
 
     def render_str(self, text: str, *, style: Any = "", justify: Any = None, overflow: Any = None, **_: Any) -> Text:
-        """What every string that is printed, or stands in a table, becomes."""
+        """Return the text that is shown for a string."""
         return Text(visible(text), style=style, justify=justify, overflow=overflow)
 
     def on_broken_pipe(self) -> None:
-        """Nobody reads any more: end quietly."""
+        """Exit without a message, because the pipe was closed."""
         _end_quietly(self.file)
 
 
@@ -60,7 +60,7 @@ def echo(text: str, *, err: bool = False) -> None:
 
 @contextmanager
 def attended() -> Iterator[None]:
-    """While a command runs: SIGTERM is Ctrl-C, warnings are one line, and no encoding of the terminal stops it."""
+    """While a command runs, treat SIGTERM as Ctrl-C, print warnings on one line, and tolerate any encoding."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -75,12 +75,12 @@ def attended() -> Iterator[None]:
 
 @contextmanager
 def usage() -> Iterator[None]:
-    """Print what typer says of a wrong command line, which repeats the words of that, and exit as typer would."""
+    """Print typer's usage errors with invisible characters escaped, and exit with typer's exit code."""
     try:
         yield
     except Exception as error:
         show = getattr(error, "show", None)
-        if show is None:  # none of typer's own
+        if show is None:  # not a usage error of typer
             raise
         said = io.StringIO()
         show(file=said)
@@ -89,7 +89,7 @@ def usage() -> Iterator[None]:
 
 
 def show_warnings() -> None:
-    """Print warnings on standard error: ours as one line each, others as Python words them."""
+    """Print warnings on standard error: those of gradaudit on one line, others in Python's format."""
     warnings.simplefilter("always", AuditWarning)
     warnings.showwarning = _show_warning
 
@@ -115,5 +115,5 @@ def _interrupt(*_: object) -> NoReturn:
 
 def _end_quietly(stream: IO[str]) -> NoReturn:
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, stream.fileno())  # what is still in its buffer goes nowhere, without a complaint at the end
+    os.dup2(null, stream.fileno())  # discard buffered output without an error at exit
     raise SystemExit(PIPE_CLOSED)

@@ -1,4 +1,4 @@
-"""The texts or rows of a case in words: what the page shows beside one another."""
+"""The texts or rows of a case in words, as the report shows them side by side."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class TranscriptLine:
     """One text or row in words.
 
     Args:
-        pieces: Tokens as they are read (a leading blank begins a word), or cells.
-        differs: For each piece, whether it is not what stands there in the private example.
-        confidence: For each piece, how sure the attack is of it, in [0, 1], or empty.
-        values: Token ids, or the encoded row; `None` for what is no number.
+        pieces: Decoded tokens (a leading blank begins a word), or cells.
+        differs: For each piece, whether it differs from the private example at this position.
+        confidence: For each piece, the confidence of the attack in [0, 1], or empty.
+        values: Token ids, or the encoded row; `None` for NaN and infinity.
     """
 
     pieces: tuple[str, ...]
@@ -33,8 +33,8 @@ class Transcript:
     Args:
         columns: Names of a table's columns, empty for text.
         truth: The private examples.
-        reconstruction: What came back of them.
-        control: What a guess without the update looks like.
+        reconstruction: Their reconstructions.
+        control: The control, a guess made without the update.
     """
 
     columns: tuple[str, ...]
@@ -43,7 +43,7 @@ class Transcript:
     control: tuple[TranscriptLine, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Ready for `json.dumps`; numbers that JSON lacks become `None`."""
+        """Return plain data for `json.dumps`; NaN and infinity become `None`."""
         record = asdict(self)
         for name in ("truth", "reconstruction", "control"):
             for line in record[name]:
@@ -53,7 +53,7 @@ class Transcript:
 
     @classmethod
     def from_json(cls, record: Any) -> Transcript:
-        """The inverse of `to_json`; raises `ValueError` that names the first entry that is not as it should be."""
+        """Return the transcript of a record of `to_json`. Raise `ValueError` that names the first wrong entry."""
         found = checked(cls, record)
         for name in ("truth", "reconstruction", "control"):
             for number, line in enumerate(getattr(found, name)):

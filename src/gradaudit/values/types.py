@@ -1,7 +1,7 @@
-"""The values that flow through an audit: frozen data, no behaviour beyond reading themselves.
+"""The values that flow through an audit: frozen data without behaviour.
 
 Shapes: `B` examples, `C` channels, `H` x `W` pixels, `K` classes; `L` tokens of a text; `D` numbers of an encoded row.
-Pictures are in [0, 1] everywhere outside `inversion/`, and normalised (`(x - mean) / std` per channel) inside it.
+Images are in [0, 1] everywhere outside `inversion/`, and normalised (`(x - mean) / std` per channel) inside it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LossFunction = Callable[[Any, Tensor], Tensor]
 
 
 class Knowledge(enum.Flag):
-    """Facts that the adversary may hold besides the model, the update and the shape of an input.
+    """Facts that the adversary may be granted in addition to the model, the update and the input shape.
 
     >>> (ga.Knowledge.LABELS | ga.Knowledge.BATCH_SIZE).names
     ('BATCH_SIZE', 'LABELS')
@@ -43,20 +43,20 @@ class Knowledge(enum.Flag):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The single flags held, in the order of their definition."""
+        """Names of the granted flags, in the order of their definition."""
         return tuple(flag.name or "" for flag in self)
 
 
 ORACLE = Knowledge.IMAGE_STATISTICS
-"""Facts that no real adversary has: for ablations only, in no level, and in red wherever knowledge is shown."""
+"""Facts that no real adversary has: for ablations only, in no level, and always shown in red."""
 
 
 class Level:
-    """The assumption levels 0-5 of the SoK (Du et al., arXiv:2404.05403, section 3), each holding the ones below.
+    """The assumption levels 0-5 of the SoK (Du et al., arXiv:2404.05403, section 3), each including the levels below.
 
     `BASIC` is level 0: the model, the update, the input shape, the batch size, and with them the loss, one FedSGD step
-    and the BatchNorm mode. `PRIORS` (level 1) grants no further fact: total variation and its like are common knowledge
-    about pictures. Labels and the defense are no level; they are granted by their own flags.
+    and the BatchNorm mode. `PRIORS` (level 1) grants no further fact: total variation and similar priors are common
+    knowledge about images. Labels and the defense belong to no level; they are granted by their own flags.
 
     >>> ga.Level.PRIORS == ga.level("priors")
     True
@@ -83,14 +83,14 @@ LEVELS: dict[str, Knowledge] = {
 
 
 class UpdateKind(enum.StrEnum):
-    """What the tensors of an update are."""
+    """The kind of values in an update."""
 
     GRADIENT = "gradient"
     WEIGHT_DIFFERENCE = "weight-difference"
 
 
 class Modality(str):
-    """What an example is, by its name: there is one value for each name, so that `is` compares them.
+    """The kind of an example, by its name: there is one value for each name, so that `is` compares them.
 
     Those of this package have constants; another package makes its own, such as `Modality("audio")`, and offers how
     its examples are handled through an entry point of the group `gradaudit.modalities`.
@@ -119,11 +119,11 @@ Modality.PICTURES, Modality.TEXT, Modality.TABLE = Modality("pictures"), Modalit
 
 @dataclass(frozen=True)
 class TextLayout:
-    """What is public about a tokenizer.
+    """The public facts about a tokenizer.
 
     Args:
         size: Number of tokens V; an id is in [0, V).
-        padding: The id that fills a shorter text up.
+        padding: The id that pads shorter texts.
         opening: Ids that every text begins with, such as BERT's `[CLS]`.
         closing: Ids that every text ends with, before its padding, such as BERT's `[SEP]`.
     """
@@ -135,13 +135,13 @@ class TextLayout:
 
     @property
     def special(self) -> tuple[int, ...]:
-        """Ids that say nothing of a text: padding, opening and closing."""
+        """Ids that carry no text: padding, opening and closing."""
         return tuple(dict.fromkeys((self.padding, *self.opening, *self.closing)))
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Per-channel `(x - mean) / std`, applied by the client before its model sees a picture; public.
+    """Per-channel `(x - mean) / std`, applied by the client before the model; public.
 
     Without arguments it is the identity, on inputs of any shape.
 
@@ -157,19 +157,19 @@ class Normalisation:
     std: tuple[float, ...] = (1.0,)
 
     def apply(self, pictures: Tensor) -> Tensor:
-        """`[..., C, H, W]` in [0, 1] -> normalised."""
+        """Return images `[..., C, H, W]` in [0, 1] normalised."""
         if self == Normalisation():
             return pictures
         return (pictures - self._of(self.mean, pictures)) / self._of(self.std, pictures)
 
     def invert(self, inputs: Tensor) -> Tensor:
-        """`[..., C, H, W]` normalised -> pixels (outside [0, 1] where the input lay outside the box)."""
+        """Return normalised inputs `[..., C, H, W]` as pixels, outside [0, 1] if the input is outside the box."""
         if self == Normalisation():
             return inputs
         return inputs * self._of(self.std, inputs) + self._of(self.mean, inputs)
 
     def box(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Lower and upper bound of a valid pixel in normalised space, each `[C, 1, 1]`, on `like`'s device."""
+        """Return the bounds of a valid pixel in normalised space, each `[C, 1, 1]`, on the device of `like`."""
         zero = torch.zeros(len(self.mean), 1, 1, dtype=like.dtype, device=like.device)
         return self.apply(zero), self.apply(zero + 1)
 
@@ -183,12 +183,12 @@ class Batch:
     """The client's private examples. Only the client and the audit may hold one.
 
     Args:
-        inputs: Pictures `[B, C, H, W]` in [0, 1]; token ids `[B, L]`, int64, padded; or encoded rows `[B, D]`, floats.
+        inputs: Images `[B, C, H, W]` in [0, 1]; token ids `[B, L]`, int64, padded; or encoded rows `[B, D]`, floats.
         labels: `[B]`, integers in [0, K); under a loss that takes others, `[B, ...]` of its kind.
-        modality: Which of the three.
-        lengths: Of texts: `[B]` tokens before padding, or `None` where there is no padding.
-        text: Of texts: what is public about the tokenizer, where one is known.
-        table: Of rows: the table's columns, where they are known.
+        modality: Kind of the examples.
+        lengths: For texts: `[B]`, numbers of tokens before padding, or `None` without padding.
+        text: For texts: the public facts about the tokenizer, if known.
+        table: For rows: the columns of the table, if known.
 
     >>> len(ga.Batch(torch.rand(2, 3, 8, 8), torch.tensor([0, 1])))
     2
@@ -205,23 +205,23 @@ class Batch:
         return len(self.inputs)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same examples on `device`."""
+        """Return the same examples on `device`."""
         lengths = None if self.lengths is None else self.lengths.to(device)
         return replace(self, inputs=self.inputs.to(device), labels=self.labels.to(device), lengths=lengths)
 
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """What leaves the client.
+    """What the client sends.
 
-    Both kinds have the sign of a gradient: a weight difference is `θ_before - θ_after`, so one rule of comparison holds
-    for both.
+    Both kinds have the sign of a gradient: a weight difference is `θ_before - θ_after`. Both are therefore compared in
+    the same way.
 
     Args:
         tensors: Name -> tensor, in the order of the model's trainable parameters.
         kind: A gradient, or a weight difference after several local steps.
-        buffers: Name -> tensor of the model's buffers after local training, where they travel.
-        examples: Number of examples, where it travels.
+        buffers: Name -> buffer of the model after local training, if they are sent.
+        examples: Number of examples, if it is sent.
 
     >>> ga.Update({"weight": torch.zeros(2)}).emptiness
     'the update is zero in every value: the loss has no slope at this batch, or a defense left nothing'
@@ -239,13 +239,13 @@ class Update:
 
     @property
     def emptiness(self) -> str:
-        """Why nothing can be read off it, without a full stop, or nothing where something can."""
+        """Why the update contains no information, without a full stop, or an empty string."""
         if not any(tensor.numel() for tensor in self.values):
             return "the update holds no values"
         if not any(tensor.any() for tensor in self.values):
             return "the update is zero in every value: the loss has no slope at this batch, or a defense left nothing"
         if all((tensor == tensor.flatten()[0]).all() for tensor in self.values if tensor.numel()):
-            return "every tensor of the update holds one number, again and again"
+            return "every tensor of the update is constant"
         return ""
 
 
@@ -255,21 +255,21 @@ Curve = tuple[tuple[int, float], ...]
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """An attack's best guess, chosen by its own objective and nothing else.
+    """The result of an attack: its best candidate, selected by its own objective alone.
 
     Args:
-        inputs: `[B, C, H, W]` pixels, in [0, 1] where the attack keeps to the box; `[B, L]` token ids, int64; or
+        inputs: `[B, C, H, W]` pixels, in [0, 1] if the attack has a box constraint; `[B, L]` token ids, int64; or
             `[B, D]` encoded rows.
-        labels: `[B]` integers, or `None` where the attack makes no statement about labels.
-        objective: Value of the attack's own selection measure at the guess.
-        verified: The update recomputed from the guess equals the observed one (relative distance at most 1e-3).
-        labels_granted: The labels were handed to the adversary, not inferred.
-        trace: Objective over the run, one curve per restart.
-        notes: Plain sentences about what happened on the way.
-        confidence: How sure the attack is of what it says, in [0, 1]: `[B, columns]`, one number per cell of a table,
-            or `None` where it has no measure of that.
-        logits: `[B, K]`, where labels were optimised together with the inputs, else `None`.
-        iterates: Numbers of steps, and the inputs that the attack would have returned after them, where asked for.
+        labels: `[B]` integers, or `None` if the attack states no labels.
+        objective: Value of the attack's selection measure at the reconstruction.
+        verified: Whether the update recomputed from the reconstruction equals the observed one (relative distance at
+            most 1e-3).
+        labels_granted: Whether the adversary was granted the labels instead of inferring them.
+        trace: Objective during the run, one curve per restart.
+        notes: Sentences about the run.
+        confidence: Confidence of the attack in [0, 1], `[B, columns]`, one number per cell of a table, or `None`.
+        logits: `[B, K]`, if labels were optimised together with the inputs, else `None`.
+        iterates: Numbers of steps and the inputs that the attack would have returned after them, if asked for.
 
     >>> batch = ga.Batch(torch.rand(1, 3, 8, 8), torch.tensor([0]))
     >>> ga.audit.score(batch, ga.Reconstruction(batch.inputs, None, objective=0.0)).psnr.mean

@@ -18,12 +18,12 @@ from ...values.types import Batch, Modality, Normalisation, Reconstruction
 
 FARTHEST = 1e12  # squared error of what is no number
 CONTROL = (
-    "For each {noun} the attack that got closest counts. The control is {control}: what a guess without the update "
-    "scores."
+    "For each {noun}, the closest reconstruction over all attacks counts. The control is a guess made without the "
+    "update: {control}."
 )
 SHARE = (
-    "A {noun} counts as recovered when at least {least:.0f} % of its {parts} came back, and {gain:.0f} points more "
-    "than the control has. Traces: none is recovered, but {trace}. "
+    "A {noun} counts as recovered if at least {least:.0f} % of its {parts} are correct, and at least {gain:.0f} points "
+    "more than in the control. Traces: no {noun} is recovered, but {trace}. "
 )
 
 

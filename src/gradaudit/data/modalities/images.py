@@ -38,12 +38,12 @@ class ImageHandling(Handling):
 
     modality: ClassVar[Modality] = Modality.PICTURES
     rule: ClassVar[str] = (
-        f"A picture counts as recovered when it lies at least {PSNR.recovered_gain:.0f} dB closer to the truth than "
-        "the control does and the truth is the nearest of all pictures in the gallery. Traces: none is recovered, but "
-        f"one lies at least {PSNR.trace_gain:.0f} dB closer than the control, or more are identified than chance "
-        "allows (binomial, 1 %). "
+        f"An image counts as recovered if its PSNR is at least {PSNR.recovered_gain:.0f} dB above that of the control, "
+        "and the ground truth is the nearest of all images in the gallery. Traces: no image is recovered, but the PSNR "
+        f"of one is at least {PSNR.trace_gain:.0f} dB above that of the control, or more images are identified than "
+        "chance allows (binomial test, 1 %). "
     ) + CONTROL.format(
-        noun="picture", control="the mean of the source's pictures outside the batch, mid grey where there are none"
+        noun="image", control="the mean of the source's images outside the batch, mid grey if there are none"
     )
     keys: ClassVar[tuple[str, ...]] = ("channels", "mean", "std", "cifar_stem")
     drawn: ClassVar[bool] = True

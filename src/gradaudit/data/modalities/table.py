@@ -38,9 +38,9 @@ class TableHandling(Handling):
             least=100 * CELLS.recovered,
             parts="cells",
             gain=100 * CELLS.recovered_gain,
-            trace=f"one has {100 * CELLS.trace_gain:.0f} points more of its cells right than the control has",
+            trace=f"in one, {100 * CELLS.trace_gain:.0f} points more of the cells are correct than in the control",
         )
-        + "A category is right where it is the same, a number within 0.319 standard deviations of its column. "
+        + "A category is correct if it is equal, and a number if it is within 0.319 standard deviations of its column. "
         + CONTROL.format(
             noun="row", control="the most frequent category and the mean number of each column outside the batch"
         )

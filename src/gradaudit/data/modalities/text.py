@@ -27,12 +27,11 @@ RULE = SHARE.format(
     parts="tokens",
     gain=100 * TOKENS.recovered_gain,
     trace=(
-        f"one has {100 * TOKENS.trace_gain:.0f} points more of its tokens in place than the control has, or of its "
-        "words in any order (ROUGE-1), or of the batch's in any text (bag of tokens)"
+        f"in one, {100 * TOKENS.trace_gain:.0f} points more of the tokens are in the right position than in the "
+        "control, or more of the words in any order (ROUGE-1), or more of the batch's tokens in any text (bag of "
+        "tokens)"
     ),
-) + CONTROL.format(
-    noun="text", control="at every place the token that stands there most often in the texts outside the batch"
-)
+) + CONTROL.format(noun="text", control="at every position, the most frequent token of the texts outside the batch")
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class TextHandling(Handling):
     modality: ClassVar[Modality] = Modality.TEXT
     rule: ClassVar[str] = RULE
     open_facts: ClassVar[Mapping[str, str]] = {
-        "EMBEDDING_GRADIENT": "The gradient of the token embedding, which names the words of the batch."
+        "EMBEDDING_GRADIENT": "The gradient of the token embedding, which reveals the words of the batch."
     }
     vocabulary: Vocabulary | None = None
 

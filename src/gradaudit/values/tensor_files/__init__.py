@@ -1,4 +1,4 @@
-"""Files of tensors, read without running any code of them: every tensor in one form, under the model's own names."""
+"""Files of tensors, read without executing code: every tensor in one form, under the names of the model."""
 
 from .formats import ENDINGS
 from .parameter_names import Placed, listed, place, plain_name

@@ -1,4 +1,4 @@
-"""Readers of the formats in which tensors are saved; none runs code of a file."""
+"""Readers of the file formats for tensors. None of them executes code from a file."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ UNREADABLE = (
     lzma.LZMAError,
     safetensors.SafetensorError,
 )
-"""What the readers raise on a file that is damaged or not what its ending says."""
+"""What the readers raise for a file that is damaged or does not match its extension."""
 
 FileContents = tuple[Any, dict[str, str]]
-"""What a file holds, and its metadata, name -> text."""
+"""The contents of a file, and its metadata (name -> text)."""
 
 
 def from_safetensors(path: Path) -> FileContents:
-    """Name -> tensor, and the metadata block."""
+    """Return name -> tensor, and the metadata block."""
     with safetensors.safe_open(path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
 
 
 def from_torch(path: Path) -> FileContents:
-    """What `torch.save` wrote. Raises `pickle.UnpicklingError` where other objects than tensors would be built."""
+    """Return what `torch.save` wrote. Raise `pickle.UnpicklingError` if it contains other objects than tensors."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             require_room(sum(info.file_size for info in archive.infolist()))
@@ -54,12 +54,12 @@ def from_torch(path: Path) -> FileContents:
         return torch.load(path, map_location="cpu", weights_only=True), {}
     except OSError:
         raise
-    except Exception as error:  # torch's restricted reader raises anything on bytes that are no pickle
+    except Exception as error:  # torch's restricted reader may raise any error for bytes that are not a pickle
         raise pickle.UnpicklingError(str(error)) from error
 
 
 def from_numpy(path: Path) -> FileContents:
-    """Name -> array of an `.npz` archive; what its headers claim is checked before anything is allocated."""
+    """Return name -> array of an `.npz` archive. Its headers are checked before anything is allocated."""
     if not zipfile.is_zipfile(path):
         raise ValueError("not an .npz archive")
     with zipfile.ZipFile(path) as archive:
@@ -75,11 +75,11 @@ READERS: dict[str, Callable[[Path], FileContents]] = {
     ".npz": from_numpy,
 }
 ENDINGS = tuple(READERS)
-"""Of the files that are read."""
+"""Extensions of the supported files."""
 
 
 def _claimed(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
-    """Bytes of one array by its header, which may not be more than the archive's directory says of it."""
+    """Return the size of one array by its header, in bytes. Raise `ValueError` if the archive has fewer."""
     header = read_header(archive, info)
     if header is None:
         raise ValueError(f"{info.filename} holds records, not numbers")

@@ -1,4 +1,4 @@
-"""One form for every tensor of a file: dense, strided, contiguous, on the CPU, without a graph."""
+"""Conversion of every tensor of a file to one form: dense, strided, contiguous, on the CPU, without a graph."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch import Tensor, nn
 
 from ..memory import memory_here
 
-REAL = "fiub"  # kinds of numpy's numbers that torch has too: floating point, integers, booleans
-WIDEST = 8  # bytes of a number, above which torch has none
+REAL = "fiub"  # kinds of numpy dtypes that torch supports: floating point, integers, booleans
+WIDEST = 8  # largest size of a number in torch, in bytes
 
 
 def require_room(claimed: int) -> None:
-    """Raise `ValueError` where a file claims more bytes of tensors than this machine has."""
+    """Raise `ValueError` if a file claims more bytes of tensors than this machine has."""
     if claimed > memory_here():
         raise ValueError(f"claims {claimed / 1e9:,.0f} GB of tensors, more than this machine holds")
 
 
 def one_form(value: Any) -> Tensor:
-    """`value` as a plain dense tensor of real numbers, in its own precision; float8 and quantised ones as float32.
+    """Return `value` as a dense tensor of real numbers in its own precision; float8 and quantised ones become float32.
 
     Raises:
-        ValueError: It is no tensor or array, or stands for no dense real numbers; the message says what it is, as the
-            rest of a sentence.
+        ValueError: It is not a tensor or array, or cannot be converted to dense real numbers. The message says what it
+            is, as the end of a sentence.
     """
     if isinstance(value, np.ndarray):
         value = _from_array(value)
@@ -44,7 +44,7 @@ def one_form(value: Any) -> Tensor:
 
 
 def precision(value: Any) -> str:
-    """The type of its numbers, such as `float16`."""
+    """Return the dtype of a tensor or array, such as `float16`."""
     return str(getattr(value, "dtype", type(value).__name__)).removeprefix("torch.")
 
 
@@ -66,7 +66,7 @@ def _dense(value: Tensor) -> Tensor:
         ):
             value = value.to(torch.float32)
         return value.cpu().resolve_neg().contiguous()
-    except RuntimeError as error:  # NotImplementedError among them: a precision that torch only stores
+    except RuntimeError as error:  # including NotImplementedError: a storage-only precision
         raise ValueError(f"is {precision(value)} in {value.layout}, which torch cannot turn into numbers") from error
 
 

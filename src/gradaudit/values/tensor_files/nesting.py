@@ -1,4 +1,4 @@
-"""Where in a checkpoint the tensors lie."""
+"""Finding the tensors inside a nested checkpoint."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ WRAPPING = (
     *("module", "net", "network", "data", "update", "gradient", "gradients", "grad", "grads", "delta", "deltas"),
     *("weight_diff", "weight_difference"),
 )
-"""What frameworks and people call the part of a checkpoint that holds its tensors, as a key or before every name."""
-DEEPEST = 4  # levels of wrapping
-POSITIONAL = "arr_"  # what numpy.savez calls arrays without a name
+"""Usual keys, and prefixes of names, of the part of a checkpoint that contains its tensors."""
+DEEPEST = 4  # levels of nesting
+POSITIONAL = "arr_"  # prefix that numpy.savez gives to arrays without a name
 
 
 def unwrapped(found: Any) -> Mapping[Any, Any] | list[Any]:
-    """The names with their tensors, or the tensors without names in their order; a `None` keeps its place.
+    """Return name -> tensor, or a list of tensors without names; `None` keeps its place.
 
     Raises:
-        ValueError: No tensor lies where tensors are looked for, or they lie in two places; the message is the rest of
-            a sentence about the file.
+        ValueError: There are no tensors in the usual places, or tensors in two places. The message is the end of a
+            sentence about the file.
     """
     for _ in range(DEEPEST):
         places = [key for key in WRAPPING if isinstance(found, Mapping) and _holds_tensors(found.get(key))]
@@ -48,7 +48,7 @@ def unwrapped(found: Any) -> Mapping[Any, Any] | list[Any]:
 
 
 def _holds_tensors(value: Any, deep: int = DEEPEST) -> bool:
-    """Whether some tensor lies in `value`, at most `deep` levels down; a pickle may hold a dictionary in itself."""
+    """Return whether `value` contains a tensor, at most `deep` levels down; a pickled dictionary may contain itself."""
     return isinstance(value, (Mapping, list, tuple)) and any(
         _is_array(entry) or (deep > 1 and _holds_tensors(entry, deep - 1)) for entry in _entries(value)
     )

@@ -1,4 +1,4 @@
-"""What the header of an array in a numpy archive claims, before anything is allocated for it."""
+"""The header of an array in a numpy archive, read before anything is allocated."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Header(NamedTuple):
     """The header of one array.
 
     Args:
-        shape: That it claims.
-        dtype: Of its numbers.
-        length: Bytes that follow the header, by the archive's directory.
+        shape: Claimed shape.
+        dtype: Type of the numbers.
+        length: Number of bytes after the header, by the directory of the archive.
     """
 
     shape: tuple[int, ...]
@@ -26,9 +26,9 @@ class Header(NamedTuple):
 
 
 def read_header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Header | None:
-    """The header of one member; `None` for an array with fields or named types, which has another kind of header.
+    """Return the header of one member, or `None` for an array with fields or named types.
 
-    Raises what `zipfile` and numpy raise on a damaged one.
+    A damaged member raises the errors of `zipfile` and numpy.
     """
     with archive.open(info) as member:
         version = npy.read_magic(member)

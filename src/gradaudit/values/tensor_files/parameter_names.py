@@ -1,4 +1,4 @@
-"""Which tensor of a file is which parameter or buffer of a model."""
+"""Assignment of the tensors of a file to the parameters and buffers of a model."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Placed:
     """The tensors of a file under a model's own names, in the model's order.
 
     Args:
-        tensors: Name -> tensor of that name's shape, finite; floating where the model's is.
-        absent: Names for which the file holds a `None`.
+        tensors: Name -> finite tensor of the shape in the model; floating point if the model's is.
+        absent: Names for which the file contains `None`.
         sources: Name -> name, or position, in the file.
-        wrapped: Names in the file carried the prefix of a wrapper.
-        positional: The file held no names; the tensors were matched by their order.
+        wrapped: Whether names in the file had the prefix of a wrapper.
+        positional: Whether the file had no names, so that tensors were matched by their order.
     """
 
     tensors: Mapping[str, Tensor]
@@ -39,23 +39,24 @@ class Placed:
 
 
 def plain_name(name: str) -> str:
-    """`name` without the segments that wrappers add: `module._orig_mod.fc.weight` -> `fc.weight`."""
+    """Return `name` without the segments that wrappers add: `module._orig_mod.fc.weight` -> `fc.weight`."""
     return ".".join(segment for segment in name.split(".") if segment not in WRAPPERS)
 
 
 def place(model: nn.Module, expected: Mapping[str, Tensor], file: TensorFile, what: str, whole: bool) -> Placed:
-    """The file's tensors under the model's names.
+    """Return the tensors of the file under the names of the model.
 
     Args:
-        model: Tells which names are one tensor (tied weights), and the orders in which a file without names may be.
-        expected: Name -> tensor of the model, of all that the file may hold.
-        file: As it was read.
-        what: `"update"` or `"weights"`, for the errors.
-        whole: Every expected tensor must be there, but for BatchNorm's step counters and tied weights.
+        model: Determines tied weights, and the possible orders of a file without names.
+        expected: Name -> tensor of the model, for everything that the file may contain.
+        file: The contents of the file.
+        what: `"update"` or `"weights"`, for error messages.
+        whole: Whether every expected tensor is required, except BatchNorm's step counters and tied weights.
 
     Raises:
-        AuditError: Names that the model has not, or two for one tensor; another number of tensors without names; other
-            shapes; whole numbers where the model's are not; NaN or infinity; tensors missing from a whole file.
+        AuditError: A name is unknown, two names belong to one tensor, the number of tensors without names is wrong, a
+            shape differs, a tensor has integers instead of floating-point numbers, or NaN or infinity, or a required
+            tensor is missing.
     """
     lazy = [name for name, value in expected.items() if nn.parameter.is_lazy(value)]
     if lazy:
@@ -79,21 +80,21 @@ def place(model: nn.Module, expected: Mapping[str, Tensor], file: TensorFile, wh
 
 
 def listed(names: Iterable[str]) -> str:
-    """At most five names, and how many more there are."""
+    """Return at most five names, and the number of further ones."""
     names = list(names)
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(names[:LISTED]) + more
 
 
 def _tied(model: nn.Module) -> dict[str, str]:
-    """Every further name of a parameter or buffer -> its first name."""
+    """Return further name of a parameter or buffer -> its first name."""
     named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
     first: dict[int, str] = {}
     return {name: first[id(value)] for name, value in named if first.setdefault(id(value), name) != name}
 
 
 def _saved_once(file: TensorFile) -> dict[str, Tensor | None]:
-    """Tensors under the names that `safetensors.torch.save_model` left out, with the names that it kept for them."""
+    """Return the tensors under the duplicate names that `safetensors.torch.save_model` removed."""
     return {
         lost: file.tensors[kept]
         for lost, kept in file.metadata.items()
@@ -102,9 +103,9 @@ def _saved_once(file: TensorFile) -> dict[str, Tensor | None]:
 
 
 def _homes(names: Iterable[str], known: set[str]) -> dict[str, str]:
-    """Name in the file -> name in the model, without what wrappers put before it.
+    """Return name in the file -> name in the model, ignoring prefixes of wrappers.
 
-    A first segment such as `model.`, which all names of one side carry and none of the other, is dropped too.
+    A first segment such as `model.` is ignored too if all names of one side have it and none of the other side has it.
     """
     often = Counter(map(plain_name, known))
     plain = {plain_name(name): name for name in known if often[plain_name(name)] == 1}
@@ -120,7 +121,7 @@ def _homes(names: Iterable[str], known: set[str]) -> dict[str, str]:
 
 
 def _wrapping(names: set[str]) -> str:
-    """The first segment with its dot, where all names share it and it is a word for the whole model; else nothing."""
+    """Return the first segment with its dot if all names share it and it is one of `WRAPPING`, or an empty string."""
     first = {name.partition(".")[0] for name in names if "." in name}
     alike = len(first) == 1 and all("." in name for name in names) and first <= {*WRAPPING}
     return f"{first.pop()}." if alike else ""
@@ -141,7 +142,7 @@ def _by_position(model: nn.Module, file: TensorFile, what: str) -> dict[str, str
 def _one_each(
     homes: Mapping[str, str], tied: Mapping[str, str], entries: Mapping[str, Tensor | None], subject: str
 ) -> dict[str, str]:
-    """Name in the model, of tied weights the first -> name in the file."""
+    """Return name in the model (for tied weights the first) -> name in the file."""
     sources: dict[str, str] = {}
     for name, home in homes.items():
         first = sources.setdefault(tied.get(home, home), name)
@@ -188,7 +189,7 @@ def _require_values(expected: Mapping[str, Tensor], placed: Mapping[str, Tensor]
 
 
 def _as_in(value: Tensor, ours: Tensor) -> Tensor:
-    """In the precision of the model's tensor, where a large number may become infinite."""
+    """Return `value` in the precision of the model's tensor, in which a large number may become infinite."""
     return value.to(ours.dtype) if ours.is_floating_point() else value
 
 

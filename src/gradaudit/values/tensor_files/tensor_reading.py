@@ -1,4 +1,4 @@
-"""From a file to its tensors."""
+"""Reading the tensors of a file."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class TensorFile:
     """The tensors of a file, dense, strided, contiguous, on the CPU and without a graph.
 
     Args:
-        name: Of the file, without its folder.
-        tensors: Name, or the position where the file has no names, -> tensor; `None` where the file holds a `None`.
-        named: The file has names.
+        name: Name of the file, without its folder.
+        tensors: Name (or position, without names) -> tensor, or `None` if the file contains `None`.
+        named: Whether the file has names.
         stored: Name -> precision in the file, such as `float16`.
-        metadata: The metadata block of a `.safetensors` file, else empty.
+        metadata: The metadata block of a `.safetensors` file, otherwise empty.
     """
 
     name: str
@@ -39,18 +39,18 @@ class TensorFile:
 
 
 def read_tensor_file(path: Path, what: str) -> TensorFile:
-    """The tensors of a checkpoint, an update, or anything else that was saved as tensors.
+    """Return the tensors of a checkpoint, an update, or another file of tensors.
 
-    What lies nested under a usual key, such as `model` or `state_dict`, is unwrapped; a list of tensors, or an `.npz`
-    archive of arrays without names, comes back without names. float8 and quantised tensors are read as float32.
+    Tensors nested under a usual key, such as `model` or `state_dict`, are found. A list of tensors, or an `.npz`
+    archive of arrays without names, is returned without names. float8 and quantised tensors become float32.
 
     Args:
         path: `.safetensors`; `.pt` or `.pth` with plain tensors (`weights_only`); or `.npz` without objects.
-        what: What it is read as, `"update"` or `"weights"`, for the errors.
+        what: `"update"` or `"weights"`, for error messages.
 
     Raises:
-        AuditError: No such file, an unknown or unsafe format, a damaged file, one that claims more than the machine
-            holds, no tensors in it, or something else among them.
+        AuditError: The file does not exist, has an unknown or unsafe format, is damaged, claims more memory than the
+            machine has, contains no tensors, or contains something else.
     """
     found, metadata = _contents(path, what)
     try:
@@ -75,10 +75,12 @@ def _contents(path: Path, what: str) -> tuple[Any, dict[str, str]]:
             "with torch.save(dict of tensors)."
         )
     if ending not in READERS:
-        raise AuditError(f"{what}: cannot tell what {path.name} is; give one of {', '.join(ENDINGS)}.")
+        raise AuditError(f"{what}: {path.name} has an unknown format; give one of {', '.join(ENDINGS)}.")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on deprecated storages, sparse tensors, TorchScript archives, old headers
+            warnings.simplefilter(
+                "ignore"
+            )  # about deprecated storages, sparse tensors, TorchScript archives, old headers
             return READERS[ending](path)
     except pickle.UnpicklingError as error:
         raise AuditError(
@@ -95,17 +97,17 @@ def _formed(value: Any, subject: str, named: bool) -> Tensor | None:
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, on layouts and precisions in beta
+            warnings.simplefilter("ignore")  # from torch, about layouts and precisions in beta
             return one_form(value)
     except ValueError as reason:
         no_tensor = not isinstance(value, (Tensor, np.ndarray))
         fix = (
             "; leave it out" if named else "; the place of a missing tensor takes None"
-        )  # leaving out moves the others
+        )  # omitting it would shift the others
         raise AuditError(f"{subject} {reason}{fix if no_tensor else ''}.") from reason
 
 
 def _bytes(value: Any) -> int:
-    """Of the dense tensor that `value` stands for; 0 for what is none, or is allocated already."""
+    """Return the size of the dense tensor of `value` in bytes; 0 if it is not a tensor or already allocated."""
     sized = isinstance(value, Tensor) and not value.is_nested and not value.is_meta
     return value.numel() * value.element_size() if sized else 0
