@@ -37,6 +37,10 @@ class Silent:
         """A case is done."""
 
 
+AGAIN = "Run the same command again to resume."
+CALL_AGAIN = "Make the same call again to resume."
+
+
 def run(
     client: Client | Sequence[Client],
     batches: Batch | Iterable[Batch],
@@ -106,7 +110,9 @@ def run(
     ]
     record = describe_run(plans, title)
     if out is not None:
-        return carry_out(plans, Results(Path(out), record), listener or Silent(), again="call")
+        return carry_out(
+            plans, Results(Path(out), record), listener or Silent(), again="Make the same call again to resume."
+        )
     folder = Path(tempfile.mkdtemp(prefix="gradaudit-"))
     try:
         results = Results(folder, record)
@@ -119,14 +125,14 @@ def run(
     return found
 
 
-def carry_out(schedules: Sequence[Schedule], results: Results, listener: Listener, *, again: str = "command") -> Run:
+def carry_out(schedules: Sequence[Schedule], results: Results, listener: Listener, *, again: str = AGAIN) -> Run:
     """Audit every case that `results` does not hold yet, and write the page whatever comes of it.
 
     Args:
         schedules: The cases, client by client.
         results: Of this run, in its folder.
         listener: Told of the progress.
-        again: What goes on from there after an interruption, in words.
+        again: A sentence that says how to resume after an interruption.
 
     Raises:
         AuditError: As `execution.run`, or the page cannot be written.
@@ -141,6 +147,6 @@ def carry_out(schedules: Sequence[Schedule], results: Results, listener: Listene
         if not isinstance(error, KeyboardInterrupt):
             raise
         kept = f"{len(results.findings)} of {results.run.planned} cases are kept in {folder}"
-        raise AuditInterrupted(f"interrupted: {kept}. The same {again} goes on from there.") from None
+        raise AuditInterrupted(f"interrupted: {kept}. {again}") from None
     report.write(results.findings, results.run, folder)
     return Run(tuple(results.findings), results.run, folder)
