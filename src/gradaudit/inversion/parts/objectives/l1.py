@@ -12,7 +12,7 @@ from ..part import Objective, Progress
 
 @dataclass(frozen=True)
 class L1(Objective):
-    """Σ over all entries of |candidate - observed|; depends on the scale of the update."""
+    """Σ over all entries of |candidate - observed|; it depends on the scale of the update."""
 
     independent: ClassVar[bool] = True
 
