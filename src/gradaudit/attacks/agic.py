@@ -33,8 +33,8 @@ ATTACK = GradientMatching(
         "the paper publishes the single gradient over all examples, that updates of several rounds are matched "
         "together and that the layers' weights increase along the network; the weights are our choice: linearly from "
         "1 to 10",
-        "several rounds are joined into one observation by gradaudit.inversion.rounds.joined; an audit file attacks "
-        "each round separately",
+        "several rounds are joined into one observation by gradaudit.inversion.parts.objectives._rounds.joined; an "
+        "audit file attacks each round separately",
         "the loop is that of Inverting Gradients with total variation at 1e-2",
         "returns the iterate with the lowest objective, including total variation",
     ),

@@ -24,9 +24,10 @@ from ._demonstration import Demonstration
 class BagOfWords:
     """Tokens whose row of the embedding table has a gradient are in the batch.
 
-    This is exact at any batch size, but does not reveal the order. If a defense leaves no row at zero, large rows are separated from small ones by the widest gap between their L2
-    norms. A row's gradient is a sum over the places of the token, so the remaining free positions go to the tokens with
-    the largest rows. Padding has no gradient, because nothing attends to it.
+    This is exact at any batch size, but does not reveal the order. If a defense leaves no row at zero, large rows are
+    separated from small ones by the widest gap between their L2 norms. A row's gradient is a sum over the places of the
+    token, so the remaining free positions go to the tokens with the largest rows. Padding has no gradient, because
+    nothing attends to it.
 
     Args:
         name: Name in the table of attacks.

@@ -122,7 +122,7 @@ class Matching:
             return self.compare(self.simulate(inputs, labels, own), at)
 
     def flat(self, inputs: Tensor, labels: Tensor, own: Mapping[str, Tensor] = NONE) -> bool:
-        """Return whether the objective is not 0 but its gradient in `inputs` is exactly 0, so that no step can lower it.
+        """Return whether the objective is not 0 but its gradient in `inputs` is exactly 0: no step can lower it.
 
         This happens if autograd does not reach the input of the model, or if every unit behind it is inactive.
         """

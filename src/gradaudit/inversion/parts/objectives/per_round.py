@@ -18,7 +18,7 @@ from .cosine import Cosine
 
 @dataclass(frozen=True)
 class PerRound(Objective):
-    """The mean of another objective over the rounds that an observation joins (`rounds.joined`).
+    """The mean of another objective over the rounds that an observation joins (`_rounds.joined`).
 
     If there is one round, it is that objective itself.
 

@@ -21,7 +21,7 @@ class GroupConsistency(Prior):
     """The mean of (x_s - E)² over examples, channels and pixels, in normalised space: R_group of the paper, as a mean.
 
     E is the mean of all seeds, or their registered mean: every seed is first registered to the mean, by the shift and
-    flow of `registration`, where the paper uses RANSAC-Flow. E is a constant for the gradient, which is exact for the
+    flow of `_registration`, where the paper uses RANSAC-Flow. E is a constant for the gradient, which is exact for the
     plain mean, as Σ_s (x_s - E) = 0. The penalty is zero with a single seed.
 
     Example i of one seed is compared with example i of the others. Labels distinguish the examples, so this is the same
