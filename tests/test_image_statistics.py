@@ -114,7 +114,7 @@ def test_the_gradient_gives_the_means_better_than_nothing(photographs, name, siz
         ),
         (
             nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 10)),
-            "takes the input as it is",
+            "takes the input unchanged",
         ),
     ],
     ids=["no bias", "no first layer"],

@@ -238,7 +238,7 @@ def test_a_part_of_an_update(tmp_path):
     assert found.layers == ()
     assert found.signs[3].found is None
     assert found.labels is None
-    assert "7.weight and 7.bias of the model did not travel" in found.unjudged
+    assert "the client did not share 7.weight and 7.bias" in found.unjudged
     assert found.verdict == f"Cannot be judged: {found.unjudged}."
 
 

@@ -101,9 +101,9 @@ def test_an_attack_matches_with_the_soft_label():
 
 
 def test_refuses_batches_and_two_classes():
-    assert "of one example; this update is of 2" in read_labels("soft", observe([0, 1], relu_net())).why_not
+    assert "of one example, but this update has 2" in read_labels("soft", observe([0, 1], relu_net())).why_not
     two = read_labels(SoftLabels(use_bias=False), observe([0], relu_net(2)))
-    assert "every scale leaves such a label" in two.why_not
+    assert "every scale yields such a label" in two.why_not
     three = replace(observe([0], relu_net(3, bias=False)))
     assert read_labels(SoftLabels(form="smoothing"), three).labels.tolist() == [0]
     assert not read_labels(SoftLabels(form="mixup"), three).applies
