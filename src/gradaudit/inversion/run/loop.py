@@ -132,9 +132,9 @@ class Loop:
         return mark > 0 and bool((self.guesses.scores(candidate, END) < mark).any())
 
     def _require_slope(self, stage: Stage) -> None:
-        """Raise `AttackFailed` if the objective is flat at every first candidate.
+        """Raise `AttackFailed` if all first candidates are flat.
 
-        This runs before any prior is bound, because a prior's hooks would interfere.
+        Before priors are bound, whose hooks would interfere.
         """
         with torch.random.fork_rng(devices=[self.seen.device] if self.seen.device.type == "cuda" else []):
             first = stage.parametrisation.start(self.seen, len(self.guesses), None)

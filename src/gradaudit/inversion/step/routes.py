@@ -132,10 +132,7 @@ class Routes:
         return found._replace(gradients=tuple(mine if more is None else mine + more for mine, more in both))
 
     def _looked_at(self, found: Tensors, point: Point) -> Tensors:
-        """Return the exact gradient.
-
-        If `found` does not agree with it, try other distances for the second pass, and fall back if none agrees.
-        """
+        """Return the exact gradient; try other distances for the second pass, or fall back, if `found` disagrees."""
         one, alone = self.one_step, point._replace(terms=())
         assert one is not None
         with one.silent():
@@ -178,10 +175,7 @@ class Routes:
         return RouteResult(pull.value, weighed, slopes), extra
 
     def _exact(self, point: Point) -> RouteResult:
-        """Run reverse over reverse.
-
-        If a network does not support a shortcut, remember that and use the general method.
-        """
+        """Run reverse over reverse; remember which shortcuts the network does not support, and avoid them."""
         while True:
             try:
                 return self._reverse_over_reverse(point)

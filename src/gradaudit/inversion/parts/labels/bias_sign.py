@@ -10,7 +10,7 @@ from ._head import signed_head
 
 @dataclass(frozen=True)
 class BiasSign(LabelInference):
-    """A negative bias gradient marks a class of the batch, whatever the activations (after Zhao et al., 2020, eq. 3-5).
+    """The classes whose bias gradient is negative, whatever the activations (after Zhao et al., 2020, eq. 3-5).
 
     ∂L/∂b_k = mean_i (p_ik - 1[y_i = k]) is positive for an absent class, so without noise no absent class is named. A
     present class is missed if the model is confident of it for other examples, or if its share of the batch is below

@@ -16,11 +16,12 @@ from ._head import Head, head_gradient
 
 @dataclass(frozen=True)
 class IDLG(LabelInference):
-    """For one example and one-hot cross entropy, only the true class has a negative logit gradient.
+    """The label of a single example, the only class with a negative logit gradient.
 
-    If the layer has a bias, that gradient is shared directly. Otherwise row k of the weight's gradient is d_k·h. If h ≥
-    0 the row sums have the sign of d_k; if the rows have mixed signs, the label's row is the one whose product with
-    every other row is negative, whatever h. (The authors' code uses the row sums in every case.)
+    This is true for one-hot cross entropy. If the layer has a bias, that gradient is shared directly. Otherwise row k
+    of the weight's gradient is d_k·h. If h ≥ 0 the row sums have the sign of d_k; if the rows have mixed signs, the
+    label's row is the one whose product with every other row is negative, whatever h. (The authors' code uses the row
+    sums in every case.)
     """
 
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE

@@ -19,13 +19,13 @@ from ._probe import Answers, ask, require_positive_masses
 
 @dataclass(frozen=True)
 class LabelLeakage(LabelInference):
-    """LLG: every negative row sum is a label.
+    """LLG: labels extracted one by one from the row sums of the last layer's gradient.
 
-    Then the lowest one is, repeatedly, each raised by the impact of one label.
-
-    Wainakh et al., arXiv:2105.09369, the shared-gradients scenario: with g_k = Σ_j ∂L/∂W_kj the impact of one label is
-    m = (1 + 1/K) / B · Σ_{g_k < 0} g_k, and there is no offset. The rule is invariant to the size of the gradient, so a
-    weight difference suffices. (The rule that benchmarks call "wainakh-simple" is this one.)
+    Every negative row sum is a label; then the class with the lowest one is, repeatedly, and its sum is raised by the
+    impact of one label each time. Wainakh et al., arXiv:2105.09369, the shared-gradients scenario: with g_k = Σ_j
+    ∂L/∂W_kj the impact of one label is m = (1 + 1/K) / B · Σ_{g_k < 0} g_k, and there is no offset. The rule is
+    invariant to the size of the gradient, so a weight difference suffices. (The rule that benchmarks call
+    "wainakh-simple" is this one.)
 
     Deviation: the rule is refused if features can sum to zero or less.
     """

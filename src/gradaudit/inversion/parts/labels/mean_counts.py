@@ -25,10 +25,11 @@ Between = Literal["average", "start", "end"]
 
 @dataclass(frozen=True)
 class WeightCounts(LabelInference):
-    """n_k = B · (p̄_k - Σ_j ∂L/∂W_kj / Ō), as published: p̄ are mean probabilities, Ō is the mean sum of the features.
+    """Counts in closed form from the row sums of the weight's gradient, as published.
 
-    Geng et al., arXiv:2110.09074. After T local steps (Dimitrov et al., arXiv:2206.12395) the gradient is the mean one,
-    and p̄ and Ō are interpolated linearly between the model before and after the training.
+    n_k = B · (p̄_k - Σ_j ∂L/∂W_kj / Ō), where p̄ are mean probabilities and Ō is the mean sum of the features (Geng et
+    al., arXiv:2110.09074). After T local steps (Dimitrov et al., arXiv:2206.12395) the gradient is the mean one, and p̄
+    and Ō are interpolated linearly between the model before and after the training.
 
     Deviation: rounding moves to the nearest point whose entries are not negative and sum to B, then uses largest
     remainders, whereas the authors' code clips and corrects the sum.
@@ -60,9 +61,10 @@ class WeightCounts(LabelInference):
 
 @dataclass(frozen=True)
 class BiasCounts(LabelInference):
-    """n_k = B · (p̄_k - ∂L/∂b_k), exact if p̄, the batch's mean probabilities, is; here p̄ is estimated.
+    """Counts in closed form from the bias gradient and estimated mean probabilities.
 
-    This is the form of Geng et al., arXiv:2110.09074, applied to the bias: it needs no features, not even their sign.
+    n_k = B · (p̄_k - ∂L/∂b_k) is exact if p̄, the batch's mean probabilities, is exact; here p̄ is estimated. This is
+    the form of Geng et al., arXiv:2110.09074, applied to the bias: it needs no features, not even their sign.
 
     Deviation: the papers use the weight's row sums; using the bias is our choice, which works on more networks.
 

@@ -58,9 +58,10 @@ class MinimumVariation(LabelInference):
 
 @dataclass(frozen=True)
 class MinimumVariationDirect(LabelInference):
-    """`MinimumVariation` without evolution: the cosine is largest at v ∝ ⟨S_k, μ_t⟩, rounded by largest remainders.
+    """The counts of `MinimumVariation` in closed form, without the evolutionary algorithm.
 
-    After Ye et al., AAAI 2024. Before rounding the matching has this solution in closed form, so no search is needed.
+    After Ye et al., AAAI 2024. The cosine is largest at v ∝ ⟨S_k, μ_t⟩, rounded by largest remainders. Before rounding
+    the matching has this solution in closed form, so no search is needed.
 
     Args:
         pictures: Largest number of public images.

@@ -23,7 +23,7 @@ TOKENS = 4096  # simulated rows per training step
 
 @dataclass(frozen=True)
 class RecoveryBlock(LabelInference):
-    """Presence by the lowest entry of a row, then counts of the present classes by iLRG's equations.
+    """The classes whose row has a negative entry, with counts by iLRG's equations.
 
     This is our interpretation without public data: of AFGI's label recovery block (Liu et al., arXiv:2403.08383) only
     the purpose is published, to infer repeated labels from the last layer's gradient.

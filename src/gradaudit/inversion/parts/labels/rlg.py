@@ -21,11 +21,12 @@ DECIDED = 1e-5  # share of the largest possible value above which a class counts
 
 @dataclass(frozen=True)
 class SeparatingHyperplane(LabelInference):
-    """A class is present if some combination of the gradient's columns is negative at that class and nowhere else.
+    """The classes that a hyperplane separates from all others in the column space of the gradient.
 
-    Dang et al., "Revealing and protecting labels in distributed training", arXiv:2111.00556. With ∂L/∂W = U S Vᵀ of
-    rank s, the columns of U span the rows p_i - y_i of the examples, each negative at its label alone. For class c,
-    linear programming finds the vector r in [-1, 1]^s with the least U_c · r subject to U_k · r ≥ 0 for every other k.
+    A class is present if some combination of the gradient's columns is negative at that class and nowhere else. Dang et
+    al., "Revealing and protecting labels in distributed training", arXiv:2111.00556. With ∂L/∂W = U S Vᵀ of rank s, the
+    columns of U span the rows p_i - y_i of the examples, each negative at its label alone. For class c, linear
+    programming finds the vector r in [-1, 1]^s with the least U_c · r subject to U_k · r ≥ 0 for every other k.
 
     The rule works for any activation and any scale, and finds more labels than a sign rule, but only while the rank is
     below K - 1 and m: above it every class can be separated, and the rule is refused.

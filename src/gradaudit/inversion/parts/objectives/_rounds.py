@@ -30,7 +30,7 @@ class Rounds(nn.Module):
         self.rounds = nn.ModuleList(models)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return every model's logits."""
+        """Return the logits of every model, `[B, K, R]`."""
         return torch.stack([model(inputs) for model in self.rounds], -1)
 
 

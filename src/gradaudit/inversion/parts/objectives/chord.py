@@ -13,11 +13,12 @@ from ..vectors import BLOCK, Combination, products
 
 @dataclass(frozen=True)
 class Chord(Objective):
-    """½ ||c / |c| - o / |o|||², which equals 1 - cos(c, o), in [0, 2]; invariant to a positive rescaling of the update.
+    """The cosine distance as half the squared distance of the normalised updates, accurate near the ground truth.
 
-    1 - cos is a difference of numbers near 1: float32 cannot resolve values below about 1e-7. This sum of small squares
-    is accurate down to about 1e-13, which line searches and the choice of the best iterate need. A zero vector on
-    either side yields ½.
+    It is ½ ||c / |c| - o / |o|||², which equals 1 - cos(c, o), in [0, 2], and is invariant to a positive rescaling of
+    the update. 1 - cos is a difference of numbers near 1: float32 cannot resolve values below about 1e-7. This sum of
+    small squares is accurate down to about 1e-13, which line searches and the choice of the best iterate need. A zero
+    vector on either side yields ½.
     """
 
     independent: ClassVar[bool] = True

@@ -15,10 +15,10 @@ from ..vectors import Combination, products
 
 @dataclass(frozen=True)
 class Cosine(Objective):
-    """1 - cosine of the two updates as single vectors, in [0, 2] (Geiping et al., 2020, equation 4).
+    """The cosine distance of the two updates as single vectors, in [0, 2] (Geiping et al., 2020, equation 4).
 
-    It is invariant to a positive rescaling of the update, hence to an unknown learning rate and to clipping. A zero
-    vector on either side yields 1.
+    It is 1 - cosine, and invariant to a positive rescaling of the update, hence to an unknown learning rate and to
+    clipping. A zero vector on either side yields 1.
     """
 
     independent: ClassVar[bool] = True
@@ -61,7 +61,7 @@ class _BoundCosine:
 
 @dataclass(frozen=True)
 class LayerwiseCosine(Objective):
-    """The mean over the tensors of 1 - cosine, in [0, 2]; every tensor counts the same whatever its L2 norm.
+    """The mean cosine distance over the tensors, in [0, 2]; every tensor counts the same whatever its L2 norm.
 
     Args:
         floor: Tensors whose observed norm is at most this share of the largest do not count. In attention, the gradient

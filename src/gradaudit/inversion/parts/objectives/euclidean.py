@@ -13,7 +13,10 @@ from ..vectors import Combination, squared_gap
 
 @dataclass(frozen=True)
 class Euclidean(Objective):
-    """Σ over all tensors of ||candidate - observed||²; it depends on the scale of the update."""
+    """The squared Euclidean distance, Σ over all tensors of ||candidate - observed||².
+
+    It depends on the update's scale.
+    """
 
     independent: ClassVar[bool] = True
 

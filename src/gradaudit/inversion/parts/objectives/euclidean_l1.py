@@ -11,7 +11,9 @@ from ..part import Objective, Progress
 
 @dataclass(frozen=True)
 class EuclideanL1(Objective):
-    """Σ over all tensors of ||c - o||² + alpha * ||c - o||_1; it depends on the scale of the update.
+    """The squared Euclidean distance plus a share of the absolute differences.
+
+    It is Σ over all tensors of ||c - o||² + alpha * ||c - o||_1, and depends on the scale of the update.
 
     Args:
         alpha: Weight of the absolute differences, the same for every tensor (in the paper it falls with the depth).

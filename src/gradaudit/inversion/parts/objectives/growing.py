@@ -25,7 +25,7 @@ RESIDUAL = {62: (56, 5, 19), 110: (100, 10, 25), 161: (146, 15, 37)}
 
 @dataclass(frozen=True)
 class Growing(Objective):
-    """1 - cosine over the tensors that are active at this step, with a random subset of their entries omitted.
+    """The cosine distance over the tensors that are active at this step, with a random subset of entries omitted.
 
     D = 1 - Σ <m_l r_l, m_l g_l> / (sqrt(Σ ||m_l r_l||²) sqrt(Σ ||m_l g_l||²)) over the active tensors l, all of weight
     1, in [0, 2]. Every mask m_l is drawn anew at every evaluation, entry by entry, and is applied to the candidate's

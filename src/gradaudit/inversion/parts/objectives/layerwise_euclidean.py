@@ -13,10 +13,11 @@ from ..vectors import Combination
 
 @dataclass(frozen=True)
 class LayerwiseEuclidean(Objective):
-    """`scale` · Σ over the tensors of ||candidate - observed||_2, or of its square; it depends on the update's scale.
+    """The sum of the tensors' Euclidean distances, or of their squares; it depends on the update's scale.
 
-    GradInversion writes the distances without a square; later implementations square them. Without the square, each
-    tensor contributes a gradient of L2 norm one, whatever its distance. The slope at a distance of zero is zero.
+    It is `scale` · Σ over the tensors of ||candidate - observed||_2, or of its square. GradInversion writes the
+    distances without a square; later implementations square them. Without the square, each tensor contributes a
+    gradient of L2 norm one, whatever its distance. The slope at a distance of zero is zero.
 
     Args:
         scale: Factor of the sum, relative to the weights of the priors (α_G of GradInversion).

@@ -19,12 +19,13 @@ from ._layer_numbers import layer_numbers
 
 @dataclass(frozen=True)
 class MeanStep(Objective):
-    """a(t) · Σ_l exp(-decay · l) · |c_l - o_l|² / (η T)² over the layers l from 0.
+    """The squared distance of the mean local steps, weighted by layer and by the progress of the stage.
 
-    η is the learning rate and T the number of local steps. A weight difference over η T is a mean gradient, so that the
-    weights of priors mean the same for every client. Data Leakage in Federated Averaging (Dimitrov et al.,
-    arXiv:2206.12395) divides by the number of minibatches, weighs layers exponentially, and lets a(t) run geometrically
-    from one value to another (1 to 2, or 4 to 2).
+    It is a(t) · Σ_l exp(-decay · l) · |c_l - o_l|² / (η T)² over the layers l from 0, with the learning rate η and the
+    number of local steps T. A weight difference over η T is a mean gradient, so that the weights of priors mean the
+    same for every client. Data Leakage in Federated Averaging (Dimitrov et al., arXiv:2206.12395) divides by the number
+    of minibatches, weighs layers exponentially, and lets a(t) run geometrically from one value to another (1 to 2, or 4
+    to 2).
 
     Args:
         decay: Decay of the weights along the network, at least 0; 0 weighs all layers equally.

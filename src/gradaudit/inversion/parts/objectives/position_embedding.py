@@ -21,9 +21,10 @@ from .euclidean import Euclidean
 
 @dataclass(frozen=True)
 class PositionEmbedding(Objective):
-    """D(g, g*) + weight · (1 - cos(∂L/∂E_pos, ∂L*/∂E_pos)): APRIL's optimisation, for any vision transformer.
+    """APRIL's objective for any vision transformer: a distance D plus the position embedding's cosine distance.
 
-    The cosine is of the two gradients `[T, d]` as single vectors; their rows are the gradients of the tokens.
+    It is D(g, g*) + weight · (1 - cos(∂L/∂E_pos, ∂L*/∂E_pos)). The cosine is of the two gradients `[T, d]` as single
+    vectors; their rows are the gradients of the tokens.
 
     Args:
         objective: D.

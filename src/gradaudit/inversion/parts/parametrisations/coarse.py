@@ -15,9 +15,10 @@ from .pixels import Pixels
 
 @dataclass(frozen=True)
 class Coarse(Parametrisation):
-    """One variable, `pixels` `[S, B, C, ceil(H / factor), ceil(W / factor)]`, enlarged bilinearly to `[H, W]`.
+    """Pixels of a smaller image, enlarged bilinearly.
 
-    Bilinear interpolation averages, so that pixels inside the box stay inside, and a constant stays constant.
+    The variable is `pixels` `[S, B, C, ceil(H / factor), ceil(W / factor)]`, enlarged to `[H, W]`. Bilinear
+    interpolation averages, so that pixels inside the box stay inside, and a constant stays constant.
 
     Args:
         factor: Side of the image over the side of the small image, at least 1.

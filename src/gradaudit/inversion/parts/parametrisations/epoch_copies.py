@@ -18,9 +18,10 @@ from .pixels import Pixels
 
 @dataclass(frozen=True)
 class EpochCopies(Parametrisation):
-    """One variable, `pixels` `[S, E B, C, H, W]`, in normalised space: B images for each of the client's E epochs.
+    """Pixels of a separate copy of the batch for every local epoch.
 
-    For use with `UnrolledCopies` (Dimitrov et al., arXiv:2206.12395). The reported images are `[S, B, C, H, W]`: the
+    The variable is `pixels` `[S, E B, C, H, W]`, in normalised space: B images for each of the client's E epochs. It is
+    for use with `UnrolledCopies` (Dimitrov et al., arXiv:2206.12395). The reported images are `[S, B, C, H, W]`: the
     copies of every later epoch are assigned to those of the first by least squared error, and averaged.
 
     Args:

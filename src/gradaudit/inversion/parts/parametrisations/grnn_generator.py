@@ -20,14 +20,14 @@ FIRST = 4  # side of the first feature map
 
 @dataclass(frozen=True)
 class GRNNGenerator(Parametrisation):
-    """Optimise the weights of a generator; its noise `z` `[B, noise]`, drawn from N(0, 1), stays fixed.
+    """The weights of a generator that maps fixed noise to images and labels.
 
-    The image branch (doi:10.1145/3510032; sizes as in the authors' code) maps `z` by a transposed convolution and a
-    gated linear unit to `width * 2^b` channels at 4 x 4. It doubles the side `b + 1` times (nearest neighbour, 3 x 3
-    convolution, BatchNorm over the generated batch, gated linear unit) and halves the channels each time but the last,
-    which yields the image's channels, and ends in a sigmoid: pixels in [0, 1]. The label branch is one linear layer and
-    a softmax. All layers are initialised by torch's defaults, as in the authors' code, whose declared N(0, 0.02) is not
-    applied.
+    The noise is `z` `[B, noise]`, drawn once from N(0, 1). The image branch (doi:10.1145/3510032; sizes as in the
+    authors' code) maps `z` by a transposed convolution and a gated linear unit to `width * 2^b` channels at 4 x 4. It
+    doubles the side `b + 1` times (nearest neighbour, 3 x 3 convolution, BatchNorm over the generated batch, gated
+    linear unit) and halves the channels each time but the last, which yields the image's channels, and ends in a
+    sigmoid: pixels in [0, 1]. The label branch is one linear layer and a softmax. All layers are initialised by torch's
+    defaults, as in the authors' code, whose declared N(0, 0.02) is not applied.
 
     Deviation: the generator makes squares whose side is a power of two; other images are the centre of the next larger
         one.

@@ -13,7 +13,7 @@ from ..part import Candidate, Parametrisation, require_batch_size
 
 @dataclass(frozen=True)
 class Pixels(Parametrisation):
-    """One variable, `pixels` `[S, B, C, H, W]`, in normalised space.
+    """The pixels themselves: one variable, `pixels` `[S, B, C, H, W]`, in normalised space.
 
     Args:
         box: Whether to clamp to valid pixels, [0, 1] before normalisation, after every step.

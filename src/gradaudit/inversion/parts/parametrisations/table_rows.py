@@ -19,12 +19,12 @@ from ..part import Candidate, Parametrisation, require_batch_size
 
 @dataclass(frozen=True)
 class TableRows(Parametrisation):
-    """One variable, `rows` `[S, B, D]`, which is mapped to encoded rows column by column.
+    """Rows of a table, kept within the limits of their columns.
 
-    A categorical column is the softmax of its entries over the temperature: the structural prior of TabLeak
-    (arXiv:2210.01785, section 4.1). A number is `low + (high - low) sigmoid(row)` between the column's public extremes,
-    as in the authors' code; if these are infinite it is the variable itself. Both maps can be turned off, as the paper
-    does for Inverting Gradients.
+    The variable is `rows` `[S, B, D]`, which is mapped to encoded rows column by column. A categorical column is the
+    softmax of its entries over the temperature: the structural prior of TabLeak (arXiv:2210.01785, section 4.1). A
+    number is `low + (high - low) sigmoid(row)` between the column's public extremes, as in the authors' code; if these
+    are infinite it is the variable itself. Both maps can be turned off, as the paper does for Inverting Gradients.
 
     Args:
         softmax: Whether to keep categories on the simplex.

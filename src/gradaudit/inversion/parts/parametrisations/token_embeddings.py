@@ -15,11 +15,12 @@ from ..part import Candidate, Parametrisation, require_batch_size
 
 @dataclass(frozen=True)
 class TokenEmbeddings(Parametrisation):
-    """One variable, `embeddings` `[S, B, L, d]`, fed to the model instead of looked-up tokens (Deng et al., 2021).
+    """Token embeddings, fed to the model instead of looked-up tokens (Deng et al., 2021).
 
-    The first token of a sequence and, if lengths are known, its last token and its padding are restored after every
-    step (Balunović et al., 2022). The reconstruction is the token whose embedding has the largest cosine. If the client
-    shares the gradient of the embedding table, only the tokens that it reveals to be in the batch are considered.
+    The variable is `embeddings` `[S, B, L, d]`. The first token of a sequence and, if lengths are known, its last token
+    and its padding are restored after every step (Balunović et al., 2022). The reconstruction is the token whose
+    embedding has the largest cosine. If the client shares the gradient of the embedding table, only the tokens that it
+    reveals to be in the batch are considered.
 
     Args:
         init: First candidate of a free position: N(0, 1) in every entry, or the embedding of a random token.

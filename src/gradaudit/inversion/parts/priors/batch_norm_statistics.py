@@ -19,13 +19,14 @@ from ..part import Prior, Progress
 
 @dataclass(frozen=True)
 class BatchNormStatistics(Prior):
-    """R_BN = Σ_l a_l (||μ_l(x) - μ̂_l||_2 + ||σ²_l(x) - σ̂²_l||_2) over the BatchNorm layers, in registration order.
+    """The distance of the candidates' BatchNorm statistics from known ones.
 
-    μ_l and σ²_l, each `[C_l]`, are the mean and biased variance per channel of the input of layer l when the batch x
-    passes through the model as sent, in the client's BatchNorm mode. The norms are not squared, as in Ye et al., 2024
+    R_BN = Σ_l a_l (||μ_l(x) - μ̂_l||_2 + ||σ²_l(x) - σ̂²_l||_2) over the BatchNorm layers, in registration order. μ_l
+    and σ²_l, each `[C_l]`, are the mean and biased variance per channel of the input of layer l when the batch x passes
+    through the model as sent, in the client's BatchNorm mode. The norms are not squared, as in Ye et al., 2024
     (HFGradInv) and Yin et al., 2021 (GradInversion). A layer that is called twice counts with its last call. The slope
-    of a norm at zero is zero. The penalty is 0 if the model has no BatchNorm layer or none that keeps statistics and,
-    for the public ones, if it has not been trained.
+    of a norm at zero is zero. The penalty is 0 if the model has no BatchNorm layer, none that keeps statistics or, for
+    the public statistics, no training yet.
 
     If the client takes one step on the whole batch, the forward pass of the simulated step is used; otherwise, with
     several local steps or another simulation, the prior runs one more forward pass, at the parameters as sent.

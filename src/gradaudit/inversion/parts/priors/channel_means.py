@@ -17,10 +17,11 @@ from ._first_layer import means_from_gradient
 
 @dataclass(frozen=True)
 class ChannelMeans(Prior):
-    """Σ_c (mean over batch and pixels of x[:, c] - m_c)², in normalised space.
+    """The squared distance of the batch's channel means from reference means.
 
-    The paper publishes the three channels and that a discrepancy is penalised (arXiv:2403.08383, the abstract), but not
-    the source of the reference m, which is our choice:
+    It is Σ_c (mean over batch and pixels of x[:, c] - m_c)², in normalised space. The paper publishes the three
+    channels and that a discrepancy is penalised (arXiv:2403.08383, the abstract), but not the source of the reference
+    m, which is our choice:
 
     - `"public"`: the mean of the public images if PUBLIC_DATA is granted; otherwise the mean that the normalisation
     subtracts, which is 0 in normalised space. If the client does not normalise, mid grey is used.

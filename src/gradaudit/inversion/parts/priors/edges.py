@@ -22,9 +22,10 @@ TINY = 1e-8  # under the root of the magnitude, whose gradient would be infinite
 
 @dataclass(frozen=True)
 class Edges(Prior):
-    """mean (E(x) - E_ref)², over batch and pixels, with E a soft edge map and E_ref hard edges by Canny.
+    """The squared distance of the candidates' edges from reference edges.
 
-    The paper publishes that the discrepancy between edges is penalised, and in its first version that they are Canny's
+    It is mean (E(x) - E_ref)², over batch and pixels, with E a soft edge map and E_ref hard edges by Canny. The paper
+    publishes that the discrepancy between edges is penalised, and in its first version that they are Canny's
     (arXiv:2403.08383). Canny's own map has no gradient, so E and the source of E_ref are our choice: E is brightness,
     Gaussian 5 x 5, Sobel magnitude, and a sigmoid instead of a threshold (`edge_map`). E_ref is 1 on the hard edges and
     0 elsewhere, without a gradient:

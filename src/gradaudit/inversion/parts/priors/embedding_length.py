@@ -14,9 +14,9 @@ from ..part import Prior, Progress
 
 @dataclass(frozen=True)
 class EmbeddingLength(Prior):
-    """(mean over the tokens of ||embedding|| - target)².
+    """The squared distance of the mean L2 norm of the tokens' embeddings from a target.
 
-    Padding is not counted; the paper has none.
+    It is (mean over the tokens of ||embedding|| - target)². Padding is not counted; the paper has none.
 
     Args:
         target: L2 norm of a word's embedding; the mean over the model's own table by default (1.4 in the paper, the

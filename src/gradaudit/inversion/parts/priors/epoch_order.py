@@ -20,11 +20,12 @@ FILTERS = 96
 
 @dataclass(frozen=True)
 class EpochOrder(Prior):
-    """The mean over pairs of epochs of the squared difference between features pooled over each epoch's copies.
+    """The difference between the local epochs' copies of the examples, regardless of their order.
 
-    For candidates `[E B, C, H, W]` of `EpochCopies`. Pooling removes the order, so that the penalty is zero if the
-    epochs contain the same images in different orders (Dimitrov et al., arXiv:2206.12395, section 4). Squares are means
-    over the pooled entries, in normalised space; the penalty is zero for a single epoch.
+    It is the mean over pairs of epochs of the squared difference between features pooled over each epoch's copies, for
+    candidates `[E B, C, H, W]` of `EpochCopies`. Pooling removes the order, so that the penalty is zero if the epochs
+    contain the same images in different orders (Dimitrov et al., arXiv:2206.12395, section 4). Squares are means over
+    the pooled entries, in normalised space; the penalty is zero for a single epoch.
 
     Args:
         pool: How the copies of an epoch are pooled.

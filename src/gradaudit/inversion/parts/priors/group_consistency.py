@@ -18,11 +18,12 @@ from ._registration import registered_mean
 
 @dataclass(frozen=True)
 class GroupConsistency(Prior):
-    """The mean of (x_s - E)² over examples, channels and pixels, in normalised space: R_group of the paper, as a mean.
+    """The squared distance of each seed's candidate from the consensus of all seeds.
 
-    E is the mean of all seeds, or their registered mean: every seed is first registered to the mean, by the shift and
-    flow of `_registration`, where the paper uses RANSAC-Flow. E is a constant for the gradient, which is exact for the
-    plain mean, as Σ_s (x_s - E) = 0. The penalty is zero with a single seed.
+    It is the mean of (x_s - E)² over examples, channels and pixels, in normalised space: R_group of the paper, as a
+    mean. E is the mean of all seeds, or their registered mean: every seed is first registered to the mean, by the shift
+    and flow of `_registration`, where the paper uses RANSAC-Flow. E is a constant for the gradient, which is exact for
+    the plain mean, as Σ_s (x_s - E) = 0. The penalty is zero with a single seed.
 
     Example i of one seed is compared with example i of the others. Labels distinguish the examples, so this is the same
     image as long as the labels differ. If a label repeats, seeds may have its images in different orders, and E is then

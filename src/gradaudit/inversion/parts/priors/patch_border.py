@@ -18,10 +18,11 @@ from ..part import Prior, Progress
 
 @dataclass(frozen=True)
 class PatchBorder(Prior):
-    """R_patch: Σ over the inner borders of ||last line of one patch - first line of the next||_2, in both directions.
+    """The difference of pixel values across the borders between a vision transformer's patches.
 
-    The penalty is the mean over the examples, in normalised space. A border is a whole line of the image over all
-    channels. The penalty is zero if the image is a single patch.
+    R_patch = Σ over the inner borders of ||last line of one patch - first line of the next||_2, in both directions. The
+    penalty is the mean over the examples, in normalised space. A border is a whole line of the image over all channels.
+    The penalty is zero if the image is a single patch.
 
     Args:
         patch: Side of a patch in pixels; `None` uses the side of the model's patch embedding.

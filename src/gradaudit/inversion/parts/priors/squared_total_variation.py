@@ -11,9 +11,10 @@ from ..part import Prior, Progress
 
 @dataclass(frozen=True)
 class SquaredTotalVariation(Prior):
-    """2 (mean squared vertical + mean squared horizontal difference), over batch, channels and pixel pairs.
+    """Squared total variation: 2 (mean squared vertical difference + mean squared horizontal difference).
 
-    It smooths edges more than noise, whereas absolute total variation preserves them. No border is padded.
+    The means are over batch, channels and pixel pairs. It smooths edges more than noise, whereas absolute total
+    variation preserves them. No border is padded.
     """
 
     modality: ClassVar[Modality] = Modality.PICTURES
