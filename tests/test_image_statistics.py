@@ -206,7 +206,7 @@ def test_texts_and_rows_have_none():
     for prior in (ChannelMeans(), Edges()):
         seen = Client(smooth_net()).share(make_batch(), Level.BASIC)
         object.__setattr__(seen, "input_shape", (12,))
-        with pytest.raises(AttackFailed, match="is for pictures"):
+        with pytest.raises(AttackFailed, match="is for images"):
             prior.bind(seen)
 
 

@@ -44,7 +44,7 @@ def test_small_numbers_break_nothing(method, labels, classes):
         assert len(found.labels) == int(found.counts.sum()) == len(labels)
     elif len(found.labels) < len(labels):
         assert found.counts is None
-        assert any("not told" in note for note in found.notes)
+        assert any("unknown" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("method", MANY)

@@ -87,7 +87,7 @@ def test_noise_is_no_label():
     noisy = with_head(seen, lambda t: t + 0.1 * t.std() * torch.randn_like(t))
     assert not read_labels("soft", noisy).applies
     wrong_size = with_head(soft_update(label("hard", 10, 0), relu_net()), lambda t: 3 * t)
-    assert "gives no label" in read_labels("soft", wrong_size).why_not
+    assert "yields no label" in read_labels("soft", wrong_size).why_not
 
 
 def test_an_attack_matches_with_the_soft_label():
