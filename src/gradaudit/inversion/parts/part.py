@@ -127,7 +127,7 @@ class Simulated(Protocol):
     def start(self, seeds: int) -> dict[str, Tensor]:
         """Return the simulation's own variables, `[S, ...]`, which the loop optimises with the candidate's.
 
-        Often none.
+        Most simulations have none.
         """
 
     def project(self, variables: Mapping[str, Tensor]) -> None:

@@ -62,10 +62,8 @@ class Keeper:
     def resume(self, apply: Callable[[State], Resumed]) -> Resumed | None:
         """Return the result of `apply` on the checkpoint, and restore the random state.
 
-        `None` if there is no checkpoint.
-
-        `apply` raises one of `UNFIT` for a state that does not fit, before it has changed the state that the run starts
-        from.
+        Return `None` if there is no checkpoint, or if it is unusable. `apply` raises one of `UNFIT` for a state that
+        does not fit, before it has changed the state that the run starts from.
         """
         raw = read_whole(self.path)
         if raw is None:

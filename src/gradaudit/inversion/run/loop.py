@@ -132,10 +132,7 @@ class Loop:
         return mark > 0 and bool((self.guesses.scores(candidate, END) < mark).any())
 
     def _require_slope(self, stage: Stage) -> None:
-        """Raise `AttackFailed` if all first candidates are flat.
-
-        Before priors are bound, whose hooks would interfere.
-        """
+        """Raise `AttackFailed` if all first candidates are flat; runs before priors hook the model."""
         with torch.random.fork_rng(devices=[self.seen.device] if self.seen.device.type == "cuda" else []):
             first = stage.parametrisation.start(self.seen, len(self.guesses), None)
             decoded, made = first.decode().detach(), first.logits()

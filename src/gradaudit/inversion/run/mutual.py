@@ -44,7 +44,9 @@ class Distillation(Checked):
     def taught(self, seen: Observation, teacher: Tensor) -> Observation:
         """Return the student's view: the same update, simulated with the distilled loss.
 
-        `teacher` are logits `[B, K]`.
+        Args:
+            seen: The student's observation.
+            teacher: The teacher's logits, `[B, K]`.
         """
         own = seen.loss if isinstance(seen.loss, DistilledCrossEntropy) else DistilledCrossEntropy(self.alpha, self.tau)
 
@@ -134,7 +136,7 @@ class MutualInversion(Checked):
     ) -> tuple[Reconstruction, Reconstruction]:
         """Run the student's phase alone, given the teacher's result `taught`.
 
-        Otherwise the same as calling the attack.
+        Arguments, results and errors are otherwise those of calling the attack.
         """
         first, second = seen
         if (first.batch_size, first.classes) != (second.batch_size, second.classes):

@@ -18,7 +18,7 @@ Around = Callable[[], AbstractContextManager]
 def blocks(model: nn.Module) -> list[nn.Module]:
     """Return the modules to checkpoint: residual blocks, transformer layers and chains of single layers.
 
-    Possibly none.
+    The list may be empty.
     """
     if _is_chain(model):
         return [model] if len(list(model.children())) > SHORT else []

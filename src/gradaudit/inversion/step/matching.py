@@ -173,7 +173,7 @@ class Matching:
 def comparable(terms: Sequence[BoundTerm], at: Progress) -> bool:
     """Return whether the priors that act now are those that act at the end.
 
-    Otherwise totals are of different losses.
+    Otherwise the totals belong to different losses and must not be compared.
     """
     return all(term.acts(at) == term.acts(END) for term, _ in terms)
 

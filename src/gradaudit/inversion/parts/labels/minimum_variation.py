@@ -92,7 +92,7 @@ def steadiest(features: Tensor, ranks: int) -> tuple[Tensor, Tensor]:
     mean = ordered.mean(0)
     alive = mean > 0
     if not alive.any():
-        raise AttackFailed("the features of the public images are all zero: the network is dead for them.")
+        raise AttackFailed("the features of the public images are all zero: all units are inactive.")
     variation = torch.where(alive, ordered.std(0) / mean.clamp_min(torch.finfo(mean.dtype).tiny), torch.inf)
     positions = variation.argsort()[: min(ranks, int(alive.sum()))]
     return positions, mean[positions]

@@ -72,7 +72,7 @@ class LearnedRecoveryBlock(LabelInference):
         answers = ask(seen, "public", self.pictures)
         scale = answers.features.square().mean().sqrt()
         if not scale > 0:
-            raise AttackFailed("the features of the public images are all zero: the network is dead for them.")
+            raise AttackFailed("the features of the public images are all zero: all units are inactive.")
         block = self.train(answers, size, scale)
         with torch.no_grad():
             shares = block((observed / scale).float()).squeeze(1).double()

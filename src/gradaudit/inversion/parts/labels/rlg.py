@@ -67,7 +67,7 @@ def column_space(weight: Tensor, batch_size: int | None) -> tuple[Tensor, float]
 def separable(basis: Tensor, uncertain: float) -> Tensor:
     """Return `[K]`: per class the least product that a hyperplane reaches, as a share of the least possible.
 
-    0 if none does.
+    It is 0 if no hyperplane separates the class.
     """
     lengths = basis.norm(dim=1, keepdim=True)
     # The L2 norm of a row changes no sign, but the solver's tolerances are absolute.

@@ -1,7 +1,4 @@
-"""Match the gradient of a learned position embedding, which reveals the place of each patch (APRIL.
-
-Lu et al., 2022).
-"""
+"""Match the gradient of a learned position embedding, which reveals each patch's place (APRIL; Lu et al., 2022)."""
 
 from __future__ import annotations
 

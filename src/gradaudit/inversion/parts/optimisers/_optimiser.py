@@ -30,7 +30,7 @@ class Optimiser(Checked):
     def rate(self) -> float | None:
         """The first learning rate, of which a simulation's variables use a fraction.
 
-        `None` if all variables share one rate.
+        It is `None` if all variables share one rate.
         """
         return None
 

@@ -88,9 +88,9 @@ class TableCandidate(Candidate):
         return torch.cat(made, -1)
 
     def encode(self, inputs: Tensor) -> Tensor:
-        """Return the variables `[S, B, D]` that decode to `inputs` or the nearest possible rows.
+        """Return the variables `[S, B, D]` that decode to `inputs`, or to the nearest possible rows.
 
-        The inverse of `decode`.
+        This is the inverse of `decode`.
         """
         found = [
             self._variable(column, inputs[..., place])
