@@ -33,7 +33,10 @@ class LayerwiseEuclidean(Objective):
         return self.scale * (squares if self.squared else _lengths(squares)).sum()
 
     def pull(self, candidate: Tensors, observed: Tensors, at: Progress) -> Combination:
-        """Return the closed form of its gradient, scale · (c - o) / ||c - o|| or 2 · scale · (c - o) (`Matching.pull`)."""
+        """Return the closed form of its gradient; see `Matching.pull`.
+
+        It is scale · (c - o) / ||c - o||, or 2 · scale · (c - o) for squared distances.
+        """
         squares = torch.stack([(c - o).pow(2).sum() for c, o in zip(candidate, observed, strict=True)])
         lengths = _lengths(squares)
         factors = self.scale * (torch.full_like(lengths, 2.0) if self.squared else 1 / lengths)

@@ -24,11 +24,11 @@ class ChannelMeans(Prior):
     m, which is our choice:
 
     - `"public"`: the mean of the public images if PUBLIC_DATA is granted; otherwise the mean that the normalisation
-    subtracts, which is 0 in normalised space. If the client does not normalise, mid grey is used.
+      subtracts, which is 0 in normalised space. If the client does not normalise, mid grey is used.
     - `"gradient"`: inferred from the first layer's weight and bias (`_first_layer.means_from_gradient`), clamped to the
-    box. No fact is needed beyond the update. On 12 photographs per network, untrained, the distance to the true means
-    (root mean square, normalised units) is 0.16 on the FedAvg CNN, 0.29 on LeNet and 0.00 on the MLP at B = 1, compared
-    with 0.88 for m = 0; at B = 4 it is 0.45, 0.65 and 0.11 compared with 0.70.
+      box. No fact is needed beyond the update. On 12 photographs per network, untrained, the distance to the true means
+      (root mean square, normalised units) is 0.16 on the FedAvg CNN, 0.29 on LeNet and 0.00 on the MLP at B = 1,
+      compared with 0.88 for m = 0; at B = 4 it is 0.45, 0.65 and 0.11 compared with 0.70.
     - `"oracle"`: the true means, granted by IMAGE_STATISTICS. Oracle: this adversary knows the ground truth's means.
 
     Args:

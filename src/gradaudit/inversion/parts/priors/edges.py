@@ -31,11 +31,11 @@ class Edges(Prior):
     0 elsewhere, without a gradient:
 
     - `"consensus"`: the edges of the mean over the current candidates of all seeds, refreshed regularly (`every`). With
-    one seed that is the candidate itself, and the penalty sharpens its edges. Examples are compared by their position
-    in the batch, which may differ between seeds if labels repeat.
+      one seed that is the candidate itself, and the penalty sharpens its edges. Examples are compared by their position
+      in the batch, which may differ between seeds if labels repeat.
     - `"oracle"`: the edges of the private images, granted by IMAGE_STATISTICS. Oracle: this adversary knows the ground
-    truth's edges. If the order of the batch is not granted with the labels, the edges are assigned to the candidates by
-    the least total penalty at every refresh.
+      truth's edges. If the order of the batch is not granted with the labels, the edges are assigned to the candidates
+      by the least total penalty at every refresh.
 
     Args:
         source: Which of the two.
