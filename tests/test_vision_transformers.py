@@ -125,7 +125,7 @@ def test_a_residual_connection_or_a_layernorm_is_refused_with_the_reason():
     model = vit()
     model.encoder.layers[0] = Residual(model.encoder.layers[0])
     for seen, why in (
-        (case(model, 0), "residual connection goes around it"),
+        (case(model, 0), "residual connection bypasses it"),
         (case(vit("vit-tiny"), 0), "a LayerNorm, or another layer, stands between them"),
     ):
         batch, client = seen
