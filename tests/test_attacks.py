@@ -141,7 +141,7 @@ def test_granted_labels_take_the_place_of_inferred_ones(client):
     assert found.labels_granted
     assert torch.equal(found.labels, batch.labels)
     assert needs_given(IDLG, facts) == Knowledge.BATCH_SIZE
-    with pytest.raises(AttackFailed, match="reads the label of one example"):
+    with pytest.raises(AttackFailed, match="infers the label of one example"):
         short(IDLG)(client.share(batch, Level.BASIC))
 
 

@@ -184,12 +184,12 @@ def test_without_batch_norm_it_is_nothing():
 
 def test_it_refuses_what_is_not_there():
     seen, _ = share(FedSGD(batch_norm="train"))
-    with pytest.raises(AttackFailed, match=r"no buffers travel beside the update. Set share_buffers"):
+    with pytest.raises(AttackFailed, match=r"no buffers were sent with the update. Set share_buffers"):
         BatchNormStatistics("buffers").bind(seen)
     still, _ = share(FedSGD(share_buffers=True))
-    with pytest.raises(AttackFailed, match="the running statistics did not move"):
+    with pytest.raises(AttackFailed, match="the running statistics did not change"):
         BatchNormStatistics("buffers").bind(still)
-    with pytest.raises(AttackFailed, match="holds no batch statistics"):
+    with pytest.raises(AttackFailed, match="contains no batch statistics"):
         BatchNormStatistics("client").bind(replace(seen, batch_statistics={}))
     with pytest.raises(AttackFailed, match=r"source: should be 'public', 'client' or 'buffers'\. Found 'mine'"):
         BatchNormStatistics("mine")

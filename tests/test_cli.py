@@ -367,7 +367,10 @@ def test_the_document_on_standard_output_is_alone(audit_file, tmp_path):
 
 
 UNABLE = {
-    "idlg on a batch": ({"attacks": ["idlg"], "knowledge": ["basic"]}, "reads the label of one example; this update"),
+    "idlg on a batch": (
+        {"attacks": ["idlg"], "knowledge": ["basic"]},
+        "infers the label of one example, but this update",
+    ),
     "a network without slope": ({"model": {"factory": "nets.py:through_numpy"}}, "does not depend differentiably"),
     "a saturated network": ({"model": {"factory": "nets.py:saturated"}}, "the update is zero in every value"),
 }

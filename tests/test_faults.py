@@ -160,7 +160,7 @@ def test_a_damaged_unfinished_run_is_named_and_computed_again(gradaudit, audit_f
     assert code == 0
     assert numbers(json.loads(out)) == expected
     (line,) = [line for line in err.splitlines() if line.startswith("note: ")]
-    assert "unfinished/client0-attack0-batch0-0.pt: cannot be gone on from (it is damaged" in line
+    assert "unfinished/client0-attack0-batch0-0.pt: cannot be resumed (it is damaged" in line
     assert [entry.name for entry in unfinished.iterdir()] == ["client0-attack0-batch0-0.pt.damaged"]
 
 

@@ -114,7 +114,7 @@ def test_it_is_registered_anew_every_so_many_steps(client, batch, monkeypatch):
     assert all(pixels.min() >= 0 and pixels.max() <= 1 for pixels in asked)
     second(candidates[0], Progress(8, 9, candidates))
     assert len(asked) == 4, "the last mean belongs to the run, not to the part"
-    with pytest.raises(AttackFailed, match=r"lays pictures over each other. Found \[7\]"):
+    with pytest.raises(AttackFailed, match=r"registers images \[B, C, H, W\]. Found \[7\]"):
         prior.bind(client.share(batch, Level.BASIC))(torch.zeros(3, 7), Progress(0, 9, torch.zeros(2, 3, 7)))
 
 

@@ -114,7 +114,7 @@ def test_the_gradient_gives_the_means_better_than_nothing(photographs, name, siz
         ),
         (
             nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 10)),
-            "takes the input as it is",
+            "takes the input unchanged",
         ),
     ],
     ids=["no bias", "no first layer"],
@@ -206,7 +206,7 @@ def test_texts_and_rows_have_none():
     for prior in (ChannelMeans(), Edges()):
         seen = Client(smooth_net()).share(make_batch(), Level.BASIC)
         object.__setattr__(seen, "input_shape", (12,))
-        with pytest.raises(AttackFailed, match="is for pictures"):
+        with pytest.raises(AttackFailed, match="is for images"):
             prior.bind(seen)
 
 

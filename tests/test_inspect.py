@@ -238,7 +238,7 @@ def test_a_part_of_an_update(tmp_path):
     assert found.layers == ()
     assert found.signs[3].found is None
     assert found.labels is None
-    assert "7.weight and 7.bias of the model did not travel" in found.unjudged
+    assert "the client did not share 7.weight and 7.bias" in found.unjudged
     assert found.verdict == f"Cannot be judged: {found.unjudged}."
 
 
@@ -302,10 +302,10 @@ def test_no_method_is_never_told_as_no_leak(tmp_path):
     found = inspect(capture(net, write(net, draw(4, 0), tmp_path), Settings(batch_size=4)))
     assert found.labels is None
     assert found.severity == 0
-    assert found.verdict.startswith("Cannot be judged: the update holds no layer with 10 outputs")
+    assert found.verdict.startswith("Cannot be judged: the update contains no layer with 10 outputs")
     assert any(line.startswith("Private examples: no linear layer that takes them") for line in found.not_looked_for)
     for text in screen_and_page(found):
-        assert "Cannot be judged: the update holds no layer with 10 outputs" in text
+        assert "Cannot be judged: the update contains no layer with 10 outputs" in text
         assert "Not checked: Labels" in text
 
 

@@ -55,5 +55,5 @@ def test_idlg_reads_past_a_little_noise_and_fails_under_much():
 
 
 def test_idlg_refuses_what_it_cannot_read(client, batch):
-    with pytest.raises(AttackFailed, match=r"one example; this update is of 2. Grant LABELS"):
+    with pytest.raises(AttackFailed, match=r"one example, but this update has 2. Grant LABELS"):
         IDLG().infer(client.share(batch, Level.BASIC), 1)

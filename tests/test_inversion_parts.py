@@ -290,5 +290,5 @@ def test_a_part_without_arguments_has_these_numbers(part):
 
 
 def test_known_labels_without_any_are_refused(client, batch):
-    with pytest.raises(AttackFailed, match="was handed no labels"):
+    with pytest.raises(AttackFailed, match="needs labels, but none were granted"):
         KnownLabels().infer(client.share(batch, Level.BASIC), 1)

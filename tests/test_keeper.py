@@ -115,7 +115,7 @@ def kept(folder):
 
 def assert_starts_anew(path, complaint=""):
     """It is computed again, the warning names the file, and the file lies aside."""
-    with pytest.warns(AuditWarning, match=f"{re.escape(str(path))}: cannot be gone on from.*{complaint}") as told:
+    with pytest.warns(AuditWarning, match=f"{re.escape(str(path))}: cannot be resumed.*{complaint}") as told:
         found = SHORT(SEEN, seed=1, keep=path.with_name("run"))
     assert "\n" not in str(told[0].message)
     assert_equal(found, EXPECTED)
@@ -186,7 +186,7 @@ def test_a_pickle_is_never_run(tmp_path):
     path.write_bytes(b"")
     assert_starts_anew(path, "damaged")
     torch.save({"identity": "x"}, path)
-    assert_starts_anew(path, "no unfinished run of this version")
+    assert_starts_anew(path, "not a checkpoint of this version")
 
 
 def test_the_file_of_another_torch_is_not_read(tmp_path, monkeypatch):

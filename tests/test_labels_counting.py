@@ -72,7 +72,7 @@ def test_a_set_of_classes_says_what_it_does_not_know():
     assert three.counts.tolist() == [1, 1, 1, *[0] * 7]
     assert three.notes == ()
     assert two.counts is None
-    assert two.notes == ("2 classes found for 3 examples; which of them repeat, or hide, is not told.",)
+    assert two.notes == ("2 classes found for 3 examples; which of them repeat or are missing is unknown.",)
     many = present(seen, values, values < 2)
     assert many.values.tolist() == [0, 1, 2]
     assert many.notes[0].startswith("10 classes look present in a batch of 3")

@@ -337,7 +337,7 @@ def test_one_example_by_the_weight_alone():
     assert label_of_one(SimpleNamespace(bias=None, weight=uneven)).item() == 2
     positive = torch.tensor([[0.0, 0.0], [2.0, 1.0], [-1.0, -0.5]])
     assert label_of_one(SimpleNamespace(bias=None, weight=positive)).item() == 2
-    with pytest.raises(AttackFailed, match="no entry of the last bias gradient is negative"):
+    with pytest.raises(AttackFailed, match="no entry of the last layer's bias gradient is negative"):
         label_of_one(SimpleNamespace(bias=torch.tensor([0.0, 1.0]), weight=weight))
 
 

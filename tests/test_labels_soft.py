@@ -87,7 +87,7 @@ def test_noise_is_no_label():
     noisy = with_head(seen, lambda t: t + 0.1 * t.std() * torch.randn_like(t))
     assert not read_labels("soft", noisy).applies
     wrong_size = with_head(soft_update(label("hard", 10, 0), relu_net()), lambda t: 3 * t)
-    assert "gives no label" in read_labels("soft", wrong_size).why_not
+    assert "yields no label" in read_labels("soft", wrong_size).why_not
 
 
 def test_an_attack_matches_with_the_soft_label():
@@ -101,9 +101,9 @@ def test_an_attack_matches_with_the_soft_label():
 
 
 def test_refuses_batches_and_two_classes():
-    assert "of one example; this update is of 2" in read_labels("soft", observe([0, 1], relu_net())).why_not
+    assert "of one example, but this update has 2" in read_labels("soft", observe([0, 1], relu_net())).why_not
     two = read_labels(SoftLabels(use_bias=False), observe([0], relu_net(2)))
-    assert "every scale leaves such a label" in two.why_not
+    assert "every scale yields such a label" in two.why_not
     three = replace(observe([0], relu_net(3, bias=False)))
     assert read_labels(SoftLabels(form="smoothing"), three).labels.tolist() == [0]
     assert not read_labels(SoftLabels(form="mixup"), three).applies

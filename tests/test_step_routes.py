@@ -249,7 +249,7 @@ def test_auto_falls_back_where_the_passes_differ():
     seen = Client(Wandering()).share(private, GRANTED)
     seen.model.calls = 0
     found = replace(short(INVERTING_GRADIENTS), step="auto")(seen)
-    assert "the forward pass is not the same twice" in found.notes[0]
+    assert "the two forward passes differ" in found.notes[0]
 
 
 def test_auto_stays_where_the_routes_agree(client, batch):

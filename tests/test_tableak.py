@@ -288,7 +288,7 @@ def test_a_member_that_is_lost_is_left_out_and_said(monkeypatch):
     objectives = sorted(
         one.objective for one in plain(ensemble(4, 5).attack, [seen] * 4, seeds=ensemble(4, 5)._seeds(0))
     )
-    assert found.notes[0].startswith("Pooled from 2 runs, whose objectives reach from ")
+    assert found.notes[0].startswith("Pooled from 2 runs, whose objectives range from ")
     assert found.notes.count("A run was dropped: lost.") == 1
     assert len(found.trace) == 2
     low, high = (float(word.rstrip(";")) for word in (found.notes[0].split()[8], found.notes[0].split()[10]))

@@ -169,9 +169,9 @@ def test_bag_of_words_under_noise():
     mild = share(batch, gpt2(), SHARED_TABLE, defenses=(GaussianNoise(1e-6),))
     found = bag_of_words.ATTACK(mild)
     assert set(found.inputs.unique().tolist()) == set(batch.inputs.unique().tolist())
-    assert "told by a gap" in found.notes[1]
+    assert "separated by a gap" in found.notes[1]
     drowned = share(batch, gpt2(), SHARED_TABLE, defenses=(GaussianNoise(1.0),))
-    with pytest.raises(AttackFailed, match="no gap tells long rows from short"):
+    with pytest.raises(AttackFailed, match="no gap separates large rows from small"):
         bag_of_words.ATTACK(drowned)
 
 
@@ -179,7 +179,7 @@ def test_bag_of_words_needs_the_gradient_of_the_table():
     batch = random_texts(1)
     assert_refuses_missing_knowledge(bag_of_words.ATTACK, lambda facts: share(batch, knowledge=facts))
     held = share(batch)
-    with pytest.raises(AttackFailed, match="holds no gradient of the embedding table"):
+    with pytest.raises(AttackFailed, match="contains no gradient of the embedding table"):
         bag_of_words.ATTACK(replace(held, knowledge=SHARED_TABLE))
 
 

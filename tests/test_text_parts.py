@@ -113,7 +113,7 @@ def test_a_part_of_another_modality_is_refused_before_the_search(seen):
 def test_pictures_are_refused(client):
     from conftest import make_batch
 
-    with pytest.raises(AttackFailed, match="on text, and needs a model with a token_embedding"):
+    with pytest.raises(AttackFailed, match="on text needs a model with a token_embedding"):
         TokenEmbeddings().start(client.share(make_batch(), Knowledge.BATCH_SIZE), 1, None)
 
 

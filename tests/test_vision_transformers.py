@@ -125,11 +125,11 @@ def test_a_residual_connection_or_a_layernorm_is_refused_with_the_reason():
     model = vit()
     model.encoder.layers[0] = Residual(model.encoder.layers[0])
     for seen, why in (
-        (case(model, 0), "residual connection goes around it"),
+        (case(model, 0), "residual connection bypasses it"),
         (case(vit("vit-tiny"), 0), "a LayerNorm, or another layer, stands between them"),
     ):
         batch, client = seen
-        with pytest.raises(AttackFailed, match=f"april: the closed form does not hold on this model.*{why}"):
+        with pytest.raises(AttackFailed, match=f"april: the closed form is invalid on this model.*{why}"):
             APRIL(client.share(batch, Level.BASIC))
     normed = Client(Small(norm=True)).share(make_batch(1), Level.BASIC)
     with pytest.raises(AttackFailed, match="a LayerNorm, or another layer"):
@@ -147,7 +147,7 @@ def test_without_the_refusal_a_residual_connection_would_ruin_the_picture(monkey
 def test_more_tokens_than_the_width_or_pixels_than_the_embedding_are_refused():
     with pytest.raises(AttackFailed, match=r"has rank .*, below its 16 tokens of width 12"):
         APRIL(Client(Small(width=12, patch=2)).share(make_batch(1), Level.BASIC))
-    with pytest.raises(AttackFailed, match="16 pixels of a patch do not follow from an embedding of width 12"):
+    with pytest.raises(AttackFailed, match="16 pixels of a patch are undetermined by an embedding of width 12"):
         APRIL(Client(Small(width=12)).share(make_batch(1), Level.BASIC))
     batch = make_batch(1)
     found = PATCHES(Client(Small(width=12).double()).share(Batch(batch.inputs.double(), batch.labels), Level.BASIC))
@@ -157,7 +157,7 @@ def test_more_tokens_than_the_width_or_pixels_than_the_embedding_are_refused():
 @pytest.mark.parametrize("attack", [APRIL, PATCHES], ids=lambda a: a.name)
 def test_what_the_closed_form_does_not_cover_is_refused(attack):
     batch, client = case(vit(), 0, count=2)
-    with pytest.raises(AttackFailed, match="is for one example; this update is of 2"):
+    with pytest.raises(AttackFailed, match="is for one example; this update has 2"):
         attack(client.share(batch, Level.BASIC))
     batch, client = case(vit(), 0)
     with pytest.raises(MissingKnowledge, match=f"{attack.name}.*needs BATCH_SIZE"):
@@ -211,7 +211,7 @@ def test_where_a_transformer_keeps_its_parts():
     fused = nn.Sequential(nn.ModuleDict({"qkv": nn.Linear(4, 12)}))
     assert first_projections(fused).names == ("0.qkv.weight",)
     assert position_embedding(dict(model.named_parameters())) == "encoder.pos_embedding"
-    with pytest.raises(AttackFailed, match="does not cut the picture into squares"):
+    with pytest.raises(AttackFailed, match="does not cut the image into squares"):
         patch_embedding(nn.Sequential(nn.Conv2d(3, 4, 3, 2)))
     with pytest.raises(AttackFailed, match="no attention with known names"):
         first_projections(nn.Sequential(nn.Linear(3, 3)))

@@ -1,4 +1,4 @@
-"""The attacks of the literature, one file each; every one is a value."""
+"""The attacks of the literature, one file each; every attack is a value."""
 
 from typing import Any
 
@@ -17,20 +17,28 @@ def _updates(attack: Attack) -> int:
 
 
 EVERY_ATTACK: Registry[Any] = Registry(__name__, "gradaudit.attacks", _name_of, values_called("ATTACK", "VARIANTS"))
+"""All attacks, by name."""
 
 ATTACKS: Registry[Attack] = EVERY_ATTACK.only(lambda attack: _updates(attack) == 1)
+"""The attacks on a single update, by name."""
 
 MULTI_MODAL: Registry[Any] = EVERY_ATTACK.only(lambda attack: _updates(attack) == 2)
-"""Attacks on two updates of the same examples: they say `updates = 2` and take a tuple of observations."""
+"""Attacks on two updates of the same examples, by name.
+
+They have the attribute `updates = 2` and are called with a tuple of observations.
+"""
 
 
 def constructors() -> dict[str, type]:
-    """Return by name all that the `repr` of an attack may hold: it evaluates to the attack again."""
+    """Return the constructors that the `repr` of an attack may contain, by name.
+
+    Evaluating the `repr` with them returns the attack again.
+    """
     return part_names(type(attack) for attack in EVERY_ATTACK.values())
 
 
 def demonstration_of(name: str) -> Demonstration | None:
-    """Return the small case that an attack solves: `DEMONSTRATION` in its module, or that one of several there."""
+    """Return the small case that an attack solves, from `DEMONSTRATION` in its module; `None` if there is none."""
     offered = values_called("DEMONSTRATION")(EVERY_ATTACK.home(name))
     return next((case for case in offered if case.attack.name == name), None)
 

@@ -1,4 +1,4 @@
-"""Demonstrations: with every attack comes a small case that it solves."""
+"""Demonstrations: every attack comes with a small case that it solves."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ A = TypeVar("A")
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A small case that an attack solves, in plain values: whoever holds private data can build a client from it.
+    """A small case that an attack solves, in plain values, from which the owner of private data can build a client.
 
-    The examples are random ones of the kind that the attack is made for, pictures where it takes any.
+    The examples are random ones of the kind that the attack is made for, or images if it works on any.
 
     Args:
         attack: The attack, shortened so that it takes about a second.
-        network: `"linear"` (one linear layer with a bias, whose gradient holds the example exactly: Phong et al.,
+        network: `"linear"` (one linear layer with a bias, whose gradient contains the example exactly: Phong et al.,
             2018), `"smooth"` (a convolution with BatchNorm and a sigmoid, and a linear head), `"flat-text"` (embeddings
             side by side through one smooth hidden layer), or the name of a model as in an audit file.
         examples: B.
-        size: Side of the pictures in pixels.
-        facts: What the adversary is granted beside what the attack needs.
-        training: How the client trains; of two clients, that of the pictures.
-        measure: Key of the metric that says how much was recovered; by default PSNR of pictures, token accuracy of text
-            and cell accuracy of rows.
-        least: How much larger the metric is at least than that of a guess made without the update: dB, or a share.
-        seeded: Another seed gives another result; not so where the attack is a closed form.
+        size: Side of the images in pixels.
+        facts: Facts that the adversary is granted in addition to the attack's needs.
+        training: How the client trains; if there are two clients, the one with the images.
+        measure: Key of the metric that says how much was recovered; by default PSNR for images, token accuracy for text
+            and cell accuracy for rows.
+        least: Smallest difference between the metric and that of a control made without the update, in dB or as a
+            share.
+        seeded: Whether another seed gives another result; false if the attack is a closed form.
     """
 
     attack: Any
@@ -44,12 +45,12 @@ class Demonstration:
 
 
 def shortened(attack: A, steps: int, **changes: Any) -> A:
-    """Return an attack by gradient matching with `steps` in each stage and without priors, which know only real data.
+    """Return an attack by gradient matching with `steps` in each stage and without priors, which suit only real data.
 
     Args:
-        attack: With `stages`.
-        steps: Of each stage.
-        changes: Other fields of the attack.
+        attack: An attack with `stages`.
+        steps: Number of steps of each stage.
+        changes: Other fields of the attack to replace.
     """
     stages = tuple(replace(stage, steps=steps, terms=()) for stage in attack.stages)  # type: ignore[attr-defined]
     return replace(attack, stages=stages, **changes)  # type: ignore[type-var]

@@ -1,4 +1,4 @@
-"""AGIC (Xu et al., SRDS 2022): the update as one gradient, deeper layers weighing more, several rounds together."""
+"""AGIC (Xu et al., SRDS 2022): treat the update as one gradient, with larger weights for deeper layers, over rounds."""
 
 from ..client.local_training import FedAvg
 from ..inversion.parts.gradient_transforms.sign import Sign
@@ -30,11 +30,13 @@ ATTACK = GradientMatching(
         ),
     ),
     deviations=(
-        "published are the single gradient over all examples, that updates of several rounds are matched together and "
-        "that the layers' weights increase along the network; how much they do is ours: linearly from 1 to 10",
-        "several rounds are one observation, gradaudit.inversion.rounds.joined; an audit file attacks rounds singly",
+        "the paper publishes the single gradient over all examples, that updates of several rounds are matched "
+        "together and that the layers' weights increase along the network; the weights are our choice: linearly from "
+        "1 to 10",
+        "several rounds are joined into one observation by gradaudit.inversion.parts.objectives._rounds.joined; an "
+        "audit file attacks each round separately",
         "the loop is that of Inverting Gradients with total variation at 1e-2",
-        "returns the iterate with the lowest objective, total variation included",
+        "returns the iterate with the lowest objective, including total variation",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""APRIL (Lu et al., CVPR 2022): one picture out of a vision transformer's gradient, in closed form."""
+"""APRIL (Lu et al., CVPR 2022): recover one image from a vision transformer's gradient, in closed form."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from ..values.errors import AttackFailed
 from ..values.types import Knowledge, Modality, Reconstruction, Tensors
 from ._demonstration import Demonstration
 
-EXACT = 1e-3  # relative error of the adversary's own picture up to which the closed form holds on this model
-ROUNDING = 0.1  # relative error of the solution from rounding of the update, from which on a note says so
-VERIFIED = 1e-3  # relative distance of the recomputed update below which a guess explains the observed one
+EXACT = 1e-3  # relative error of the adversary's own image up to which the closed form is valid on this model
+ROUNDING = 0.1  # relative error of the solution due to rounding of the update above which a note says so
+VERIFIED = 1e-3  # relative distance of the recomputed update below which a candidate explains the observed one
 
 
 @dataclass(frozen=True)
@@ -36,27 +36,27 @@ class ClosedForm:
 
         zᵀ A = Σ over *∈{Q, K, V} of G_*ᵀ W_*        (proposition 1 of the paper)
 
-    wherever all that reads z is the first attention. With A of rank T ≤ d this gives z by least squares; less the
-    position embedding and the class token it gives the patches, by the inverse of the patch embedding.
+    if z enters nothing but the first attention. With A of rank T ≤ d this yields z by least squares; subtracting the
+    position embedding and the class token yields the patches, by the inverse of the patch embedding.
 
-    Most vision transformers are built otherwise: a LayerNorm stands before the attention and a residual connection goes
-    around it, and the identity then says nothing. The patch embedding is a linear layer too, and for it
+    Most vision transformers are built otherwise: a LayerNorm precedes the attention and a residual connection bypasses
+    it, and then the identity is invalid. The patch embedding is a linear layer too, and for it
 
         Xᵀ A = (∂L/∂W_patch)ᵀ        (X: the pixels of every patch, `[T, C p²]`; A without the class token)
 
-    whatever follows, which `through="patches"` solves for X directly. Whether the identity holds is tried, not looked
-    up: the adversary trains its own copy of the model on a random picture and inverts that. Where this fails, the
-    attack refuses, with the reason.
+    whatever follows; `through="patches"` solves this for X directly. Whether the identity is valid is tested, not
+    inferred from names: the adversary trains its own copy of the model on a random image and inverts that. If this
+    fails, the attack refuses and says why.
 
-    Known are torchvision's, timm's and transformers' layouts (`vision_transformer`); tokens beside the patches come
-    first. One FedSGD step or one local step; the label is iDLG's where it is not granted. No random choice reaches the
-    result.
+    The layouts of torchvision, timm and transformers are known (`vision_transformer`); tokens other than patches come
+    first. The update is one FedSGD step or one local step; the label is iDLG's if it is not granted. The result does
+    not depend on random choices.
 
     Args:
-        name: As in the literature.
+        name: Name in the literature.
         paper: arXiv id.
-        through: Which linear layer's gradient is solved for what entered it.
-        deviations: Where this differs from the paper.
+        through: The linear layer whose gradient is solved for its input.
+        deviations: Differences from the paper.
     """
 
     name: str = "april"
@@ -65,8 +65,8 @@ class ClosedForm:
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
     modality: ClassVar[Modality] = Modality.PICTURES
     deviations: tuple[str, ...] = (
-        "solves in double precision by least squares, where the paper takes the pseudo-inverse",
-        "tries its condition on the adversary's own copy of the model before it answers, which the paper does not",
+        "solves in double precision by least squares, where the paper uses the pseudo-inverse",
+        "tests its condition on the adversary's own copy of the model first, which the paper does not",
     )
 
     def __call__(
@@ -76,18 +76,18 @@ class ClosedForm:
 
         Args:
             seen: What the adversary sees.
-            seed: Of the adversary's own picture.
-            watch: Told once, at the end.
+            seed: Seed of the adversary's own image.
+            watch: Callback, called once at the end.
             keep: Not used: the attack takes seconds.
 
         Raises:
             MissingKnowledge: The batch size was not granted.
-            AttackFailed: More than one example or step, a model without the parts, or one on which the closed form does
-                not hold.
+            AttackFailed: There is more than one example or step, or the model lacks the required layers, or the closed
+                form is invalid on it.
         """
         require_fit(self, seen.knowledge, seen.modality)
         if seen.batch_size != 1:
-            raise AttackFailed(f"{self.name}: the closed form is for one example; this update is of {seen.batch_size}.")
+            raise AttackFailed(f"{self.name}: the closed form is for one example; this update has {seen.batch_size}.")
         if local_steps(seen) > 1:
             raise AttackFailed(f"{self.name}: the closed form is for one local step; the client took more.")
         transformer = (_Attention if self.through == "attention" else _Patches)(seen, self.name)
@@ -107,37 +107,37 @@ class ClosedForm:
             trace=(((1, gap),),),
             notes=(
                 *found.notes(seen),
-                *(labels.notes if labels else ("The label could not be read off this update.",)),
+                *(labels.notes if labels else ("The label could not be inferred from this update.",)),
             ),
         )
 
 
 class _Solution(NamedTuple):
-    """A picture `[1, C, H, W]`, normalised, how far its equations are from holding, and how well they are posed."""
+    """An image `[1, C, H, W]`, normalised, with the residual and the condition number of its equations."""
 
     inputs: Tensor
     gap: float
     condition: float
 
     def notes(self, seen: Observation) -> tuple[str, ...]:
-        """A sentence where rounding may show."""
+        """Return a note if rounding may affect the pixels."""
         if self.condition * torch.finfo(seen.update.values[0].dtype).eps < ROUNDING:
             return ()
         return (
-            f"The gradient of the position embedding has the condition number {self.condition:.0e}: rounding of the "
-            "update alone moves the pixels.",
+            f"The gradient of the position embedding has the condition number {self.condition:.0e}: rounding errors of "
+            "the update alone change the pixels.",
         )
 
 
 class _Trial(NamedTuple):
-    """The adversary's own picture `[1, C, H, W]`, and its update."""
+    """The adversary's own image `[1, C, H, W]`, and its update."""
 
     inputs: Tensor
     update: dict[str, Tensor]
 
 
 class _Patches:
-    """The adversary's copy of the model, in double precision on the CPU, solved for what enters its patch embedding."""
+    """The adversary's copy of the model, in double precision on the CPU, solved for its patch embedding's input."""
 
     def __init__(self, seen: Observation, name: str) -> None:
         self.seen, self.name = seen, name
@@ -149,14 +149,14 @@ class _Patches:
         side, (_, height, width) = self.patches.kernel_size[0], seen.input_shape
         self.count = (height // side) * (width // side)
         if height % side or width % side or len(self.embedding) < self.count:
-            raise AttackFailed(f"{name}: the position embedding has fewer rows than the picture has patches.")
+            raise AttackFailed(f"{name}: the position embedding has fewer rows than the image has patches.")
         missing = [weight for weight in self.weights if weight not in seen.update.tensors]
         if missing:
-            raise AttackFailed(f"{name}: the update holds no gradient of {missing[0]}.")
+            raise AttackFailed(f"{name}: the update contains no gradient of {missing[0]}.")
 
     @property
     def weights(self) -> tuple[str, ...]:
-        """Names of those whose gradients are read beside the position embedding's."""
+        """Names of the weights whose gradients are used besides the position embedding's."""
         return (self.kernel,)
 
     @property
@@ -165,15 +165,15 @@ class _Patches:
         return self.parameters[self.position].detach().flatten(0, -2)
 
     def system(self, update: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Aᵀ `[d, T]` and the right side `[d, .]`."""
+        """Return Aᵀ `[d, T]` and the right side `[d, .]`."""
         return update[self.position].flatten(0, -2)[-self.count :].T, update[self.kernel].flatten(1)
 
     def pixels(self, solution: Tensor) -> Tensor:
-        """`[C p², T]` from what solves the system."""
+        """Return the pixels `[C p², T]` of the solution of the system."""
         return solution.T
 
     def solve(self, update: dict[str, Tensor]) -> _Solution:
-        """By least squares; raises `AttackFailed` where nothing reaches the position embedding."""
+        """Solve by least squares. Raise `AttackFailed` if the gradient of the position embedding is zero."""
         matrix, right = self.system(update)
         singular = torch.linalg.svdvals(matrix)
         if not singular[0] > 0:
@@ -185,15 +185,15 @@ class _Patches:
         return _Solution(inputs, float(gap), float(singular[0] / singular[-1]))
 
     def require_exact(self, seed: int) -> None:
-        """Invert a random picture of one's own; raises `AttackFailed` with the reason where it does not come back."""
+        """Invert a random image of the adversary. Raise `AttackFailed` with the reason if it is not recovered."""
         trial = self._try(seed)
         found = self.solve(trial.update).inputs
         if float((found - trial.inputs).norm() / trial.inputs.norm()) <= EXACT:
             return
         raise AttackFailed(
-            f"{self.name}: the closed form does not hold on this model, as the adversary's own picture shows: "
-            f"{self.reason(trial)}. Take an attack by gradient matching, which may compare the position embedding's "
-            "gradient too (PositionEmbedding)."
+            f"{self.name}: the closed form is invalid on this model, as the adversary's own image shows: "
+            f"{self.reason(trial)}. Choose an attack by gradient matching, which may compare the position "
+            "embedding's gradient too (PositionEmbedding)."
         )
 
     def _try(self, seed: int) -> _Trial:
@@ -204,7 +204,7 @@ class _Patches:
         return _Trial(inputs, dict(named))
 
     def reason(self, trial: _Trial) -> str:
-        """Why the trial failed."""
+        """Return why the trial failed."""
         width, count = self.system(trial.update)[0].shape
         rank = int(torch.linalg.matrix_rank(self.system(trial.update)[0]))
         if rank < count:
@@ -213,22 +213,22 @@ class _Patches:
 
 
 class _Attention(_Patches):
-    """As `_Patches`, solved for what enters the first attention."""
+    """The same as `_Patches`, solved for the input of the first attention."""
 
     @property
     def weights(self) -> tuple[str, ...]:
         return first_projections(self.model).names
 
     def system(self, update: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Aᵀ `[d, T]` and bᵀ = Σ W_*ᵀ G_* `[d, d]`."""
+        """Return Aᵀ `[d, T]` and bᵀ = Σ W_*ᵀ G_* `[d, d]`."""
         reached, gradient = update[self.position].flatten(0, -2), torch.cat([update[name] for name in self.weights])
         weight = torch.cat([self.parameters[name].detach() for name in self.weights])
         if gradient.shape != weight.shape or reached.shape[1] != weight.shape[1]:
-            raise AttackFailed(f"{self.name}: position embedding and first attention are not of one width.")
+            raise AttackFailed(f"{self.name}: position embedding and first attention differ in width.")
         return reached.T, weight.T @ gradient
 
     def pixels(self, solution: Tensor) -> Tensor:
-        """Of the tokens `[T, d]`, less what was added to the patches, through the patch embedding's inverse."""
+        """Return the pixels of the tokens `[T, d]`: subtract the embedding, then invert the patch embedding."""
         bias = 0 if self.patches.bias is None else self.patches.bias.detach()
         embedded = (solution - self.embedding)[-self.count :] - bias
         return torch.linalg.lstsq(self.patches.weight.detach().flatten(1), embedded.T, driver="gelsd").solution
@@ -243,15 +243,15 @@ class _Attention(_Patches):
                 "another layer, stands between them, as in most vision transformers)"
             )
         if (matrix @ entered - right).norm() > EXACT * right.norm():
-            return "something besides the first attention takes its input (a residual connection goes around it)"
+            return "another layer besides the first attention takes its input (a residual connection bypasses it)"
         pixels = self.patches.weight[0].numel()
         if pixels > len(self.patches.weight):
-            return f"{pixels} pixels of a patch do not follow from an embedding of width {len(self.patches.weight)}"
+            return f"{pixels} pixels of a patch are undetermined by an embedding of width {len(self.patches.weight)}"
         return super().reason(trial)
 
     @torch.no_grad()
     def _entered(self, inputs: Tensor) -> Tensor:
-        """What the first attention takes, `[T, d]`."""
+        """Return the input of the first attention, `[T, d]`."""
         entered: list[Tensor] = []
         hook = first_projections(self.model).module.register_forward_pre_hook(
             lambda _, args, kwargs: entered.append(args[0] if args else kwargs["query"]), with_kwargs=True
@@ -264,7 +264,7 @@ class _Attention(_Patches):
 
 
 def _training(seen: Observation) -> LocalTraining:
-    """One FedSGD step with the client's loss."""
+    """Return one FedSGD step with the client's loss."""
     training = seen.assumed_training
     return LocalTraining(training.loss, batch_norm=training.batch_norm)
 
@@ -272,7 +272,7 @@ def _training(seen: Observation) -> LocalTraining:
 def _labels(seen: Observation) -> Labels | None:
     if seen.labels is not None:
         return Labels(seen.labels, granted=True)
-    seen = replace(seen, model=private_copy(seen.model).float())  # which is asked for its classes with a float
+    seen = replace(seen, model=private_copy(seen.model).float())  # float: iDLG queries it with float inputs
     try:
         return IDLG().infer(seen, 1)
     except AttackFailed:

@@ -1,4 +1,4 @@
-"""APRIL's closed form at the patch embedding: one picture out of any vision transformer that learns its positions."""
+"""APRIL's closed form at the patch embedding: recover one image from any vision transformer with learned positions."""
 
 from dataclasses import replace
 
@@ -10,8 +10,8 @@ ATTACK = replace(
     name="april-patches",
     through="patches",
     deviations=(
-        "solves at the patch embedding, where the paper solves at the first attention: with the same gradient of the "
-        "position embedding, and without the paper's condition on what follows",
+        "solves at the patch embedding, where the paper solves at the first attention: it uses the same gradient of "
+        "the position embedding, and does not need the paper's condition on the later layers",
         *april.ATTACK.deviations,
     ),
 )

@@ -1,4 +1,4 @@
-"""The words of a batch from the gradient of the embedding table (Melis et al., S&P 2019, section 4.1): no search."""
+"""The words of a batch from the gradient of the embedding table, without a search (Melis et al., S&P 2019, 4.1)."""
 
 from __future__ import annotations
 
@@ -22,39 +22,40 @@ from ._demonstration import Demonstration
 
 @dataclass(frozen=True)
 class BagOfWords:
-    """Rows of the table with a gradient belong to tokens of the batch: exact, at any batch size, without an order.
+    """Tokens whose row of the embedding table has a gradient are in the batch.
 
-    Where a defense leaves no row at zero, the long rows are told from the short ones by the widest gap between their
-    lengths. A row's gradient is a sum over the places where the token stands, so the free positions that are left over
-    go to the tokens with the longest rows. Padding has no gradient, for nothing attends to it.
+    This is exact at any batch size, but does not reveal the order. If a defense leaves no row at zero, large rows are
+    separated from small ones by the widest gap between their L2 norms. A row's gradient is a sum over the places of the
+    token, so the remaining free positions go to the tokens with the largest rows. Padding has no gradient, because
+    nothing attends to it.
 
     Args:
-        name: In the table of attacks.
-        paper: Where it is described.
-        clear: Smallest ratio of two neighbouring row lengths that counts as a gap.
+        name: Name in the table of attacks.
+        paper: Reference of the method.
+        clear: Smallest ratio of two neighbouring row norms that counts as a gap.
     """
 
     name: str = "bag-of-words"
     paper: str = "arXiv:1805.04049"
     clear: float = 3.0
-    deviations: tuple[str, ...] = ("the tokens are laid out text by text, in an order of no meaning",)
+    deviations: tuple[str, ...] = ("the tokens are laid out text by text, in a meaningless order",)
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE | Knowledge.EMBEDDING_GRADIENT
     modality: ClassVar[Modality] = Modality.TEXT
 
     def __call__(
         self, seen: Observation, *, seed: int = 0, watch: Watch | None = None, keep: Path | None = None
     ) -> Reconstruction:
-        """The tokens, in an order of no meaning.
+        """Return the tokens, in a meaningless order.
 
         Raises:
             MissingKnowledge: The batch size or the gradient of the embedding table was not granted.
-            AttackFailed: The data is no text, the update lacks the table, or every row has a gradient of like length,
-                as where the table is also the output layer.
+            AttackFailed: The data is not text, the update lacks the table, or all rows have a gradient of similar L2
+                norm, for example if the table is also the output layer.
         """
         require_fit(self, seen.knowledge, seen.modality)
         table, gradient = token_table(seen), table_gradient(seen)
         if gradient is None:
-            raise AttackFailed(f"{self.name}: the update holds no gradient of the embedding table.")
+            raise AttackFailed(f"{self.name}: the update contains no gradient of the embedding table.")
         frame = framed(seen, require_batch_size(seen, self))  # type: ignore[arg-type]
         lengths = gradient.double().norm(dim=1)
         found, note = self._present(lengths, int(frame.ids.numel()))
@@ -73,7 +74,7 @@ class BagOfWords:
         )
 
     def _present(self, lengths: Tensor, places: int) -> tuple[Tensor, str]:
-        """Tokens with a gradient, longest rows first, and a sentence where a gap had to tell them."""
+        """Return the tokens with a gradient, largest rows first, and a note if a gap had to separate them."""
         order, nonzero = lengths.argsort(descending=True), int((lengths > 0).sum())
         if not nonzero:
             raise AttackFailed(f"{self.name}: the gradient of the embedding table is zero.")
@@ -82,14 +83,14 @@ class BagOfWords:
         gap = widest_gap(lengths, most=min(places, len(lengths) - 1), descending=True)
         if gap.ratio < self.clear:
             raise AttackFailed(
-                f"{self.name}: every row of the embedding table has a gradient, and no gap tells long rows from short "
-                f"ones (at most a factor of {gap.ratio:.2f}): noise, or a table that is also the output layer."
+                f"{self.name}: every row of the embedding table has a gradient, and no gap separates large rows from "
+                f"small ones (at most a factor of {gap.ratio:.2f}): noise, or a table that is also the output layer."
             )
-        return order[: gap.count], f"No row is zero; the {gap.count} longest were told by a gap of {gap.ratio:.1f}."
+        return order[: gap.count], f"No row is zero; the {gap.count} largest are separated by a gap of {gap.ratio:.1f}."
 
 
 def _filled(ids: Tensor, free: Tensor, words: Tensor, padding: int | None) -> Tensor:
-    """The free positions, row by row: every token once, then the first ones again; padding where there is none."""
+    """Fill the free positions row by row: every token once, then the first ones again; padding if there are none."""
     inputs, places = ids.clone(), int(free.sum())
     if not len(words):
         words = torch.tensor([padding or 0], device=ids.device)

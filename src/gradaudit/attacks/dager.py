@@ -21,36 +21,36 @@ from ..values.errors import AttackFailed
 from ..values.types import Knowledge, Modality, Reconstruction
 from ._demonstration import Demonstration
 
-CHUNK = 4096  # texts that are passed through the model at once
-DECOYS = 64  # random wrong continuations that show how far a wrong one lies
-UNTOLD = 1e-12  # distances below are rounding
+CHUNK = 4096  # number of texts that pass through the model at once
+DECOYS = 64  # random wrong continuations that show at what distance wrong ones lie
+UNTOLD = 1e-12  # smaller distances are rounding errors
 
 Text = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Dager:
-    """Which tokens, then which texts, lie in the span of a decoder's gradients (algorithms 1 and 2 of the paper).
+    """Find the tokens, then the texts, that lie in the span of a decoder's gradients (algorithms 1 and 2 of the paper).
 
-    First, for every place and every token of the vocabulary: does what would enter the first attention layer lie in the
+    First, for every position and every token of the vocabulary: would the input of the first attention layer lie in the
     span of that layer's gradient? Then, from left to right, every text so far is continued by every token found for the
-    next place; those stay for which what enters the second attention layer lies in its span. Any batch size, as long as
-    the batch holds fewer tokens than the model is wide. A text that is there twice, or is the beginning of another, is
-    told by its length alone.
+    next position; a text stays if the input of the second attention layer lies in its span. Any batch size works, as
+    long as the batch has fewer tokens than the model's width. A text that occurs twice, or is the beginning of another,
+    is recognised by its length alone.
 
     Args:
-        name: In the table of attacks.
-        paper: Where it is described.
-        clear: Smallest ratio of two neighbouring distances, or singular values, that tells inside from outside.
+        name: Name in the table of attacks.
+        paper: Reference of the method.
+        clear: Smallest ratio of two neighbouring distances, or singular values, that separates inside from outside.
     """
 
     name: str = "dager"
     paper: str = "arXiv:2405.15586"
     clear: float = 3.0
     deviations: tuple[str, ...] = (
-        "what is inside is told by the widest gap between distances, where the paper has fixed thresholds",
-        "the span is that of queries, keys and values together, where the paper takes queries alone",
-        "decoders only: of an encoder the paper tries all combinations of tokens, up to a budget",
+        "inside and outside are separated by the widest gap between distances, where the paper has fixed thresholds",
+        "the span is that of queries, keys and values together, where the paper uses queries alone",
+        "decoders only: for an encoder the paper tries all combinations of tokens, up to a budget",
     )
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
     modality: ClassVar[Modality] = Modality.TEXT
@@ -58,12 +58,12 @@ class Dager:
     def __call__(
         self, seen: Observation, *, seed: int = 0, watch: Watch | None = None, keep: Path | None = None
     ) -> Reconstruction:
-        """The texts, in an order of no meaning.
+        """Return the texts, in a meaningless order.
 
         Raises:
             MissingKnowledge: The batch size was not granted.
-            AttackFailed: The data is no text; fewer than two attention layers are shared; the model is no decoder; the
-                batch holds as many tokens as the model is wide, or more; or nothing lies clearly inside the spans.
+            AttackFailed: The data is not text; fewer than two attention layers are shared; the model is not a decoder;
+                the batch has at least as many tokens as the model's width; or nothing lies clearly inside the spans.
         """
         require_fit(self, seen.knowledge, seen.modality)
         seen = replace(seen, model=private_copy(seen.model).eval())
@@ -84,42 +84,42 @@ class Dager:
         )
 
     def _layers(self, seen: Observation) -> tuple[Projection, Projection]:
-        """The first two attention layers of a decoder."""
+        """Return the first two attention layers of a decoder."""
         token_table(seen)
         found = attention_projections(seen.model, seen.update.tensors)
         if len(found) < 2:
             raise AttackFailed(
                 f"{self.name}: needs the gradients of two attention layers, and the update shares {len(found)} "
-                "(looked for c_attn, q_proj, query and their like)."
+                "(checked names: c_attn, q_proj, query and similar)."
             )
         probe = self._probe(seen)
         if not is_causal(seen.model, found[1].module, probe):
             raise AttackFailed(
-                f"{self.name}: {type(seen.model).__name__} is an encoder: what enters its second layer depends on the "
-                "whole text, so that texts cannot be built from left to right. Take lamp, or grant "
-                "EMBEDDING_GRADIENT and take bag-of-words."
+                f"{self.name}: {type(seen.model).__name__} is an encoder: the input of its second layer depends on the "
+                "whole text, so that texts cannot be built from left to right. Choose lamp, or grant "
+                "EMBEDDING_GRADIENT and choose bag-of-words."
             )
         if not full_rank(seen.model, seen.loss, 1, probe):
             raise AttackFailed(
                 f"{self.name}: the gradient of the second attention layer does not span the tokens of a text: no later "
-                "layer looks at all places, and the head reads few of them. A deeper model is exposed."
+                "layer attends to all positions, and the head uses few of them. Audit a deeper model."
             )
         return found[0], found[1]
 
     def _probe(self, seen: Observation) -> Tensor:
-        """A text of different tokens, `[1, L]`, none of them padding."""
+        """Return a text of different tokens, `[1, L]`, none of them padding."""
         words = torch.arange(len(token_table(seen)), device=seen.device)
         words = words[words != padding_id(seen)]
         return words[torch.linspace(0, len(words) - 1, seen.input_shape[0]).long()].unsqueeze(0)
 
     def _spans(self, layers: tuple[Projection, Projection], lengths: Tensor | None) -> tuple[Span, Span]:
-        """Of both gradients, where they leave room for an outside."""
+        """Return the spans of both gradients. Raise `AttackFailed` if the tokens fill the whole space."""
         width = len(layers[0].gradient)
         total = 0 if lengths is None else int(lengths.sum())
         if total >= width:
             raise AttackFailed(
                 f"{self.name}: {total} tokens fill all {width} dimensions of the model, so that every token lies in "
-                "the span. A smaller batch, or a wider model, is exposed."
+                "the span. Audit a smaller batch, or a wider model."
             )
         tokens = None if lengths is None else (int(lengths.max()), total)
         first, second = (Span(layer.gradient, tokens, self.clear) for layer in layers)
@@ -127,7 +127,7 @@ class Dager:
 
 
 class _Search:
-    """Both passes over one observation."""
+    """Both passes of the search on one observation."""
 
     def __init__(
         self,
@@ -143,10 +143,10 @@ class _Search:
         self.generator = torch.Generator().manual_seed(seed)
         self.notes: tuple[str, ...] = (f"The spans have {spans[0].rank} and {spans[1].rank} dimensions.",)
         if any(span.guessed for span in spans):
-            self.notes += ("Their singular values have no gap: their dimension is the number of tokens.",)
+            self.notes += ("Their singular values have no gap, so the dimension is set to the number of tokens.",)
 
     def texts(self, size: int, watch: Watch | None) -> dict[Text, float]:
-        """Every prefix of every text found -> its distance in the second layer."""
+        """Return every prefix of every text found, with its distance in the second layer."""
         by_place = self._tokens()
         found: dict[Text, float] = {}
         alive: list[Text] = [()]
@@ -166,7 +166,7 @@ class _Search:
         return found
 
     def _tokens(self) -> list[list[int]]:
-        """For every place, the tokens inside the span of the first layer."""
+        """Return, for every position, the tokens inside the span of the first layer."""
         length, span = self.seen.input_shape[0], self.spans[0]
         if self.lengths is not None:
             length = max(self.lengths)
@@ -178,27 +178,30 @@ class _Search:
         padding = padding_id(self.seen)
         if padding is not None:
             table[padding] = torch.inf
-        # A token that stands at two places puts their difference into the span: what stands at one then fits the other.
+        # A token at two positions adds their difference to the span: a token at one of them then fits the other, too.
         near = table.flatten().topk(min(table.numel() - length, span.rank * length + 1), largest=False).values
         gap = widest_gap(near.clamp_min(UNTOLD))
         limit = gap.threshold
         if gap.ratio < self.clear:
             self._blurred("the first", gap.ratio)
             limit = float(near[span.rank - 1])
-        self.notes += (f"Place by place, {int((table <= limit).sum())} tokens lie inside the first span.",)
+        self.notes += (f"Summed over the positions, {int((table <= limit).sum())} tokens lie inside the first span.",)
         return [(column <= limit).nonzero().flatten().tolist() for column in table.T]
 
     def _blurred(self, which: str, ratio: float) -> None:
-        """Without a gap the nearest are taken, as many as there are texts or tokens; without their number none."""
+        """Note that there is no gap, so that the nearest are used, as many as there are texts or tokens.
+
+        Raise `AttackFailed` if their number is unknown.
+        """
         if self.lengths is None:
             raise AttackFailed(
-                f"dager: no gap tells what lies inside the span of {which} layer (at most a factor of {ratio:.2f})."
+                f"dager: no gap separates the span of {which} layer from the rest (at most a factor of {ratio:.2f})."
             )
-        note = f"Noise has filled the gap around the span of {which} layer: the nearest were taken."
+        note = f"Noise has filled the gap around the span of {which} layer: the nearest were used."
         self.notes += () if note in self.notes else (note,)
 
     def _continued(self, alive: list[Text], tokens: list[int], still: int, farthest: float | None) -> dict[Text, float]:
-        """Texts one token longer that lie inside the span of the second layer, at most `still` of them."""
+        """Return texts one token longer that lie inside the span of the second layer, at most `still` of them."""
         guesses = [(*text, token) for text in alive for token in tokens]
         distances = self._distances(guesses).clamp_min(UNTOLD)
         wrong = self._distances(self._decoys(alive, tokens)).clamp_min(UNTOLD).min()
@@ -218,7 +221,7 @@ class _Search:
         return {guesses[int(at)]: float(distances[at]) for at in order[: min(count, still)]}
 
     def _decoys(self, alive: list[Text], tokens: list[int]) -> list[Text]:
-        """Continuations by random tokens outside the span of the first layer, and so wrong."""
+        """Return continuations by random tokens outside the span of the first layer, which are therefore wrong."""
         others = torch.ones(self.vocabulary, dtype=torch.bool)
         others[tokens] = False
         drawn = others.nonzero().flatten()
@@ -226,14 +229,14 @@ class _Search:
         return [(*alive[number % len(alive)], token) for number, token in enumerate(drawn)]
 
     def _distances(self, texts: list[Text]) -> Tensor:
-        """Of the last token of each text, all of one length, in the second layer."""
+        """Return the distances of the last token of each text in the second layer; all texts have one length."""
         tokens = torch.tensor(texts, device=self.seen.device)
         rows = [entering(self.seen.model, self.layers[1].module, part)[:, -1] for part in tokens.split(CHUNK)]
         return self.spans[1].distance(torch.cat(rows))
 
 
 def _ends(tree: dict[Text, float], size: int, lengths: list[int] | None) -> list[Text]:
-    """One text per row: of the known length where lengths are known, else those that nothing continues."""
+    """Return one text per row: of the known length if lengths are known, otherwise those without a continuation."""
     continued = {text[:-1] for text in tree}
     leaves = [text for text in tree if text not in continued]
     if lengths is None:

@@ -1,4 +1,4 @@
-"""Data Leakage in Federated Averaging (Dimitrov et al., TMLR 2022): every epoch unrolled on its own copies."""
+"""Data Leakage in Federated Averaging (Dimitrov et al., TMLR 2022): unroll every epoch on its own copies."""
 
 from ..client.local_training import FedAvg
 from ..inversion.parts.labels.mean_counts import WeightCounts
@@ -28,11 +28,11 @@ ATTACK = GradientMatching(
         ),
     ),
     deviations=(
-        "the weights are ours where distances are means: over pixels for total variation and for the epochs, in units "
-        "of a mean gradient for the updates",
-        "pixels are kept to the box, where the authors penalise what leaves it",
+        "the weights are our choice because distances are means: over pixels for total variation and for the epochs, "
+        "in units of a mean gradient for the updates",
+        "pixels are clamped to the box, where the authors penalise values outside it",
         "the learning rate is constant, where theirs falls by a fifth or less over the run",
-        "returns the iterate with the lowest objective, the priors included",
+        "returns the iterate with the lowest objective, including the priors",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Deep Leakage from Gradients (Zhu, Liu & Han, NeurIPS 2019): inputs and labels, until the gradients are equal."""
+"""Deep Leakage from Gradients (Zhu, Liu & Han, NeurIPS 2019): optimise inputs and labels until the gradients match."""
 
 from ..inversion.parts.labels.joint import JointLabels
 from ..inversion.parts.objectives.euclidean import Euclidean
@@ -16,7 +16,7 @@ ATTACK = GradientMatching(
     stages=(Stage(Pixels(box=False), LBFGS(lr=1.0), steps=300),),
     deviations=(
         "returns the iterate with the lowest gradient distance, where the authors' code returns the last",
-        "all examples of a batch move together, where the paper updates one per step",
+        "all examples of a batch are updated together, where the paper updates one per step",
     ),
 )
 

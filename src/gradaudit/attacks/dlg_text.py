@@ -1,4 +1,4 @@
-"""DLG on text (Zhu et al., 2019, section 4.3): match the gradient with free embeddings, read off the nearest tokens."""
+"""DLG on text (Zhu et al., 2019, section 4.3): match the gradient with free embeddings, then choose nearest tokens."""
 
 from dataclasses import replace
 
@@ -18,13 +18,13 @@ ATTACK = GradientMatching(
     labels=JointLabels(),
     stages=(Stage(TokenEmbeddings(), Adam(lr=0.1), steps=2_500),),
     deviations=(
-        "Adam with the settings of LAMP's comparison, where the paper takes L-BFGS, which stalls on transformers",
-        "the tokens that frame a text and its padding are known, as in LAMP's comparison",
+        "Adam with the settings of LAMP's comparison, where the paper uses L-BFGS, which stalls on transformers",
+        "the opening and closing tokens of a text and its padding are known, as in LAMP's comparison",
         "returns the iterate with the lowest gradient distance",
     ),
 )
 
 SHORT = replace(ATTACK, stages=(Stage(TokenEmbeddings(length="start"), Adam(lr=0.02, cosine=True), steps=60),))
-"""For a small table of embeddings."""
+"""A short version for a small embedding table."""
 
 DEMONSTRATION = Demonstration(SHORT, network="flat-text", facts=Knowledge.LABELS, least=0.7)

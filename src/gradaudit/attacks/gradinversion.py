@@ -1,4 +1,4 @@
-"""GradInversion (Yin et al., CVPR 2021): batches of pictures, by several guesses that must agree."""
+"""GradInversion (Yin et al., CVPR 2021): batches of images, by several seeds that must agree."""
 
 from ..inversion.parts.labels.column_minimum import ColumnMinimum
 from ..inversion.parts.moves.langevin_step import LangevinStep
@@ -38,20 +38,21 @@ ATTACK = GradientMatching(
     seeds=8,
     deviations=(
         "the authors published no code, and the weights are as others report them: 1e-3 on the gradients, 1e-4 total "
-        "variation, 1e-6 norm, 0.01 group consistency; breaching takes 1e-4 on the gradients",
+        "variation, 1e-6 norm, 0.01 group consistency; breaching uses 1e-4 on the gradients",
         "distances per tensor are not squared; replace(ATTACK.objective, squared=True) or objective.squared=true "
         "squares them",
         "total variation, norm and group consistency are means over pixels, the norm is squared",
-        "BatchNorm statistics are the model's public running ones at a weight of 1e-3; the paper lets the client send "
+        "BatchNorm statistics are the model's public running ones at a weight of 1e-3; in the paper the client sends "
         "those of its batch, at 0.1: stages.0.terms.2.prior.source=client and stages.0.terms.2.weight=0.1. At 0.1 the "
-        "running ones drown the gradients of a small batch",
-        "seeds are laid over their mean by cross-correlation and TV-L1 flow, where the paper takes RANSAC-Flow; where "
-        "the network tells positions apart, as behind a flattened layer, the plain mean alone did better",
+        "running ones dominate the gradients of a small batch",
+        "seeds are registered to their mean by cross-correlation and TV-L1 flow, where the paper uses RANSAC-Flow; if "
+        "the network distinguishes positions, as behind a flattened layer, the plain mean alone did better",
         "the seeds are pulled to their mean from 1/20 and to the registered mean from 1/4 of the steps, renewed every "
         "200 steps; the paper's times are not known",
-        "Langevin noise of 0.2 of the learning rate goes beside Adam's step; breaching adds 0.01 of the rate to the "
-        "gradient before Adam instead (gradient=(Langevin(0.01),), moves=()), where it drowns small gradients",
-        "returns the iterate with the lowest objective of all seeds, priors included, once the registered mean pulls",
+        "Langevin noise of 0.2 of the learning rate is added to Adam's step; breaching adds 0.01 of the rate to the "
+        "gradient before Adam instead (gradient=(Langevin(0.01),), moves=()), where it dominates small gradients",
+        "returns the iterate with the lowest objective of all seeds, including the priors, of the part of the run in "
+        "which the registered mean acts",
     ),
 )
 

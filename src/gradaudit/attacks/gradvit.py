@@ -1,4 +1,4 @@
-"""GradViT (Hatamizadeh et al., CVPR 2022): pictures out of a vision transformer, gradients first, then image priors."""
+"""GradViT (Hatamizadeh et al., CVPR 2022): images from a vision transformer, by gradients first, then image priors."""
 
 from ..inversion.parts.labels.column_minimum import ColumnMinimum
 from ..inversion.parts.objectives.layerwise_euclidean import LayerwiseEuclidean
@@ -30,14 +30,14 @@ ATTACK = GradientMatching(
     ),
     deviations=(
         "no auxiliary network: the paper's strongest image prior compares BatchNorm statistics within a ResNet-50 "
-        "trained by MoCo v2 on ImageNet, which is not here; expect pictures below the paper's",
-        "the paper lets the gradients' weight fall while the priors set in; here the priors set in at half time, all "
-        "at once, and no weight changes",
+        "trained by MoCo v2 on ImageNet, which is not implemented; expect worse images than the paper's",
+        "in the paper the gradients' weight falls while the priors are introduced; here all priors begin at half of "
+        "the run, and no weight changes",
         "the authors published no code: weights are GradInversion's, that of the patch borders is total variation's",
         "no group of seeds and no registration",
-        "labels by GradInversion's column minimum as the paper has it, although a transformer's features have both "
-        "signs, on which the rule is no law",
-        "returns the iterate with the lowest objective, the priors included, of the second half of the run",
+        "labels by GradInversion's column minimum as in the paper, although a transformer's features have both signs, "
+        "for which the rule is not guaranteed",
+        "returns the iterate with the lowest objective, including the priors, of the second half of the run",
     ),
 )
 

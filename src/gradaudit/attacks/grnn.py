@@ -1,4 +1,4 @@
-"""GRNN (Ren, Deng & Xie, ACM TIST 2022): train a generator of pictures and labels until the gradients agree."""
+"""GRNN (Ren, Deng & Xie, ACM TIST 2022): train a generator of images and labels until the gradients match."""
 
 from ..inversion.parts.labels.joint import JointLabels
 from ..inversion.parts.objectives.squared_plus_plain import SquaredPlusPlain
@@ -23,8 +23,8 @@ ATTACK = GradientMatching(
         ),
     ),
     deviations=(
-        "returns the iterate with the lowest objective, its priors included, where the authors' code returns the last",
-        "the weight of the total variation is that of LeNet; for ResNet-18 the authors take 1e-6",
+        "returns the iterate with the lowest objective, including its prior, where the authors' code returns the last",
+        "the weight of the total variation is that of LeNet; for ResNet-18 the authors use 1e-6",
     ),
 )
 

@@ -30,24 +30,24 @@ ATTACK = GradientMatching(
         ),
     ),
     deviations=(
-        "total variation is the code's, the mean of |dx| + |dy| with weight 5e-3, without its zero padding at the "
-        "border; the paper writes the squared isotropic one with 0.01: replace stages.0.terms.0",
+        "total variation is that of the code, the mean of |dx| + |dy| with weight 5e-3, but without its zero padding "
+        "at the border; the paper writes the squared isotropic one with 0.01: replace stages.0.terms.0",
         "the first two BatchNorm layers count 1.3 and 3 times as in the code; the paper has no such factors: "
         "stages.0.terms.1.prior.multipliers=()",
         "the pixels' gradient is rounded to five levels and doubled over the first 101 of 15 000 steps as in the code; "
-        "the paper takes its sign: stages.0.gradient=(Sign(),)",
-        "ten tensors at a time as in the code; the paper speaks of whole blocks, one after another: "
+        "the paper uses its sign: stages.0.gradient=(Sign(),)",
+        "ten tensors are introduced at a time as in the code; the paper describes whole blocks, one after another: "
         "objective.timetable and objective.every",
-        "the rate is multiplied by 0.33 at 3/8, 5/8 and 7/8 of the steps; the code's floors lie up to 9 of 15 000 "
-        "steps beside them, and alternatives that it keeps as comments add one at 1/6.5 or have one at 1/3 alone: "
-        "stages.0.optimiser.milestones",
-        "returns the iterate with the lowest objective, where the code returns the last: the cosine distance over all "
-        "tensors of the last timetable entry, without dropout, and the priors",
+        "the learning rate is multiplied by 0.33 at 3/8, 5/8 and 7/8 of the steps; in the code these points are "
+        "rounded down by up to 9 of 15 000 steps, and alternatives in its comments add one at 1/6.5 or have only one "
+        "at 1/3: stages.0.optimiser.milestones",
+        "returns the iterate with the lowest objective, where the code returns the last; the objective is the cosine "
+        "distance over all tensors of the last timetable entry, without dropout, plus the priors",
         "timetables are given for torchvision's ResNet-18, -34 and -50; only that of ResNet-34 is the authors', and "
-        "any other network has its own by number of tensors: objective.timetable",
-        "BatchNorm statistics are left out where the network has none or still holds the initial ones",
+        "that of any other network is derived from its number of tensors: objective.timetable",
+        "BatchNorm statistics are omitted if the network has none or still has the initial ones",
         "weights are those for 224 px; at 32 px the cosine outweighs total variation, and stages.0.terms.0.weight=0.1 "
-        "gives better pictures",
+        "gives better images",
     ),
 )
 

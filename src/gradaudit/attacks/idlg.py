@@ -1,4 +1,4 @@
-"""Improved DLG (Zhao, Mopuri & Bilen, 2020): DLG with the label of the single example read off the gradient."""
+"""Improved DLG (Zhao, Mopuri & Bilen, 2020): DLG with the label of a single example inferred from the gradient."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Inverting Gradients in fewer steps, and further: coarse to fine, then second-order where the network is smooth."""
+"""Inverting Gradients in fewer steps and to higher precision: coarse to fine, then second order on smooth networks."""
 
 from ..inversion.parts.gradient_transforms.sign import Sign
 from ..inversion.parts.labels.known import KnownLabels
@@ -13,7 +13,7 @@ from ..inversion.parts.priors.total_variation import TotalVariation
 from ..inversion.run.gradient_matching import GradientMatching
 from ._demonstration import Demonstration, shortened
 
-# Measured in benchmarks/results/choices.md, which also says what was tried and left out.
+# The choices are measured in benchmarks/results/choices.md, which also lists rejected alternatives.
 _SIGNED = {"optimiser": Adam(lr=0.2, cosine=True), "gradient": (Sign(),)}
 _FREE = Pixels(box=False)
 
@@ -38,13 +38,13 @@ ATTACK = GradientMatching(
         ),
     ),
     deviations=(
-        "goes from a quarter over half to full resolution, where the paper takes full resolution throughout",
-        "200 signed steps of 0.2 with a cosine decay in each stage, where the paper takes 4 800 of 0.1",
+        "optimises at a quarter, half and full resolution in turn, where the paper uses full resolution throughout",
+        "200 signed steps of 0.2 in all, with a cosine decay in each stage, where the paper takes 4 800 of 0.1",
         "less total variation at full resolution than the paper",
-        "goes on with L-BFGS and, where the unknowns are few, Levenberg-Marquardt; on networks with kinks L-BFGS "
+        "continues with L-BFGS and, if the unknowns are few, Levenberg-Marquardt; on networks with kinks L-BFGS "
         "gains nothing and its stage ends at once",
-        "where all that leaves a cosine distance above 0.1, as on deep trained networks, it begins again as the paper "
-        "does, with its total variation, in 400 steps",
+        "if the cosine distance is still above 0.1, as on deep trained networks, it starts again as in the paper, "
+        "with its total variation, in 400 steps",
         "returns the iterate with the lowest objective of the last stage, where the authors' code returns the last",
     ),
 )

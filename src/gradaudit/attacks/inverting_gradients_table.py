@@ -1,4 +1,4 @@
-"""Inverting Gradients on tables, with the settings that TabLeak's authors compare with (Vero et al., 2023)."""
+"""Inverting Gradients on tables, with the settings of TabLeak's comparison (Vero et al., 2023)."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ ATTACK = replace(
     stages=(replace(MEMBER.stages[0], parametrisation=TableRows(softmax=False, bounds=False)),),
     deviations=(
         *INVERTING_GRADIENTS.deviations,
-        "has no total variation, and TabLeak's learning rate 0.06 and 1 500 steps, as its authors run it",
+        "has no total variation, and uses TabLeak's learning rate 0.06 and 1 500 steps, as TabLeak's authors run it",
     ),
 )
 

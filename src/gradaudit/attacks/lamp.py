@@ -31,9 +31,9 @@ ATTACK = GradientMatching(
         ),
     ),
     deviations=(
-        "tensors that hold rounding alone (the biases of the keys) do not count, where the authors' code counts them",
-        "the language model is an interpolated trigram model of the public texts, where the paper takes GPT-2",
-        "the embeddings' length is the mean over the model's own table, where the paper takes BERT's 1.4",
+        "tensors that contain only rounding errors (the key biases) do not count, where the authors' code counts them",
+        "the language model is an interpolated trigram model of the public texts, where the paper uses GPT-2",
+        "the embeddings' L2 norm is the mean over the model's own table, where the paper uses BERT's 1.4",
         "returns the iterate with the lowest objective, where the authors' code returns the last",
     ),
 )

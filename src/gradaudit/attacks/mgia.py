@@ -8,7 +8,7 @@ from ._demonstration import Demonstration, shortened
 from .dlg import ATTACK as DLG
 
 ALONE = replace(DLG, stages=tuple(replace(stage, steps=100) for stage in DLG.stages))
-"""DLG in a hundred steps: each phase of MGIA, and what the paper compares with."""
+"""DLG in a hundred steps: each phase of MGIA, and the baseline of the paper."""
 
 ATTACK = MutualInversion(
     name="mgia",
@@ -17,7 +17,7 @@ ATTACK = MutualInversion(
     student=ALONE,
     deviations=(
         "simulates the client's loss with the client's own formula, where the authors' code softens the teacher's "
-        "labels twice (Distillation(formula='published') does so too)",
+        "labels twice, as Distillation(formula='published') does",
         *ALONE.deviations,
     ),
 )
@@ -27,7 +27,7 @@ NO_KD = replace(ATTACK, name="mgia-no-kd", distillation=None, deviations=ALONE.d
 VARIANTS = (NO_KD,)
 
 SPLICING = replace(ALONE, name="mgia-splicing", paper=ATTACK.paper)
-"""For one network that takes picture and text as the planes of one picture (`SplicedClient`)."""
+"""The splicing baseline, for one network that takes image and text as the channels of one image (`SplicedClient`)."""
 
 _SHORT = shortened(ALONE, 10, restarts=2)
 _DISTILLED = Demonstration(

@@ -16,8 +16,9 @@ ATTACK = replace(
     deviations=(
         *sme.ATTACK.deviations,
         "published without code; the curve is a quadratic Bézier curve whose control point is optimised from the "
-        "middle of the segment, at our rate, without a pull back to it",
-        "the learnable rescaling of the observed direction is left out: it would change what the attack is judged by",
+        "midpoint of the segment, at a learning rate of our choice, without a penalty on its distance",
+        "the learnable rescaling of the observed direction is omitted, because it would change the objective that "
+        "candidates are compared by",
     ),
 )
 

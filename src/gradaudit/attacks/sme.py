@@ -1,4 +1,4 @@
-"""SME (Zhu, Yao & Blaschko, ICML 2023): the update as a gradient somewhere between the model before and after."""
+"""SME (Zhu, Yao & Blaschko, ICML 2023): the update as a gradient at a point between the model before and after."""
 
 from ..client.local_training import FedAvg
 from ..inversion.parts.labels.known import KnownLabels
@@ -27,8 +27,8 @@ ATTACK = GradientMatching(
         ),
     ),
     deviations=(
-        "returns the iterate with the lowest objective, total variation included",
-        "the learning rate of the segment's point falls with that of the pictures, a thousandth of it throughout",
+        "returns the iterate with the lowest objective, including total variation",
+        "the learning rate of the segment's point is a thousandth of that of the images, and falls with it",
     ),
 )
 

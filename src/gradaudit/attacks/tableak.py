@@ -1,4 +1,4 @@
-"""TabLeak (Vero, Balunović, Dimitrov & Vechev, ICML 2023): rows of a table, from an ensemble of relaxed guesses."""
+"""TabLeak (Vero, Balunović, Dimitrov & Vechev, ICML 2023): rows of a table, from an ensemble of relaxed candidates."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from ..inversion.run.ensemble import Ensemble
 from ..inversion.run.gradient_matching import GradientMatching
 from ._demonstration import Demonstration, shortened
 
-BEST = "compares iterates by the cosine distance and takes the lowest, where the authors' code takes the last"
+BEST = "compares iterates by the cosine distance and returns the lowest, where the authors' code returns the last"
 
 MEMBER = GradientMatching(
     name="tableak-member",
@@ -33,7 +33,7 @@ ATTACK = Ensemble(
     members=30,
     deviations=(
         BEST,
-        "says how sure it is of a number by the mass within the tolerance, where the paper gives an entropy",
+        "the confidence of a number is the mass within the tolerance, where the paper gives an entropy",
     ),
 )
 

@@ -1,4 +1,7 @@
-"""The parts of gradient inversion and the one loop that runs them. Blind: nothing here can see private data."""
+"""The building blocks of gradient inversion attacks and the loop that runs them.
+
+Nothing in this package can see private data.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +31,16 @@ FAMILIES: tuple[Registry[type], ...] = (
     SIMULATIONS,
     OPTIMISERS,
 )
-"""The rooms of the parts: every part is in one of them."""
+"""The registries of all parts, one for each kind of part."""
 
 
 def part_names(attacks: Iterable[type] = ()) -> dict[str, type]:
-    """Return constructors by name: all that the `repr` of a part may hold, so that it evaluates to the part again.
+    """Return the constructors that the `repr` of a part may contain, by name, so that evaluating it returns the part.
 
-    These are the parts of every room, the `attacks`, and whatever dataclasses their fields hold, such as `Stage`.
+    These are all registered parts, the `attacks`, and every dataclass that their fields may contain, such as `Stage`.
 
     Args:
-        attacks: Classes of attacks, whose `repr` may hold further ones.
+        attacks: Classes of attacks, whose `repr` may contain further dataclasses.
     """
     found: dict[str, type] = {}
     given = [*attacks, *(part for family in FAMILIES for part in family.values())]
@@ -51,13 +54,13 @@ def part_names(attacks: Iterable[type] = ()) -> dict[str, type]:
 
 
 def _fields(kind: type) -> list[Any]:
-    """The types of the fields of a dataclass."""
+    """Return the types of the fields of a dataclass."""
     hints = get_type_hints(kind)
     return [hints[name] for name in getattr(kind, "__match_args__", ())]
 
 
 def _dataclasses(hint: Any) -> Iterable[type]:
-    """The dataclasses within a type such as `tuple[Stage, ...]` or `Distillation | None`."""
+    """Return the dataclasses within a type such as `tuple[Stage, ...]` or `Distillation | None`."""
     if isinstance(hint, type) and is_dataclass(hint):
         yield hint
     for inner in get_args(hint):

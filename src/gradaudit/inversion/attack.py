@@ -1,4 +1,4 @@
-"""What an attack is: anything that turns an observation into a reconstruction."""
+"""The interface of an attack: a callable that turns an observation into a reconstruction."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..client.observation import Observation
 from ..values.types import Knowledge, Reconstruction
 
 Watch = Callable[[int, int, float], None]
-"""Called now and then with (steps done, steps of the whole attack, value of the objective)."""
+"""A progress callback, called now and then with (steps done, steps of the whole attack, value of the objective)."""
 
 
 @runtime_checkable
 class Attack(Protocol):
-    """Anything that turns an observation into a reconstruction and says what it needs for it.
+    """An attack turns an observation into a reconstruction and states which facts it needs.
 
     >>> isinstance(ga.attacks.DLG, ga.Attack)
     True
@@ -23,12 +23,12 @@ class Attack(Protocol):
 
     @property
     def name(self) -> str:
-        """As in the literature, in lower case with hyphens."""
+        """The name used in the literature, in lower case with hyphens."""
         ...
 
     @property
     def needs(self) -> Knowledge:
-        """The facts without which it refuses to run."""
+        """The facts that the adversary must know; without them the attack refuses to run."""
         ...
 
     def __call__(
@@ -37,14 +37,14 @@ class Attack(Protocol):
         """Run the attack.
 
         Args:
-            seen: What the adversary sees; it must not be changed.
-            seed: Of every random choice.
-            watch: Told of the progress.
-            keep: Where a long attack may keep an unfinished run, and go on from (`run.keeper`); a short one does not
-                use it. `run.call` calls an attack without this argument, too.
+            seen: What the adversary sees; the attack must not change it.
+            seed: Seed of every random choice.
+            watch: Callback for the progress.
+            keep: Path at which a long attack may store a checkpoint and from which it resumes (`run.keeper`); a short
+                attack ignores it. `run.call` can also call an attack without this argument.
 
         Raises:
             AttackFailed: The attack cannot work on this observation.
-            MissingKnowledge: It needs a fact that was not granted.
+            MissingKnowledge: The attack needs a fact that was not granted.
         """
         ...

@@ -1,1 +1,1 @@
-"""What an adversary reads off the structure of a model: its token embedding, its attention blocks."""
+"""What an adversary infers from the structure of a model: its token embedding and its attention blocks."""

@@ -1,4 +1,7 @@
-"""Telling two clusters of magnitudes apart by the gap between them, where no fixed threshold fits every noise."""
+"""Separate two clusters of magnitudes by the widest gap between them.
+
+No fixed threshold suits every noise level.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ from torch import Tensor
 
 
 class GapSplit(NamedTuple):
-    """Where a descending or ascending list of magnitudes breaks.
+    """The position of the gap in a sorted list of magnitudes.
 
     Args:
-        count: Values before the gap, at least 1.
-        ratio: Larger over smaller neighbour at the gap, at least 1: how clear the gap is.
+        count: Number of values before the gap, at least 1.
+        ratio: Larger over smaller neighbour at the gap, at least 1; the larger the ratio, the clearer the gap.
         threshold: Geometric mean of the two neighbours.
     """
 
@@ -23,13 +26,13 @@ class GapSplit(NamedTuple):
 
 
 def widest_gap(values: Tensor, *, least: int = 1, most: int | None = None, descending: bool = False) -> GapSplit:
-    """The widest gap on a logarithmic scale between neighbours of the sorted values.
+    """Return the widest gap between neighbours of the sorted values, on a logarithmic scale.
 
     Args:
         values: `[n]`, not negative, n at least 2; zeros count as the smallest normal number.
-        least: Fewest values that may lie before the gap.
-        most: Most values that may lie before the gap, at least `least`; n - 1 by default.
-        descending: The values before the gap are the large ones instead of the small ones.
+        least: Smallest number of values that may lie before the gap.
+        most: Largest number of values that may lie before the gap, at least `least`; n - 1 by default.
+        descending: Whether the values are sorted in descending order, so that the large ones lie before the gap.
     """
     tiny = torch.finfo(values.dtype).tiny
     logs = values.clamp_min(tiny).log().sort(descending=descending).values

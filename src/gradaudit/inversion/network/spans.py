@@ -1,7 +1,7 @@
-"""What enters an attention layer lies in the span of that layer's gradient (DAGER; Petrov et al., 2024, section 4).
+"""The inputs of an attention layer lie in the span of its gradient (DAGER; Petrov et al., 2024, section 4).
 
-A projection Q = Z W of the rows Z that enter it has ∂W = Zᵀ ∂Q, so its columns are combinations of those rows: no more
-of them are independent than there are tokens.
+A projection Q = Z W of its input rows Z has the gradient ∂W = Zᵀ ∂Q. The columns of ∂W are therefore linear
+combinations of the input rows, and at most as many of them are independent as there are tokens.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ NAMES = FUSED | {"q_proj", "k_proj", "v_proj", "query", "key", "value", "q_lin",
 
 
 class Projection(NamedTuple):
-    """What turns the rows that enter one attention layer into queries, keys and values.
+    """The query, key and value projections of one attention layer, with their gradient.
 
     Args:
-        module: The first of them; its input are those rows.
-        gradient: `[d, n]`, of all of them side by side.
+        module: The first of these projections; its input is the input of the attention.
+        gradient: `[d, n]`, the gradients of all of them side by side.
     """
 
     module: nn.Module
@@ -34,7 +34,10 @@ class Projection(NamedTuple):
 
 
 def attention_projections(model: nn.Module, gradient: Mapping[str, Tensor]) -> list[Projection]:
-    """Of every attention layer with a gradient, in the order of the model; found by their usual names."""
+    """Return the projections of every attention layer that has a gradient, in model order.
+
+    The layers are found by their usual names.
+    """
     found = []
     for path, parent in model.named_modules():
         inner = [(name, child) for name, child in parent.named_children() if name in NAMES]
@@ -49,14 +52,14 @@ def attention_projections(model: nn.Module, gradient: Mapping[str, Tensor]) -> l
 
 
 class Span:
-    """The span of a gradient's columns, as far as they stand out of the noise.
+    """The column span of a gradient, restricted to the directions that stand out from the noise.
 
-    Its dimension is where the singular values have their widest gap. Where noise has filled the gap, it is the number
-    of tokens, if that is known.
+    Its dimension is the position of the widest gap between the singular values. If noise has filled the gap, the
+    dimension is the number of tokens, if that is known.
 
     Args:
         gradient: `[d, n]`, double precision.
-        tokens: Fewest and most tokens that may differ, both below d, or `None` where nothing is known of them.
+        tokens: Smallest and largest number of different tokens, both below d, or `None` if nothing is known.
         clear: Smallest ratio of two neighbouring singular values that counts as a gap.
 
     Raises:
@@ -77,7 +80,10 @@ class Span:
         self.outside = torch.linalg.qr(vectors[:, : self.rank], mode="complete").Q[:, self.rank :]  # its complement
 
     def distance(self, rows: Tensor) -> Tensor:
-        """`[..., d]` -> `[...]`: length of the part of each row outside the span over that of the row, in [0, 1]."""
+        """Return how far each row lies outside the span, `[..., d]` -> `[...]` in [0, 1].
+
+        This is the L2 norm of the row's component outside the span over the L2 norm of the row.
+        """
         outside = rows @ self.outside.to(rows)
         return (outside.norm(dim=-1) / rows.norm(dim=-1).clamp_min(torch.finfo(rows.dtype).tiny)).double()
 
@@ -89,7 +95,10 @@ class _Enough(Exception):  # noqa: N818
 
 @torch.no_grad()
 def entering(model: nn.Module, module: nn.Module, tokens: Tensor) -> Tensor:
-    """What enters `module` when `model` reads `tokens` `[N, L]`, as `[N, L, d]`; what comes after is not computed."""
+    """Return the input `[N, L, d]` of `module` when `model` reads `tokens` `[N, L]`; later layers are not computed.
+
+    Raise `AttackFailed` if the forward pass does not reach `module`.
+    """
 
     def caught(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         raise _Enough(inputs[0])
@@ -101,11 +110,14 @@ def entering(model: nn.Module, module: nn.Module, tokens: Tensor) -> Tensor:
         return enough.rows
     finally:
         handle.remove()
-    raise AttackFailed(f"{type(module).__name__}: the model does not pass through this projection of its attention.")
+    raise AttackFailed(f"{type(module).__name__}: the model's forward pass does not call this projection.")
 
 
 def is_causal(model: nn.Module, module: nn.Module, tokens: Tensor) -> bool:
-    """Whether what enters `module` at a place depends on no later token; asked by changing the last of `[1, L]`."""
+    """Return whether the input of `module` at a position depends on no later token.
+
+    It is tested by changing the last token of `tokens` `[1, L]`.
+    """
     changed = tokens.clone()
     changed[:, -1] = tokens[:, 0]
     before, after = (entering(model, module, text)[:, :-1] for text in (tokens, changed))
@@ -113,15 +125,15 @@ def is_causal(model: nn.Module, module: nn.Module, tokens: Tensor) -> bool:
 
 
 def full_rank(model: nn.Module, loss: LossFunction, layer: int, tokens: Tensor) -> bool:
-    """Whether the gradient of an attention layer spans one dimension for every token of a text.
+    """Return whether the gradient of an attention layer spans one dimension for every token of a text.
 
-    It does not where nothing after the layer looks at all places, as where the head reads the last token alone.
+    It does not if no later layer attends to all positions, for example if the head reads the last token alone.
 
     Args:
-        model: The client's.
-        loss: The client's.
-        layer: Which of the attention layers.
-        tokens: `[1, L]`, all different; the first class is taken for the label.
+        model: The client's model.
+        loss: The client's loss.
+        layer: Index of the attention layer.
+        tokens: `[1, L]`, all different; the first class is used as the label.
     """
     model = private_copy(model).double().requires_grad_()
     named = dict(model.named_parameters())

@@ -1,4 +1,4 @@
-"""What any attack on text reads off an observation: the embedding table, the fixed positions, the possible tokens."""
+"""What every attack on text infers from an observation: embedding table, known positions and possible tokens."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch.nn.functional import normalize
 from ...client.observation import Observation
 from ...values.errors import AttackFailed
 
-CHUNK = 1 << 24  # entries of a table of similarities that is held at once
+CHUNK = 1 << 24  # entries of the similarity matrix that are in memory at once
 
 
 @dataclass(frozen=True, eq=False)
 class TokenFrame:
-    """The positions of a batch of sequences, as far as the adversary knows them.
+    """The positions of a batch of sequences whose tokens the adversary knows.
 
     Args:
-        ids: `[B, L]` tokens; those of the free positions mean nothing.
-        free: `[B, L]`, true where the token is unknown.
+        ids: `[B, L]` tokens; the values at free positions have no meaning.
+        free: `[B, L]`, true if the token is unknown.
     """
 
     ids: Tensor
@@ -28,18 +28,21 @@ class TokenFrame:
 
 
 def token_table(seen: Observation) -> Tensor:
-    """The model's token embeddings `[V, d]`; raises `AttackFailed` where the client's data is no text."""
+    """Return the model's token embeddings `[V, d]`. Raise `AttackFailed` if the client's data is not text."""
     embedding = getattr(seen.model, "token_embedding", None)
     if embedding is None or len(seen.input_shape) != 1:
         raise AttackFailed(
-            f"the attack is on text, and needs a model with a token_embedding and inputs [L]. Found "
-            f"{type(seen.model).__name__} and inputs {list(seen.input_shape)}; take an attack on pictures."
+            f"this attack on text needs a model with a token_embedding and inputs [L]. Found "
+            f"{type(seen.model).__name__} and inputs {list(seen.input_shape)}; choose an attack on images."
         )
     return embedding.weight.detach()
 
 
 def framed(seen: Observation, batch_size: int) -> TokenFrame:
-    """The tokens that open every text and, where lengths are known, those that close it and its padding."""
+    """Return the known tokens of a batch.
+
+    These are the opening tokens of every text and, if lengths are known, the closing tokens and the padding.
+    """
     length, device = seen.input_shape[0], seen.device
     opening, closing, padding = _special(seen)
     ids = torch.zeros(batch_size, length, dtype=torch.long, device=device)
@@ -58,19 +61,22 @@ def framed(seen: Observation, batch_size: int) -> TokenFrame:
 
 
 def _special(seen: Observation) -> tuple[tuple[int, ...], tuple[int, ...], int | None]:
-    """Tokens that open and close every text, and padding; the last is the model's where no tokenizer is known."""
+    """Return the opening tokens, the closing tokens and the padding token of every text.
+
+    If no tokenizer is known, the padding token is the model's own, and the others are empty.
+    """
     if seen.text is not None:
         return seen.text.opening, seen.text.closing, seen.text.padding
     return (), (), getattr(seen.model, "pad_id", None)
 
 
 def padding_id(seen: Observation) -> int | None:
-    """The token that is no word, if any."""
+    """Return the id of the padding token, or `None` if there is none."""
     return _special(seen)[2]
 
 
 def table_gradient(seen: Observation) -> Tensor | None:
-    """The gradient of the token embeddings `[V, d]`, or `None` where the client does not share it."""
+    """Return the gradient of the token embeddings `[V, d]`, or `None` if the client does not share it."""
     for name, parameter in seen.model.named_parameters():
         if parameter is seen.model.token_embedding.weight:  # type: ignore[union-attr]
             return seen.update.tensors.get(name)
@@ -78,10 +84,10 @@ def table_gradient(seen: Observation) -> Tensor | None:
 
 
 def possible_tokens(seen: Observation) -> Tensor:
-    """`[V]`, true for tokens that may stand at a free position.
+    """Return `[V]` booleans: true for tokens that may stand at a free position.
 
-    A token whose row of the embedding table has a gradient of zero is not in the batch. Where lengths are known, the
-    tokens that frame a sequence stand nowhere else.
+    A token whose row of the embedding table has a gradient of zero is not in the batch. If lengths are known, the
+    opening, closing and padding tokens cannot stand at a free position.
     """
     table, gradient = token_table(seen), table_gradient(seen)
     possible = torch.ones(len(table), dtype=torch.bool, device=table.device)
@@ -94,12 +100,12 @@ def possible_tokens(seen: Observation) -> Tensor:
 
 
 def nearest_tokens(embeddings: Tensor, table: Tensor, possible: Tensor) -> Tensor:
-    """The token of the largest cosine with each embedding.
+    """Return the token whose embedding has the largest cosine similarity with each given embedding.
 
     Args:
         embeddings: `[..., d]`.
         table: `[V, d]`.
-        possible: `[V]`, true where a token may be chosen.
+        possible: `[V]`, true if a token may be chosen.
 
     Returns:
         `[...]` integers in [0, V).
@@ -112,6 +118,6 @@ def nearest_tokens(embeddings: Tensor, table: Tensor, possible: Tensor) -> Tenso
 
 
 def mean_length(table: Tensor) -> Tensor:
-    """Mean norm of the rows of an embedding table that are not zero."""
+    """Return the mean L2 norm of the nonzero rows of an embedding table."""
     norms = table.norm(dim=1)
     return norms[norms > 0].mean()

@@ -1,4 +1,7 @@
-"""Where a vision transformer keeps what its attacks look at; torchvision's, timm's and transformers' are known."""
+"""Find the patch embedding, the position embedding and the first attention of a vision transformer.
+
+The layouts of torchvision, timm and transformers are known.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ class Projections(NamedTuple):
     """The linear maps to queries, keys and values of the first attention.
 
     Args:
-        module: Takes what they all take as its first argument.
-        names: Of their weights, each `[., d]`, together `[3 d, d]`.
+        module: The module whose first argument is the input of all three maps.
+        names: Names of their weights, each `[., d]`, together `[3 d, d]`.
     """
 
     module: nn.Module
@@ -27,10 +30,10 @@ class Projections(NamedTuple):
 
 
 def patch_embedding(model: nn.Module) -> nn.Conv2d:
-    """The first convolution, where it cuts the picture into squares that do not overlap.
+    """Return the model's first convolution, which must cut the image into squares that do not overlap.
 
     Raises:
-        AttackFailed: There is none, or it is of another kind.
+        AttackFailed: The model has no convolution, or its first one is of another kind.
     """
     first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
     if first is not None:
@@ -39,23 +42,25 @@ def patch_embedding(model: nn.Module) -> nn.Conv2d:
         if side > 1 and first.kernel_size == first.stride == (side, side) and plain:
             return first
     raise AttackFailed(
-        f"{type(model).__name__} has no patch embedding: its first convolution does not cut the picture into squares."
+        f"{type(model).__name__} has no patch embedding: its first convolution does not cut the image into squares."
     )
 
 
 def position_embedding(names: Iterable[str], part: str = "pos") -> str:
-    """The first name that holds `part`; raises `AttackFailed` where the update shares no such tensor."""
+    """Return the first name that contains `part`. Raise `AttackFailed` if the update shares no such tensor."""
     for name in names:
         if part in name:
             return name
     raise AttackFailed(
-        f"the update holds no tensor with {part!r} in its name, so no gradient of a learned position embedding: it is "
-        "fixed, frozen, or was not shared."
+        f"the update contains no tensor with {part!r} in its name, so no gradient of a learned position embedding: it "
+        "is fixed, frozen, or was not shared."
     )
 
 
 def first_projections(model: nn.Module) -> Projections:
-    """Of the first attention: `nn.MultiheadAttention`, one linear layer `qkv`, or three with the usual names.
+    """Return the projections of the first attention.
+
+    It is an `nn.MultiheadAttention`, one linear layer `qkv`, or three linear layers with the usual names.
 
     Raises:
         AttackFailed: No such layer was found.

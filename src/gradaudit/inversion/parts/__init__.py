@@ -1,1 +1,1 @@
-"""The parts that attacks are made of, one room for each kind."""
+"""The parts that attacks are composed of, one package for each kind."""

@@ -1,7 +1,8 @@
-"""What an attack is, and the parts it is made of.
+"""The base classes of the parts that an attack is composed of.
 
-A part is a frozen dataclass: its fields are the paper's hyper-parameters, `needs` the facts it must be told. State
-lives only in what `bind`, `infer` and `start` return, so one attack can be run many times. `S` is the number of seeds.
+A part is a frozen dataclass. Its fields are the paper's hyper-parameters; `needs` lists the facts that the adversary
+must know. State lives only in what `bind`, `infer` and `start` return, so one attack can be run many times. `S` is the
+number of seeds.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from .optimisers._optimiser import Optimiser
 
 
 class Progress(NamedTuple):
-    """Where a stage stands.
+    """The position of a step within its stage.
 
     Args:
-        step: From 0.
-        steps: Of the stage.
-        candidates: `[S, B, C, H, W]`, all seeds as they stand, detached: what group consistency compares with.
-        lr: Learning rate of this step, which Langevin noise scales with.
+        step: Number of the step, from 0.
+        steps: Number of steps of the stage.
+        candidates: `[S, B, C, H, W]`, the current candidates of all seeds, detached; used by group consistency.
+        lr: Learning rate of this step; Langevin noise scales with it.
     """
 
     step: int
@@ -36,16 +37,17 @@ class Progress(NamedTuple):
 
     @property
     def fraction(self) -> float:
-        """In [0, 1]."""
+        """The fraction of the stage that is done, in [0, 1]."""
         return self.step / self.steps
 
 
 @dataclass(frozen=True)
 class Part(Checked):
-    """A building block; `needs` are the facts it must be told, `modality` the only kind of data it is made for.
+    """A building block of an attack.
 
-    `independent`: seeds, restarts and updates do not meet in it, it draws no random numbers, and it may be traced once
-    for many of them (`together`).
+    `needs` are the facts that the adversary must know for it. `modality` is the only kind of data it works on, or
+    `None` for any. `independent` says that it treats seeds, restarts and updates separately, draws no random numbers,
+    and can be traced once for many of them (`together`).
     """
 
     needs: ClassVar[Knowledge] = Knowledge.NOTHING
@@ -53,115 +55,126 @@ class Part(Checked):
     independent: ClassVar[bool] = False
 
     def bind(self, seen: Observation) -> Callable[..., Any]:
-        """The function used during one run, on the run's private copy of the model. Stateless parts are their own."""
+        """Return the function used during one run, bound to the run's private copy of the model.
+
+        A part without state returns itself.
+        """
         return self  # type: ignore[return-value]
 
 
 class Objective(Part):
-    """`(candidate, observed, at) -> scalar`: how far the candidate's update is from the observed one; 0 at the truth.
+    """The distance between the candidate's update and the observed one: `(candidate, observed, at) -> scalar`.
 
-    `varies` says that the function changes over the run, so that its values at two steps must not be compared.
+    It is 0 at the ground truth. `varies` says that the function changes during the run, so that its values at two steps
+    must not be compared.
     """
 
     varies: ClassVar[bool] = False
 
     def __call__(self, candidate: Tensors, observed: Tensors, at: Progress) -> Tensor:
-        """The distance."""
+        """Return the distance."""
 
 
 class Prior(Part):
-    """`(inputs [B, C, H, W] normalised, at) -> scalar`, for one seed. Its weight and window belong to the attack."""
+    """A penalty on implausible inputs: `(inputs [B, C, H, W] normalised, at) -> scalar`, for one seed.
+
+    Its weight and the window in which it acts belong to the attack (`Term`).
+    """
 
     def __call__(self, inputs: Tensor, at: Progress) -> Tensor:
-        """The penalty."""
+        """Return the penalty."""
 
 
 class GradientTransform(Part):
-    """`(gradient, at) -> gradient`, applied to every variable of the parametrisation before the optimiser sees it."""
+    """A change of every variable's gradient before the optimiser sees it: `(gradient, at) -> gradient`."""
 
     def __call__(self, gradient: Tensor, at: Progress) -> Tensor:
-        """The changed gradient, in the same shape `[S, B, ...]`."""
+        """Return the changed gradient, in the same shape `[S, B, ...]`."""
 
 
 class Candidate:
-    """The guess of one stage: named leaf variables, each with a leading seeds axis `[S, ...]`."""
+    """The candidate of one stage: named leaf variables, each with a leading axis of seeds `[S, ...]`."""
 
     variables: dict[str, Tensor]
 
     def decode(self) -> Tensor:
-        """`[S, B, C, H, W]`, normalised, with the graph to the variables."""
+        """Return the inputs `[S, B, C, H, W]`, normalised, with the graph to the variables."""
 
     def logits(self) -> Tensor | None:
-        """Return the labels that the candidate makes, `[S, B, K]` with the graph; `None` where it makes none.
+        """Return the logits `[S, B, K]` of the candidate's own labels, with the graph; `None` if it has none.
 
-        The loss takes their softmax.
+        The loss uses their softmax.
         """
         return None
 
     def project(self) -> None:
-        """Put the variables back into their feasible set, in place; called without gradients after each step."""
+        """Project the variables onto their feasible set, in place; called without gradients after each step."""
 
     def reported(self, seen: Observation) -> Tensor:
-        """What the attack finally says about the inputs, in the units of the data, `[S, B, ...]`."""
+        """Return the reconstructed inputs `[S, B, ...]` that the attack reports, in the units of the data."""
         return seen.normalisation.invert(self.decode())
 
 
 class Simulated(Protocol):
-    """How a guess becomes an update, during one run.
+    """A simulation bound to one run: it computes the update that a candidate would cause.
 
     Args:
-        rates: Name of each own variable -> its learning rate, as a factor of the optimiser's.
+        rates: Name of each variable of the simulation -> its learning rate, as a factor of the optimiser's.
     """
 
     rates: Mapping[str, float]
 
     def start(self, seeds: int) -> dict[str, Tensor]:
-        """Its own variables, `[S, ...]`, which the loop optimises with the candidate's; often none."""
+        """Return the simulation's own variables, `[S, ...]`, which the loop optimises with the candidate's.
+
+        Most simulations have none.
+        """
 
     def project(self, variables: Mapping[str, Tensor]) -> None:
-        """Put them back into their feasible set, in place."""
+        """Project the simulation's variables onto their feasible set, in place."""
 
     def __call__(self, inputs: Tensor, labels: Tensor, variables: Mapping[str, Tensor]) -> Tensors:
-        """The update, before any defense, with its graph where gradients are on.
+        """Return the update, before any defense, with its graph if gradients are enabled.
 
         Args:
-            inputs: Of one seed, as the candidate decodes.
+            inputs: Decoded inputs of one seed.
             labels: `[B]` integers or `[B, K]` probabilities.
-            variables: Its own, of that seed.
+            variables: The simulation's own variables of that seed.
         """
 
 
 class Simulation(Part):
-    """What the adversary assumes of a client's local training; `bind` returns a `Simulated`."""
+    """The client's local training as the adversary assumes it; `bind` returns a `Simulated`."""
 
 
 class Move(Part):
-    """A step that no gradient takes: `bind(seen)` returns `(candidate, score, at) -> None`.
+    """A change of the candidate without a gradient: `bind(seen)` returns `(candidate, score, at) -> None`.
 
     It is called after every step and projection, without gradients, and may change the candidate's variables in place.
-    `score() -> [S]` is the selection measure of the attack at the variables as they stand, without priors.
+    `score() -> [S]` is the selection measure of the attack at the current variables, without priors.
     """
 
 
 class Parametrisation(Part):
-    """`start(seen, seeds, previous) -> Candidate`: what is optimised, and how it becomes inputs.
+    """The choice of variables that are optimised, and how they decode to inputs.
 
-    `makes_labels` says that its candidate makes the labels, too, so that the attack reads none.
+    `start(seen, seeds, previous)` returns a `Candidate`. `makes_labels` says that this candidate also produces the
+    labels, so that the attack infers none.
     """
 
     makes_labels: ClassVar[bool] = False
 
     def start(self, seen: Observation, seeds: int, previous: Candidate | None) -> Candidate:
-        """The first candidate of a stage; `previous` is the best one of the stage before."""
+        """Return the first candidate of a stage; `previous` is the best one of the previous stage."""
 
 
 @dataclass(frozen=True)
 class Term(Checked):
-    """A prior with its weight, and the part of the run in which it acts.
+    """A prior with its weight and the part of the stage in which it acts.
 
     Args:
-        prior: What is penalised.
-        weight: Factor of the penalty beside the objective.
+        prior: The penalty.
+        weight: Factor of the penalty relative to the objective.
         start: Fraction of the stage at which it begins to act.
         stop: Fraction of the stage at which it ends; 1 acts to the end.
     """
@@ -177,25 +190,25 @@ class Term(Checked):
             raise AttackFailed(f"Term.start: should be below stop, {self.stop}, or it never acts. Found {self.start}.")
 
     def acts(self, at: Progress) -> bool:
-        """Whether the prior counts at this step."""
+        """Return whether the prior counts at this step."""
         return self.start * at.steps <= at.step and (at.step < self.stop * at.steps or self.stop >= 1)
 
 
 @dataclass(frozen=True)
 class Stage(Checked):
-    """One optimisation; a later stage starts from the best candidate of the one before.
+    """One optimisation; a later stage starts from the best candidate of the previous one.
 
     Args:
-        parametrisation: What is optimised.
-        optimiser: What moves the variables, with its schedule.
+        parametrisation: The variables that are optimised.
+        optimiser: The optimiser with its schedule.
         steps: Calls of the optimiser (one counts for `optimiser.evaluations` evaluations of the objective).
         terms: Priors with their weights.
-        gradient: Transforms, in this order.
-        moves: Steps that no gradient takes, after every step of the optimiser, in this order.
-        only_above: Leave the stage out where the stage before brought the objective of a guess below this value.
+        gradient: Gradient transforms, applied in this order.
+        moves: Moves, applied in this order after every step of the optimiser.
+        only_above: Skip the stage if the objective of a candidate is already below this value.
         stop_below: End the stage once the objective is below this value.
-        stop_flat: End the stage once the objective falls by less than this fraction from one look (a step, or a 200th
-            of the stage) to the next; 0 never does.
+        stop_flat: End the stage once the objective falls by less than this fraction from one check (every step, or
+            every 200th of the stage) to the next; 0 disables it.
     """
 
     parametrisation: Parametrisation
@@ -215,7 +228,7 @@ class Stage(Checked):
 
 
 def require_batch_size(seen: Observation, part: Part) -> int:
-    """The batch size, for parts whose `needs` hold BATCH_SIZE."""
+    """Return the batch size, for parts whose `needs` contain BATCH_SIZE. Raise `AttackFailed` if it is unknown."""
     if seen.batch_size is None:
         raise AttackFailed(f"{part!r} needs the batch size.")
     return seen.batch_size

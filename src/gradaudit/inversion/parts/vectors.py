@@ -1,4 +1,4 @@
-"""Arithmetic over lists of parameter-size tensors, in the buffers that are there."""
+"""Arithmetic on lists of parameter-sized tensors that reuses existing buffers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 BLOCK = 2**18
-"""Entries of a product that a CPU sums in one go: float32 loses digits over more (1e-6 here, 2e-5 over 2^21)."""
+"""Entries of a product that a CPU sums at once: float32 loses digits over more (1e-6 here, 2e-5 over 2^21)."""
 
 KEPT_ANYWAY = 2**24  # bytes of gradients that glibc keeps without help
 LARGEST = 31 * 2**20  # bytes of a buffer that glibc can take from its heap
 
 
 class Combination(NamedTuple):
-    """A closed form of v = ∂D/∂g that needs no buffer: v = `on_candidate` * g + `on_observed` * observed.
+    """The gradient v = ∂D/∂g in a closed form that needs no buffer: v = `on_candidate` * g + `on_observed` * observed.
 
     Args:
         value: D, a scalar.
@@ -32,7 +32,7 @@ class Combination(NamedTuple):
 
     @torch.no_grad()
     def combine(self, candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> None:
-        """Overwrite `candidate` by v."""
+        """Overwrite `candidate` with v."""
         a, b = self._factors(len(candidate))
         for g, o, on_g, on_o in zip(candidate, observed, a, b, strict=True):
             g.mul_(on_g).addcmul_(o, on_o)
@@ -40,7 +40,7 @@ class Combination(NamedTuple):
     def shift(
         self, candidate: Sequence[Tensor], observed: Sequence[Tensor], start: Sequence[Tensor], by: Tensor
     ) -> None:
-        """Overwrite `candidate` by `start` + `by` * v, in two passes over the memory."""
+        """Overwrite `candidate` with `start` + `by` * v, in two passes over the memory."""
         ratio, b = self._replace(on_candidate=self.on_candidate / self.on_observed)._factors(len(candidate), by)
         for g, o, s, on_g, on_both in zip(candidate, observed, start, ratio, b, strict=True):
             torch.addcmul(o, g, on_g, out=g)
@@ -52,7 +52,7 @@ class Combination(NamedTuple):
 
 
 def products(candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """<candidate, observed> and <candidate, candidate> of every pair, each `[T]`; read once from memory."""
+    """Return <candidate, observed> and <candidate, candidate> of every pair, each `[T]`; memory is read once."""
     pairs = [_dots(c.reshape(-1), o.reshape(-1)) for c, o in zip(candidate, observed, strict=True)]
     inner, squares = zip(*pairs, strict=True)
     return torch.stack(inner), torch.stack(squares)
@@ -67,7 +67,7 @@ def _dots(c: Tensor, o: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def squared_gap(candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> Tensor:
-    """Σ |candidate - observed|² over all tensors, a scalar."""
+    """Return Σ |candidate - observed|² over all tensors, a scalar."""
     gaps = []
     for c, o in zip(candidate, observed, strict=True):
         for left, right in zip(c.reshape(-1).split(BLOCK), o.reshape(-1).split(BLOCK), strict=True):
@@ -77,12 +77,12 @@ def squared_gap(candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> Tens
 
 
 def norm(tensors: Sequence[Tensor]) -> Tensor:
-    """Euclidean length of all tensors as one vector, a scalar."""
+    """Return the L2 norm of all tensors as one vector, a scalar."""
     return torch.stack(torch._foreach_norm(tensors)).norm()
 
 
 def own(tensors: Sequence[Tensor], beside: Sequence[Tensor] = ()) -> list[Tensor]:
-    """The same values, where each tensor may be written to: one that shares its memory is copied.
+    """Return the same values as tensors that may be written to: one that shares its memory is copied.
 
     Args:
         tensors: Fresh results of a backward pass; two of them may be one buffer, a view of another, or expanded.
@@ -99,20 +99,21 @@ def own(tensors: Sequence[Tensor], beside: Sequence[Tensor] = ()) -> list[Tensor
 
 
 def reserve(parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Something to hold for as long as steps are taken, so that their gradients find the memory of the last ones.
+    """Return a block to hold while steps are taken, so that their gradients reuse the memory of the previous step.
 
-    glibc hands freed memory at the end of its heap back to the system, and a ResNet-18's gradients then cost 15-25 of
-    60-90 ms a step to fetch anew. It keeps what lies below a block in use; such a block, small and last, is what this
-    returns. No page is touched here, nothing outlasts the block, and where another C library serves nothing changes.
+    glibc returns freed memory at the end of its heap to the system, and fetching a ResNet-18's gradients anew then
+    costs 15-25 of the 60-90 ms of a step. glibc keeps what lies below a block in use; this function returns such a
+    block, small and last in the heap. No page is touched, nothing outlasts the block, and with another C library
+    nothing changes.
     """
     sizes = [parameter.numel() * parameter.element_size() for parameter in parameters if not parameter.is_cuda]
     if sum(sizes) < KEPT_ANYWAY:
         return []
     piece = min(max(sizes), LARGEST)
-    torch.empty(piece, dtype=torch.uint8)  # once it has seen one freed, it takes them from its heap
+    torch.empty(piece, dtype=torch.uint8)  # once glibc has seen such a buffer freed, it takes them from its heap
     room = [torch.empty(piece, dtype=torch.uint8) for _ in range(sum(sizes) // piece + 3)]
     end, held = max(part.data_ptr() for part in room), []
-    for _ in range(8):  # the first may fill a gap further down
+    for _ in range(8):  # the first blocks may fill a gap further down
         held.append(torch.empty(2**16, dtype=torch.uint8))
         if held[-1].data_ptr() > end:
             break

@@ -1,1 +1,1 @@
-"""One run of an attack: its stages, restarts, checkpoints, and the families of attacks."""
+"""Run an attack: its stages, restarts and checkpoints, and the families of attacks."""

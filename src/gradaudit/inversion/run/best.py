@@ -1,4 +1,4 @@
-"""The best iterate of every guess so far."""
+"""The best iterate of every candidate so far."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 
 class Best:
-    """The values of all leaves at the lowest total so far, per guess, kept on the device.
+    """The values of all leaves at the lowest total so far, per candidate, stored on the device.
 
     Args:
-        leaves: Each `[guesses, ...]`.
-        guesses: How many there are.
+        leaves: Leaf tensors, each `[guesses, ...]`.
+        guesses: Number of candidates.
     """
 
     def __init__(self, leaves: list[Tensor], guesses: int) -> None:
@@ -24,7 +24,7 @@ class Best:
 
     @torch.no_grad()
     def offer(self, scores: Tensor) -> None:
-        """Keep the leaves of every guess that scores lower than before."""
+        """Store the leaves of every candidate whose score is lower than before."""
         better = scores < self.scores
         self.scores = torch.where(better, scores, self.scores)
         self.falls += better
@@ -34,20 +34,20 @@ class Best:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put the kept values back into the leaves."""
+        """Write the stored values back into the leaves."""
         for kept, leaf in zip(self.kept, self.leaves, strict=True):
             leaf.copy_(kept)
 
     @property
     def fell(self) -> bool:
-        """Whether any guess has come below its first total."""
+        """Whether any candidate has a total below its first one."""
         return bool((self.falls > 1).any())
 
     @property
     def held(self) -> list[Tensor]:
-        """Everything that a kept run must put back."""
+        """All tensors that a resumed run must restore."""
         return [*self.kept, self.scores, self.falls]
 
     def state(self) -> dict[str, Any]:
-        """Return the same by name."""
+        """Return the same tensors by name."""
         return {"kept": self.kept, "scores": self.scores, "falls": self.falls}

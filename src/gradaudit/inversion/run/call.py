@@ -1,4 +1,4 @@
-"""Calling any attack in one way: with its place on disk where it takes one, on several updates where it can."""
+"""Call any attack in one way: with a checkpoint path if it accepts one, and on several updates at once if it can."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .keeper import beside
 
 
 def accepts_keep(attack: Attack) -> bool:
-    """Whether an attack takes the keyword `keep`; one of the user's own need not."""
+    """Return whether an attack accepts the keyword `keep`; a user's own attack need not."""
     try:
         return "keep" in inspect.signature(attack).parameters
     except (TypeError, ValueError):  # a callable without a signature
@@ -23,16 +23,16 @@ def accepts_keep(attack: Attack) -> bool:
 
 
 def shares_passes(attack: Attack, seen: Observation) -> bool:
-    """Return whether several updates like this one share a pass under an attack, and gain by it."""
+    """Return whether an attack can process several updates like this one in one pass, and is faster that way."""
     return isinstance(attack, GradientMatching) and attack.gains(seen.model) and attack.shares(seen)
 
 
 def run_attack(
     attack: Attack, seen: Observation, *, seed: int = 0, watch: Watch | None = None, keep: Path | None = None
 ) -> Reconstruction:
-    """Run an attack on one update; it is kept at `keep` while it runs where it can be.
+    """Run an attack on one update, with checkpoints at `keep` if the attack supports them.
 
-    Once the result is safe, `keeper.forget(keep)` removes what was kept. Raises what the attack raises.
+    Once the result is stored, `keeper.forget(keep)` removes the checkpoints. Raise the errors of the attack.
     """
     if keep is not None and accepts_keep(attack):
         return attack(seen, seed=seed, watch=watch, keep=keep)  # type: ignore[call-arg]
@@ -47,10 +47,10 @@ def run_attack_on_all(
     watch: Watch | None = None,
     keep: Path | None = None,
 ) -> list[Reconstruction | AttackFailed]:
-    """Run an attack on several updates, one seed each: in one pass where it can, else one after another.
+    """Run an attack on several updates, one seed each: in one pass if it can, otherwise one after another.
 
     Returns:
-        For each update what was found, or why the attack could not run on it.
+        For each update the reconstruction, or the reason why the attack could not run on it.
     """
     if isinstance(attack, GradientMatching) and len(seen) > 1:
         try:

@@ -1,4 +1,4 @@
-"""An attack run several times, whose guesses are pooled into one."""
+"""Run an attack several times and pool the reconstructions into one."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from .restarts import Target
 
 @dataclass(frozen=True)
 class Ensemble(Checked):
-    """Several independent runs of one attack, pooled.
+    """Several independent runs of one attack, whose reconstructions are pooled.
 
-    What is said of the guess, its objective and whether it explains the update, is said of the pooled one.
+    The reported objective and whether the reconstruction explains the update are those of the pooled reconstruction.
 
     Args:
-        name: As in the literature.
+        name: Name in the literature.
         paper: arXiv id or DOI.
-        attack: What is run.
-        pool: How its guesses become one.
-        members: How often, each with a seed of its own; in one pass where that is faster (`GradientMatching.many`).
-        deviations: Where this differs from the paper or its code, in sentences.
+        attack: The attack that is run.
+        pool: The rule that combines the reconstructions.
+        members: Number of runs, each with a seed of its own; in one pass if that is faster (`GradientMatching.many`).
+        deviations: Differences from the paper or its code, in sentences.
 
     Raises:
-        AttackFailed: Fewer than one member.
+        AttackFailed: There is fewer than one member.
     """
 
     name: str
@@ -52,33 +52,34 @@ class Ensemble(Checked):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """Of every member."""
+        """The stages of every member."""
         return self.attack.stages
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """Every part."""
+        """All parts, the pool included."""
         return (*self.attack.parts, self.pool)
 
     def used(self, granted: Knowledge) -> tuple[Part, ...]:
-        """The parts that are used once `granted` is known."""
+        """Return the parts that are used if the adversary knows `granted`."""
         return (*self.attack.used(granted), self.pool)
 
     @property
     def needs(self) -> Knowledge:
-        """Union over the parts."""
+        """The union of the needs of all parts."""
         return self.attack.needs | self.pool.needs
 
     def __call__(
         self, seen: Observation, *, seed: int = 0, watch: Watch | None = None, keep: Path | None = None
     ) -> Reconstruction:
-        """Run all members and pool; neither the observation nor the global random state is changed.
+        """Run all members and pool them; neither the observation nor the global random state is changed.
 
         Args:
             seen: What the adversary sees.
-            seed: Of every random choice; the members' seeds are drawn from it.
-            watch: Told of the progress, of each member in turn where they do not share a pass.
-            keep: Where the members are kept, done ones too, and gone on from; see `GradientMatching`.
+            seed: Seed of every random choice; the members' seeds are drawn from it.
+            watch: Callback for the progress, of each member in turn if they do not share a pass.
+            keep: Path of the members' checkpoints, finished members included, from which the run resumes; see
+                `GradientMatching`.
 
         Raises:
             MissingKnowledge: A part needs a fact that was not granted.
@@ -102,8 +103,8 @@ class Ensemble(Checked):
             labels_granted=best.labels_granted,
             trace=tuple(curve for member in members for curve in member.trace),
             notes=(
-                f"Pooled from {len(members)} runs, whose objectives reach from {best.objective:.3g} to "
-                f"{last.objective:.3g}; that of the pooled guess is {objective:.3g}.",
+                f"Pooled from {len(members)} runs, whose objectives range from {best.objective:.3g} to "
+                f"{last.objective:.3g}; that of the pooled reconstruction is {objective:.3g}.",
                 *dict.fromkeys(note for member in members for note in member.notes),
                 *dict.fromkeys(f"A run was dropped: {failure}" for failure in failures),
             ),
@@ -111,13 +112,13 @@ class Ensemble(Checked):
         )
 
     def _seeds(self, seed: int) -> list[int]:
-        """Far apart, so that two ensembles with neighbouring seeds share no member."""
+        """Return seeds that are far apart, so that two ensembles with neighbouring seeds share no member."""
         generator = torch.Generator().manual_seed(seed)
         return torch.randint(2**62, (self.members,), generator=generator).tolist()
 
     @torch.no_grad()
     def _judged(self, seen: Observation, pooled: Pooled) -> tuple[float, bool]:
-        """The selection measure of the pooled guess, and whether its update equals the observed one."""
+        """Return the selection measure of the pooled reconstruction, and whether its update equals the observed one."""
         if pooled.labels is None:
             return float("nan"), False
         target = Target(self.attack, seen)

@@ -20,7 +20,7 @@ from .restarts import run, run_many, shares
 
 @dataclass(frozen=True)
 class GradientMatching(Recipe):
-    """An attack of the optimisation family: guess inputs until their update looks like the observed one.
+    """An attack by gradient matching: optimise inputs until their update resembles the observed one.
 
     Its fields are those of `Recipe`.
 
@@ -35,14 +35,14 @@ class GradientMatching(Recipe):
 
         Args:
             seen: What the adversary sees.
-            seed: Of every random choice; equal seeds give equal results on the CPU.
-            watch: Told of the progress.
-            keep: Files `keep-N.pt` hold the run as it stood at most half a minute ago; a second call goes on from
-                there. They stay until `keeper.forget(keep)`, so that nothing is lost before the result is safe.
+            seed: Seed of every random choice; equal seeds give equal results on the CPU.
+            watch: Callback for the progress.
+            keep: Files `keep-N.pt` store checkpoints of the run, at most half a minute old; a second call resumes from
+                them. They stay until `keeper.forget(keep)`, so that nothing is lost before the result is stored.
 
         Raises:
             MissingKnowledge: A part needs a fact that was not granted.
-            AttackFailed: A part cannot work on this observation, or the objective left the real numbers in every
+            AttackFailed: A part cannot work on this observation, or the objective became infinite or NaN in every
                 restart.
         """
         require_fit(self, seen.knowledge, seen.modality)
@@ -56,16 +56,16 @@ class GradientMatching(Recipe):
         watch: Watch | None = None,
         keep: Path | None = None,
     ) -> list[Reconstruction | AttackFailed]:
-        """Run the attack on several updates, in one pass where that is faster and possible, else one after another.
+        """Run the attack on several updates: in one pass if that is possible and faster, otherwise one after another.
 
         Args:
-            seen: What the adversary sees of each.
-            seeds: One for each; the first guesses are those that each would draw alone.
-            watch: Told of the progress of the whole.
-            keep: As of one update, for all of them.
+            seen: What the adversary sees of each update.
+            seeds: One seed for each update; its first candidates are those that it would draw alone.
+            watch: Callback for the progress of the whole.
+            keep: Path of the checkpoints of all updates, as for one update.
 
         Returns:
-            For each, what was found, or why nothing was.
+            For each update the reconstruction, or the reason why there is none.
 
         Raises:
             MissingKnowledge: A part needs a fact that was not granted.
@@ -76,9 +76,9 @@ class GradientMatching(Recipe):
         return run_many(self, seen, seeds, watch, keep)
 
     def gains(self, model: nn.Module) -> bool:
-        """Whether updates of such a model are to share a pass, where they can."""
+        """Return whether updates of such a model should share a pass if they can."""
         return pays(model) if self.together is None else self.together
 
     def shares(self, seen: Observation) -> bool:
-        """Whether updates like this one can share a pass."""
+        """Return whether updates like this one can share a pass."""
         return shares(self, seen)

@@ -1,4 +1,4 @@
-"""An unfinished run on disk, so that a long attack can be stopped and go on."""
+"""Checkpoints of an unfinished run, so that a long attack can be stopped and resumed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ...client.observation import Observation
 from ...values.errors import AuditError, AuditWarning
 from ...values.files import delete, make_folder, read_whole, set_aside, write_whole
 
-SECONDS = 30.0  # from one writing to the next
+SECONDS = 30.0  # from one checkpoint to the next
 TRIES = 5
 MARK = b"gradaudit unfinished run"
 UNFIT = (pickle.UnpicklingError, LookupError, TypeError, ValueError, RuntimeError, AttributeError, EOFError)
@@ -31,13 +31,14 @@ State = dict[str, Any]
 
 
 class Keeper:
-    """One file that holds one run as it stood a moment ago.
+    """The checkpoint file of one run.
 
-    A file that is damaged, or of another run, is set aside as `NAME.damaged` with a warning, and the run starts anew.
+    A file that is damaged, or belongs to another run, is renamed to `NAME.damaged` with a warning, and the run starts
+    anew.
 
     Args:
-        path: Of the file; its content is checked by its hash, then read without running anything in it.
-        identity: What the run is.
+        path: Path of the file; its content is checked by its hash, then loaded without executing code in it.
+        identity: Hash that identifies the run.
     """
 
     def __init__(self, path: Path, identity: str) -> None:
@@ -47,7 +48,10 @@ class Keeper:
     def of(
         cls, path: Path, attack: object, seen: Sequence[Observation], seeds: Sequence[int], name: int | str = 0
     ) -> Keeper:
-        """For one restart of one attack on one update, or under the name `all` for all restarts on several."""
+        """Return the keeper of one restart of an attack on one update.
+
+        Under the name `all` it is that of all restarts on several updates.
+        """
         facts = hashlib.sha256(f"{attack!r} {list(seeds)} {name}".encode())
         for one in {id(one): one for one in seen}.values():
             facts.update(f"{one.knowledge} {one.input_shape} {one.batch_size}".encode())
@@ -56,9 +60,10 @@ class Keeper:
         return cls(path.with_name(f"{path.name}-{name}.pt"), facts.hexdigest())
 
     def resume(self, apply: Callable[[State], Resumed]) -> Resumed | None:
-        """What `apply` makes of the saved run, with the random numbers put back; `None` where there is none.
+        """Return the result of `apply` on the checkpoint, and restore the random state.
 
-        `apply` raises one of `UNFIT` for a state that does not fit, before it has changed what the run starts from.
+        Return `None` if there is no checkpoint, or if it is unusable. `apply` raises one of `UNFIT` for a state that
+        does not fit, before it has changed the state that the run starts from.
         """
         raw = read_whole(self.path)
         if raw is None:
@@ -66,7 +71,7 @@ class Keeper:
         now = _random()
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of torch, on a state that no run of ours saves
+                warnings.simplefilter("ignore")  # torch warns about states that our runs never save
                 state = self._state(raw)
                 found = apply(state)
                 _set_random(state["random"])
@@ -75,7 +80,7 @@ class Keeper:
             aside = set_aside(self.path)
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             warnings.warn(
-                f"{self.path}: cannot be gone on from ({reason}). It is now {aside.name}, and the attack starts anew.",
+                f"{self.path}: cannot be resumed ({reason}). It is now {aside.name}, and the attack starts anew.",
                 AuditWarning,
                 stacklevel=2,
             )
@@ -85,7 +90,7 @@ class Keeper:
     def _state(self, raw: bytes) -> State:
         mark, digest, content = (*raw.split(b"\n", 2), b"", b"")[:3]
         if mark != MARK or hashlib.sha256(content).hexdigest().encode() != digest:
-            raise ValueError("it is damaged, or no unfinished run of this version")
+            raise ValueError("it is damaged, or not a checkpoint of this version")
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if state["identity"] != self.identity:
             raise ValueError("it is of another attack, update or seed")
@@ -95,11 +100,11 @@ class Keeper:
 
     @property
     def due(self) -> bool:
-        """Whether it is time to write."""
+        """Whether it is time to write a checkpoint."""
         return time.monotonic() - self.last > SECONDS
 
     def save(self, state: State) -> None:
-        """Write, whole or not at all; raises `AuditError` where that cannot be."""
+        """Write the checkpoint atomically. Raise `AuditError` if that is impossible."""
         file = io.BytesIO()
         own = {"identity": self.identity, "torch": str(torch.__version__), "random": _random()}
         torch.save({**state, **own}, file)
@@ -108,7 +113,10 @@ class Keeper:
         self.last = time.monotonic()
 
     def _write(self, content: bytes) -> None:
-        """Write the file; a process that keeps its own run beside this one deletes the folder whenever it is empty."""
+        """Write the file, and retry if its folder vanishes.
+
+        Another process with a checkpoint of its own in the folder deletes the folder whenever it is empty.
+        """
         for left in reversed(range(TRIES)):
             make_folder(self.path.parent, above=False)
             try:
@@ -120,40 +128,43 @@ class Keeper:
 
 
 def beside(keep: Path, name: int | str) -> Path:
-    """Where a part of an attack is kept that is kept at `keep`, such as one member of an ensemble."""
+    """Return the checkpoint path of a part of an attack, given the attack's path `keep`.
+
+    A part is, for example, one member of an ensemble.
+    """
     return keep.with_name(f"{keep.name}-{name}")
 
 
 def forget(keep: Path) -> None:
-    """Delete what an attack that was given `keep` has left there, once what it found is safe; and the empty folder."""
+    """Delete the checkpoints of an attack at `keep`, once its result is stored, and the folder if it is then empty."""
     clear(keep.parent, f"{glob.escape(keep.name)}-*.pt")
 
 
 def clear(folder: Path, pattern: str = "*.pt") -> None:
-    """Delete the kept runs of a folder, all of them by default, and the folder where it is then empty."""
+    """Delete the checkpoints in a folder, all of them by default, and the folder if it is then empty."""
     delete(folder, pattern)
-    with suppress(OSError):  # other runs are kept there
+    with suppress(OSError):  # other runs have checkpoints there
         folder.rmdir()
 
 
 def optimiser_state(optimiser: Optimizer, schedule: LambdaLR) -> State:
-    """What `load_optimiser` puts back."""
+    """Return the state that `load_optimiser` restores."""
     last = {"last_epoch": schedule.last_epoch, "_last_lr": schedule.get_last_lr()}
     return {"optimiser": optimiser.state_dict(), "schedule": last}
 
 
 def load_optimiser(state: State, optimiser: Optimizer, schedule: LambdaLR) -> None:
-    """Put a fresh optimiser and its schedule back to where `optimiser_state` found them."""
+    """Restore a fresh optimiser and its schedule to the state that `optimiser_state` returned."""
     epoch, rates = int(state["schedule"]["last_epoch"]), list(state["schedule"]["_last_lr"])
     optimiser.load_state_dict(state["optimiser"])
     schedule.last_epoch, schedule._last_lr = epoch, rates
 
 
 def require_alike(saved: Sequence[Tensor], held: Sequence[Tensor]) -> None:
-    """Raise `ValueError` where saved tensors have not the shapes and kinds of those that they are to fill."""
+    """Raise `ValueError` if saved tensors differ in shape or type from those that they are to replace."""
     kinds = [[(tuple(tensor.shape), tensor.dtype) for tensor in tensors] for tensors in (saved, held)]
     if kinds[0] != kinds[1]:
-        raise ValueError("its tensors have other shapes or kinds")
+        raise ValueError("its tensors have other shapes or types")
 
 
 def _random() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a label inference says about an update, without an attack."""
+"""Run a label inference on an update, without an attack."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from .refusal import require_knowledge
 
 @dataclass(frozen=True, eq=False)
 class LabelReading:
-    """One method's word on one update.
+    """The result of one label inference on one update.
 
     Args:
-        method: Its name in `LABELS`.
+        method: Name of the method in `LABELS`.
         classes: K.
-        applies: The method could be used; where false, the fields below are `None`.
-        why_not: One sentence, where it could not.
-        labels: `[L]` integers, ascending; fewer than the batch holds where the method found fewer.
-        counts: `[K]`, examples per class (fractions for soft labels), or `None` where the method says only which
-            classes are present.
-        soft: `[B, K]` probabilities, where the method reads soft labels.
+        applies: Whether the method could be used; if false, the fields below are `None`.
+        why_not: One sentence with the reason if it could not.
+        labels: `[L]` integers, ascending; fewer than the batch size if the method found fewer.
+        counts: `[K]`, examples per class (fractions for soft labels), or `None` if the method says only which classes
+            are present.
+        soft: `[B, K]` probabilities, if the method infers soft labels.
         confidence: In [0, 1], comparable between updates under one method.
-        notes: Plain sentences about what was found.
+        notes: Sentences about what was found.
     """
 
     method: str
@@ -44,19 +44,21 @@ class LabelReading:
 
     @property
     def tally(self) -> Tensor | None:
-        """`[K]` for the metrics: the counts, or each class found once; `None` where the method does not apply."""
+        """`[K]` for the metrics: the counts, or each class found once; `None` if the method does not apply."""
         if self.counts is not None or self.labels is None:
             return self.counts
         return torch.bincount(self.labels, minlength=self.classes)
 
 
 def read_labels(part: LabelInference | str, seen: Observation, *, seed: int = 0) -> LabelReading:
-    """Let one method read the labels off an update; it never raises, but says why it does not apply.
+    """Infer the labels of an update with one method.
+
+    If the method does not apply, the result says why, without an error.
 
     Args:
         part: A method with its settings, or its name in `LABELS`.
-        seen: What the adversary sees; nothing of it is changed.
-        seed: Of the method's random inputs; the global random state is left alone.
+        seen: What the adversary sees; it is not changed.
+        seed: Seed of the method's random inputs; the global random state is not changed.
     """
     part = LABELS[part]() if isinstance(part, str) else part
     method = next((name for name, cls in LABELS.items() if cls is type(part)), type(part).__name__)

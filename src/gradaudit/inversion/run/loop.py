@@ -1,4 +1,4 @@
-"""The one loop: from random guesses through all stages, for one restart or for several in one pass."""
+"""The optimisation loop: from random candidates through all stages, for one restart or for several in one pass."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from .keeper import Keeper
 from .recipe import Recipe
 from .stage import Guesses, StageRun
 
-POINTS = 200  # how often in a run the host looks at the device: trace, finiteness, progress
+POINTS = 200  # how often per stage the host reads the device: trace, finiteness, progress
 
 
 class Outcome(NamedTuple):
-    """The best guess of one restart.
+    """The best candidate of one restart.
 
     Args:
-        score: By what restarts compare: the selection measure with the priors of the last stage.
+        score: The measure by which restarts are compared: the selection measure plus the priors of the last stage.
         objective: The selection measure alone.
-        inputs: `[B, ...]` as the candidate decodes.
-        reported: `[B, ...]`, what the attack says.
+        inputs: `[B, ...]`, the decoded inputs.
+        reported: `[B, ...]`, the reconstruction that the attack reports.
         labels: `[B]` integers.
-        logits: `[B, K]`, where labels were optimised with the inputs, else `None`.
-        target: `[B]` or `[B, K]`, what the guess was scored with.
+        logits: `[B, K]` if labels were optimised with the inputs, otherwise `None`.
+        target: `[B]` or `[B, K]`, the labels that the candidate was scored with.
         own: Variables of the simulation.
-        iterates: Steps done and `[B, ...]`, as the attack would have said then.
+        iterates: Steps done and `[B, ...]`, the reconstruction at that step.
     """
 
     score: float
@@ -47,13 +47,13 @@ class Outcome(NamedTuple):
 
 
 class Loop:
-    """All stages, from one random start of every guess.
+    """All stages of an attack, from one random start of every candidate.
 
     Args:
-        attack: The value.
-        guesses: What is optimised side by side.
-        watch: Told (steps done, steps of the whole attack, objective).
-        keeper: Where the run is kept now and then, and goes on from.
+        attack: The attack.
+        guesses: The candidates that are optimised side by side.
+        watch: Callback with (steps done, steps of the whole attack, objective).
+        keeper: Checkpoints of the run, which it also resumes from.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class Loop:
 
     @property
     def traces(self) -> list[Curve]:
-        """Objective over the run, of every restart."""
+        """The trace of the objective over the run, for every restart."""
         return [tuple(curve) for curve in self.curves]
 
     def run(self) -> list[Outcome | None]:
-        """The best guess of every restart; `None` where the objective left the real numbers."""
+        """Return the best candidate of every restart; `None` if its objective became infinite or NaN."""
         begun = self.keeper.resume(self._restored) if self.keeper else None
         first, step, running = begun or (0, 0, None)
         candidate: Candidate | None = None
@@ -93,12 +93,12 @@ class Loop:
         return _outcomes(self.guesses, candidate, scores, self.iterates)
 
     def _restored(self, state: dict[str, Any]) -> tuple[int, int, StageRun]:
-        """The stage, its step and the stage as they stood when `state` was taken."""
+        """Return the stage number, the step and the stage as they were when `state` was saved."""
         number, step, began, local = (int(state[name]) for name in ("stage", "step", "began", "local"))
         stage = self.attack.stages[number]
         curves = [[(int(x), float(y)) for x, y in curve] for curve in state["curves"]]
         if not (number >= 0 and 0 <= step <= stage.steps and len(curves) == len(self.curves)):
-            raise ValueError("its place in the run does not exist")
+            raise ValueError("its position in the run does not exist")
         iterates = [(int(step), of_all) for step, of_all in state["iterates"]]
         running = StageRun(stage, self.guesses, self.seen, None)
         running.load(state)
@@ -107,13 +107,13 @@ class Loop:
         return number, step, running
 
     def _begun(self, stage: Stage, previous: Candidate | None) -> StageRun:
-        """The stage at its first step."""
+        """Return the stage at its first step."""
         if previous is None:
             self._require_slope(stage)
         return StageRun(stage, self.guesses, self.seen, previous)
 
     def _stage(self, number: int, stage: Stage, running: StageRun, first: int) -> tuple[Candidate, Tensor]:
-        """Optimise from step `first`; the best candidate and its score per guess."""
+        """Optimise from step `first`; return the best candidate and its scores."""
         every = max(1, stage.steps // POINTS)
         for step in range(first, stage.steps):
             if self.local in self.attack.iterates:
@@ -132,7 +132,7 @@ class Loop:
         return mark > 0 and bool((self.guesses.scores(candidate, END) < mark).any())
 
     def _require_slope(self, stage: Stage) -> None:
-        """Raise `AttackFailed` where no first guess could move; before any prior is bound, whose hooks would see it."""
+        """Raise `AttackFailed` if all first candidates are flat; runs before priors hook the model."""
         with torch.random.fork_rng(devices=[self.seen.device] if self.seen.device.type == "cuda" else []):
             first = stage.parametrisation.start(self.seen, len(self.guesses), None)
             decoded, made = first.decode().detach(), first.logits()
@@ -154,14 +154,14 @@ class Loop:
     def _look(self, value: Tensor, running: StageRun) -> bool:
         """Read the objective on the host; return whether the stage may end early.
 
-        A stage whose objective is no number any more ends with its best iterate, where that is not the first one.
+        A stage whose objective becomes infinite or NaN ends with its best iterate, if that is not the first one.
         """
         stage = running.stage
         if not torch.isfinite(value).any():
             failure = diverged(self.attack.name, self.local, self.per_run)
             if not running.best.fell:
                 raise failure
-            self.notes.append(f"The lowest iterate before that counts: {failure}")
+            self.notes.append(f"The best iterate so far is used: {failure}")
             return True
         lowest, ends = value.view(len(self.curves), -1).min(1).values.tolist(), []
         for low, curve in zip(lowest, self.curves, strict=True):
@@ -177,7 +177,7 @@ class Loop:
 def _outcomes(
     guesses: Guesses, candidate: Candidate, scores: Tensor, iterates: Sequence[tuple[int, Tensor]]
 ) -> list[Outcome | None]:
-    """Return the guess of the lowest score of every restart; `None` where no score of it is a number."""
+    """Return the candidate with the lowest score of every restart; `None` if none of its scores is finite."""
     seen, found = guesses.restarts[0].matching.seen, []
     objectives, made = guesses.scores(candidate, END), candidate.logits()
     decoded, reported = candidate.decode().detach(), candidate.reported(seen).detach()
@@ -204,7 +204,7 @@ def _outcomes(
 
 
 def diverged(name: str, step: int, steps: int) -> AttackFailed:
-    """The error of a run whose objective is no number."""
+    """Return the error of a run whose objective is not finite."""
     return AttackFailed(
         f"{name}: the objective is no longer finite at step {step} of {steps}. "
         "Try a smaller learning rate (stages.0.optimiser.lr), more restarts, or another seed."

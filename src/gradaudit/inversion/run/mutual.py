@@ -21,19 +21,20 @@ from .keeper import beside
 
 @dataclass(frozen=True)
 class Distillation(Checked):
-    """How the student's phase takes up what the teacher's phase found.
+    """How the student's phase uses the result of the teacher's phase.
 
     The student's update is simulated with the loss `alpha CE(z, ŷ) + (1 - alpha) / tau CE(z / tau, softmax(y'))`, where
-    ŷ are the labels being optimised and y' the teacher's logits, which stay. This is the client's own formula
-    (`DistilledCrossEntropy`) with the teacher in the place of the truth, so that the distance is 0 at the truth.
+    ŷ are the labels being optimised and y' the teacher's logits, which are fixed. This is the client's own formula
+    (`DistilledCrossEntropy`) with the teacher's labels instead of the ground truth, so that the distance is 0 at the
+    ground truth.
 
     Args:
-        alpha: Share of the student's own labels, for a client that states another loss than `DistilledCrossEntropy`;
-            else the client's.
+        alpha: Share of the student's own labels, used if the client's loss is not `DistilledCrossEntropy`; otherwise
+            the client's value is used.
         tau: Temperature, likewise.
-        formula: `"client"` as above, or `"published"`, the second term of the authors' code,
-            `(1 - alpha) CE(z / tau, softmax(y' / tau))`: its target has the mass 1 where the client's has 1 / tau, and
-            is softer, so that the distance is not 0 at the truth.
+        formula: `"client"` as above, or `"published"`, the second term of the authors' code, `(1 - alpha) CE(z / tau,
+            softmax(y' / tau))`: its target has the mass 1, where the client's has 1 / tau, and is softer, so that the
+            distance is not 0 at the ground truth.
     """
 
     alpha: float = 0.3
@@ -41,7 +42,12 @@ class Distillation(Checked):
     formula: Literal["client", "published"] = "client"
 
     def taught(self, seen: Observation, teacher: Tensor) -> Observation:
-        """The student's view: the same update, simulated with the distilled loss; `teacher` are logits `[B, K]`."""
+        """Return the student's view: the same update, simulated with the distilled loss.
+
+        Args:
+            seen: The student's observation.
+            teacher: The teacher's logits, `[B, K]`.
+        """
         own = seen.loss if isinstance(seen.loss, DistilledCrossEntropy) else DistilledCrossEntropy(self.alpha, self.tau)
 
         def client(logits: Tensor, labels: Tensor) -> Tensor:
@@ -57,19 +63,19 @@ class Distillation(Checked):
 
 @dataclass(frozen=True)
 class MutualInversion(Checked):
-    """MGIA (Liu, Cai, Li, Zhang & Guo, AAAI 2023 student abstract): two updates, one label.
+    """MGIA (Liu, Cai, Li, Zhang & Guo, AAAI 2023 student abstract): invert two updates of the same examples and labels.
 
     First the teacher inverts its update alone; then the student inverts its own, distilling from the teacher's labels.
-    What is said of the labels is argmax(share · teacher's logits + (1 - share) · student's logits).
+    The reported labels are argmax(share · teacher's logits + (1 - share) · student's logits).
 
     Args:
-        name: As in the literature.
+        name: Name in the literature.
         paper: arXiv id or DOI.
-        teacher: Inverts the first observation, text in the paper.
-        student: Inverts the second, pictures in the paper.
-        distillation: What the student takes up; `None` inverts each update alone (the paper's "No KD").
-        share: Of the teacher in the fused label, in [0, 1].
-        deviations: Where this differs from the paper or its code, in sentences.
+        teacher: Attack on the first observation, text in the paper.
+        student: Attack on the second observation, images in the paper.
+        distillation: How the student uses the teacher's result; `None` inverts each update alone (the paper's "No KD").
+        share: Weight of the teacher in the fused label, in [0, 1].
+        deviations: Differences from the paper or its code, in sentences.
     """
 
     name: str
@@ -88,7 +94,7 @@ class MutualInversion(Checked):
 
     @property
     def needs(self) -> Knowledge:
-        """Of both phases, of each observation."""
+        """The needs of both phases, each for its observation."""
         return self.teacher.needs | self.student.needs
 
     def __call__(
@@ -102,18 +108,18 @@ class MutualInversion(Checked):
         """Run both phases; neither observation nor the global random state is changed.
 
         Args:
-            seen: Of the teacher's modality and of the student's: the same examples, in the same order.
-            seed: Of every random choice.
-            watch: Told of the progress of each phase.
-            keep: Where both phases are kept, and gone on from; see `GradientMatching`.
+            seen: Observations of the teacher's and the student's modality: the same examples, in the same order.
+            seed: Seed of every random choice.
+            watch: Callback for the progress of each phase.
+            keep: Path of the checkpoints of both phases, from which they resume; see `GradientMatching`.
 
         Returns:
-            One for each observation, both with the fused labels.
+            One reconstruction for each observation, both with the fused labels.
 
         Raises:
             MissingKnowledge: A phase needs a fact that was not granted.
-            AttackFailed: The observations are of different numbers of examples or classes, or a phase left the real
-                numbers.
+            AttackFailed: The observations differ in their number of examples or classes, or the objective of a phase
+                became infinite or NaN.
         """
         of_teacher, of_student = (beside(keep, phase) if keep else None for phase in ("teacher", "student"))
         taught = self.teacher(seen[0], seed=seed, watch=watch, keep=of_teacher)
@@ -128,7 +134,10 @@ class MutualInversion(Checked):
         watch: Watch | None = None,
         keep: Path | None = None,
     ) -> tuple[Reconstruction, Reconstruction]:
-        """Run the student's phase alone, after the teacher's, which returned `taught`; else as calling it."""
+        """Run the student's phase alone, given the teacher's result `taught`.
+
+        Arguments, results and errors are otherwise those of calling the attack.
+        """
         first, second = seen
         if (first.batch_size, first.classes) != (second.batch_size, second.classes):
             raise AttackFailed(
@@ -141,13 +150,13 @@ class MutualInversion(Checked):
         return replace(taught, labels=labels), replace(learnt, labels=labels)
 
     def fuse(self, teacher: Reconstruction, student: Reconstruction) -> Tensor:
-        """Return the labels `[B]` that both phases say together."""
+        """Return the labels `[B]` fused from both phases."""
         first, second = (_logits(self.name, phase) for phase in (teacher, student))
         return (self.share * first + (1 - self.share) * second).argmax(-1)
 
 
 def _logits(name: str, found: Reconstruction) -> Tensor:
-    """Return a phase's logits `[B, K]`; raise `AttackFailed` where it did not optimise its labels."""
+    """Return a phase's logits `[B, K]`. Raise `AttackFailed` if it did not optimise its labels."""
     if found.logits is None:
-        raise AttackFailed(f"{name}: both phases must optimise their labels (labels=JointLabels()), and none granted.")
+        raise AttackFailed(f"{name}: both phases must optimise their labels: set labels=JointLabels(), and grant none.")
     return found.logits

@@ -1,10 +1,11 @@
-"""Seeds, restarts and updates in one pass: for networks so small that the calls cost more than the arithmetic.
+"""Seeds, restarts and updates in one pass, for networks so small that function calls cost more than the arithmetic.
 
-The exact route, mapped over the guesses (`torch.func.vmap`). What it gains or loses on which network is measured in
+The exact route, mapped over the candidates (`torch.func.vmap`). The gain or loss on different networks is measured in
 benchmarks/results/together.md: a mapped convolution becomes a grouped one, which a CPU computes slowly.
 
-Memory: a pass holds about `COPIES` times the parameters and activations of one guess, for each guess in it. As many run
-at once as fit into `ROOM` bytes on a CPU, or into half of a GPU's free memory; half as many where a GPU then refuses.
+Memory: a pass needs about `COPIES` times the parameters and activations of one candidate, for each candidate in it. As
+many candidates run at once as fit into `ROOM` bytes on a CPU, or into half of a GPU's free memory; if the GPU runs out
+of memory, their number is halved.
 """
 
 from __future__ import annotations
@@ -28,34 +29,34 @@ ROOM = 2**30  # bytes
 
 
 def why_not(parts: Sequence[Part], stages: Sequence[Stage], matching: Matching) -> str | None:
-    """Why guesses of an attack with these parts cannot share a pass, or `None` where they can."""
+    """Return why candidates of an attack with these parts cannot share a pass, or `None` if they can."""
     stuck = [part for part in parts if not part.independent]
     if stuck:
-        return f"{stuck[0]!r} is not independent of other guesses."
+        return f"{stuck[0]!r} is not independent of other candidates."
     for stage in stages:
         if not stage.optimiser.independent:
-            return f"{type(stage.optimiser).__name__} does not move every guess on its own."
+            return f"{type(stage.optimiser).__name__} does not optimise every candidate separately."
     if matching.one_step is None or matching.routes.directional:
-        return "only the exact gradient of one local step can be taken for many guesses."
+        return "only the exact gradient of a single local step can be computed for many candidates at once."
     if matching.seen.defenses:
         return "the adversary simulates defenses."
     trains = matching.training.batch_norm == "train"
     if trains and any(isinstance(module, _BatchNorm) for module in matching.seen.model.modules()):
-        return "BatchNorm layers write down the statistics of every guess."
+        return "BatchNorm layers in training mode record the statistics of every candidate."
     return None
 
 
 def pays(model: nn.Module) -> bool:
-    """Whether one pass was measured faster than one guess after another."""
+    """Return whether one pass was measured to be faster than one candidate after another."""
     return sum(parameter.numel() for parameter in model.parameters()) <= SMALL
 
 
 class OnePass:
-    """The slopes of all guesses in one pass.
+    """The gradients of all candidates in one pass.
 
     Args:
-        matchings: One for each guess, of updates of one and the same model.
-        chunk: Guesses at once; by the memory rule where not given.
+        matchings: One for each candidate, of updates of the same model.
+        chunk: Number of candidates at once; by the memory rule if not given.
     """
 
     def __init__(self, matchings: Sequence[Matching], chunk: int | None = None) -> None:
@@ -68,16 +69,16 @@ class OnePass:
         self.count, self.chunk = len(matchings), chunk
 
     def slope(self, inputs: Tensor, labels: Tensor, terms: Sequence[BoundTerm], at: Progress) -> Slope:
-        """Objective and gradients, each with a leading axis.
+        """Return the objective and the gradients, each with a leading axis of candidates.
 
         Args:
             inputs: `[G, B, C, H, W]`.
             labels: `[G, B]` integers, or `[G, B, K]` logits.
             terms: Priors with their weights.
-            at: Passed to the parts.
+            at: Progress, passed to the parts.
 
         Raises:
-            AttackFailed: Not even one guess fits into memory.
+            AttackFailed: Not even one candidate fits into memory.
         """
         if self.chunk is None:
             self.chunk = min(self.count, fitting(self.matching, inputs[0]))
@@ -91,7 +92,7 @@ class OnePass:
             except torch.OutOfMemoryError as refusal:
                 if self.chunk == 1:
                     raise AttackFailed(
-                        "the GPU's memory holds not even one guess. Set checkpoint: true, or take a smaller batch."
+                        "the GPU's memory is too small for one candidate. Set checkpoint: true, or use a smaller batch."
                     ) from refusal
                 self.chunk //= 2
                 torch.cuda.empty_cache()
@@ -118,7 +119,7 @@ class OnePass:
 
 @torch.no_grad()
 def fitting(matching: Matching, inputs: Tensor) -> int:
-    """How many guesses `[B, C, H, W]` run at once by the memory rule, at least 1."""
+    """Return how many candidates `[B, C, H, W]` run at once by the memory rule, at least 1."""
     sizes = [parameter.numel() * parameter.element_size() for parameter in matching.seen.model.parameters()]
     hooks = [
         module.register_forward_hook(lambda _, __, out: sizes.append(out.numel() * out.element_size()))

@@ -1,4 +1,4 @@
-"""What an attack by gradient matching is made of."""
+"""The composition of an attack by gradient matching."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from ..step.routes import Step
 
 @dataclass(frozen=True)
 class Recipe(Checked):
-    """Parts, stages and counts of an attack of the optimisation family.
+    """The parts, stages and counts of an attack by gradient matching.
 
     Args:
-        name: As in the literature.
+        name: Name in the literature.
         paper: arXiv id or DOI.
-        objective: How updates are compared.
-        labels: Where labels come from; left out where LABELS is granted.
+        objective: Distance between updates.
+        labels: Source of the labels; not used if LABELS is granted.
         stages: Optimisations, in order.
-        seeds: Guesses optimised together.
-        restarts: Independent runs. Iterates, seeds and restarts compare by the attack's own total: the objective with
-            the weighted priors that act at the end of a stage. An iterate under other priors is not compared.
-        selection: Fixed measure that takes the place of the objective in that total where the objective varies during
-            the run; the objective at the end of the run by default.
-        deviations: Where this differs from the paper or its code, in sentences.
+        seeds: Number of candidates optimised together.
+        restarts: Number of independent runs. Iterates, seeds and restarts are compared by the attack's own total: the
+            objective plus the weighted priors that act at the end of a stage. An iterate under other priors is not
+            compared.
+        selection: Fixed measure that replaces the objective in that total if the objective varies during the run; the
+            objective at the end of the run by default.
+        deviations: Differences from the paper or its code, in sentences.
         step: Route to the gradient: `"exact"`, `"directional"` (cheaper, for one local step), or `"auto"`, directional
-            for as long as it agrees with the exact one. The result is scored by the exact objective in any case.
-        checkpoint: Keep only what enters the blocks of the model, or of several local steps each step, and compute the
-            rest again: less memory, more time.
-        simulation: How a guess becomes an update; by default the client's training as far as it is known.
-        iterates: Numbers of steps of the attack after which the iterate is noted, for `Reconstruction.iterates`.
-        together: Seeds, restarts and updates in one pass: where it was measured faster by default, wherever it is
-            possible, or never.
+            while it agrees with the exact one. The result is always scored by the exact objective.
+        checkpoint: Activation checkpointing: store only the inputs of the model's blocks, or of each of several local
+            steps, and recompute the rest: less memory, more time.
+        simulation: How a candidate becomes an update; by default the client's training as far as it is known.
+        iterates: Numbers of steps after which the iterate is recorded, for `Reconstruction.iterates`.
+        together: Whether seeds, restarts and updates share one pass: `None` if it was measured to be faster, true if it
+            is possible, false never.
     """
 
     name: str
@@ -64,21 +65,21 @@ class Recipe(Checked):
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """Every part, labels last."""
+        """All parts, the label inference last."""
         simulation = (self.simulation,) if self.simulation else ()
         return (self.objective, *simulation, *(part for stage in self.stages for part in stage.parts), self.labels)
 
     @property
     def makes_labels(self) -> bool:
-        """Whether the candidate makes the labels, so that none are read or granted."""
+        """Whether the candidate produces the labels, so that none are inferred or granted."""
         return self.stages[0].parametrisation.makes_labels
 
     @property
     def needs(self) -> Knowledge:
-        """Union over the parts."""
+        """The union of the needs of all parts."""
         return reduce(or_, (part.needs for part in self.parts), Knowledge.NOTHING)
 
     def used(self, granted: Knowledge) -> tuple[Part, ...]:
-        """Return the parts that are used once `granted` is known: none that infers labels where LABELS is."""
+        """Return the parts that are used if the adversary knows `granted`: no label inference if LABELS is granted."""
         idle = self.makes_labels or (self.labels.infers and Knowledge.LABELS in granted)
         return self.parts[:-1] if idle else self.parts

@@ -1,4 +1,4 @@
-"""What an adversary lacks, and what an attack is not made for, said in one sentence before anything runs."""
+"""Check that the adversary knows enough and that the attack suits the data, before anything runs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from ..parts.part import Part
 
 
 def attacked(name: str, seen: Observation) -> Observation:
-    """A copy of `seen` that one run of the attack `name` may hook, in evaluation mode and in single precision at least.
+    """Return a copy of `seen` that one run of the attack `name` may hook.
+
+    Its model is in evaluation mode and in at least single precision.
 
     Raises:
-        AttackFailed: The update holds nothing, so that any guess would explain it.
+        AttackFailed: The update is empty, so that any candidate would explain it.
     """
     if seen.update.emptiness:
         raise AttackFailed(f"{name}: {seen.update.emptiness}.")
@@ -28,27 +30,27 @@ def attacked(name: str, seen: Observation) -> Observation:
 
 
 def needs_given(attack: Attack, granted: Knowledge) -> Knowledge:
-    """The facts that an attack uses once `granted` is known."""
+    """Return the facts that an attack uses if the adversary knows `granted`."""
     return reduce(or_, (part.needs for part in _used(attack, granted)), Knowledge.NOTHING)
 
 
 def modality_of(attack: Attack) -> Modality | None:
-    """The kind of data that an attack is made for, or `None` where it takes any: its own, or that of its parts."""
+    """Return the kind of data that an attack, or one of its parts, is made for; `None` if it works on any."""
     return next((modality for _, modality in _made_for(attack)), None)
 
 
 def require_fit(attack: Attack, granted: Knowledge, modality: Modality, *, name: str = "") -> None:
-    """Raise where an attack cannot work, whatever the update.
+    """Raise an error if an attack cannot work, whatever the update.
 
     Args:
-        attack: Any.
+        attack: The attack.
         granted: What the adversary knows.
         modality: What the client trains on.
-        name: What to call the attack; its own name by default.
+        name: Name of the attack in the error; its own name by default.
 
     Raises:
         AttackFailed: The attack is made for another kind of data.
-        MissingKnowledge: A part that is used needs a fact outside `granted`; names the first one.
+        MissingKnowledge: A part that is used needs a fact outside `granted`; the error names the first one.
     """
     name = name or attack.name
     for part, made_for in _made_for(attack):
@@ -70,18 +72,18 @@ def require_knowledge(name: str, parts: tuple[Any, ...], granted: Knowledge) -> 
             who = f"{part!r} needs" if isinstance(part, Part) else "needs"
             raise MissingKnowledge(
                 f"{name}: {who} {lacking}, but the adversary knows only {held}. Add {lacking} to knowledge, "
-                "or take another attack."
+                "or choose another attack."
             )
 
 
 def _used(attack: Attack, granted: Knowledge) -> tuple[Any, ...]:
-    """The parts that are asked for facts; the attack itself where it is not made of parts."""
+    """Return the parts whose needs count; the attack itself if it is not composed of parts."""
     used = getattr(attack, "used", None)
     return used(granted) if used else (attack,)
 
 
 def _made_for(attack: Attack) -> Iterator[tuple[Any, Modality]]:
-    """The attack or those of its parts that are made for one kind of data alone."""
+    """Yield the attack and those of its parts that are made for a single kind of data, with that kind."""
     for part in (attack, *getattr(attack, "parts", ())):
         modality = getattr(part, "modality", None)
         if modality is not None:

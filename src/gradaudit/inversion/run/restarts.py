@@ -1,4 +1,4 @@
-"""From an attack and what it sees to its reconstruction: restarts, one after another or in one pass."""
+"""From an attack and an observation to a reconstruction: restarts, one after another or in one pass."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from .stage import Guesses, Restart
 
 
 class Target:
-    """One update, with everything bound that one attack asks of it.
+    """One update, with all parts of one attack bound to it.
 
     Args:
-        attack: The value.
-        seen: Copied, so that parts may hook the model.
+        attack: The attack.
+        seen: The observation; it is copied, so that parts may hook the model.
     """
 
     def __init__(self, attack: Recipe, seen: Observation) -> None:
@@ -49,7 +49,7 @@ class Target:
         self.failures: list[str] = []
 
     def restart(self, number: int, *, draw: bool = False) -> Restart:
-        """The next restart; with `draw` it draws its first guess now."""
+        """Return the next restart; if `draw` is true, it draws its first candidate now."""
         attack, seen = self.attack, self.seen
         labels = None if attack.makes_labels else self._labels()
         first = attack.stages[0].parametrisation.start(seen, attack.seeds, None) if draw else None
@@ -66,7 +66,7 @@ class Target:
         return labels
 
     def add(self, outcome: Outcome | None, curve: Curve, notes: Sequence[str] = (), failure: str | None = None) -> None:
-        """Take up what one restart found."""
+        """Record the result of one restart."""
         self.outcomes.append(outcome)
         self.notes += notes
         self.curves.append(curve)
@@ -75,7 +75,7 @@ class Target:
             self.failures.append(failure or str(diverged(self.attack.name, steps, steps)))
 
     def reconstruction(self, notes: tuple[str, ...] = ()) -> Reconstruction:
-        """The best restart by the attack's own measure; raises `AttackFailed` where there is none."""
+        """Return the best restart by the attack's own measure. Raise `AttackFailed` if every restart failed."""
         found = [outcome for outcome in self.outcomes if outcome is not None]
         if not found:
             raise AttackFailed(self.failures[0])
@@ -101,7 +101,7 @@ class Target:
 
 
 def run(attack: Recipe, seen: Observation, seed: int, watch: Watch | None, keep: Path | None = None) -> Reconstruction:
-    """One update; neither the observation nor the global random state is changed."""
+    """Run an attack on one update; neither the observation nor the global random state is changed."""
     if attack.restarts * attack.seeds > 1:
         found = _in_one_pass(attack, [seen], [seed], watch, keep)
         if found is not None:
@@ -123,7 +123,7 @@ def run(attack: Recipe, seen: Observation, seed: int, watch: Watch | None, keep:
 def run_many(
     attack: Recipe, seen: Sequence[Observation], seeds: Sequence[int], watch: Watch | None, keep: Path | None = None
 ) -> list[Reconstruction | AttackFailed]:
-    """Several updates, in one pass where that is faster and possible."""
+    """Run an attack on several updates, in one pass if that is possible and faster."""
     found = _in_one_pass(attack, seen, seeds, watch, keep) if len(seen) > 1 and _alike(seen) else None
     if found is None:
         each = [beside(keep, number) if keep else None for number in range(len(seen))]
@@ -137,7 +137,7 @@ def run_many(
 def _in_one_pass(
     attack: Recipe, seen: Sequence[Observation], seeds: Sequence[int], watch: Watch | None, keep: Path | None
 ) -> list[Target] | None:
-    """All restarts of all updates side by side, or `None` where that is impossible or slower."""
+    """Run all restarts of all updates side by side; return `None` if that is impossible or slower."""
     if attack.together is False or not (attack.together or pays(seen[0].model)):
         return None
     with _forked(seen[0]):
@@ -163,12 +163,12 @@ def _in_one_pass(
 
 
 def shares(attack: Recipe, seen: Observation) -> bool:
-    """Whether updates like this one can share a pass."""
+    """Return whether updates like this one can share a pass."""
     return not why_not(attack.parts[:-1], attack.stages, Target(attack, seen).matching)
 
 
 def _alike(seen: Sequence[Observation]) -> bool:
-    """Whether the updates are of one and the same model and kind of training."""
+    """Return whether the updates are of the same model and kind of training."""
     first = seen[0]
     state = list(first.model.state_dict().values())
     return all(

@@ -1,6 +1,6 @@
-"""All guesses of a run side by side, and one stage of it: where a gradient step begins.
+"""All candidates of a run side by side, and one stage of it, from which gradient steps are taken.
 
-`G` restarts of `S` seeds each are `G·S` guesses, the restarts one after another.
+`G` restarts of `S` seeds each are `G·S` candidates, ordered by restart.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .one_pass import OnePass
 
 
 class Restart(NamedTuple):
-    """One run of an attack on one update.
+    """One restart of an attack on one update.
 
     Args:
         matching: The matching loss of the update.
-        labels: What its guesses are matched with, `None` where the candidate makes its own.
-        selection: By what its iterates compare, where that is not the objective.
-        number: Which restart, from 0.
-        first: Its first guess `[S, ...]`, where it shares a pass with others that draw their own.
+        labels: Labels that its candidates are matched with; `None` if the candidate produces its own.
+        selection: Measure by which its iterates are compared, if that is not the objective.
+        number: Number of the restart, from 0.
+        first: Its first candidate `[S, ...]`, if it shares a pass with others that draw their own.
     """
 
     matching: Matching
@@ -42,13 +42,13 @@ class Restart(NamedTuple):
 
 
 class Guesses:
-    """The guesses of one restart, or of several that share a pass: their labels, slopes and scores.
+    """The candidates of one restart, or of several that share a pass: their labels, gradients and scores.
 
     Args:
-        restarts: One, or several that share a pass.
+        restarts: One restart, or several that share a pass.
         seeds: S.
-        simulated: How a guess becomes an update, where that is not the client's training as known.
-        one_pass: Takes all slopes in one pass, where that is possible.
+        simulated: How a candidate becomes an update, if that is not the client's training as known.
+        one_pass: Computes all gradients in one pass, if that is possible.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class Guesses:
 
     @property
     def others(self) -> list[Tensor]:
-        """The leaves beside the candidate's: optimised labels, and the simulation's variables."""
+        """The leaves besides the candidate's: optimised labels, and the simulation's variables."""
         return [*([] if self.logits is None else [self.logits]), *self.own.values()]
 
     def start(self, candidate: Candidate, fresh: bool) -> Candidate:
-        """Return the candidate, with the first guess that every restart drew itself where it is fresh."""
+        """Return the candidate; if it is fresh, with the first candidates that the restarts drew themselves."""
         for position, one in enumerate(self.restarts):
             if fresh and one.first is not None:
                 here = slice(position * self.seeds, (position + 1) * self.seeds)
@@ -77,7 +77,7 @@ class Guesses:
         return candidate
 
     def groups(self, stage: Stage, leaves: list[Tensor]) -> list[Tensor]:
-        """Return the leaves for the optimiser; variables of a simulation have a learning rate of their own."""
+        """Return the leaves for the optimiser; the variables of a simulation have their own learning rates."""
         if not self.own:
             return leaves
         rate = stage.optimiser.rate
@@ -91,11 +91,11 @@ class Guesses:
         return [{"params": usual}, *own]  # type: ignore[list-item]
 
     def labels(self, guess: int, made: Tensor | None) -> Tensor:
-        """Return what the loss is differentiated with: `[B]` integers or `[B, K]` logits.
+        """Return the labels that the loss is differentiated with: `[B]` integers or `[B, K]` logits.
 
         Args:
-            guess: Which.
-            made: Logits `[G·S, B, K]` of a candidate that makes its labels, else `None`.
+            guess: Index of the candidate.
+            made: Logits `[G·S, B, K]` of a candidate that produces its labels, otherwise `None`.
         """
         if made is not None:
             return made[guess]
@@ -106,7 +106,7 @@ class Guesses:
         return labels.of(guess % self.seeds)
 
     def decide(self, guess: int, made: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Return the labels `[B]`, and the logits `[B, K]` where labels were optimised; arguments as of `labels`."""
+        """Return the labels `[B]`, and the logits `[B, K]` if labels were optimised; arguments as in `labels`."""
         if made is None and self.logits is None:
             labels = self.restarts[guess // self.seeds].labels
             assert labels is not None
@@ -115,11 +115,11 @@ class Guesses:
         return logits.argmax(-1), logits
 
     def variables(self, guess: int) -> dict[str, Tensor]:
-        """Return the simulation's variables of one guess."""
+        """Return the simulation's variables of one candidate."""
         return {name: value[guess] for name, value in self.own.items()}
 
     def slopes(self, decoded: Tensor, made: Tensor | None, terms: Sequence[BoundTerm], at: Progress) -> Slope:
-        """Return the objective and the gradients of every guess, each with a leading axis."""
+        """Return the objective and the gradients of every candidate, each with a leading axis."""
         if self.one_pass is not None:
             labels = torch.stack([self.labels(i, made) for i in range(len(self))]).detach()
             return self._wanted(made, self.one_pass.slope(decoded.detach(), labels, terms, at))
@@ -134,13 +134,13 @@ class Guesses:
         return self._wanted(made, Slope(objective, total, inputs, others))
 
     def _wanted(self, made: Tensor | None, found: Slope) -> Slope:
-        """Leave out the slope of soft labels that are given, not optimised."""
+        """Drop the gradient of soft labels that are given, not optimised."""
         given = made is None and self.logits is None and self.labels(0, None).is_floating_point()
         return found._replace(others=found.others[1:]) if given else found
 
     @torch.no_grad()
     def scores(self, candidate: Candidate, at: Progress) -> Tensor:
-        """Return the selection measure of every guess, without priors, `[G·S]`."""
+        """Return the selection measure of every candidate, without priors, `[G·S]`."""
         decoded, made = candidate.decode(), candidate.logits()
         at = at._replace(candidates=decoded)
         found = []
@@ -150,18 +150,18 @@ class Guesses:
         return torch.stack(found)
 
     def of(self, guess: int) -> Restart:
-        """Return the restart that a guess belongs to."""
+        """Return the restart that a candidate belongs to."""
         return self.restarts[guess // self.seeds]
 
 
 class StageRun:
-    """A stage in progress: its optimiser, its parts bound to what is seen, and the best guesses so far.
+    """A stage in progress: its optimiser, its parts bound to the observation, and the best candidates so far.
 
     Args:
-        stage: The value.
-        guesses: What is optimised side by side.
-        seen: What its parts are bound to.
-        previous: The best candidate of the stage before, where it starts from one.
+        stage: The stage.
+        guesses: The candidates that are optimised side by side.
+        seen: The observation that its parts are bound to.
+        previous: The best candidate of the previous stage, if there was one.
     """
 
     def __init__(self, stage: Stage, guesses: Guesses, seen: Observation, previous: Candidate | None) -> None:
@@ -179,11 +179,11 @@ class StageRun:
         self.measured = guesses.restarts[0].selection is not None
 
     def step(self, number: int, look: bool) -> Tensor:
-        """Take one step of the optimiser; return the objective of every guess before it.
+        """Take one step of the optimiser; return the objective of every candidate before it.
 
         Args:
-            number: From 0.
-            look: Whether iterates are to be compared now, where that takes a measure of its own.
+            number: Number of the step, from 0.
+            look: Whether to compare iterates now, if that needs a measure of its own.
         """
         at = Progress(number, self.stage.steps, lr=self.optimiser.param_groups[0]["lr"])
         if self.measured and look:
@@ -200,7 +200,7 @@ class StageRun:
         return values[0]
 
     def finish(self) -> tuple[Candidate, Tensor]:
-        """Return the candidate with the lowest total of every guess, and these totals."""
+        """Return every candidate at its lowest total, and these totals."""
         self.best.offer(self._totals(Progress(self.stage.steps, self.stage.steps)))
         self.best.restore()
         return self.candidate, self.best.scores
@@ -225,13 +225,16 @@ class StageRun:
         return found.objective
 
     def _updates(self, guess: int) -> tuple[Tensors, Tensors]:
-        """Return the simulated and the observed update of one guess."""
+        """Return the simulated and the observed update of one candidate."""
         inputs, made = self.candidate.decode()[guess], self.candidate.logits()
         matching, labels = self.guesses.of(guess).matching, self.guesses.labels(guess, made)
         return matching.updates(inputs, labels, self.guesses.variables(guess))
 
     def _totals(self, at: Progress) -> Tensor:
-        """Return by what iterates compare: the selection measure, and the priors that act at the end, weighted."""
+        """Return the measure by which iterates are compared.
+
+        It is the selection measure plus the weighted priors that act at the end.
+        """
         return self.guesses.scores(self.candidate, END) + self._penalties(at)
 
     @torch.no_grad()
@@ -243,7 +246,7 @@ class StageRun:
 
     @torch.no_grad()
     def _settle(self, at: Progress) -> None:
-        """Project and move, as follows every step of the optimiser."""
+        """Project the candidate and apply the moves, after every step of the optimiser."""
         self.candidate.project()
         if self.guesses.simulated is not None and self.guesses.own:
             self.guesses.simulated.project(self.guesses.own)
@@ -251,7 +254,7 @@ class StageRun:
             move(self.candidate, lambda: self.guesses.scores(self.candidate, at), at)
 
     def state(self) -> dict[str, Any]:
-        """Return everything that `load` needs to go on from here; what parts remember they find again."""
+        """Return everything that `load` needs to resume from here; parts recompute what they remember."""
         return {
             "leaves": [leaf.detach() for leaf in self.leaves],
             **optimiser_state(self.optimiser, self.schedule),
@@ -260,7 +263,7 @@ class StageRun:
 
     @torch.no_grad()
     def load(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken; one that does not fit raises before anything but the optimiser has changed."""
+        """Resume from `state`; if it does not fit, raise before anything but the optimiser has changed."""
         held = [*self.leaves, *self.best.held]
         saved = [*state["leaves"], *state["kept"], state["scores"], state["falls"]]
         require_alike(saved, held)

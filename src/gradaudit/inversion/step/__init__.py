@@ -1,1 +1,1 @@
-"""One gradient of the matching loss with respect to a guess."""
+"""One gradient of the matching loss with respect to a candidate."""

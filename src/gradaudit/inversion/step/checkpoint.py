@@ -1,4 +1,4 @@
-"""Activation checkpointing of any model: blocks keep what enters them, and compute the rest again when it is needed."""
+"""Activation checkpointing of any model: blocks store only their inputs, and recompute the rest when it is needed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-SHORT = 3  # layers of a chain that is not worth a checkpoint
+SHORT = 3  # number of layers up to which a chain is not worth a checkpoint
 
 Around = Callable[[], AbstractContextManager]
 
 
 def blocks(model: nn.Module) -> list[nn.Module]:
-    """The modules to checkpoint: residual blocks, transformer layers, chains of single layers. May be none."""
+    """Return the modules to checkpoint: residual blocks, transformer layers and chains of single layers.
+
+    The list may be empty.
+    """
     if _is_chain(model):
         return [model] if len(list(model.children())) > SHORT else []
     return [block for child in model.children() if _composite(child) for block in _inside(child)]
@@ -36,18 +39,18 @@ def _composite(module: nn.Module) -> bool:
 
 
 def _holds_blocks(module: nn.Module) -> bool:
-    """Whether some container inside lists composite modules: `module` is then too large for one block."""
+    """Return whether a container inside lists composite modules, so that `module` is too large for one block."""
     lists = (inner for inner in module.modules() if isinstance(inner, (nn.Sequential, nn.ModuleList)))
     return any(_composite(child) for inner in lists for child in inner)
 
 
 @contextmanager
 def checkpointed(modules: list[nn.Module], again: Around) -> Iterator[None]:
-    """Forward passes inside keep little.
+    """Checkpoint the activations of forward passes within this context.
 
     Args:
-        modules: From `blocks`.
-        again: Called when a block is entered; gives the context in which it is computed again.
+        modules: Result of `blocks`.
+        again: Called when a block is entered; returns the context in which the block is recomputed.
     """
 
     def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
@@ -70,7 +73,7 @@ def checkpointed(modules: list[nn.Module], again: Around) -> Iterator[None]:
 
 
 def _segments(chain: nn.Module, kept: Callable[..., Any]) -> Callable[[Tensor], Tensor]:
-    """A chain in about √n pieces."""
+    """Return the forward function of a chain in about √n pieces."""
     layers = list(chain.children())
     length = math.isqrt(len(layers) - 1) + 1
     pieces = [kept(nn.Sequential(*layers[i : i + length]).forward) for i in range(0, len(layers), length)]

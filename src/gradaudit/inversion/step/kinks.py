@@ -1,7 +1,7 @@
-"""Kinks frozen: a second forward pass that takes the branches of the first at every ReLU and every max-pool.
+"""Freeze kinks: a second forward pass that takes the branches of the first at every ReLU and every max-pool.
 
-A finite difference of ∂L/∂x along the parameters measures the second derivative only where both passes lie on one
-smooth piece of the network. Unfrozen, some unit of a ReLU network switches at any useful step length, and the
+A finite difference of ∂L/∂x along the parameters measures the second derivative only if both passes lie on the same
+smooth piece of the network. Otherwise some unit of a ReLU network switches at any useful step length, and the
 difference measures the switch (cosine 0.02-0.4 to the exact gradient near the solution).
 """
 
@@ -21,31 +21,31 @@ Call = Callable[..., Any]
 
 
 class KinksDiffer(AuditError):  # noqa: N818
-    """The second pass called other functions, or in another order: its branches cannot be those of the first."""
+    """The second pass called other functions, or in another order, so its branches cannot be those of the first."""
 
 
 class Kinks:
     """The branches of one forward pass, in the order of the calls.
 
-    Whatever way a model calls them is seen: modules, `torch.nn.functional`, functions of `torch`, methods of tensors.
-    Scripted modules are not.
+    Calls are recorded however a model makes them: modules, `torch.nn.functional`, functions of `torch`, methods of
+    tensors. Scripted modules are not recorded.
     """
 
     def __init__(self) -> None:
         self.entries: list[tuple[Call, torch.Size, Call]] = []  # function, shape of its input, replay
 
     def recording(self) -> Recorder:
-        """Context of the first pass; forgets the pass before."""
+        """Return the context of the first pass; it forgets the previous pass."""
         self.entries = []
         return Recorder(self.entries)
 
     def replaying(self, start: int = 0) -> Replayer:
-        """Context of a later pass: the remembered branches, from the entry `start` on."""
+        """Return the context of a later pass, which replays the recorded branches from the entry `start` on."""
         return Replayer(self.entries, start)
 
 
 class Recorder(TorchFunctionMode):
-    """Inside, kinks are remembered."""
+    """A context in which kinks are recorded."""
 
     def __init__(self, entries: list[tuple[Call, torch.Size, Call]]) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Recorder(TorchFunctionMode):
 
 
 class Replayer(TorchFunctionMode):
-    """Inside, kinks are replayed; `position` is the entry that comes next."""
+    """A context in which kinks are replayed; `position` is the index of the next entry."""
 
     def __init__(self, entries: list[tuple[Call, torch.Size, Call]], position: int) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Replayer(TorchFunctionMode):
             return call(*args, **kwargs)
         before, shape, replay = self.entries[self.position] if self.position < len(self.entries) else (None,) * 3
         if call is not before or _input(args, kwargs).shape != shape:
-            raise KinksDiffer(f"the forward pass is not the same twice: {call.__name__} came at another place.")
+            raise KinksDiffer(f"the two forward passes differ: {call.__name__} was called at another position.")
         self.position += 1
         return replay(*args, **kwargs)
 
@@ -88,7 +88,7 @@ def _inplace(call: Call, kwargs: Any) -> bool:
 
 
 def _linear_pieces(pieces: Callable[..., tuple[Tensor, Tensor | None]]) -> Call:
-    """An elementwise function that is `slope * x + offset` on each piece; `pieces(x, ...)` gives both."""
+    """Freeze an elementwise function that is `slope * x + offset` on each piece; `pieces(x, ...)` returns both."""
 
     def freeze(call: Call, input: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Call]:
         inplace = _inplace(call, kwargs)
@@ -162,7 +162,7 @@ def _larger(call: Call, input: Tensor, other: Tensor) -> tuple[Tensor, Call]:
 
 
 def _pool(with_indices: Call, axes: int) -> Call:
-    """Max-pooling over the last `axes` axes: the second pass gathers the winners of the first."""
+    """Freeze max-pooling over the last `axes` axes: the second pass gathers the winners of the first."""
 
     def freeze(call: Call, *args: Any, **kwargs: Any) -> tuple[Any, Call]:
         both = bool(kwargs.get("return_indices"))
@@ -195,4 +195,4 @@ HANDLERS: dict[Call, Call] = {
     F.adaptive_max_pool2d: _pool(F.adaptive_max_pool2d_with_indices, 2),
     F.adaptive_max_pool2d_with_indices: _pool(F.adaptive_max_pool2d_with_indices, 2),
 }
-"""Function -> what freezes it: `(function, *arguments) -> (its result, what replays it on other inputs)`."""
+"""Function -> its handler: `(function, *arguments) -> (its result, a function that replays it on other inputs)`."""

@@ -1,4 +1,4 @@
-"""The gradient of the matching loss with respect to a candidate: the whole cost of an attack (`routes`)."""
+"""The gradient of the matching loss with respect to a candidate, which dominates the cost of an attack (`routes`)."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from .one_step import OneStep, assumed_step
 from .routes import BoundTerm, Point, Routes, Step
 
 START, END = Progress(0, 1), Progress(1, 1)
-VERIFIED = 1e-3  # relative distance of the recomputed update below which a guess explains the observed one
+VERIFIED = 1e-3  # relative distance of the recomputed update below which a candidate explains the observed one
 NONE: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class Slope(NamedTuple):
-    """What one evaluation gives for one seed: the objective, and the gradient of the whole loss.
+    """The result of one evaluation for one seed: the objective, and the gradient of the whole loss.
 
     Args:
         objective: Scalar, without the priors, detached.
-        total: Scalar, with the priors that act, each with its weight, detached.
+        total: Scalar, including the weighted priors that act, detached.
         inputs: `[B, C, H, W]`.
-        others: `[B, K]` where labels are optimised, and one for each variable of the simulation.
+        others: `[B, K]` if labels are optimised, and one for each variable of the simulation.
     """
 
     objective: Tensor
@@ -42,15 +42,15 @@ class Slope(NamedTuple):
 
 
 class Matching:
-    """One observation and one bound objective: the loss whose gradient the loop follows.
+    """The matching loss of one observation and one bound objective, whose gradient the loop follows.
 
     Args:
-        seen: With the run's private copy of the model.
+        seen: The observation with the run's private copy of the model.
         distance: The bound objective.
-        step: The route to the gradient. `"auto"` is directional for as long as it agrees with the exact one.
-        one_step: `assumed_step(seen)`, made before any part was bound, where parts may hook the model.
-        simulated: How a guess becomes an update, where that is not the client's training as known.
-        checkpoint: Compute local steps again in the backward pass, where there are several.
+        step: The route to the gradient. `"auto"` is directional while it agrees with the exact one.
+        one_step: `assumed_step(seen)`, created before any part was bound, because parts may hook the model.
+        simulated: How a candidate becomes an update, if that is not the client's training as known.
+        checkpoint: Whether to recompute local steps in the backward pass, if there are several.
     """
 
     def __init__(
@@ -71,19 +71,19 @@ class Matching:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences about a change of route."""
+        """Notes about a change of route."""
         return tuple(self.routes.notes)
 
     def simulate(
         self, inputs: Tensor, labels: Tensor, own: Mapping[str, Tensor] = NONE, *, differentiable: bool = False
     ) -> Tensors:
-        """The update that the client would share, had it trained on `inputs` `[B, C, H, W]`, before any defense.
+        """Return the update, before any defense, that the client would share after training on `inputs` `[B, C, H, W]`.
 
         Args:
-            inputs: The guess.
+            inputs: The candidate.
             labels: `[B]` integers or `[B, K]` logits.
             own: Variables of the simulation.
-            differentiable: Keep the graph.
+            differentiable: Whether to keep the graph.
         """
         target = Labels.target(labels, self.training.loss)
         if self.simulated is None:
@@ -94,34 +94,37 @@ class Matching:
         return update if differentiable else tuple(tensor.detach() for tensor in update)
 
     def compare(self, update: Tensors, at: Progress) -> Tensor:
-        """The objective between a simulated update, defended where the defense is known, and the observed one."""
+        """Return the objective between a simulated update, with the known defenses applied, and the observed one."""
         observed = self.seen.update.values
         for defense in self.seen.defenses or ():
             update = defense.simulate(update, observed)
         return self.distance(update, observed, at)
 
     def updates(self, inputs: Tensor, labels: Tensor, own: Mapping[str, Tensor] = NONE) -> tuple[Tensors, Tensors]:
-        """Return a guess's update, defended where the defense is known, and the observed one; with graph as wanted."""
+        """Return a candidate's update, with the known defenses applied, and the observed one.
+
+        The first has its graph if gradients are enabled.
+        """
         observed = self.seen.update.values
         update = self.simulate(inputs, labels, own, differentiable=torch.is_grad_enabled())
         return reduce(lambda u, d: d.simulate(u, observed), self.seen.defenses or (), update), observed
 
     @torch.no_grad()
     def explained(self, inputs: Tensor, labels: Tensor, own: Mapping[str, Tensor] = NONE) -> bool:
-        """Return whether the update of a guess lies within 1e-3 (relative) of the observed one."""
+        """Return whether the update of a candidate lies within a relative distance of 1e-3 of the observed one."""
         update, observed = self.updates(inputs, labels, own)
         gap = norm(tuple(u - o for u, o in zip(update, observed, strict=True)))
         return bool(gap <= VERIFIED * norm(observed))
 
     def value(self, inputs: Tensor, labels: Tensor, at: Progress, own: Mapping[str, Tensor] = NONE) -> Tensor:
-        """The objective alone, detached."""
+        """Return the objective alone, detached."""
         with torch.no_grad():
             return self.compare(self.simulate(inputs, labels, own), at)
 
     def flat(self, inputs: Tensor, labels: Tensor, own: Mapping[str, Tensor] = NONE) -> bool:
-        """Whether the objective, other than 0, has a slope of exactly 0 in `inputs`: then no step can lower it.
+        """Return whether the objective is not 0 but its gradient in `inputs` is exactly 0: no step can lower it.
 
-        So it is where autograd does not reach the input of the model, and where every unit behind it is at rest.
+        This happens if autograd does not reach the input of the model, or if every unit behind it is inactive.
         """
         leaves = {name: value.detach().requires_grad_() for name, value in own.items()}
         point = Point(inputs.detach().requires_grad_(), labels.detach(), (), START, leaves)
@@ -129,17 +132,17 @@ class Matching:
         return bool(found.value != 0) and not found.gradients[0].any()
 
     def pull(self, update: Tensors, at: Progress) -> tuple[Combination, Tensors]:
-        """The objective D and v = ∂D/∂g at the simulated update g.
+        """Return the objective D and v = ∂D/∂g at the simulated update g.
 
-        An objective may know v in closed form: a method `pull(candidate, observed, at) -> Combination`.
+        An objective may provide v in closed form: a method `pull(candidate, observed, at) -> Combination`.
 
         Args:
             update: g, detached.
-            at: Passed to the objective.
+            at: Progress, passed to the objective.
 
         Returns:
-            v as a combination of two lists of tensors: g and the second value. Where no closed form is known or a
-            defense comes between, v itself is that second value.
+            v as a combination of two lists of tensors: g and the second value. If no closed form is known or a defense
+            is simulated, v itself is that second value.
         """
         closed, observed = getattr(self.distance, "pull", None), self.seen.update.values
         if closed is not None and not self.seen.defenses:
@@ -160,7 +163,7 @@ class Matching:
         at: Progress,
         own: Mapping[str, Tensor] = NONE,
     ) -> Slope:
-        """Objective, and gradient of the whole loss by the route of this matching."""
+        """Return the objective, and the gradient of the whole loss by the route of this matching."""
         y = labels.detach().requires_grad_() if labels.is_floating_point() else labels
         leaves = {name: value.detach().requires_grad_() for name, value in own.items()}
         value, penalty, found = self.routes.slope(Point(inputs.detach().requires_grad_(), y, terms, at, leaves))
@@ -168,14 +171,17 @@ class Matching:
 
 
 def comparable(terms: Sequence[BoundTerm], at: Progress) -> bool:
-    """Whether the priors that act now are those that act at the end: other totals are of another loss."""
+    """Return whether the priors that act now are those that act at the end.
+
+    Otherwise the totals belong to different losses and must not be compared.
+    """
     return all(term.acts(at) == term.acts(END) for term, _ in terms)
 
 
 def without_slope(name: str) -> AttackFailed:
-    """The error of an attack whose first guesses are all flat (`Matching.flat`)."""
+    """Return the error of an attack whose first candidates are all flat (`Matching.flat`)."""
     return AttackFailed(
         f"{name}: the objective does not depend differentiably on the input: its slope is exactly 0 at the start. Is "
-        "the input prepared by numpy or PIL, under detach or torch.no_grad(), or rounded? Write that part of the model "
-        "in torch, as an adversary would."
+        "the input processed by numpy or PIL, under detach or torch.no_grad(), or rounded? Write that part of the "
+        "model in torch, as an adversary would."
     )

@@ -1,4 +1,4 @@
-"""One FedSGD step of the client on the run's own copy of its model: the two passes that the routes are made of."""
+"""One FedSGD step of the client on the run's own copy of its model: the two passes that the routes consist of."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ from ..parts.vectors import norm
 from .checkpoint import Around, blocks, checkpointed
 from .kinks import Kinks, Replayer
 
-# |εv| / |θ| in float32, between rounding (below) and curvature (above); batch statistics over few pixels bend sooner.
+# |εv| / |θ| in float32, between rounding (below) and curvature (above); batch statistics over few pixels curve more.
 REACH = {"eval": 1e-5, "train": 1e-6}
 FINER = 3e-4  # factor on `REACH` in float64
-TINY = 1e-30  # shortest direction that is divided by
+TINY = 1e-30  # smallest L2 norm of a direction that is divided by
 
 
 def assumed_step(seen: Observation, *, checkpoint: bool = False) -> OneStep | None:
-    """The client's single step as the adversary knows or assumes it; `None` where it took several."""
+    """Return the client's single step as the adversary knows or assumes it; `None` if it took several."""
     training = seen.assumed_training
     return OneStep(seen.model, training, checkpoint=checkpoint) if training.single_step else None
 
 
 class OneStep:
-    """The training loss at θ and near it.
+    """The training loss at the parameters θ and near them.
 
-    Made before any part hooks the model: hooks that come later belong to priors, and fire in first passes only.
+    It must be created before any part hooks the model: hooks that are added later belong to priors, and run in first
+    passes only.
 
     Args:
         model: A copy that belongs to this run.
-        training: Without a learning rate.
+        training: The local training, without a learning rate.
     """
 
     def __init__(self, model: nn.Module, training: LocalTraining, *, checkpoint: bool = False) -> None:
@@ -52,24 +53,24 @@ class OneStep:
         self.closer = 1.0  # factor on the reach
 
     def loss(self, x: Tensor, y: Tensor, *, plain_attention: bool = False) -> Tensor:
-        """The loss at θ, a scalar with its graph to the parameters.
+        """Return the loss at θ, a scalar with its graph to the parameters.
 
         Args:
             x: `[B, C, H, W]`.
             y: `[B]` integers, or `[B, K]` logits.
-            plain_attention: In elementary operations; its fused kernels have no second derivative.
+            plain_attention: Whether attention uses elementary operations; its fused kernels have no second derivative.
         """
         around = _plain_attention if plain_attention else nullcontext
         return self._forward(x, y, around, lambda: around)
 
     def recorded_loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """As `loss`, for the first of two passes: remembers the kinks."""
+        """Return the same as `loss`, for the first of two passes, and record the kinks."""
         if self.kinks is None:
             return self.loss(x, y)
-        # A checkpointed block is computed again without replay: the same parameters take the same branches.
+        # A checkpointed block is recomputed without replay: the same parameters take the same branches.
         loss = self._forward(x, y, self.kinks.recording, lambda: nullcontext)
         if not self.kinks.entries:
-            self.kinks = None  # a smooth network: nothing to look out for
+            self.kinks = None  # a smooth network has no kinks to replay
         return loss
 
     def _replayed_loss(self, x: Tensor, y: Tensor) -> Tensor:
@@ -79,13 +80,13 @@ class OneStep:
         return self._forward(x, y, lambda: replayer, lambda: partial(Replayer, replayer.entries, replayer.position))
 
     def _forward(self, x: Tensor, y: Tensor, around: Around, again: Callable[[], Around]) -> Tensor:
-        """The loss; `again()` is asked, block by block, for what the block needs around it when computed again."""
+        """Return the loss; `again()` returns, block by block, the context in which a block is recomputed."""
         saving = checkpointed(self._blocks, lambda: _Reusable(self, again())) if self._blocks else nullcontext()
         with self._mode, torch.enable_grad(), around(), saving:
             return self.training.loss(self.model(x), Labels.target(y, self.training.loss))
 
     def reach(self) -> Tensor:
-        """How far the second pass lies from θ, a scalar in units of θ."""
+        """Return the distance of the second pass from θ, a scalar in units of θ."""
         if self._length is None:
             with torch.no_grad():
                 self._length = norm(self.parameters)
@@ -93,7 +94,7 @@ class OneStep:
         return self._length * (REACH[self.training.batch_norm] * fine * self.closer)
 
     def slope_at(self, shifted: Sequence[Tensor], x: Tensor, y: Tensor, wanted: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The second pass: ∂L/∂`wanted` at the parameters `shifted`, on the branches of the first pass."""
+        """Run the second pass: return ∂L/∂`wanted` at the parameters `shifted`, on the branches of the first pass."""
         with self._moved_to(shifted):
             with self.silent():
                 loss = self._replayed_loss(x, y)
@@ -101,7 +102,7 @@ class OneStep:
 
     @contextmanager
     def _moved_to(self, shifted: Sequence[Tensor]) -> Iterator[None]:
-        """The model with other parameters; its own are never written to, so that nothing needs to be undone."""
+        """Run the model with other parameters; its own are never written to, so that nothing must be undone."""
         kept = [parameter.data for parameter in self.parameters]
         try:
             for parameter, other in zip(self.parameters, shifted, strict=True):
@@ -115,13 +116,13 @@ class OneStep:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """The model in its mode and without the hooks of priors."""
+        """Run the model in its mode and without the hooks of priors."""
         with self._mode, self.silent():
             yield
 
     @contextmanager
     def silent(self) -> Iterator[None]:
-        """Without the hooks of priors."""
+        """Run the model without the hooks of priors."""
         kept = [(hooks, dict(hooks)) for hooks in self._hooked()]
         try:
             for hooks, before in kept:
@@ -135,13 +136,13 @@ class OneStep:
                 hooks.update(before)
 
     def _hooked(self) -> list[OrderedDict]:
-        """The hooks of all modules that have any."""
+        """Return the hooks of all modules that have any."""
         both = ((module._forward_pre_hooks, module._forward_hooks) for module, _ in self._mode.modules)
         return [hooks for pair in both for hooks in pair if hooks]
 
 
 class _Reusable:
-    """What surrounds a checkpointed block each time it is computed again, in backward passes."""
+    """The context of a checkpointed block each time it is recomputed in a backward pass."""
 
     def __init__(self, one: OneStep, around: Around) -> None:
         self.one, self.around = one, around

@@ -4,9 +4,9 @@ For D the objective, g = ∂L/∂θ the simulated gradient and v = ∂D/∂g:
 
 *exact*: reverse over reverse, ∂D/∂x = (∂g/∂x)ᵀ v, one backward pass through the backward pass.
 *directional*: ∂D/∂x = ∂/∂x of the derivative of L along v, which is (∂L/∂x at θ + εv - ∂L/∂x at θ) / ε. The second term
-comes with g; the first costs one more forward and backward pass, on the branches of the first (`kinks`).
+is a by-product of g; the first costs one more forward and backward pass, on the branches of the first (`kinks`).
 
-By counting convolutions, exact costs 7/3 of a forward and backward pass, directional 5/3.
+Counted in convolutions, exact costs 7/3 of a forward and backward pass, directional 5/3.
 """
 
 from __future__ import annotations
@@ -27,47 +27,50 @@ from .one_step import TINY, OneStep
 BoundTerm = tuple[Term, Callable[[Tensor, Progress], Tensor]]
 Step = Literal["exact", "directional", "auto"]
 
-CHECK = 100  # evaluations from one look of "auto" at the exact gradient to the next: 1-2 % of the cost
-OTHER_REACHES = (0.1, 10.0, 0.01)  # factors tried before "auto" gives up: the right one moves as the candidate does
+CHECK = 100  # evaluations from one check by "auto" against the exact gradient to the next: 1-2 % of the cost
+OTHER_REACHES = (0.1, 10.0, 0.01)  # factors tried before "auto" gives up: the best one changes with the candidate
 AGREE = 0.999  # smallest cosine of the two routes at which "auto" stays with the directional one
 
 
 def weighted(terms: Sequence[BoundTerm], inputs: Tensor, at: Progress) -> list[Tensor]:
-    """The priors that act at this place of the run, each times its weight."""
+    """Return the priors that act at this point of the run, each times its weight."""
     return [term.weight * prior(inputs, at) for term, prior in terms if term.acts(at)]
 
 
 class Point(NamedTuple):
-    """Where the gradient is taken: leaves, and the terms that act there."""
+    """The point at which the gradient is computed: leaf tensors, and the terms that act there."""
 
     x: Tensor
     y: Tensor
     terms: Sequence[BoundTerm]
     at: Progress
-    own: Mapping[str, Tensor] = {}  # of the simulation
+    own: Mapping[str, Tensor] = {}  # variables of the simulation
 
     @property
     def wanted(self) -> Tensors:
-        """What the gradient is taken for."""
+        """The leaf tensors whose gradient is wanted."""
         return (self.x, self.y, *self.own.values()) if self.y.requires_grad else (self.x, *self.own.values())
 
     def entering(self, copied: bool) -> Tensor:
-        """What enters the model: the guess, by which hooks know it, or a copy of it for a model that works in place."""
+        """Return the model's input: the candidate, by which hooks recognise it, or a copy for an in-place model."""
         return self.x.clone() if copied else self.x
 
     def penalty(self) -> Tensor | None:
-        """The weighted priors; asked right after the forward pass, whose graph a prior's hook may have caught."""
+        """Return the sum of the weighted priors, or `None` if none acts.
+
+        It must be called right after the forward pass, whose graph a prior's hook may have stored.
+        """
         acting = weighted(self.terms, self.x, self.at)
         return sum(acting[1:], acting[0]) if acting else None
 
 
 class RouteResult(NamedTuple):
-    """What a route gives.
+    """The result of a route.
 
     Args:
         value: The objective, detached.
-        penalty: The weighted priors, detached, or `None` where none acts.
-        gradients: Of the whole loss, for all that is wanted.
+        penalty: The weighted priors, detached, or `None` if none acts.
+        gradients: Gradients of the whole loss, for all wanted tensors.
     """
 
     value: Tensor
@@ -80,9 +83,9 @@ class Routes:
     """The routes on one network, and what a run learns about it.
 
     Args:
-        step: Which to take; unrolled training takes the exact one.
-        one_step: The client's single step, or `None` where it took several.
-        simulate: `point -> g` with its graph, where it took several.
+        step: Route to take; unrolled training always takes the exact one.
+        one_step: The client's single step, or `None` if it took several.
+        simulate: `point -> g` with its graph, if it took several.
         pull: `(g, at) -> (combination, its second list)`, see `Matching.pull`.
     """
 
@@ -102,7 +105,7 @@ class Routes:
         self.directional = self.step != "exact" and self.one_step is not None
 
     def slope(self, point: Point) -> RouteResult:
-        """The objective, exact by either route, the priors, and the gradient of the whole loss."""
+        """Return the objective, which is exact by either route, the priors, and the gradient of the whole loss."""
         if self.held is None:
             self.held = reserve(self.one_step.parameters) if self.one_step is not None else []
         try:
@@ -114,7 +117,7 @@ class Routes:
             return self.slope(point)
 
     def _auto(self, point: Point) -> RouteResult:
-        """The directional route, looked at now and then."""
+        """Take the directional route, and check it against the exact one now and then."""
         self.evaluations += 1
         look = self.step == "auto" and self.evaluations % CHECK == 1
         try:
@@ -129,7 +132,7 @@ class Routes:
         return found._replace(gradients=tuple(mine if more is None else mine + more for mine, more in both))
 
     def _looked_at(self, found: Tensors, point: Point) -> Tensors:
-        """The exact gradient; finds another distance for the second pass, or falls back, where `found` is not it."""
+        """Return the exact gradient; try other distances for the second pass, or fall back, if `found` disagrees."""
         one, alone = self.one_step, point._replace(terms=())
         assert one is not None
         with one.silent():
@@ -150,7 +153,7 @@ class Routes:
         self.notes.append(f"From step {at.step} of {at.steps} the gradient is exact, not directional: {why}")
 
     def _directional(self, point: Point) -> tuple[RouteResult, tuple[Tensor | None, ...]]:
-        """The objective with its gradient alone, and the slopes of the priors."""
+        """Return the objective with its own gradient, and the gradients of the priors."""
         one, wanted = self.one_step, point.wanted
         assert one is not None
         loss = one.recorded_loss(point.entering(self.copies), point.y)
@@ -172,7 +175,7 @@ class Routes:
         return RouteResult(pull.value, weighed, slopes), extra
 
     def _exact(self, point: Point) -> RouteResult:
-        """Reverse over reverse; a network that refuses a shortcut is remembered, and taken the long way."""
+        """Run reverse over reverse; remember which shortcuts the network does not support, and avoid them."""
         while True:
             try:
                 return self._reverse_over_reverse(point)
@@ -206,7 +209,7 @@ class Routes:
 
 
 def _cosine(found: Tensors, exact: Tensors) -> Tensor:
-    """Of all wanted gradients together; 1 where both vanish."""
+    """Return the cosine of all wanted gradients together; 1 if both are zero."""
     a, b = (torch.cat([tensor.flatten() for tensor in side]).double() for side in (found, exact))
     lengths = a.norm() * b.norm()
     return torch.where(lengths == 0, 1.0, a.dot(b) / lengths)

@@ -1,4 +1,4 @@
-"""What happens to a gradient before the optimiser sees it."""
+"""Gradient transforms: changes of the gradient before the optimiser sees it."""
 
 from ....values.discovery import Registry, subclasses_of
 from ..part import GradientTransform

@@ -1,4 +1,4 @@
-"""Langevin noise on the gradient (Yin et al., 2021, section 3.4)."""
+"""Gaussian noise on the gradient (Yin et al., 2021, section 3.4)."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from ..part import GradientTransform, Progress
 
 @dataclass(frozen=True)
 class Noise(GradientTransform):
-    """Adds N(0, std²) to every entry.
+    """A gradient transform that adds N(0, std²) to every entry.
 
     Args:
         std: Standard deviation, in units of the gradient.

@@ -1,4 +1,4 @@
-"""Bound the length of the gradient (TAG and LAMP clip the gradient of the embeddings to norm 1)."""
+"""Bound the L2 norm of the gradient (TAG and LAMP clip the gradient of the embeddings to norm 1)."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,10 +11,10 @@ from ..part import GradientTransform, Progress
 
 @dataclass(frozen=True)
 class ClipGradient(GradientTransform):
-    """Scales each seed's gradient down to L2 norm `norm` where it is longer.
+    """A gradient transform that scales each seed's gradient down to L2 norm `norm` if its norm is larger.
 
     Args:
-        norm: Largest norm, positive.
+        norm: Largest L2 norm, positive.
     """
 
     example: ClassVar[tuple[Any, ...]] = (1.0,)

@@ -1,4 +1,4 @@
-"""Noise that fades with the learning rate, so that a guess leaves poor minima early (Yin et al., 2021, section 3.4)."""
+"""Langevin noise on the gradient, which fades with the learning rate (Yin et al., 2021, section 3.4)."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,12 @@ from ..part import GradientTransform, Progress
 
 @dataclass(frozen=True)
 class Langevin(GradientTransform):
-    """Adds `scale` · lr(t) · N(0, 1) to every entry, with lr(t) the learning rate of the step.
+    """A gradient transform that adds `scale` · lr(t) · N(0, 1) to every entry, with lr(t) the step's learning rate.
+
+    The noise lets candidates leave poor minima early in the run.
 
     Args:
-        scale: α_n of the paper, 0.2; the benchmark library breaching takes 0.01.
+        scale: α_n of the paper, 0.2; the benchmark library breaching uses 0.01.
     """
 
     scale: float = 0.2

@@ -1,4 +1,4 @@
-"""Five levels in place of a sign, as the code of HFGradInv has it (Ye et al., 2024, section 4.3)."""
+"""A gradient rounded to five levels instead of its sign, as in the code of HFGradInv (Ye et al., 2024, section 4.3)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,14 +11,15 @@ from ..part import GradientTransform, Progress
 
 @dataclass(frozen=True)
 class QuantisedSign(GradientTransform):
-    """0.2 sign(q) + 0.8 clip(round(2 q / median|q|) / 2, -1, 1): every entry becomes ±0.2, ±0.6 or ±1, a zero stays 0.
+    """A gradient transform that rounds every entry to ±0.2, ±0.6 or ±1; a zero stays 0.
 
-    Entries far below the median weigh a fifth of those above it. The median is over all entries of one seed. The paper
-    writes the plain sign, which is `Sign`.
+    The result is 0.2 sign(q) + 0.8 clip(round(2 q / median|q|) / 2, -1, 1), with the median over all entries of one
+    seed. Entries far below the median weigh a fifth of those above it. The paper writes the plain sign, which is
+    `Sign`.
 
     Args:
-        doubled: Fraction of the stage, from its beginning, during which the result counts twice; the code doubles the
-            first 101 of 15 000 iterations. Adam sees it only where the factor ends: its second moment remembers the
+        doubled: Fraction of the stage, from its beginning, during which the result is doubled; the code doubles the
+            first 101 of 15 000 iterations. Adam is affected only where the factor ends: its second moment remembers the
             larger gradients, so that steps are shorter for a while. 0 never doubles.
     """
 

@@ -1,4 +1,4 @@
-"""Signed gradients (Geiping et al., 2020, section 3: the matching loss is minimised on the sign alone)."""
+"""The sign of the gradient (Geiping et al., 2020, section 3: the matching loss is minimised on the sign alone)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,7 +10,7 @@ from ..part import GradientTransform, Progress
 
 @dataclass(frozen=True)
 class Sign(GradientTransform):
-    """Every entry becomes -1, 0 or 1."""
+    """A gradient transform that replaces every entry by its sign: -1, 0 or 1."""
 
     independent: ClassVar[bool] = True
 

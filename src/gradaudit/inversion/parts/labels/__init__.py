@@ -1,4 +1,4 @@
-"""Where an attack's labels come from."""
+"""Label inference: the sources of an attack's labels."""
 
 from ....values.discovery import Registry, subclasses_of
 from ..label_values import LabelInference

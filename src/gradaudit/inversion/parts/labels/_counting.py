@@ -1,4 +1,4 @@
-"""From scores per class to labels: whole numbers that sum to the batch size, and what to say about them."""
+"""From scores per class to labels: integer counts that sum to the batch size, with confidence and notes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..label_values import Labels
 
 
 def onto_simplex(raw: Tensor, total: float) -> Tensor:
-    """The nearest point to `raw` `[..., K]` with no negative entry and sum `total`, 0 or more.
+    """Return the nearest point to `raw` `[..., K]` with no negative entry and sum `total`, 0 or more.
 
     Duchi et al., "Efficient projections onto the l1-ball", ICML 2008, algorithm 1: subtract one number, clip at zero.
     """
@@ -24,12 +24,12 @@ def onto_simplex(raw: Tensor, total: float) -> Tensor:
 
 
 def round_to_total(raw: Tensor, total: int, least: int = 0) -> Tensor:
-    """Whole numbers of at least `least` near `raw` that sum to `total`, by largest remainders.
+    """Return integers of at least `least` near `raw` that sum to `total`, by largest remainders.
 
     Args:
-        raw: `[..., K]`, finite; negative entries and a wrong sum are mended by moving to the nearest valid point.
-        total: At least K · `least`.
-        least: Of every entry.
+        raw: `[..., K]`, finite; negative entries and a wrong sum are corrected by moving to the nearest valid point.
+        total: Required sum, at least K · `least`.
+        least: Smallest value of an entry.
 
     Returns:
         `[..., K]` int64.
@@ -44,15 +44,16 @@ def round_to_total(raw: Tensor, total: int, least: int = 0) -> Tensor:
 
 
 def wholeness(raw: Tensor, counts: Tensor) -> float:
-    """1 - 2 max |raw - counts| in [0, 1]: 1 where the solution was whole already, 0 where a count may be its neighbour.
+    """Return 1 - 2 max |raw - counts|, clipped to [0, 1], as a measure of confidence.
 
-    (Not a mean: where everything is rounded by chance, a mean over many classes and examples still looks small.)
+    It is 1 if the solution was already integer, and 0 if a count may be off by one. (It is not a mean: if everything is
+    rounded by chance, a mean over many classes and examples still looks small.)
     """
     return max(0.0, 1 - 2 * float((raw - counts).abs().max()))
 
 
 def separation(scores: Tensor, chosen: Tensor) -> float:
-    """Gap between chosen (low) and other scores, as a share of their whole range, in [0, 1].
+    """Return the gap between chosen (low) and other scores, as a share of their whole range, in [0, 1].
 
     Args:
         scores: `[K]`.
@@ -66,19 +67,19 @@ def separation(scores: Tensor, chosen: Tensor) -> float:
 
 
 def counted(seen: Observation, counts: Tensor, raw: Tensor, notes: Sequence[str] = ()) -> Labels:
-    """Labels from whole `counts` `[K]`, ascending, with `wholeness` of `raw` `[K]` as confidence."""
+    """Return labels from integer `counts` `[K]`, ascending, with `wholeness` of `raw` `[K]` as confidence."""
     values = torch.arange(len(counts)).repeat_interleave(counts)
     device = seen.device
     return Labels(values.to(device), counts=counts.to(device), confidence=wholeness(raw, counts), notes=tuple(notes))
 
 
 def present(seen: Observation, scores: Tensor, chosen: Tensor) -> Labels:
-    """Labels from a set of classes, each once, with `separation` as confidence.
+    """Return labels from a set of classes, each once, with `separation` as confidence.
 
     Args:
-        seen: With or without the batch size.
-        scores: `[K]`, low where a class is present.
-        chosen: `[K]` booleans; where they are more than the batch holds, the lowest scores stay.
+        seen: The observation; its batch size may be unknown.
+        scores: `[K]`, low if a class is present.
+        chosen: `[K]` booleans; if they are more than the batch size, the classes with the lowest scores stay.
     """
     notes = []
     size = seen.batch_size
@@ -96,5 +97,5 @@ def present(seen: Observation, scores: Tensor, chosen: Tensor) -> Labels:
 def _incomplete(found: int, size: int | None) -> str:
     classes = f"{found} class{'es' if found != 1 else ''} found"
     if size is None:
-        return f"{classes}; how often each occurs is not told."
-    return f"{classes} for {size} examples; which of them repeat, or hide, is not told."
+        return f"{classes}; how often each occurs is unknown."
+    return f"{classes} for {size} examples; which of them repeat or are missing is unknown."

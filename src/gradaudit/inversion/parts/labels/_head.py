@@ -1,4 +1,4 @@
-"""The last layer's share of an update, which is where labels are read."""
+"""The gradient of the last layer, from which labels are inferred."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ from ....values.errors import AttackFailed
 from ....values.types import UpdateKind
 from ._search import FoundHead, search
 
-# A feature this far below zero, as a share of the largest one, is rounding.
+# A feature at most this far below zero, as a share of the largest one, is a rounding error.
 ROUNDING = 1e-6
 
 
 NO_ROWS = (
-    "the update holds no weight whose gradient is p - y times features (the last layer's is normalised, lies behind "
-    "something else, or is not shared), and this method reads the labels there. Take bias-sign or bias-counts."
+    "the update contains no weight whose gradient is p - y times features (the last layer's is normalised, is followed "
+    "by another layer, or is not shared), and this method infers the labels from it. Choose bias-sign or bias-counts."
 )
-NO_HEAD = "the update holds no layer with {classes} outputs whose gradient holds p - y, where labels are read: {why}."
+NO_HEAD = (
+    "the update contains no layer with {classes} outputs whose gradient contains p - y, from which labels are "
+    "inferred: {why}."
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """Gradient of the classification layer.
+    """The gradient of the classification layer.
 
     Args:
-        rows: `[K, m]`, (p - y) times the features, or `None` where no such gradient travels.
-        bias: `[K]`, or `None` where the layer has none or it was not shared.
-        exact: The bias gradient is p - y itself, not only of its signs.
+        rows: `[K, m]`, (p - y) times the features, or `None` if no such gradient was sent.
+        bias: `[K]`, or `None` if the layer has none or it was not shared.
+        exact: Whether the bias gradient is p - y itself; otherwise it only has the signs of p - y.
     """
 
     rows: Tensor | None
@@ -41,54 +44,56 @@ class Head:
 
     @property
     def weight(self) -> Tensor:
-        """`[K, m]`; raises `AttackFailed` where there are no rows."""
+        """The gradient of the weight, `[K, m]`. Raises `AttackFailed` if there is none or it is zero."""
         if self.rows is None:
             raise AttackFailed(NO_ROWS)
         if not self.rows.any():
             raise AttackFailed(
-                "the gradient of the last layer's weight is zero, and this method reads the labels there."
+                "the gradient of the last layer's weight is zero, and this method infers the labels from it."
             )
         return self.rows
 
     @property
     def biases(self) -> Tensor:
-        """`[K]`; raises `AttackFailed` where there are none."""
+        """The gradient of the bias, `[K]`. Raises `AttackFailed` if there is none."""
         if self.bias is None:
-            raise AttackFailed("the update holds no bias of the last layer, and this method reads the labels there.")
+            raise AttackFailed(
+                "the update contains no bias of the last layer, and this method infers the labels from it."
+            )
         return self.bias
 
     @property
     def sums(self) -> Tensor:
-        """`[K]`, the sum of every row of the weight's gradient."""
+        """The sum of every row of the weight's gradient, `[K]`."""
         return self.weight.sum(1)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Head:
-        """The same with both tensors changed."""
+        """Return a copy with `change` applied to both tensors."""
         rows, bias = (None if tensor is None else change(tensor) for tensor in (self.rows, self.bias))
         return replace(self, rows=rows, bias=bias)
 
 
 def find_head(seen: Observation) -> FoundHead:
-    """The parameters whose gradients hold p - y, of those that were shared.
+    """Return the shared parameters whose gradients contain p - y.
 
     Raises:
         AttackFailed: The model has none, or none was shared.
     """
     found = search(seen)
     if found == FoundHead():
-        raise AttackFailed(NO_HEAD.format(classes=seen.classes, why="nothing in the model moves one logit alone"))
+        raise AttackFailed(NO_HEAD.format(classes=seen.classes, why="no parameter changes one logit alone"))
     shared = replace(found, weight=_shared(seen, found.weight), bias=_shared(seen, found.bias))
     if shared.weight is None and shared.bias is None:
         names = " and ".join(name for name in (found.weight, found.bias) if name)
-        raise AttackFailed(NO_HEAD.format(classes=seen.classes, why=f"{names} of the model did not travel"))
+        raise AttackFailed(NO_HEAD.format(classes=seen.classes, why=f"the client did not share {names}"))
     return shared
 
 
 def own_values(seen: Observation) -> tuple[Tensor, Tensor]:
-    """The head's own weight `[K, m]` and bias `[K]` (zeros where it has none), in double precision on the CPU.
+    """Return the head's own weight `[K, m]` and bias `[K]` (zeros if it has none), in double precision on the CPU.
 
     Raises:
-        AttackFailed: As `find_head`, or the logits are not weight times features plus bias.
+        AttackFailed: `find_head` raises it, or the logits are not weight times features plus bias.
     """
     find_head(seen)
     found, own = search(seen), dict(seen.model.named_parameters())
@@ -101,9 +106,9 @@ def own_values(seen: Observation) -> tuple[Tensor, Tensor]:
 
 
 def head_gradient(seen: Observation) -> Head:
-    """The shared gradient of the layer whose output is the model's logits.
+    """Return the shared gradient of the layer whose output is the model's logits.
 
-    A weight difference is returned as it is: the sign and the shape of a gradient, but not its size.
+    A weight difference is returned unchanged: it has the sign and the shape of a gradient, but not its size.
 
     Raises:
         AttackFailed: There is no such layer, or its gradient is zero or not finite.
@@ -116,51 +121,52 @@ def head_gradient(seen: Observation) -> Head:
     )
     values = [tensor for tensor in (head.rows, head.bias) if tensor is not None]
     if not all(torch.isfinite(tensor).all() for tensor in values):
-        raise AttackFailed("the gradient of the last layer holds NaN or infinity, so no label can be read off it.")
+        raise AttackFailed("the gradient of the last layer contains NaN or infinity, so it reveals no label.")
     if not any(tensor.any() for tensor in values):
-        raise AttackFailed("the gradient of the last layer is zero, so no label can be read off it.")
+        raise AttackFailed("the gradient of the last layer is zero, so it reveals no label.")
     return head
 
 
 def mean_head(seen: Observation) -> Head:
-    """The head's gradient in its true size, averaged over the local steps, in double precision on the CPU.
+    """Return the head's gradient in its true size, averaged over the local steps, in double precision on the CPU.
 
     Raises:
-        AttackFailed: As `double_head`, or the update is a weight difference and the adversary does not know by what it
-            was multiplied.
+        AttackFailed: `double_head` raises it, or the update is a weight difference and the adversary does not know by
+            what it was multiplied.
     """
     scale = displacement(seen)
     return double_head(seen).map(lambda tensor: tensor / scale)
 
 
 def double_head(seen: Observation) -> Head:
-    """`head_gradient` in double precision on the CPU, for rules that do not care for its size.
+    """Return `head_gradient` in double precision on the CPU, for rules that do not depend on its size.
 
     Raises:
-        AttackFailed: As `head_gradient`, or it has only the signs of p - y.
+        AttackFailed: `head_gradient` raises it, or the gradient only has the signs of p - y.
     """
     head = signed_head(seen)
     if not head.exact:
         raise AttackFailed(
-            "something between the last layer and the model's logits, such as ReLU, scales its gradient class by "
-            "class, so that only the signs say something. Take bias-sign."
+            "an operation between the last layer and the model's logits, such as ReLU, scales its gradient class by "
+            "class, so that only the signs are informative. Choose bias-sign."
         )
     return head
 
 
 def signed_head(seen: Observation) -> Head:
-    """`head_gradient` in double precision on the CPU, for rules that read nothing but signs."""
+    """Return `head_gradient` in double precision on the CPU, for rules that use only signs."""
     return head_gradient(seen).map(lambda tensor: tensor.double().cpu())
 
 
 def displacement(seen: Observation) -> float:
-    """What an update is in units of the mean gradient: for a weight difference learning rate · steps, for a gradient 1.
+    """Return the size of an update in units of the mean gradient.
 
-    Momentum m makes T equal gradients g count Σ_t (1 - mᵗ) / (1 - m) · g instead of T · g, Nesterov's form one power of
-    m more. Of several clients it is the mean, weighted by their examples.
+    It is learning rate · steps for a weight difference, and 1 for a gradient. With momentum m, T equal gradients g sum
+    to Σ_t (1 - mᵗ) / (1 - m) · g instead of T · g; Nesterov's form has one power of m more. For several clients it is
+    the mean, weighted by their examples.
 
     Raises:
-        AttackFailed: The local training is not known where it is needed, or is Adam's, which shares no multiple of a
+        AttackFailed: The local training is unknown but needed, or it uses Adam, whose update is not a multiple of a
             gradient.
     """
     training = seen.training
@@ -169,7 +175,7 @@ def displacement(seen: Observation) -> float:
         if seen.update.kind is UpdateKind.GRADIENT:
             return 1.0
         raise AttackFailed(
-            "the size of the gradient is needed, and a weight difference hides it behind learning rate and steps. "
+            "the size of the gradient is needed, but a weight difference is scaled by learning rate and steps. "
             "Grant LOCAL_TRAINING."
         )
     if training.optimiser == "adam":
@@ -185,7 +191,10 @@ def displacement(seen: Observation) -> float:
 
 
 def local_steps(seen: Observation) -> int:
-    """Local steps behind the update, of several clients the most; 1 where the adversary knows nothing of them."""
+    """Return the number of local steps behind the update.
+
+    For several clients it is the largest number; it is 1 if the adversary knows nothing of the training.
+    """
     training = seen.training
     if training is None or training.learning_rate is None:
         return 1
@@ -193,7 +202,7 @@ def local_steps(seen: Observation) -> int:
 
 
 def _examples(seen: Observation) -> int:
-    """The batch size, where the number of steps depends on it."""
+    """Return the batch size; raise `AttackFailed` if it is unknown but determines the number of steps."""
     if seen.batch_size is None and seen.training is not None and seen.training.minibatch_size is not None:
         raise AttackFailed("the number of local steps follows from the batch size. Grant BATCH_SIZE.")
     return seen.batch_size or 1

@@ -1,6 +1,6 @@
-"""What the known model answers to inputs of the adversary's own: features before the last layer, and probabilities.
+"""Answers of the known model to the adversary's own inputs: the features before the last layer, and probabilities.
 
-A private copy of the model runs, so nothing stays behind.
+A private copy of the model runs, so the observation stays unchanged.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from ._search import features_of, noise, run
 
 Inputs = Literal["auto", "noise", "public"]
 CHUNK = 64  # inputs at once; also the batch that BatchNorm in training mode sees where the batch size is unknown
-FEW = 8  # inputs that tell whether features can be negative
+FEW = 8  # inputs by which to check whether features can be negative
 
 
 class Answers(NamedTuple):
     """The model's answers to n inputs, in double precision on the CPU.
 
     Args:
-        entering: `[n, m]`, what the last layer's weight multiplies, or `None` where no such weight was shared.
+        entering: `[n, m]`, the features that the last layer's weight multiplies, or `None` if no such weight was
+            shared.
         probabilities: `[n, K]`.
-        labels: `[n]` integers, where the inputs are public pictures with labels.
+        labels: `[n]` integers, if the inputs are public images with labels.
     """
 
     entering: Tensor | None
@@ -38,34 +39,37 @@ class Answers(NamedTuple):
 
     @property
     def features(self) -> Tensor:
-        """`[n, m]`; raises `AttackFailed` where there are none."""
+        """The features, `[n, m]`. Raises `AttackFailed` if there are none."""
         if self.entering is None:
             raise AttackFailed(NO_ROWS)
         return self.entering
 
     @property
     def masses(self) -> Tensor:
-        """`[n]`, the sum of an input's features."""
+        """The sum of each input's features, `[n]`."""
         return self.features.sum(1)
 
     def lerp(self, end: Answers, way: float) -> Answers:
-        """So far along the straight line to the answers of another model to as many inputs."""
+        """Return the interpolation towards another model's answers, a fraction `way` along the straight line.
+
+        `end` must have as many inputs.
+        """
         entering = None if self.entering is None else self.features.lerp(end.features, way)
         return Answers(entering, self.probabilities.lerp(end.probabilities, way), self.labels)
 
 
 def ask(seen: Observation, inputs: Inputs, samples: int, end: bool = False) -> Answers:
-    """The answers to noise or to public pictures.
+    """Return the model's answers to noise or to public images.
 
     Args:
-        seen: The model, and the public pictures where there are any.
-        inputs: N(0, 1) noise in normalised space from torch's global generator, public pictures, or `"auto"`: the
-            pictures where the adversary holds some, else noise.
-        samples: Inputs; of public pictures the first ones, and fewer where there are fewer.
-        end: Ask the model after the client's local training, `θ - Δ`, instead of the one before.
+        seen: The observation with the model, and the public images if there are any.
+        inputs: N(0, 1) noise in normalised space from torch's global generator, public images, or `"auto"`: public
+            images if the adversary has some, otherwise noise.
+        samples: Number of inputs; of public images the first ones, and fewer if there are fewer.
+        end: Whether to query the model after the client's local training, `θ - Δ`, instead of the one before.
 
     Raises:
-        AttackFailed: There are no public pictures, or no gradient of the update holds p - y.
+        AttackFailed: There are no public images, or no gradient of the update contains p - y.
     """
     labels = None
     if inputs == "public" or (inputs == "auto" and seen.public_data is not None):
@@ -77,9 +81,9 @@ def ask(seen: Observation, inputs: Inputs, samples: int, end: bool = False) -> A
 
 
 def public_inputs(seen: Observation, most: int) -> Tensor:
-    """The first `most` public pictures, normalised; raises `AttackFailed` where there are none."""
+    """Return the first `most` public images, normalised. Raise `AttackFailed` if there are none."""
     if seen.public_data is None:
-        raise AttackFailed("public pictures are needed, and none were given. Grant PUBLIC_DATA and set public_data.")
+        raise AttackFailed("public images are needed, and none were given. Grant PUBLIC_DATA and set public_data.")
     x = seen.public_data[:most].to(seen.device)
     if not x.is_floating_point():
         return x
@@ -87,22 +91,22 @@ def public_inputs(seen: Observation, most: int) -> Tensor:
 
 
 def require_nonnegative_features(seen: Observation) -> None:
-    """Raise `AttackFailed` where noise shows features below zero, as behind GELU, SiLU or a LayerNorm."""
+    """Raise `AttackFailed` if some feature is negative on noise, for example behind GELU, SiLU or a LayerNorm."""
     features = ask(seen, "noise", FEW).features
     if features.min() < -ROUNDING * features.abs().max():
         raise AttackFailed(
             "the features before the last layer can be negative in this model, so the signs within a row of its "
-            "gradient say nothing about the class. Take bias-sign, bias-counts or ilrg."
+            "gradient say nothing about the class. Choose bias-sign, bias-counts or ilrg."
         )
 
 
 def require_positive_masses(seen: Observation, answers: Answers | None = None) -> None:
-    """Raise `AttackFailed` where an input's features can sum to zero or less, so that row sums carry no sign."""
+    """Raise `AttackFailed` if an input's features can sum to zero or less, so that row sums have no meaningful sign."""
     answers = answers or ask(seen, "noise", FEW)
     if answers.masses.min() <= ROUNDING * answers.features.abs().sum(1).max():
         raise AttackFailed(
             "the features before the last layer can sum to zero or less in this model, so the row sums of its "
-            "gradient say nothing about the class. Take bias-sign, bias-counts or ilrg."
+            "gradient say nothing about the class. Choose bias-sign, bias-counts or ilrg."
         )
 
 

@@ -1,9 +1,9 @@
-"""Which parameters' gradients hold p - y: found by running the model forwards and backwards, not by their names.
+"""Find the parameters whose gradients contain p - y by running the model forwards and backwards, not by their names.
 
-For cross entropy the gradient of what is added to the logits is p - y, the probabilities minus the one-hot label, and
-the gradient of what multiplies the features is (p - y) times the features. Both are tried on inputs of the adversary's
-own, so that a linear layer, a convolution before a mean over the pixels and a bare parameter are found alike, and idle
-or hidden layers of the same shape are not.
+For cross entropy the gradient of a term added to the logits is p - y, the probabilities minus the one-hot label, and
+the gradient of a factor of the features is (p - y) times the features. Both are tested on the adversary's own inputs.
+A linear layer, a convolution before a mean over the pixels and a bare parameter are therefore found alike, whereas
+unused or hidden layers of the same shape are not.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from ....models.copying import private_copy
 from ....values.types import Modality
 
 EXAMPLES = 4
-CLASSES = 16  # logits whose own derivatives are looked at
+CLASSES = 16  # number of logits whose derivatives are checked
 
 
 @dataclass(frozen=True)
 class FoundHead:
-    """Names of parameters of the model.
+    """The names of the parameters of the classification layer.
 
     Args:
-        weight: Row k of its gradient is (p_k - y_k) times the features, or `None`.
-        bias: Its gradient is p - y, or has the signs of p - y, or `None`.
-        exact: The bias gradient is p - y itself; false where something behind it, such as ReLU and a mean over the
+        weight: Name of the parameter whose gradient has the rows (p_k - y_k) times the features, or `None`.
+        bias: Name of the parameter whose gradient is p - y, or has its signs, or `None`.
+        exact: Whether the bias gradient is p - y itself; false if a later operation, such as ReLU and a mean over the
             pixels, scales it class by class.
-        affine: The logits are weight times features plus bias.
+        affine: Whether the logits are weight times features plus bias.
     """
 
     weight: str | None = None
@@ -43,25 +43,25 @@ class FoundHead:
 
 
 def search(seen: Observation) -> FoundHead:
-    """The parameters of the model that hold p - y, wherever they travel or not."""
+    """Return the parameters of the model whose gradients contain p - y, whether they were shared or not."""
     if seen not in _SEARCHED:
         _SEARCHED[seen] = _search(seen)
     return _SEARCHED[seen]
 
 
 def run(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Logits `[n, K]`, of several rounds' models side by side the last one's; the inputs are copied."""
+    """Return the logits `[n, K]`, those of the last round if the model joins several; the inputs are copied."""
     output = model(inputs.clone())
     return output if output.ndim == 2 else output[..., -1]
 
 
 def noise(seen: Observation, count: int, generator: torch.Generator | None = None) -> Tensor:
-    """Inputs of the adversary's own: N(0, 1) in normalised space, of texts random tokens.
+    """Return inputs of the adversary's own: N(0, 1) in normalised space, or random tokens for text.
 
     Args:
-        seen: Whose model they are for.
-        count: How many.
-        generator: On the CPU; torch's global one by default.
+        seen: The observation of the model that they are for.
+        count: Number of inputs.
+        generator: Generator on the CPU; torch's global one by default.
     """
     if seen.modality is Modality.TEXT:
         ids = torch.randint(_tokens(seen), (count, *seen.input_shape), generator=generator)
@@ -73,15 +73,15 @@ def noise(seen: Observation, count: int, generator: torch.Generator | None = Non
 
 
 def features_of(weight: nn.Parameter, logits: Tensor) -> Tensor:
-    """`[n, m]`: what the weight multiplies, ∂logit_ik / ∂W_k, which is the same for every class k.
+    """Return the features `[n, m]` that the weight multiplies: ∂logit_ik / ∂W_k, the same for every class k.
 
     Args:
-        weight: As `Found.weight`, first dimension K.
+        weight: The parameter named by `FoundHead.weight`, first dimension K.
         logits: `[n, K]`, with the graph to it; the graph is kept.
     """
-    each = logits.shape[1]  # one pass tells K examples, each at a class of its own
+    each = logits.shape[1]  # one pass suffices for K examples, each at a class of its own
     if float(logits.detach().logsumexp(1).abs().max()) < torch.finfo(logits.dtype).eps ** 0.5:
-        # A log-softmax at the end moves every class with every other, but not the first one beside all others.
+        # A final log-softmax couples every class with every other, but not the first with the logsumexp of the rest.
         each, logits = 1, logits - logits[:, 1:].logsumexp(1, keepdim=True)
     rows = []
     for start in range(0, len(logits), each):
@@ -107,7 +107,7 @@ def _search(seen: Observation) -> FoundHead:
         with torch.enable_grad(), batch_norm_mode(model, seen.batch_norm):
             logits = run(model, noise(seen, EXAMPLES, torch.Generator().manual_seed(0)))
             return _tried(logits, weights, biases)
-    except RuntimeError:  # the model cuts its own graph: nothing of it can be trained
+    except RuntimeError:  # the model detaches its own graph: no part of it can be trained
         return FoundHead()
 
 
@@ -127,7 +127,7 @@ def _tried(logits: Tensor, weights: Mapping[str, nn.Parameter], biases: Mapping[
 
 
 def _candidates(model: nn.Module, classes: int) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
-    """Parameters of the shapes of a weight `[K, ...]` and of a bias `[K]`."""
+    """Return the parameters with the shape of a weight `[K, ...]` and those with the shape of a bias `[K]`."""
     named = {name: value for name, value in model.named_parameters() if value.is_floating_point()}
     weights = {name: value for name, value in named.items() if value.ndim > 1 and value.shape[0] == classes}
     biases = {name: value for name, value in named.items() if value.shape in ((classes,), (1, classes))}
@@ -140,7 +140,7 @@ def _gradient(value: Tensor, parameter: nn.Parameter) -> Tensor | None:
 
 
 def _is_product(logits: Tensor, labels: Tensor, errors: Tensor, weight: nn.Parameter, near: float) -> bool:
-    """Whether each example's gradient is (p - y) hᵀ with some features h."""
+    """Return whether each example's gradient is (p - y) hᵀ with some features h."""
     for example in range(2):
         gradient = _gradient(_loss(logits[example : example + 1], labels[example : example + 1]), weight)
         if gradient is None:
@@ -158,7 +158,10 @@ def _is_sum(logits: Tensor, labels: Tensor, errors: Tensor, bias: nn.Parameter, 
 
 
 def _has_its_signs(logits: Tensor, bias: nn.Parameter, near: float) -> bool:
-    """Whether every logit grows with its own entry of `bias`, or rests, and with no other, for every example."""
+    """Return whether every logit grows with its own entry of `bias` and depends on no other, for every example.
+
+    A logit may also be constant, as behind an inactive unit, but not more than half of them.
+    """
     chosen = torch.linspace(0, logits.shape[1] - 1, min(CLASSES, logits.shape[1])).long().tolist()
     alive = 0
     for label in chosen:

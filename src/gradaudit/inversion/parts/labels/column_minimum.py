@@ -1,4 +1,4 @@
-"""GradInversion's labels: rows of the last layer's gradient with the lowest entry (Yin et al., 2021)."""
+"""GradInversion's label inference: the rows of the last layer's gradient with the lowest entries (Yin et al., 2021)."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -18,15 +18,15 @@ from ._probe import require_nonnegative_features
 class ColumnMinimum(LabelInference):
     """The B classes with the lowest entry in their row, each once (Yin et al., arXiv:2104.07586, label restoration).
 
-    ŷ = argsort_k(min_j ∂L/∂W_kj)[:B]: where features are never negative, only an example of class k can pull an entry
-    of row k below zero. Repeated labels are beyond the rule: it knows sets.
+    ŷ = argsort_k(min_j ∂L/∂W_kj)[:B]: if features are never negative, only an example of class k can make an entry of
+    row k negative. The rule infers sets and cannot find repeated labels.
 
-    Deviation: the paper takes B classes whatever their signs, and so fills up a batch with repeated labels with classes
-    that are not there; here a row without a negative entry is no label, and fewer labels come back.
+    Deviation: the paper takes B classes whatever their signs, and so fills a batch that has repeated labels with absent
+    classes. Here a row without a negative entry is not a label, and fewer labels are returned.
 
     Args:
-        strict: Name only classes that the rule can tell. Without it the rule is the paper's: B classes, or all K where
-            there are fewer, on any features, with a note where some have no negative entry.
+        strict: Whether to name only classes that the rule can infer. If false the rule is the paper's: B classes, or
+            all K if there are fewer, on any features, with a note if some have no negative entry.
     """
 
     name: ClassVar[str] = "gradinversion"
@@ -34,7 +34,7 @@ class ColumnMinimum(LabelInference):
     strict: bool = True
 
     def read(self, seen: Observation) -> Labels:
-        """At most B classes. Raises `AttackFailed` where it is strict and features can be negative."""
+        """Return at most B classes. Raise `AttackFailed` if `strict` is true and features can be negative."""
         size = require_batch_size(seen, self)
         lowest = double_head(seen).weight.min(1).values
         negative = lowest < -torch.finfo(torch.float32).tiny

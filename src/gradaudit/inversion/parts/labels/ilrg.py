@@ -16,29 +16,29 @@ from ..part import require_batch_size
 from ._counting import counted
 from ._head import Head, mean_head, own_values
 
-LARGEST = 1e10  # bound of a recovered feature, so that a bias gradient near zero gives no infinity
+LARGEST = 1e10  # bound of a recovered feature, so that a bias gradient near zero does not yield infinity
 
 
 @dataclass(frozen=True)
 class ClassEmbeddings(LabelInference):
     """Counts from K + 1 linear equations, one per bias gradient and one for the batch size.
 
-    Ma et al., "Instance-wise batch label restoration via gradients in federated learning", ICLR 2023. Row over bias
-    gives a class's mean embedding ĥ_c = ∂W_c / ∂b_c, and this its probabilities q_c = softmax(W ĥ_c + b); then
-    Σ_c n_c = B and, for every j, Σ_c n_c q_c[j] - n_j = B ∂b_j, solved by the pseudo-inverse.
+    Ma et al., "Instance-wise batch label restoration via gradients in federated learning", ICLR 2023. The ratio of
+    weight to bias gradient is a class's mean embedding ĥ_c = ∂W_c / ∂b_c, which has the probabilities q_c = softmax(W
+    ĥ_c + b). Then Σ_c n_c = B and, for every j, Σ_c n_c q_c[j] - n_j = B ∂b_j, solved by the pseudo-inverse.
 
-    Solved over all classes with a bias gradient, not over those that a sign rule finds: those miss classes as soon as
-    the batch exceeds the classes.
+    The system includes all classes with a bias gradient, not only those that a sign rule finds: sign rules miss classes
+    as soon as the batch exceeds the classes.
 
-    Counts are rounded as the authors' code does (`rounded`). Deviation: the embedding is bounded instead of divided by
-    exponents, so that a bias gradient near zero gives no infinity.
+    Counts are rounded as in the authors' code (`rounded`). Deviation: the embedding is bounded instead of divided by
+    exponents, so that a bias gradient near zero does not yield infinity.
     """
 
     name: ClassVar[str] = "ilrg"
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
 
     def read(self, seen: Observation) -> Labels:
-        """Counts that sum to B. Raises `AttackFailed` without a bias."""
+        """Return counts that sum to B. Raise `AttackFailed` if the update has no bias."""
         size = require_batch_size(seen, self)
         head = mean_head(seen)
         counts, raw = solve_counts(seen, head, head.biases != 0, size)
@@ -46,7 +46,7 @@ class ClassEmbeddings(LabelInference):
 
 
 def solve_counts(seen: Observation, head: Head, among: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Whole and unrounded counts `[K]`, zero outside the classes `among` (`[K]` booleans)."""
+    """Return integer and unrounded counts `[K]`, zero outside the classes `among` (`[K]` booleans)."""
     weight, bias = own_values(seen)
     classes = among.nonzero().view(-1)
     if not len(classes):
@@ -66,10 +66,10 @@ def solve_counts(seen: Observation, head: Head, among: Tensor, size: int) -> tup
 
 
 def rounded(raw: Tensor, size: int) -> Tensor:
-    """Whole numbers near `raw` `[K]` that sum to `size`, as iLRG's code takes them.
+    """Return integers near `raw` `[K]` that sum to `size`, rounded as in iLRG's code.
 
-    Negative entries become 0, all are rounded, what then exceeds the batch is no solution and becomes 0, and the sum is
-    put right one by one where rounding erred most.
+    Negative entries become 0 and all are rounded. An entry that then exceeds the batch is not a solution and becomes 0.
+    The sum is corrected one by one, starting with the entries of the largest rounding errors.
     """
     kept = raw.clamp_min(0)
     counts = kept.round()

@@ -13,13 +13,13 @@ from ..part import require_batch_size
 
 @dataclass(frozen=True)
 class JointLabels(LabelInference):
-    """A trainable leaf of logits `[S, B, K]` from N(0, 1); the loss sees their softmax, the result their maximum."""
+    """Trainable logits `[S, B, K]`, first drawn from N(0, 1); the loss uses their softmax, the result their argmax."""
 
     name: ClassVar[str] = "joint"
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
 
     def infer(self, seen: Observation, seeds: int) -> Labels:
-        """The leaf."""
+        """Return the trainable logits."""
         like = seen.update.values[0]
         shape = (seeds, require_batch_size(seen, self), seen.classes)
         return Labels(torch.randn(shape, device=like.device, dtype=like.dtype))

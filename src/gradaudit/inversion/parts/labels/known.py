@@ -1,4 +1,4 @@
-"""Labels handed to the adversary: an upper bound on what it can do, and the threat model must say so."""
+"""Labels granted to the adversary: an upper bound on what it can do, which the threat model must state."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,7 +18,7 @@ class KnownLabels(LabelInference):
     infers: ClassVar[bool] = False
 
     def read(self, seen: Observation) -> Labels:
-        """`[B]` integers."""
+        """Return the labels, `[B]` integers. Raise `AttackFailed` if none were granted."""
         if seen.labels is None:
-            raise AttackFailed(f"{self!r} was handed no labels.")
+            raise AttackFailed(f"{self!r} needs labels, but none were granted. Grant LABELS.")
         return Labels(seen.labels, granted=True)

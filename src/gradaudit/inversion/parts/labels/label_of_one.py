@@ -1,4 +1,4 @@
-"""iDLG: the label of a single example, read off the last layer (Zhao et al., 2020, equations 3-5)."""
+"""iDLG: infer the label of a single example from the last layer (Zhao et al., 2020, equations 3-5)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,22 +16,26 @@ from ._head import Head, head_gradient
 
 @dataclass(frozen=True)
 class IDLG(LabelInference):
-    """For one example and one-hot cross entropy only the true class has a negative logit gradient.
+    """The label of a single example, the only class with a negative logit gradient.
 
-    With a bias that gradient is shared as it is. Without one, row k of the weight's gradient is d_k·h: where h ≥ 0 the
-    row sums carry the sign; where the rows have mixed signs, the label's row is the one whose product with every other
-    row is negative, whatever h. (The authors' code takes the row sums in every case.)
+    This is true for one-hot cross entropy. If the layer has a bias, that gradient is shared directly. Otherwise row k
+    of the weight's gradient is d_k·h. If h ≥ 0 the row sums have the sign of d_k; if the rows have mixed signs, the
+    label's row is the one whose product with every other row is negative, whatever h. (The authors' code uses the row
+    sums in every case.)
     """
 
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
 
     def read(self, seen: Observation) -> Labels:
-        """`[1]` integer. Raises `AttackFailed` for a larger batch, whose labels this rule cannot tell."""
+        """Return the label, `[1]` integer.
+
+        Raise `AttackFailed` for a larger batch, whose labels this rule cannot infer.
+        """
         batch_size = require_batch_size(seen, self)
         if batch_size != 1:
             raise AttackFailed(
-                f"{self!r} reads the label of one example; this update is of {batch_size}. Grant LABELS, or set "
-                "batch_size 1."
+                f"{self!r} infers the label of one example, but this update has {batch_size}. Grant LABELS, or set "
+                "batch_size to 1."
             )
         head = head_gradient(seen)
         label = label_of_one(head).view(1)
@@ -40,10 +44,10 @@ class IDLG(LabelInference):
 
 
 def label_of_one(head: Head) -> Tensor:
-    """The label, a scalar integer tensor."""
+    """Return the label, a scalar integer tensor. Raise `AttackFailed` if no entry of the bias gradient is negative."""
     if head.bias is not None:
         if not head.bias.min() < 0:
-            raise AttackFailed("no entry of the last bias gradient is negative, and the label's would be.")
+            raise AttackFailed("no entry of the last layer's bias gradient is negative, but the label's should be.")
         return head.bias.argmin()
     sums = head.weight.sum(1)
     if (head.weight >= 0).all(1).logical_or((head.weight <= 0).all(1)).all():
@@ -54,7 +58,7 @@ def label_of_one(head: Head) -> Tensor:
 
 
 def sureness(head: Head, label: int) -> float:
-    """In [0, 1]: 1 where every other row points away from the label's, as the gradient of one example has it."""
+    """Return a confidence in [0, 1]: 1 if every other row points away from the label's, as it does for one example."""
     rows = head.weight if head.bias is None else head.bias.unsqueeze(1)
     products = rows @ rows[label]
     own = products[label]

@@ -1,4 +1,4 @@
-"""LLG, LLG+ and LLG*: labels one by one, each taken off the row sums (Wainakh et al., 2022)."""
+"""LLG, LLG+ and LLG*: extract labels one by one from the row sums (Wainakh et al., 2022)."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ from ._probe import Answers, ask, require_positive_masses
 
 @dataclass(frozen=True)
 class LabelLeakage(LabelInference):
-    """Row sums alone: every negative one is a label, then the lowest is, again and again, each lifted by one impact.
+    """LLG: labels extracted one by one from the row sums of the last layer's gradient.
 
-    Wainakh et al., arXiv:2105.09369, the shared-gradients scenario: with g_k = Σ_j ∂L/∂W_kj the impact of one label is
-    m = (1 + 1/K) / B · Σ_{g_k < 0} g_k, and no offset. Blind to the size of the gradient, so a weight difference will
-    do. (The rule that benchmarks call "wainakh-simple" is this one.)
+    Every negative row sum is a label; then the class with the lowest one is, repeatedly, and its sum is raised by the
+    impact of one label each time. Wainakh et al., arXiv:2105.09369, the shared-gradients scenario: with g_k = Σ_j
+    ∂L/∂W_kj the impact of one label is m = (1 + 1/K) / B · Σ_{g_k < 0} g_k, and there is no offset. The rule is
+    invariant to the size of the gradient, so a weight difference suffices. (The rule that benchmarks call
+    "wainakh-simple" is this one.)
 
-    Deviation: refused where features can sum to zero or less.
+    Deviation: the rule is refused if features can sum to zero or less.
     """
 
     name: ClassVar[str] = "llg"
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
 
     def read(self, seen: Observation) -> Labels:
-        """Counts that sum to B."""
+        """Return counts that sum to B."""
         size = require_batch_size(seen, self)
         sums = double_head(seen).sums
         require_positive_masses(seen)
@@ -42,16 +44,16 @@ class LabelLeakage(LabelInference):
 
 @dataclass(frozen=True)
 class LabelLeakageStar(LabelInference):
-    """LLG*: impact and offset measured on random noise sent through the known model (the white-box scenario).
+    """LLG*: impact and offset are measured on random noise sent through the known model (the white-box scenario).
 
-    Wainakh et al., arXiv:2105.09369. With noise labelled c throughout, g_c / B · (1 + 1/K), averaged over c, is the
-    impact m of one label; with noise labelled anything but c, g_c is the offset of class c that other examples leave.
+    Wainakh et al., arXiv:2105.09369. With all noise labelled c, g_c / B · (1 + 1/K), averaged over c, is the impact m
+    of one label; with noise labelled anything but c, g_c is the offset that other examples add to class c.
 
     Deviation: the gradients of the K batches of noise follow in closed form from features h and probabilities p,
     g_c = mean (p_c - 1[y = c]) Σ_j h_j, on one batch of noise for all classes.
 
     Args:
-        samples: Noise inputs, N(0, 1) in normalised space.
+        samples: Number of noise inputs, N(0, 1) in normalised space.
     """
 
     name: ClassVar[str] = "llg-star"
@@ -59,19 +61,19 @@ class LabelLeakageStar(LabelInference):
     samples: int = 64
 
     def read(self, seen: Observation) -> Labels:
-        """Counts that sum to B."""
+        """Return counts that sum to B."""
         return _measured(self, seen, ask(seen, "noise", self.samples))
 
 
 @dataclass(frozen=True)
 class LabelLeakagePlus(LabelInference):
-    """LLG+: as LLG*, on public pictures instead of noise (the scenario of auxiliary knowledge).
+    """LLG+: LLG* with public images instead of noise (the scenario of auxiliary knowledge).
 
-    Wainakh et al., arXiv:2105.09369. Where the public pictures carry labels, a class's impact is measured on its own
-    pictures and its offset on those of other classes; without, every picture stands in for every class.
+    Wainakh et al., arXiv:2105.09369. If the public images have labels, a class's impact is measured on its own images
+    and its offset on those of other classes; otherwise every image stands for every class.
 
     Args:
-        samples: Public pictures at most.
+        samples: Largest number of public images.
     """
 
     name: ClassVar[str] = "llg-plus"
@@ -79,7 +81,7 @@ class LabelLeakagePlus(LabelInference):
     samples: int = 512
 
     def read(self, seen: Observation) -> Labels:
-        """Counts that sum to B."""
+        """Return counts that sum to B."""
         return _measured(self, seen, ask(seen, "public", self.samples))
 
 
@@ -92,14 +94,14 @@ def _measured(part: LabelInference, seen: Observation, answers: Answers) -> Labe
 
 
 def impact_and_offsets(answers: Answers, batch_size: int) -> tuple[float, Tensor]:
-    """What one label adds to its row sum, and `[K]` what examples of other classes leave there."""
+    """Return the impact of one label on its row sum, and the offsets `[K]` that examples of other classes add."""
     probabilities, masses = answers.probabilities, answers.masses.unsqueeze(1)
     classes = probabilities.shape[1]
-    own = torch.ones_like(probabilities)  # which pictures stand for which class, [n, K]
+    own = torch.ones_like(probabilities)  # which images stand for which class, [n, K]
     other = torch.ones_like(probabilities)
     if answers.labels is not None:
         is_class = answers.labels.unsqueeze(1) == torch.arange(classes)
-        own = torch.where(is_class.any(0), is_class, True).double()  # a class without pictures takes all of them
+        own = torch.where(is_class.any(0), is_class, True).double()  # a class without images uses all of them
         other = torch.where(is_class.all(0), True, ~is_class).double()
     pulls = ((probabilities - 1) * masses * own).sum(0) / own.sum(0)
     offsets = (probabilities * masses * other).sum(0) / other.sum(0)
@@ -107,7 +109,7 @@ def impact_and_offsets(answers: Answers, batch_size: int) -> tuple[float, Tensor
 
 
 def _take(seen: Observation, sums: Tensor, impact: float, offsets: Tensor, size: int) -> Labels:
-    """Both stages of the extraction; `impact` is negative.
+    """Return the labels after both stages of the extraction; `impact` is negative.
 
     The first stage compares sums before the offsets, the second after them.
     """

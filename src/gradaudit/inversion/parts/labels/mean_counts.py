@@ -1,4 +1,4 @@
-"""The closed count form: how often a class occurs, from its gradient and the mean probability it is given.
+"""The closed form of a class's count, from its gradient and its mean probability.
 
 Geng et al., "Towards general deep leakage in federated learning", arXiv:2110.09074; for several local steps Dimitrov
 et al., "Data leakage in federated averaging", arXiv:2206.12395.
@@ -25,17 +25,18 @@ Between = Literal["average", "start", "end"]
 
 @dataclass(frozen=True)
 class WeightCounts(LabelInference):
-    """n_k = B · (p̄_k - Σ_j ∂L/∂W_kj / Ō), as published: p̄ the mean probabilities, Ō the mean sum of the features.
+    """Counts in closed form from the row sums of the weight's gradient, as published.
 
-    Geng et al., arXiv:2110.09074; after T local steps (Dimitrov et al., arXiv:2206.12395) the gradient is the mean one
-    and p̄, Ō run linearly from the model before to the model after the training.
+    n_k = B · (p̄_k - Σ_j ∂L/∂W_kj / Ō), where p̄ are mean probabilities and Ō is the mean sum of the features (Geng et
+    al., arXiv:2110.09074). After T local steps (Dimitrov et al., arXiv:2206.12395) the gradient is the mean one, and p̄
+    and Ō are interpolated linearly between the model before and after the training.
 
-    Deviation: rounding goes through the nearest point whose entries are not negative and sum to B, then by largest
-    remainders, where the authors' code clips and mends the sum.
+    Deviation: rounding moves to the nearest point whose entries are not negative and sum to B, then uses largest
+    remainders, whereas the authors' code clips and corrects the sum.
 
     Args:
-        inputs: What p̄ and Ō are measured on: noise, public pictures, or the better of what there is.
-        samples: How many.
+        inputs: Inputs on which p̄ and Ō are measured: noise, public images, or `"auto"`, public images if any.
+        samples: Number of inputs.
         between: After several steps: the mean of both ends, the start or the end alone.
     """
 
@@ -45,30 +46,31 @@ class WeightCounts(LabelInference):
     between: Between = "average"
 
     def read(self, seen: Observation) -> Labels:
-        """Counts that sum to B. Raises `AttackFailed` where sums of features change their sign between inputs."""
+        """Return counts that sum to B. Raise `AttackFailed` if sums of features change their sign between inputs."""
         size = require_batch_size(seen, self)
         sums = mean_head(seen).sums
         found = expectation(seen, self.inputs, self.samples, self.between)
         p, masses = found.probabilities.mean(0), found.masses
         if not (masses > 0).all() and not (masses < 0).all():
             raise AttackFailed(
-                "the features before the last layer sum to now more, now less than zero in this model, so row sums "
-                "cannot be told from features. Take bias-counts or ilrg."
+                "the features before the last layer have sums of both signs in this model, so row sums do not "
+                "determine the counts. Choose bias-counts or ilrg."
             )
         return _counts(seen, size * (p - sums / masses.mean()), size)
 
 
 @dataclass(frozen=True)
 class BiasCounts(LabelInference):
-    """n_k = B · (p̄_k - ∂L/∂b_k), exact where p̄, the batch's mean probabilities, is; here they are guessed.
+    """Counts in closed form from the bias gradient and estimated mean probabilities.
 
-    The form of Geng et al., arXiv:2110.09074, read off the bias: it needs nothing of the features, not even their sign.
+    n_k = B · (p̄_k - ∂L/∂b_k) is exact if p̄, the batch's mean probabilities, is exact; here p̄ is estimated. This is
+    the form of Geng et al., arXiv:2110.09074, applied to the bias: it needs no features, not even their sign.
 
-    Deviation: the papers take the weight's row sums; ours to read the bias, which holds on more networks.
+    Deviation: the papers use the weight's row sums; using the bias is our choice, which works on more networks.
 
     Args:
-        inputs: What p̄ is measured on: noise, public pictures, or the better of what there is.
-        samples: How many.
+        inputs: Inputs on which p̄ is measured: noise, public images, or `"auto"`, public images if there are any.
+        samples: Number of inputs.
         between: After several steps: the mean of both ends, the start or the end alone.
     """
 
@@ -78,7 +80,7 @@ class BiasCounts(LabelInference):
     between: Between = "average"
 
     def read(self, seen: Observation) -> Labels:
-        """Counts that sum to B. Raises `AttackFailed` without a bias."""
+        """Return counts that sum to B. Raise `AttackFailed` if the update has no bias."""
         size = require_batch_size(seen, self)
         bias = mean_head(seen).biases
         p = expectation(seen, self.inputs, self.samples, self.between).probabilities.mean(0)
@@ -86,7 +88,7 @@ class BiasCounts(LabelInference):
 
 
 def expectation(seen: Observation, inputs: Inputs, samples: int, between: Between) -> Answers:
-    """The answers to the same inputs in the middle of the client's local steps."""
+    """Return the answers to the same inputs in the middle of the client's local steps."""
     if local_steps(seen) == 1 or between == "start":
         return ask(seen, inputs, samples)
     end = ask(seen, inputs, samples, end=True)

@@ -1,4 +1,4 @@
-"""HFGradInv's labels: counts from the steadiest features of public pictures (Ye et al., 2024)."""
+"""HFGradInv's label inference: counts from the features of public images that vary least (Ye et al., 2024)."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from ._probe import ask, require_nonnegative_features
 
 @dataclass(frozen=True)
 class MinimumVariation(LabelInference):
-    """Sorted features vary least at some ranks; rows of the gradient are multiples of them there, by evolution.
+    """Counts from the ranks at which sorted features vary least, found by an evolutionary algorithm.
 
-    Ye et al., "High-fidelity gradient inversion in distributed learning", AAAI 2024, stage I. The features of public
-    pictures are sorted, each picture for itself; at the ranks t with the least coefficient of variation, std / mean,
-    their mean is μ_t. Present classes k have a negative row sum; sort(|∂L/∂W_k|)_t ≈ (v_k / B) μ_t gives their counts
-    v by the largest cosine, found by an evolutionary algorithm.
+    Ye et al., "High-fidelity gradient inversion in distributed learning", AAAI 2024, stage I. The features of each
+    public image are sorted; μ_t is their mean at the ranks t with the least coefficient of variation, std / mean. At
+    these ranks the rows of the gradient are multiples of μ_t. Present classes k have a negative row sum;
+    sort(|∂L/∂W_k|)_t ≈ (v_k / B) μ_t yields their counts v by the largest cosine.
 
-    Deviations from the authors' code: counts stay at 1 or more and sum to B by largest remainders; where more rows
-    look present than the batch holds, the most negative ones stay; one class takes the whole batch; where nothing is
-    left to mutate, nothing is. Missing labels are not filled up with random classes.
+    Deviations from the authors' code: counts stay at 1 or more and sum to B by largest remainders; if more rows look
+    present than the batch size, the most negative ones stay; a single class gets the whole batch; if nothing is left to
+    mutate, there is no mutation. Missing labels are not replaced by random classes.
 
     Args:
-        pictures: Public pictures, at most.
-        ranks: Feature ranks with the least variation.
-        population: Candidates.
-        generations: Of the evolution.
+        pictures: Largest number of public images.
+        ranks: Number of feature ranks with the least variation.
+        population: Number of candidates of the evolution.
+        generations: Number of generations of the evolution.
     """
 
     name: ClassVar[str] = "hfgradinv"
@@ -46,7 +46,7 @@ class MinimumVariation(LabelInference):
     generations: int = 200
 
     def read(self, seen: Observation) -> Labels:
-        """Counts that sum to B."""
+        """Return counts that sum to B."""
         size = require_batch_size(seen, self)
         classes, shares = class_shares(seen, size, self.pictures, self.ranks)
         if len(classes) == size or len(classes) < 2:
@@ -58,14 +58,14 @@ class MinimumVariation(LabelInference):
 
 @dataclass(frozen=True)
 class MinimumVariationDirect(LabelInference):
-    """As `MinimumVariation`, without evolution: the cosine is largest at v ∝ ⟨S_k, μ_t⟩, rounded by largest remainders.
+    """The counts of `MinimumVariation` in closed form, without the evolutionary algorithm.
 
-    After Ye et al., AAAI 2024. The matching has this solution in closed form, before rounding; so there is nothing to
-    search for.
+    After Ye et al., AAAI 2024. The cosine is largest at v ∝ ⟨S_k, μ_t⟩, rounded by largest remainders. Before rounding
+    the matching has this solution in closed form, so no search is needed.
 
     Args:
-        pictures: Public pictures, at most.
-        ranks: Feature ranks with the least variation.
+        pictures: Largest number of public images.
+        ranks: Number of feature ranks with the least variation.
     """
 
     name: ClassVar[str] = "hfgradinv-direct"
@@ -74,28 +74,32 @@ class MinimumVariationDirect(LabelInference):
     ranks: int = 20
 
     def read(self, seen: Observation) -> Labels:
-        """Counts that sum to B."""
+        """Return counts that sum to B."""
         size = require_batch_size(seen, self)
         classes, shares = class_shares(seen, size, self.pictures, self.ranks)
         return _labels(seen, classes, round_to_total(shares, size, least=1), shares)
 
 
 def steadiest(features: Tensor, ranks: int) -> tuple[Tensor, Tensor]:
-    """Positions `[t]` with the least coefficient of variation among sorted features `[A, m]`, and their means `[t]`."""
+    """Return the ranks of least variation among sorted features `[A, m]`, and the features' means there, each `[t]`.
+
+    Variation is the coefficient of variation. Raise `AttackFailed` if there are fewer than two images, or if all
+    features are zero.
+    """
     if len(features) < 2:
-        raise AttackFailed("the variation of features needs two public pictures or more (the paper takes 40).")
+        raise AttackFailed("the variation of features needs at least two public images (the paper uses 40).")
     ordered = features.sort(dim=1).values
     mean = ordered.mean(0)
     alive = mean > 0
     if not alive.any():
-        raise AttackFailed("the features of the public pictures are all zero: the network is dead for them.")
+        raise AttackFailed("the features of the public images are all zero: all units are inactive.")
     variation = torch.where(alive, ordered.std(0) / mean.clamp_min(torch.finfo(mean.dtype).tiny), torch.inf)
     positions = variation.argsort()[: min(ranks, int(alive.sum()))]
     return positions, mean[positions]
 
 
 def class_shares(seen: Observation, size: int, pictures: int, ranks: int) -> tuple[Tensor, Tensor]:
-    """Classes that look present `[k]`, k ≤ B, and what each weighs `[k]`, summing to B."""
+    """Return the classes that look present `[k]`, k ≤ B, and their weights `[k]`, which sum to B."""
     weight = double_head(seen).weight
     require_nonnegative_features(seen)
     positions, means = steadiest(ask(seen, "public", pictures).features, ranks)
@@ -110,10 +114,10 @@ def class_shares(seen: Observation, size: int, pictures: int, ranks: int) -> tup
 
 
 def evolve(shares: Tensor, size: int, population: int, generations: int) -> Tensor:
-    """Counts `[k]` of at least 1 with sum `size`, of the largest cosine with `shares` `[k]` that the evolution finds.
+    """Return counts `[k]` of at least 1 that sum to `size`, the best by their cosine with `shares` `[k]`.
 
-    The cosine of ⟨v_k μ_t⟩ with S over all classes and positions is that of v with the shares, up to a constant.
-    Needs 2 ≤ k < `size`.
+    They are the best that the evolution finds. The cosine of ⟨v_k μ_t⟩ with S over all classes and positions is that of
+    v with the shares, up to a constant. This needs 2 ≤ k < `size`.
     """
     classes = len(shares)
 
@@ -137,7 +141,7 @@ def _rescale(counts: Tensor, size: int) -> Tensor:
 
 
 def _mutate(counts: Tensor) -> Tensor:
-    """One unit of each row moves from a random entry above 1 to another random entry."""
+    """Move one unit of each row from a random entry above 1 to another random entry."""
     rows = torch.arange(len(counts))
     giver = torch.where(counts > 1, torch.rand(counts.shape), -1.0).argmax(1)
     chance = torch.rand(counts.shape)

@@ -1,4 +1,4 @@
-"""AFGI's label recovery block, in two readings; the paper's text leaves its inside open (Liu et al., 2024)."""
+"""AFGI's label recovery block, in two readings; the paper does not publish its design (Liu et al., 2024)."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ TOKENS = 4096  # simulated rows per training step
 
 @dataclass(frozen=True)
 class RecoveryBlock(LabelInference):
-    """Presence by the lowest entry of a row, then counts of the present classes from iLRG's equations.
+    """The classes whose row has a negative entry, with counts by iLRG's equations.
 
-    A reconstruction of ours: of AFGI's label recovery block (Liu et al., arXiv:2403.08383) only its purpose is
-    published, repeated labels from the last layer's gradient. This is the reading without public data.
+    This is our interpretation without public data: of AFGI's label recovery block (Liu et al., arXiv:2403.08383) only
+    the purpose is published, to infer repeated labels from the last layer's gradient.
     """
 
     name: ClassVar[str] = "afgi"
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
 
     def read(self, seen: Observation) -> Labels:
-        """Counts that sum to B. Raises `AttackFailed` without a bias or where features can be negative."""
+        """Return counts that sum to B. Raise `AttackFailed` if the update has no bias or features can be negative."""
         size = require_batch_size(seen, self)
         head = mean_head(seen)
         bias = head.biases
@@ -46,16 +46,16 @@ class RecoveryBlock(LabelInference):
 class LearnedRecoveryBlock(LabelInference):
     """A block of 1x1 convolutions over the rows of the gradient, trained on updates that the adversary simulates.
 
-    A reconstruction of ours: of AFGI's label recovery block (Liu et al., arXiv:2403.08383) only the name, a
+    This is our interpretation: of AFGI's label recovery block (Liu et al., arXiv:2403.08383) only the name, a
     convolution block attached to the known model, and its purpose are published. Here every row of ∂L/∂W is a token of
-    m channels that goes through convolution, ReLU, convolution to one number, n_k / B. Training batches are public
-    pictures with random labels, of random evenness; the loss is the mean squared error of the shares.
+    m channels that passes through convolution, ReLU and convolution to one number, n_k / B. Training batches are public
+    images with random labels, of random evenness; the loss is the mean squared error of the shares.
 
     Args:
-        pictures: Public pictures, at most.
+        pictures: Largest number of public images.
         width: Channels between the two convolutions.
-        steps: Of Adam.
-        lr: Of Adam.
+        steps: Number of steps of Adam.
+        lr: Learning rate of Adam.
     """
 
     name: ClassVar[str] = "afgi-learned"
@@ -66,13 +66,13 @@ class LearnedRecoveryBlock(LabelInference):
     lr: float = 3e-3
 
     def read(self, seen: Observation) -> Labels:
-        """Counts that sum to B."""
+        """Return counts that sum to B. Raise `AttackFailed` if the public images have no features but zero."""
         size = require_batch_size(seen, self)
         observed = mean_head(seen).weight
         answers = ask(seen, "public", self.pictures)
         scale = answers.features.square().mean().sqrt()
         if not scale > 0:
-            raise AttackFailed("the features of the public pictures are all zero: the network is dead for them.")
+            raise AttackFailed("the features of the public images are all zero: all units are inactive.")
         block = self.train(answers, size, scale)
         with torch.no_grad():
             shares = block((observed / scale).float()).squeeze(1).double()
@@ -80,7 +80,7 @@ class LearnedRecoveryBlock(LabelInference):
         return counted(seen, round_to_total(raw, size), raw, (RECONSTRUCTED,))
 
     def train(self, answers: Answers, size: int, scale: Tensor) -> nn.Module:
-        """The block `[..., m] -> [..., 1]`; a 1x1 convolution over tokens is a linear layer on each."""
+        """Return the trained block `[..., m] -> [..., 1]`; a 1x1 convolution over tokens is a linear layer on each."""
         features = answers.features.shape[1]
         block = nn.Sequential(nn.Linear(features, self.width), nn.ReLU(), nn.Linear(self.width, 1))
         optimiser = torch.optim.Adam(block.parameters(), self.lr)
@@ -98,10 +98,9 @@ class LearnedRecoveryBlock(LabelInference):
 
 
 def simulate(answers: Answers, size: int, batches: int) -> tuple[Tensor, Tensor]:
-    """Gradients `[T, K, m]` of random batches of public pictures, and the shares of their labels `[T, K]`.
+    """Return gradients `[T, K, m]` of random batches of public images, and the shares of their labels `[T, K]`.
 
-    Labels are drawn from their own where the pictures have some, else at random from class shares that are themselves
-    random: a Dirichlet draw of concentration 0.1 to 10.
+    Labels are drawn from class shares that are themselves random: a Dirichlet draw of concentration 0.1 to 10.
     """
     chosen = torch.randint(len(answers.features), (batches, size))
     p, h = answers.probabilities[chosen], answers.features[chosen]
@@ -119,4 +118,4 @@ def _present(head: Head) -> Tensor:
     return lowest < 0
 
 
-RECONSTRUCTED = "The paper does not publish its label recovery block; this is our reconstruction."
+RECONSTRUCTED = "The paper does not publish its label recovery block; this is our interpretation."

@@ -1,4 +1,4 @@
-"""RLU: counts by least squares on the confidences that a class gives to every other (Chen and Vikalo, 2024)."""
+"""RLU: counts by least squares on the mean probabilities of each true class (Chen and Vikalo, 2024)."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from ._head import local_steps, mean_head
 from ._probe import Answers, ask
 
 TOTAL = 10.0  # weight of the equation Σ n = B
-UNLABELLED = "The public pictures have no labels, so the model's own probabilities stand in for them."
+UNLABELLED = "The public images have no labels, so the model's own probabilities are used instead."
 
 
 @dataclass(frozen=True)
 class ErroneousConfidence(LabelInference):
-    """Counts n ≥ 0 that least-squares explain the head's gradient, with probabilities that depend on the true class.
+    """Counts n ≥ 0 that explain the head's gradient in least squares, with probabilities that depend on the true class.
 
     Chen and Vikalo, "Recovering labels from local updates in federated learning", arXiv:2405.00955. Over examples of
-    class c the model gives class j the mean probability E_cj; then B ∂b_j ≈ Σ_c n_c E_cj - n_j, and likewise for the
-    row sums of the weight, every probability times its example's sum of features. The E are measured on public
-    pictures, so that a trained model, sure of its classes, is no obstacle in principle.
+    class c the model assigns class j the mean probability E_cj; then B ∂b_j ≈ Σ_c n_c E_cj - n_j, and likewise for the
+    row sums of the weight, with every probability times its example's sum of features. The E are measured on public
+    images, so that a trained, confident model is no obstacle in principle.
 
-    Deviations: after several local steps the paper simulates the training on public data; here E is the mean along
-    the straight line between the models before and after, both of which the server holds. Where the public pictures
-    carry no labels, a picture counts for every class in proportion to the model's own probability of it.
+    Deviations: after several local steps the paper simulates the training on public data; here E is the mean along the
+        straight line between the models before and after, both of which the server has. If the public images have no
+        labels, an image counts for every class in proportion to the model's own probability of it.
 
     Args:
-        pictures: Public pictures, at most.
+        pictures: Largest number of public images.
     """
 
     name: ClassVar[str] = "rlu"
@@ -44,7 +44,7 @@ class ErroneousConfidence(LabelInference):
     pictures: int = 1000
 
     def read(self, seen: Observation) -> Labels:
-        """Counts that sum to B."""
+        """Return counts that sum to B. Raise `AttackFailed` if the least squares do not converge."""
         size = require_batch_size(seen, self)
         head = mean_head(seen)
         system, right = _equations(ask(seen, "public", self.pictures), head.bias, head.sums)
@@ -64,7 +64,10 @@ class ErroneousConfidence(LabelInference):
 
 
 def _equations(answers: Answers, bias: Tensor | None, sums: Tensor) -> tuple[Tensor, Tensor]:
-    """`[2K or K, K]` and `[2K or K]`: the system for the shares n / B, weight rows in units of the mean feature sum."""
+    """Return the system `[2K or K, K]` and right side `[2K or K]` for the shares n / B.
+
+    Weight rows are in units of the mean feature sum.
+    """
     masses = answers.masses / answers.masses.abs().mean().clamp_min(torch.finfo(torch.float64).tiny)
     systems, rights = [_pulls(answers, masses)], [sums / answers.masses.abs().mean().clamp_min(1e-30)]
     if bias is not None:
@@ -74,12 +77,12 @@ def _equations(answers: Answers, bias: Tensor | None, sums: Tensor) -> tuple[Ten
 
 
 def _pulls(answers: Answers, masses: Tensor) -> Tensor:
-    """`[K, K]`: entry j, c is the mean of (p_j - 1[j = c]) · mass over examples of class c."""
+    """Return `[K, K]`: entry j, c is the mean of (p_j - 1[j = c]) · mass over examples of class c."""
     p = answers.probabilities
     belongs = p
     if answers.labels is not None:
         told = (answers.labels.unsqueeze(1) == torch.arange(p.shape[1])).double()
-        belongs = torch.where(told.any(0), told, p)  # a class without pictures takes the model's word
+        belongs = torch.where(told.any(0), told, p)  # a class without images uses the model's probabilities
     belongs = belongs / belongs.sum(0).clamp_min(torch.finfo(p.dtype).tiny)
     heavy = belongs * masses.unsqueeze(1)
     return p.T @ heavy - torch.diag(heavy.sum(0))

@@ -1,4 +1,4 @@
-"""Steps that no gradient takes."""
+"""Moves: changes of the candidate without a gradient."""
 
 from ....values.discovery import Registry, subclasses_of
 from ..part import Move

@@ -1,4 +1,4 @@
-"""Noise on the step that fades with the learning rate (Yin et al., 2021, section 3.4, Langevin updates)."""
+"""Langevin noise on the step, which fades with the learning rate (Yin et al., 2021, section 3.4, Langevin updates)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..part import Candidate, Move, Progress
 
 @dataclass(frozen=True)
 class LangevinStep(Move):
-    """x ← x + lr(t) · α_n · N(0, 1) beside the optimiser's step, then back into the feasible set.
+    """A move that adds lr(t) · α_n · N(0, 1) to the variables after the optimiser's step, and projects them.
 
-    Adam's step is about lr(t) in every entry whatever the scale of the loss, so this is noise of a fifth of it.
-    `Langevin` adds the same to the gradient instead, where it counts against the scale of the loss.
+    Adam's step is about lr(t) in every entry whatever the scale of the loss, so with the default the noise is a fifth
+    of it. `Langevin` adds the same noise to the gradient instead, where it competes with the scale of the loss.
 
     Args:
         scale: α_n, 0.2 in the paper.

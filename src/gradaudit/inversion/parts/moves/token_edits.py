@@ -1,4 +1,4 @@
-"""LAMP's discrete step: reorder the words of a guess where that explains the update and reads better."""
+"""LAMP's discrete step: reorder a candidate's tokens if that explains the update and reads better."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,19 +21,19 @@ EDITS: tuple[Edit, ...] = ("swap", "move", "move-span", "prefix-to-end")
 
 @dataclass(frozen=True)
 class TokenEdits(Move):
-    """Now and then try reorderings of each sequence, and keep the one with the lowest objective + weight * surprise.
+    """A move that tries reorderings of each sequence and keeps the one with the lowest objective + weight * surprise.
 
-    Discrete optimisation of LAMP (Balunović et al., 2022, section 4.3): two tokens change places, one token moves, a
-    span of tokens moves, or a prefix goes to the end. The surprise is that of the nearest tokens under a language
-    model, in nats per token; the order as it is competes with the others. Known positions stay where they are.
+    This is the discrete optimisation of LAMP (Balunović et al., 2022, section 4.3): two tokens change places, one token
+    moves, a span of tokens moves, or a prefix goes to the end. The surprise is that of the nearest tokens under a
+    language model, in nats per token; the current order competes with the others. Known positions keep their tokens.
 
     Args:
-        tries: Reorderings per sequence and time.
+        tries: Reorderings per sequence each time.
         every: Steps from one time to the next, at least 1.
-        burn_in: Fraction of the stage before the first.
-        weight: Of the surprise; 0 needs no public data.
+        burn_in: Fraction of the stage before the first time.
+        weight: Weight of the surprise; 0 needs no public data.
         language: The language model.
-        edits: Which reorderings are drawn, all equally often.
+        edits: Kinds of reordering to draw from, all equally often.
     """
 
     modality: ClassVar[Modality] = Modality.TEXT
@@ -53,11 +53,11 @@ class TokenEdits(Move):
 
     @property
     def needs(self) -> Knowledge:  # type: ignore[override]
-        """Those of the language model, where it counts."""
+        """The needs of the language model, if its weight is not 0."""
         return self.language.needs if self.weight else Knowledge.NOTHING
 
     def bind(self, seen: Observation) -> Callable[[Candidate, ScoreOf, Progress], None]:
-        """The move, with its language model."""
+        """Return the move, with its language model."""
         surprise = self.language.bind(seen) if self.weight else None
 
         def move(candidate: Candidate, score: ScoreOf, at: Progress) -> None:
@@ -70,7 +70,7 @@ class TokenEdits(Move):
     def _improve(
         self, candidate: TokenCandidate, score: ScoreOf, row: int, surprise: Callable[[Tensor], Tensor] | None
     ) -> None:
-        """The best order of one sequence, for each seed its own."""
+        """Put one sequence into its best order, separately for each seed."""
         places = candidate.frame.free[row].nonzero().flatten()
         if len(places) < 2:
             return
@@ -92,28 +92,28 @@ class TokenEdits(Move):
         whole[:, row] = start[seeds, kept]
 
     def _drawn(self, length: int) -> Tensor:
-        """A random reordering of `length` places."""
+        """Return a random reordering of `length` places."""
         kind = self.edits[_below(len(self.edits))]
         return torch.tensor(reordered(length, kind, *(_below(length) for _ in range(3))))
 
 
 @dataclass(frozen=True)
 class RandomStart(Move):
-    """At the first step of a stage, take the best of many random guesses, then the best of many orders of it.
+    """A move that, at the first step of a stage, searches for the best of many random candidates and orders of it.
 
-    Initialisation of LAMP (Balunović et al., 2022, section 4.1): best is the lowest objective. It belongs into a stage
-    of one step before the optimisation proper.
+    This is the initialisation of LAMP (Balunović et al., 2022, section 4.1); the best candidate has the lowest
+    objective. It belongs in a stage of one step before the main optimisation.
 
     Args:
-        candidates: Random guesses of the whole batch.
-        permutations: Orders of the free positions of the best, drawn for all sequences at once.
+        candidates: Random candidates of the whole batch.
+        permutations: Orders of the free positions of the best one, drawn for all sequences at once.
     """
 
     candidates: int = 500
     permutations: int = 500
 
     def __call__(self, candidate: Candidate, score: ScoreOf, at: Progress) -> None:
-        """Search once."""
+        """Run the search at the first step; do nothing at later ones."""
         if at.step:
             return
         guess = _of_tokens(candidate, self)
@@ -130,14 +130,14 @@ class RandomStart(Move):
 
 
 def reordered(length: int, kind: Edit, first: int, second: int, third: int) -> list[int]:
-    """Which old place each new place takes its token from.
+    """Return, for each new place, the old place of its token.
 
     Args:
-        length: Places.
-        kind: Of reordering.
+        length: Number of places.
+        kind: Kind of reordering.
         first: In [0, length): a place, the beginning of a span, or the length of the prefix.
-        second: In [0, length): the other place, where the token goes, or the last place of the span.
-        third: In [0, length): where the span goes.
+        second: In [0, length): the other place, the token's goal, or the last place of the span.
+        third: In [0, length): the goal of the span.
     """
     order = list(range(length))
     if kind == "swap":
@@ -152,7 +152,7 @@ def reordered(length: int, kind: Edit, first: int, second: int, third: int) -> l
 
 
 def _shuffled(embeddings: Tensor, free: Tensor) -> Tensor:
-    """The free positions of each sequence in a random order, for each seed its own."""
+    """Return the free positions of each sequence in a random order, separately for each seed."""
     shuffled = embeddings.clone()
     for seed in range(len(embeddings)):
         for row, places in enumerate(free):
@@ -167,5 +167,5 @@ def _below(limit: int) -> int:
 
 def _of_tokens(candidate: Candidate, part: Move) -> TokenCandidate:
     if not isinstance(candidate, TokenCandidate):
-        raise AttackFailed(f"{part!r} reorders tokens, and the stage optimises {type(candidate).__name__}.")
+        raise AttackFailed(f"{part!r} reorders tokens, but the stage optimises {type(candidate).__name__}.")
     return candidate

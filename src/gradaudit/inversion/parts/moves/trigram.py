@@ -1,4 +1,4 @@
-"""A language model by counting: which word follows which two, in public text (Witten & Bell, 1991)."""
+"""A trigram language model: counts of which word follows which two in public text (Witten & Bell, 1991)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,35 +13,35 @@ from ...network.tokens import padding_id, token_table
 from ..part import Part
 
 ORDER = 3
-WIDEST = 1 << 20  # vocabulary whose trigrams still fit into an integer
+WIDEST = 1 << 20  # largest vocabulary whose trigrams fit into an integer
 
 
 @dataclass(frozen=True)
 class Trigram(Part):
     """An interpolated trigram model of the public sequences: tokens `[..., L]` -> `[...]`, nats per token.
 
-    Bound to an observation it counts n-grams of the public text; the probability of a word w after a history h is
-    (c(h w) + T(h) p(w | shorter h)) / (c(h) + T(h)) with T(h) the number of different words seen after h; the shortest
-    is uniform over the vocabulary. Nothing is trained.
+    Bound to an observation it counts n-grams of the public text. The probability of a word w after a history h is
+    (c(h w) + T(h) p(w | shorter h)) / (c(h) + T(h)), with T(h) the number of different words seen after h; the shortest
+    history is uniform over the vocabulary. Nothing is trained.
     """
 
     needs: ClassVar[Knowledge] = Knowledge.PUBLIC_DATA
     modality: ClassVar[Modality] = Modality.TEXT
 
     def bind(self, seen: Observation) -> "NGrams":
-        """Counted on `seen.public_data`; raises `AttackFailed` where no public text was handed over."""
+        """Return the counts of `seen.public_data`. Raise `AttackFailed` if no public text was given."""
         if seen.public_data is None:
-            raise AttackFailed(f"{self!r} counts words in public text, and there is none. Give the audit public data.")
+            raise AttackFailed(f"{self!r} counts words in public text, but none was given. Give the audit public data.")
         return NGrams(seen.public_data, len(token_table(seen)), padding_id(seen))
 
 
 class NGrams:
-    """Counts of all n-grams up to three tokens.
+    """Counts of all n-grams of up to three tokens.
 
     Args:
         texts: `[N, L]` token ids, padding after the text.
         vocabulary: V, at most 2^20.
-        pad_id: The token that is no word, if any.
+        pad_id: The padding token, if any.
     """
 
     def __init__(self, texts: Tensor, vocabulary: int, pad_id: int | None) -> None:
@@ -51,7 +51,7 @@ class NGrams:
         self.levels = [_CountLevel(*self._grams(texts, order), vocabulary) for order in range(1, ORDER + 1)]
 
     def __call__(self, tokens: Tensor) -> Tensor:
-        """Mean negative log-likelihood per token that is no padding, in nats.
+        """Return the mean negative log-likelihood per token that is not padding, in nats.
 
         Args:
             tokens: `[..., L]`.
@@ -67,13 +67,13 @@ class NGrams:
         return surprise.view(tokens.shape[:-1])
 
     def _grams(self, texts: Tensor, order: int) -> tuple[Tensor, Tensor]:
-        """Histories and the words after them, without those that reach into padding."""
+        """Return the histories and the words after them, without those that reach into padding."""
         histories, words = self._split(texts, order)
         whole = self._present(texts)[:, order - 1 :]
         return histories[whole], words[whole]
 
     def _split(self, texts: Tensor, order: int) -> tuple[Tensor, Tensor]:
-        """Each history as one number, and the word after it, both `[N, L - order + 1]`."""
+        """Return each history as one number, and the word after it, both `[N, L - order + 1]`."""
         length = texts.shape[1] - order + 1
         history = torch.zeros(len(texts), max(0, length), dtype=torch.long, device=texts.device)
         for place in range(order - 1):
@@ -85,7 +85,7 @@ class NGrams:
 
 
 class _CountLevel:
-    """The counts of one order."""
+    """The counts of one n-gram order."""
 
     def __init__(self, histories: Tensor, words: Tensor, vocabulary: int) -> None:
         self.vocabulary = vocabulary
@@ -96,7 +96,7 @@ class _CountLevel:
         self.totals = torch.zeros_like(self.kinds).index_add_(0, places, self.times)
 
     def mixed(self, histories: Tensor, words: Tensor, shorter: Tensor) -> Tensor:
-        """Probabilities of this order, interpolated with those of the order below."""
+        """Return the probabilities of this order, interpolated with those of the next lower order."""
         times = _looked_up(self.grams, self.times, histories * self.vocabulary + words)
         totals = _looked_up(self.histories, self.totals, histories)
         kinds = _looked_up(self.histories, self.kinds, histories)
@@ -104,7 +104,7 @@ class _CountLevel:
 
 
 def _looked_up(keys: Tensor, values: Tensor, wanted: Tensor) -> Tensor:
-    """The value of each wanted key, 0 where it is missing; `keys` ascend."""
+    """Return the value of each wanted key, 0 if it is missing; `keys` are ascending."""
     if not len(keys):
         return torch.zeros_like(wanted)
     at = torch.searchsorted(keys, wanted).clamp_max(len(keys) - 1)

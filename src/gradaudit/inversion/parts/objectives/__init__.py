@@ -1,4 +1,4 @@
-"""How a candidate's update is compared with the observed one."""
+"""Objectives: distances between a candidate's update and the observed one."""
 
 from ....values.discovery import Registry, subclasses_of
 from ..part import Objective

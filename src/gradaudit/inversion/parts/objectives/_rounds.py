@@ -1,4 +1,4 @@
-"""What a server sees of one batch in several rounds, put together so that an attack matches all of them at once."""
+"""Join what a server sees of one batch in several rounds, so that an attack matches all of them at once."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ....values.errors import AttackFailed
 from ....values.types import Knowledge, LossFunction, Update
 
 HIDDEN = Knowledge.LOCAL_TRAINING | Knowledge.DEFENSE | Knowledge.BATCH_STATISTICS
-"""Facts about one round that do not hold for several together."""
+"""Facts about a single round that do not apply to several rounds together."""
 
 
 class Rounds(nn.Module):
     """The models of R rounds side by side: `[B, ...]` -> logits `[B, K, R]`.
 
     Args:
-        models: As the server sent them, one per round.
+        models: The models that the server sent, one per round.
     """
 
     def __init__(self, models: Sequence[nn.Module]) -> None:
@@ -30,40 +30,40 @@ class Rounds(nn.Module):
         self.rounds = nn.ModuleList(models)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Every model's logits."""
+        """Return the logits of every model, `[B, K, R]`."""
         return torch.stack([model(inputs) for model in self.rounds], -1)
 
 
 @dataclass(frozen=True)
 class RoundsLoss:
-    """Sum of the rounds' losses: its gradient holds, model by model, that of every round.
+    """The sum of the rounds' losses; its gradient contains the gradient of every round, model by model.
 
     Args:
-        loss: Of one round, `(logits [B, K], labels) -> scalar`.
+        loss: Loss of one round, `(logits [B, K], labels) -> scalar`.
     """
 
     loss: LossFunction
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss of `[B, K, R]` logits."""
+        """Return the loss of `[B, K, R]` logits."""
         return torch.stack([self.loss(of_round, labels) for of_round in logits.unbind(-1)]).sum()
 
 
 def joined(seen: Sequence[Observation]) -> Observation:
-    """One observation that holds the updates of one batch in several rounds (AGIC; Xu et al., arXiv:2204.13784).
+    """Return one observation that joins the updates of one batch in several rounds (AGIC; Xu et al., arXiv:2204.13784).
 
-    Its model is `Rounds`, its update holds the tensors of all rounds, so that an attack that takes an update for one
-    gradient matches all of them at once; `PerRound` weighs the rounds alike whatever their lengths. What is known of a
-    round's local training, defense and batch statistics is left out.
+    Its model is `Rounds` and its update contains the tensors of all rounds, so that an attack that treats an update as
+    one gradient matches all of them at once; `PerRound` weighs the rounds equally whatever their L2 norms. The rounds'
+    local training, defenses and batch statistics are omitted.
 
     Args:
-        seen: One observation per round, of the same examples in the same order, with everything that travels shared.
+        seen: One observation per round, of the same examples in the same order, each with all layers shared.
 
     Returns:
         The observation; its labels and public facts are those of the first round.
 
     Raises:
-        AttackFailed: There is no round, rounds differ in what they are about, or one shares only some layers.
+        AttackFailed: There is no round, the rounds are not of one batch, or a round shares only some layers.
     """
     if not seen:
         raise AttackFailed("joined: needs at least one observation.")
@@ -93,7 +93,7 @@ def joined(seen: Sequence[Observation]) -> Observation:
 
 
 def round_slices(seen: Observation) -> list[slice]:
-    """Where in the update each round's tensors lie; all of it where there is one round."""
+    """Return the slice of the update's tensors that belongs to each round; the whole update if there is one round."""
     if not isinstance(seen.model, Rounds):
         return [slice(None)]
     found, start = [], 0

@@ -1,4 +1,4 @@
-"""Half the squared distance between the updates as unit vectors: 1 - cosine, with all its digits near the truth."""
+"""Half the squared distance between the normalised updates: 1 - cosine, but accurate near the ground truth."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,11 +13,12 @@ from ..vectors import BLOCK, Combination, products
 
 @dataclass(frozen=True)
 class Chord(Objective):
-    """½ ||c / |c| - o / |o|||², which equals 1 - cos(c, o), in [0, 2]; blind to a positive rescaling of the update.
+    """The cosine distance as half the squared distance of the normalised updates, accurate near the ground truth.
 
-    1 - cos is a difference of numbers near 1: float32 cannot tell values below about 1e-7 apart. This sum of small
-    squares goes on to about 1e-13, which line searches and the choice of the best iterate need. A zero vector on
-    either side gives ½.
+    It is ½ ||c / |c| - o / |o|||², which equals 1 - cos(c, o), in [0, 2], and is invariant to a positive rescaling of
+    the update. 1 - cos is a difference of numbers near 1: float32 cannot resolve values below about 1e-7. This sum of
+    small squares is accurate down to about 1e-13, which line searches and the choice of the best iterate need. A zero
+    vector on either side yields ½.
     """
 
     independent: ClassVar[bool] = True
@@ -28,7 +29,7 @@ class Chord(Objective):
         return torch.stack(gaps).sum() / 2
 
     def pull(self, candidate: Tensors, observed: Tensors, at: Progress) -> Combination:
-        """The closed form of its gradient, (cos · c / |c| - o / |o|) / |c|; see `Matching.pull`."""
+        """Return the closed form of its gradient, (cos · c / |c| - o / |o|) / |c|; see `Matching.pull`."""
         inner, squares = (sums.sum() for sums in products(candidate, observed))
         ours, theirs = _length(squares), _length(products(observed, observed)[1].sum())
         value = _squared_gap(candidate, observed, 1 / ours, -1 / theirs) / 2
@@ -37,7 +38,7 @@ class Chord(Objective):
 
 
 def _squared_gap(candidate: Tensors, observed: Tensors, on_candidate: Tensor, on_observed: Tensor) -> Tensor:
-    """|candidate · on_candidate + observed · on_observed|², block by block."""
+    """Return |candidate · on_candidate + observed · on_observed|², block by block."""
     gaps = []
     for c, o in zip(candidate, observed, strict=True):
         for left, right in zip(c.reshape(-1).split(BLOCK), o.reshape(-1).split(BLOCK), strict=True):
@@ -47,5 +48,5 @@ def _squared_gap(candidate: Tensors, observed: Tensors, on_candidate: Tensor, on
 
 
 def _length(squares: Tensor) -> Tensor:
-    """Square root that stays positive, with a finite slope at zero."""
+    """Return the square root, clamped to stay positive, with a finite slope at zero."""
     return squares.clamp_min(torch.finfo(squares.dtype).tiny).sqrt()

@@ -1,4 +1,4 @@
-"""Cosine distance between updates, whole or layer by layer."""
+"""Cosine distance between updates, over all tensors together or layer by layer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from ..vectors import Combination, products
 
 @dataclass(frozen=True)
 class Cosine(Objective):
-    """1 - cosine of the two updates as single vectors, in [0, 2] (Geiping et al., 2020, equation 4).
+    """The cosine distance of the two updates as single vectors, in [0, 2] (Geiping et al., 2020, equation 4).
 
-    Blind to a positive rescaling of the update, hence to an unknown learning rate and to clipping. A zero vector on
-    either side gives 1.
+    It is 1 - cosine, and invariant to a positive rescaling of the update, hence to an unknown learning rate and to
+    clipping. A zero vector on either side yields 1.
     """
 
     independent: ClassVar[bool] = True
 
     def bind(self, seen: Observation) -> Callable[..., Any]:
-        """The same, which takes the length of the observed update once."""
+        """Return the objective in a form that computes the L2 norm of the observed update only once."""
         return _BoundCosine(self)
 
     def __call__(self, candidate: Tensors, observed: Tensors, at: Progress) -> Tensor:
@@ -34,11 +34,11 @@ class Cosine(Objective):
         return 1 - inner / (lengths[0] * lengths[1])
 
     def pull(self, candidate: Tensors, observed: Tensors, at: Progress) -> Combination:
-        """The closed form of its gradient, see `Matching.pull`."""
+        """Return the closed form of its gradient; see `Matching.pull`."""
         return self.combination(candidate, observed, products(observed, observed)[1].sum())
 
     def combination(self, candidate: Tensors, observed: Tensors, observed_squares: Tensor) -> Combination:
-        """As `pull`, with |observed|² given."""
+        """Return the same as `pull`, given |observed|²."""
         inner, squares = (sums.sum() for sums in products(candidate, observed))
         distance, on_candidate, on_observed, square = _slope(inner, squares, observed_squares)
         return Combination(distance, on_candidate, on_observed, square)
@@ -61,11 +61,11 @@ class _BoundCosine:
 
 @dataclass(frozen=True)
 class LayerwiseCosine(Objective):
-    """Mean over the tensors of 1 - cosine of each, in [0, 2]; every layer counts the same whatever its norm.
+    """The mean cosine distance over the tensors, in [0, 2]; every tensor counts the same whatever its L2 norm.
 
     Args:
-        floor: Tensors whose observed norm is at most this share of the largest do not count. Of attention, the biases
-            of the keys have a gradient of zero but for rounding (1e-10 of the largest), and rounding has a direction.
+        floor: Tensors whose observed norm is at most this share of the largest do not count. In attention, the gradient
+            of the key biases is zero except for rounding errors (1e-10 of the largest), whose direction is meaningless.
     """
 
     independent: ClassVar[bool] = True
@@ -80,7 +80,7 @@ class LayerwiseCosine(Objective):
         return (torch.stack(distances) * shares).sum()
 
     def pull(self, candidate: Tensors, observed: Tensors, at: Progress) -> Combination:
-        """The closed form of its gradient, see `Matching.pull`."""
+        """Return the closed form of its gradient; see `Matching.pull`."""
         inner, squares = products(candidate, observed)
         observed_squares = products(observed, observed)[1]
         terms = _slope(inner, squares, observed_squares)
@@ -89,7 +89,7 @@ class LayerwiseCosine(Objective):
         return Combination((terms[0] * shares).sum(), terms[1] * shares, on_observed, (terms[3] * shares**2).sum())
 
     def _shares(self, observed_squares: Tensor) -> Tensor:
-        """Weights of the tensors, which sum to 1."""
+        """Return the weights of the tensors, which sum to 1."""
         if not self.floor:
             return torch.full_like(observed_squares, 1 / len(observed_squares))
         counts = (observed_squares > self.floor**2 * observed_squares.max()).to(observed_squares)
@@ -97,10 +97,10 @@ class LayerwiseCosine(Objective):
 
 
 def _slope(inner: Tensor, squares: Tensor, observed_squares: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """1 - cos, the two factors of v = -(o - c <c, o> / |c|²) / (|c| |o|), and |v|² = (1 - cos²) / |c|²."""
+    """Return 1 - cos, the two factors of v = -(o - c <c, o> / |c|²) / (|c| |o|), and |v|² = (1 - cos²) / |c|²."""
     lengths = _length(squares) * _length(observed_squares)
     cosine = inner / lengths
-    # Below the resolution of the cosine itself, |v|² is not known better than this.
+    # |v|² is at most as accurate as the cosine itself.
     sine_squared = (1 - cosine * cosine).clamp_min(torch.finfo(squares.dtype).eps)
     squares = _positive(squares)
     return 1 - cosine, cosine / squares, -1 / lengths, sine_squared / squares
@@ -111,5 +111,5 @@ def _positive(squares: Tensor) -> Tensor:
 
 
 def _length(squares: Tensor) -> Tensor:
-    """Square root that stays positive, with a finite slope at zero."""
+    """Return the square root, clamped to stay positive, with a finite slope at zero."""
     return _positive(squares).sqrt()

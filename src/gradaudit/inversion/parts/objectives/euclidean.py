@@ -13,7 +13,10 @@ from ..vectors import Combination, squared_gap
 
 @dataclass(frozen=True)
 class Euclidean(Objective):
-    """Σ over all tensors of ||candidate - observed||²; depends on the scale of the update."""
+    """The squared Euclidean distance, Σ over all tensors of ||candidate - observed||².
+
+    It depends on the update's scale.
+    """
 
     independent: ClassVar[bool] = True
 
@@ -21,7 +24,7 @@ class Euclidean(Objective):
         return torch.stack([(c - o).pow(2).sum() for c, o in zip(candidate, observed, strict=True)]).sum()
 
     def pull(self, candidate: Tensors, observed: Tensors, at: Progress) -> Combination:
-        """The closed form of its gradient, 2 (c - o); see `Matching.pull`."""
+        """Return the closed form of its gradient, 2 (c - o); see `Matching.pull`."""
         value = squared_gap(candidate, observed)
         two = torch.full_like(value, 2.0)
         return Combination(value, two, -two, 4 * value)

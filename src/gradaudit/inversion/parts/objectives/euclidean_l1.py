@@ -1,4 +1,4 @@
-"""Squared Euclidean distance and a share of the sum of absolute differences (TAG; Deng et al., 2021, equation 5)."""
+"""Squared Euclidean distance plus a share of the absolute differences (TAG; Deng et al., 2021, equation 5)."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,12 @@ from ..part import Objective, Progress
 
 @dataclass(frozen=True)
 class EuclideanL1(Objective):
-    """Σ over all tensors of ||c - o||² + alpha * ||c - o||_1; depends on the scale of the update.
+    """The squared Euclidean distance plus a share of the absolute differences.
+
+    It is Σ over all tensors of ||c - o||² + alpha * ||c - o||_1, and depends on the scale of the update.
 
     Args:
-        alpha: Share of the absolute differences, for every tensor the same (the paper lets it fall with the depth).
+        alpha: Weight of the absolute differences, the same for every tensor (in the paper it falls with the depth).
     """
 
     alpha: float = 0.01

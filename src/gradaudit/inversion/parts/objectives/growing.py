@@ -1,4 +1,4 @@
-"""The gradients of the network from its end to its front, step by step (HFGradInv; Ye et al., 2024, section 4.2)."""
+"""The cosine distance over a growing set of tensors, from deep to shallow (HFGradInv; Ye et al., 2024, section 4.2)."""
 
 from __future__ import annotations
 
@@ -17,43 +17,46 @@ from ....values.types import Tensors
 from ..part import Objective, Progress
 from ..vectors import products
 
-DEEPEST = 0.907  # of the tensors: where the authors begin on ResNet-34, and by their count on the others
-INTRODUCTIONS = 8  # until the shallowest tensor that is used
+DEEPEST = 0.907  # share of the tensors at which the authors begin on ResNet-34
+INTRODUCTIONS = 8  # introductions until the shallowest tensor that is used
 # (first, stride, last), counted from 1, of torchvision's ResNet-18, -34 and -50 by their number of tensors.
 RESIDUAL = {62: (56, 5, 19), 110: (100, 10, 25), 161: (146, 15, 37)}
 
 
 @dataclass(frozen=True)
 class Growing(Objective):
-    """1 - cosine over the tensors that are active at this step, with some of their entries left out at random.
+    """The cosine distance over the tensors that are active at this step, with a random subset of entries omitted.
 
     D = 1 - Σ <m_l r_l, m_l g_l> / (sqrt(Σ ||m_l r_l||²) sqrt(Σ ||m_l g_l||²)) over the active tensors l, all of weight
-    1, in [0, 2]. Every mask m_l is drawn afresh at every evaluation, entry by entry, and acts on the candidate's
-    update r and the observed update g alike; nothing is rescaled. A zero vector on either side gives 1.
+    1, in [0, 2]. Every mask m_l is drawn anew at every evaluation, entry by entry, and is applied to the candidate's
+    update r and the observed update g alike; nothing is rescaled. A zero vector on either side yields 1.
 
-    Tensors are counted from 1 in the order of the update. Active are all from a number on that falls from `first` by
-    `stride` at each introduction down to `last`; on ResNet-34 from 100 by 10 to 25, at iterations 499, 999, ..., 3 999
-    of 15 000 (counted from 0). The front of the network is never compared: its stem, its first block and the first
-    convolution of the second one.
+    Tensors are counted from 1 in the order of the update. All tensors from a certain number on are active; this number
+    falls from `first` by `stride` at each introduction down to `last`. On ResNet-34 it falls from 100 by 10 to 25, at
+    iterations 499, 999, ..., 3 999 of 15 000 (counted from 0). The front of the network is never compared: its stem,
+    its first block and the first convolution of the second one.
 
-    *Blocks.* Of residual networks, block k is `layerk` and block 0 what stands before it; of a VGG, the five groups
+    *Blocks.* In residual networks, block k is `layerk` and block 0 is everything before it; in a VGG, the five groups
     of convolutions between max-pools are 1 to 5; the classifier belongs to the last. Any other network is cut by its
     number of tensors P: the first P // 5 are block 1, the rest are blocks 2 to 5 in equal shares.
 
-    *Timetable.* That of ResNet-34 is the authors' configuration; those of ResNet-18 and -50 set its marks at the same
-    layers. Any other network begins at 0.907 P as they do, yet with two tensors, ends with the first tensor of block 2
-    or that behind a fifth of all, whichever is shallower, and gets there in eight equal introductions or fewer.
+    *Timetable.* That of ResNet-34 is the authors' configuration; those of ResNet-18 and -50 put its marks at the same
+    layers. Any other network begins at 0.907 P like ResNet-34, but with at least two tensors. It ends with the first
+    tensor of block 2 or the first one after a fifth of all, whichever is shallower, in at most eight equal
+    introductions.
 
-    It changes over the run. Where iterates are compared, at the end of a run (`at.step == at.steps`), all tensors of
-    the timetable are active and no entry is left out, so an attack needs no other `selection`. With dropout no two
-    evaluations agree, and `step="auto"` falls back to the exact route.
+    The objective changes during the run. When iterates are compared, at the end of a run (`at.step == at.steps`), all
+    tensors of the timetable are active and no entry is omitted, so an attack needs no other `selection`. With dropout
+    no two evaluations agree, and `step="auto"` falls back to the exact route.
 
     Args:
-        dropout: Share of the entries left out at an evaluation, in [0, 1); 0 leaves out none.
-        stepwise: Introduce tensors by the timetable; otherwise all that it ends with are active from the start.
-        blocks: Compare the tensors of these blocks alone, introduced by the same timetable, prolonged or cut to end
-            with their first tensor; all of them are active where none is introduced yet. Empty takes the timetable's.
-        timetable: `(first, stride, last)`, counted from 1, in place of the network's own.
+        dropout: Share of the entries omitted at an evaluation, in [0, 1).
+        stepwise: Whether tensors are introduced by the timetable; otherwise all tensors that it ends with are active
+            from the start.
+        blocks: Compare only the tensors of these blocks, introduced by the same timetable, extended or cut to end with
+            their first tensor; all of them are active until the first is introduced. Empty uses the timetable's
+            tensors.
+        timetable: `(first, stride, last)`, counted from 1, instead of the network's own.
         every: Fraction of the stage from one introduction to the next.
     """
 
@@ -78,7 +81,7 @@ class Growing(Objective):
             )
 
     def bind(self, seen: Observation) -> Callable[..., Any]:
-        """For the tensors of this update; raises `AttackFailed` where `blocks` names none of them."""
+        """Return the objective for the tensors of this update. Raise `AttackFailed` if `blocks` names none of them."""
         names = list(seen.update.tensors)
         return _GrowingBound(self, block_numbers(names, seen.model), residual=any(map(STAGE.search, names)))
 
@@ -87,7 +90,7 @@ class Growing(Objective):
 
 
 class _GrowingBound:
-    """One run's: which tensor lies in which block, and when it comes in."""
+    """The objective of one run: the block of every tensor, and the step at which it is introduced."""
 
     def __init__(self, objective: Growing, blocks: Sequence[int], *, residual: bool) -> None:
         self.objective = objective
@@ -102,7 +105,7 @@ class _GrowingBound:
             self.last = self.chosen[0]
 
     def active(self, at: Progress) -> list[int]:
-        """Positions in the update, counted from 0, that count at this step."""
+        """Return the positions in the update, counted from 0, of the tensors that are active at this step."""
         start = self.last
         if self.objective.stepwise:
             passed = math.floor((at.step + 1) / (self.objective.every * at.steps) + 1e-9)
@@ -118,7 +121,7 @@ class _GrowingBound:
 
 
 class _MaskedCosine(torch.autograd.Function):
-    """1 - cosine of two masked lists, its gradient in closed form: no graph and no second set of masks is kept."""
+    """1 - cosine of two masked lists with its gradient in closed form; no graph and no second set of masks is kept."""
 
     @staticmethod
     def forward(ctx: Any, dropout: float, observed: Sequence[Tensor], *candidate: Tensor) -> Tensor:
@@ -146,11 +149,11 @@ STAGE = re.compile(r"(?:^|\.)layer(\d+)\.")
 
 
 def block_numbers(names: Sequence[str], model: nn.Module) -> list[int]:
-    """The block of every tensor of an update, by the rules that `Growing` states.
+    """Return the block of every tensor of an update, by the rules that `Growing` states.
 
     Args:
-        names: Of the tensors, in the model's order.
-        model: Whose max-pools part a VGG's convolutions.
+        names: Names of the tensors, in the model's order.
+        model: The model; in a VGG, its max-pools separate the blocks.
     """
     if any(map(STAGE.search, names)):
         return _as_read([int(found[1]) if (found := STAGE.search(name)) else None for name in names])
@@ -167,7 +170,7 @@ def _pools(features: nn.Sequential) -> list[int]:
 
 
 def _as_read(blocks: list[int | None]) -> list[int]:
-    """What stands before any block is 0, what stands after one belongs to it."""
+    """Fill in missing blocks: tensors before any block are in block 0, tensors after one belong to it."""
     found, last = [], 0
     for block in blocks:
         last = last if block is None else block
@@ -181,7 +184,7 @@ def _equal_shares(count: int) -> list[int]:
 
 
 def recipe(blocks: Sequence[int]) -> tuple[int, int, int]:
-    """`(first, stride, last)` of a network that has no timetable of its own, from the blocks of its tensors."""
+    """Return `(first, stride, last)` of a network that has no timetable of its own, from the blocks of its tensors."""
     count = len(blocks)
     last = min(next((number for number, block in enumerate(blocks, 1) if block >= 2), 1), count // 5 + 1)
     first = max(min(round(DEEPEST * count), count - 1), last)

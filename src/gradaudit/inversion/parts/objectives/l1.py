@@ -12,7 +12,10 @@ from ..part import Objective, Progress
 
 @dataclass(frozen=True)
 class L1(Objective):
-    """Σ over all entries of |candidate - observed|; depends on the scale of the update."""
+    """The sum of absolute differences, Σ over all entries of |candidate - observed|.
+
+    It depends on the update's scale.
+    """
 
     independent: ClassVar[bool] = True
 

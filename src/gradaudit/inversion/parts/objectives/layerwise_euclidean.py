@@ -13,14 +13,15 @@ from ..vectors import Combination
 
 @dataclass(frozen=True)
 class LayerwiseEuclidean(Objective):
-    """`scale` · Σ over the tensors of ||candidate - observed||_2, or of its square; depends on the update's scale.
+    """The sum of the tensors' Euclidean distances, or of their squares; it depends on the update's scale.
 
-    The distances are not squared as written in GradInversion; code that followed it squares them. Unsquared, each
-    tensor pulls with a gradient of length one, however far it is. The slope at a distance of zero is zero.
+    It is `scale` · Σ over the tensors of ||candidate - observed||_2, or of its square. GradInversion writes the
+    distances without a square; later implementations square them. Without the square, each tensor contributes a
+    gradient of L2 norm one, whatever its distance. The slope at a distance of zero is zero.
 
     Args:
-        scale: Factor of the sum, against which the weights of the priors count (α_G of GradInversion).
-        squared: Sum the squares, which is `Euclidean` with a scale.
+        scale: Factor of the sum, relative to the weights of the priors (α_G of GradInversion).
+        squared: Whether to sum the squares, which is `Euclidean` with a scale.
     """
 
     independent: ClassVar[bool] = True
@@ -32,7 +33,10 @@ class LayerwiseEuclidean(Objective):
         return self.scale * (squares if self.squared else _lengths(squares)).sum()
 
     def pull(self, candidate: Tensors, observed: Tensors, at: Progress) -> Combination:
-        """The closed form of its gradient, scale · (c - o) / ||c - o|| or twice scale · (c - o); `Matching.pull`."""
+        """Return the closed form of its gradient; see `Matching.pull`.
+
+        It is scale · (c - o) / ||c - o||, or 2 · scale · (c - o) for squared distances.
+        """
         squares = torch.stack([(c - o).pow(2).sum() for c, o in zip(candidate, observed, strict=True)])
         lengths = _lengths(squares)
         factors = self.scale * (torch.full_like(lengths, 2.0) if self.squared else 1 / lengths)
@@ -41,5 +45,5 @@ class LayerwiseEuclidean(Objective):
 
 
 def _lengths(squares: Tensor) -> Tensor:
-    """Square roots that stay positive, with a finite slope at zero."""
+    """Return the square roots, clamped to stay positive, with a finite slope at zero."""
     return squares.clamp_min(torch.finfo(squares.dtype).tiny).sqrt()

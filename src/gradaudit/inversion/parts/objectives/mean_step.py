@@ -1,4 +1,4 @@
-"""Squared distance of the mean local steps, first layers first (DLFA; Dimitrov et al., 2022)."""
+"""Squared distance of the mean local steps, with larger weights for early layers (DLFA; Dimitrov et al., 2022)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from ._layer_numbers import layer_numbers
 
 @dataclass(frozen=True)
 class MeanStep(Objective):
-    """a(t) · Σ_l exp(-decay · l) · |c_l - o_l|² / (η T)²: layer l from 0, learning rate η, T local steps.
+    """The squared distance of the mean local steps, weighted by layer and by the progress of the stage.
 
-    A weight difference over η T is a mean gradient, so that the weights of priors mean the same for every client. Data
-    Leakage in Federated Averaging (Dimitrov et al., arXiv:2206.12395) divides by the number of minibatches, weighs
-    layers exponentially, and lets a(t) run geometrically from one value to another (1 to 2, or 4 to 2).
+    It is a(t) · Σ_l exp(-decay · l) · |c_l - o_l|² / (η T)² over the layers l from 0, with the learning rate η and the
+    number of local steps T. A weight difference over η T is a mean gradient, so that the weights of priors mean the
+    same for every client. Data Leakage in Federated Averaging (Dimitrov et al., arXiv:2206.12395) divides by the number
+    of minibatches, weighs layers exponentially, and lets a(t) run geometrically from one value to another (1 to 2, or 4
+    to 2).
 
     Args:
-        decay: Of the weights along the network, at least 0; 0 weighs all layers alike.
+        decay: Decay of the weights along the network, at least 0; 0 weighs all layers equally.
         first: a at the start of the stage.
         last: a at its end.
 
@@ -46,11 +48,11 @@ class MeanStep(Objective):
 
     @property
     def varies(self) -> bool:  # type: ignore[override]
-        """Where a(t) does."""
+        """Whether a(t) changes during the run."""
         return self.first != self.last
 
     def bind(self, seen: Observation) -> Callable[..., Any]:
-        """For this update; raises `AttackFailed` where the local training is not known."""
+        """Return the objective for this update. Raise `AttackFailed` if the local training is not known."""
         training, examples = seen.training, require_batch_size(seen, self)
         if training is None:
             raise AttackFailed(f"{self!r} needs the local training.")

@@ -1,4 +1,4 @@
-"""One objective for each of several rounds, and their mean (AGIC; Xu et al., 2022)."""
+"""The mean of one objective over several rounds (AGIC; Xu et al., 2022)."""
 
 from __future__ import annotations
 
@@ -18,26 +18,28 @@ from .cosine import Cosine
 
 @dataclass(frozen=True)
 class PerRound(Objective):
-    """Mean over the rounds that an observation joins (`rounds.joined`) of another objective; of one round, that itself.
+    """The mean of another objective over the rounds that an observation joins (`_rounds.joined`).
+
+    If there is one round, it is that objective itself.
 
     Args:
-        objective: Compares the updates of one round.
+        objective: The objective that compares the updates of one round.
     """
 
     objective: Objective = field(default_factory=Cosine)
 
     @property
     def needs(self) -> Knowledge:  # type: ignore[override]
-        """Of the other objective."""
+        """The needs of the other objective."""
         return self.objective.needs
 
     @property
     def varies(self) -> bool:  # type: ignore[override]
-        """Whether the other objective does."""
+        """Whether the other objective varies."""
         return self.objective.varies
 
     def bind(self, seen: Observation) -> Callable[..., Any]:
-        """The other objective, bound to every round."""
+        """Return the other objective, bound to every round."""
         slices = round_slices(seen)
         names = list(seen.update.tensors)
         rounds = [

@@ -1,4 +1,4 @@
-"""The gradient of a learned position embedding tells which patch lies where (Lu et al., CVPR 2022, APRIL)."""
+"""Match the gradient of a learned position embedding, which reveals each patch's place (APRIL; Lu et al., 2022)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from .euclidean import Euclidean
 
 @dataclass(frozen=True)
 class PositionEmbedding(Objective):
-    """D(g, g*) + weight · (1 - cos(∂L/∂E_pos, ∂L*/∂E_pos)): APRIL's optimisation, for any vision transformer.
+    """APRIL's objective for any vision transformer: a distance D plus the position embedding's cosine distance.
 
-    The cosine is of the two gradients `[T, d]` as single vectors, whose rows are what reaches each token.
+    It is D(g, g*) + weight · (1 - cos(∂L/∂E_pos, ∂L*/∂E_pos)). The cosine is of the two gradients `[T, d]` as single
+    vectors; their rows are the gradients of the tokens.
 
     Args:
         objective: D.
         weight: α of the paper.
-        name: Part of the name of the embedding's tensor; the first one in the update that holds it.
+        name: Part of the name of the embedding's tensor; the first tensor of the update whose name contains it is used.
     """
 
     objective: Objective = field(default_factory=Euclidean)
@@ -34,21 +35,21 @@ class PositionEmbedding(Objective):
 
     @property
     def needs(self) -> Knowledge:  # type: ignore[override]
-        """Those of D."""
+        """The needs of D."""
         return self.objective.needs
 
     @property
     def varies(self) -> bool:  # type: ignore[override]
-        """As D does."""
+        """Whether D varies."""
         return self.objective.varies
 
     @property
     def independent(self) -> bool:  # type: ignore[override]
-        """As D is."""
+        """Whether D is independent."""
         return self.objective.independent
 
     def bind(self, seen: Observation) -> Callable[..., Any]:
-        """With the embedding found. Raises `AttackFailed` where the update does not share its gradient."""
+        """Return the objective for this update. Raise `AttackFailed` if it does not share the embedding's gradient."""
         names = list(seen.update.tensors)
         index, distance = names.index(position_embedding(names, self.name)), self.objective.bind(seen)
 

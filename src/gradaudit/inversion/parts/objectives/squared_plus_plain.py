@@ -12,10 +12,11 @@ from ..vectors import Combination, squared_gap
 
 @dataclass(frozen=True)
 class SquaredPlusPlain(Objective):
-    """||d||² + ||d|| for d = candidate - observed, all tensors in one vector.
+    """GRNN's distance: the squared plus the plain Euclidean distance of the updates.
 
-    The second term is what GRNN calls a Wasserstein distance: between two single vectors, as its code takes it, that is
-    their Euclidean distance. It keeps the slope from vanishing near the truth; there the gradient is taken as 0.
+    It is ||d||² + ||d|| for d = candidate - observed, all tensors in one vector. The second term is what GRNN calls a
+    Wasserstein distance: between two single vectors, as in its code, that is their Euclidean distance. It prevents the
+    slope from vanishing near the ground truth; at d = 0 the gradient is set to 0.
     """
 
     def __call__(self, candidate: Tensors, observed: Tensors, at: Progress) -> Tensor:
@@ -23,7 +24,7 @@ class SquaredPlusPlain(Objective):
         return distance.square() + distance
 
     def pull(self, candidate: Tensors, observed: Tensors, at: Progress) -> Combination:
-        """The closed form of its gradient, (2 + 1 / ||d||) d; see `Matching.pull`."""
+        """Return the closed form of its gradient, (2 + 1 / ||d||) d; see `Matching.pull`."""
         squares = squared_gap(candidate, observed)
         distance = squares.sqrt()
         factor = 2 + 1 / distance.clamp_min(torch.finfo(distance.dtype).tiny)

@@ -1,4 +1,4 @@
-"""A cosine in which deeper layers count more (AGIC; Xu et al., 2022)."""
+"""A cosine distance in which deeper layers count more (AGIC; Xu et al., 2022)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from ._layer_numbers import layer_numbers
 
 @dataclass(frozen=True)
 class WeightedCosine(Objective):
-    """1 - Σ w_l <c_l, o_l> / sqrt(Σ w_l |c_l|² · Σ w_l |o_l|²), in [0, 2]; the weight grows linearly along the network.
+    """The cosine distance with layer weights that grow linearly along the network.
 
-    AGIC (Xu et al., arXiv:2204.13784) says that weights increase with the layer, not by how much: here from 1 in the
-    first to `last` in the last, in equal steps; the tensors of one layer share its weight. Blind to a positive
-    rescaling. A zero vector on either side gives 1.
+    It is 1 - Σ w_l <c_l, o_l> / sqrt(Σ w_l |c_l|² · Σ w_l |o_l|²), in [0, 2]. AGIC (Xu et al., arXiv:2204.13784) says
+    that weights increase with the layer, but not by how much: here from 1 in the first to `last` in the last, in equal
+    steps; the tensors of one layer share its weight. It is invariant to a positive rescaling. A zero vector on either
+    side yields 1.
 
     Args:
         last: Weight of the last layer, positive; below 1 the first layers count more.
@@ -40,7 +41,7 @@ class WeightedCosine(Objective):
             raise AttackFailed(f"WeightedCosine: last must be positive. Found {self.last}.")
 
     def bind(self, seen: Observation) -> Callable[..., Any]:
-        """With the weights of this update's layers."""
+        """Return the objective with the weights of this update's layers."""
         numbers = layer_numbers(seen.update.tensors)
         return lambda candidate, observed, at: self._distance(candidate, observed, numbers)
 

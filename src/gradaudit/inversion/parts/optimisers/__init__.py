@@ -1,4 +1,4 @@
-"""What moves the variables of a stage, and on which schedule."""
+"""Optimisers of the variables of a stage, with their schedules."""
 
 from ....values.discovery import Registry, subclasses_of
 from ._optimiser import Optimiser

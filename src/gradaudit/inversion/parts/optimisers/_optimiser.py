@@ -1,4 +1,4 @@
-"""What every optimiser is: its settings and its schedule, as data."""
+"""The base class of optimisers: their settings and schedule, as data."""
 
 from __future__ import annotations
 
@@ -14,26 +14,29 @@ from ....values.types import Tensors
 from ....values.validation import Checked
 
 Updates = Callable[[int], tuple[Tensors, Tensors]]
-"""Of one seed: the simulated update, with the graph to the variables where gradients are on, and the observed one."""
+"""The simulated and the observed update of one seed; the former with its graph if gradients are enabled."""
 
 
 @dataclass(frozen=True)
 class Optimiser(Checked):
-    """The settings of an optimiser; `build` returns what moves the variables of one stage.
+    """The settings of an optimiser; `build` returns the optimiser of one stage.
 
-    `independent` says that every guess moves on its own, so that many guesses may share one pass.
+    `independent` says that every candidate is optimised separately, so that many candidates may share one pass.
     """
 
     independent: ClassVar[bool] = False
 
     @property
     def rate(self) -> float | None:
-        """First learning rate, of which variables of a simulation take a fraction; `None` where all move alike."""
+        """The first learning rate, of which a simulation's variables use a fraction.
+
+        It is `None` if all variables share one rate.
+        """
         return None
 
     @property
     def evaluations(self) -> int:
-        """What one step counts for where attacks are compared by their evaluations of the objective."""
+        """The number of evaluations of the objective that one step counts for when attacks are compared."""
         return 1
 
     def build(
@@ -42,16 +45,16 @@ class Optimiser(Checked):
         """Return a fresh optimiser over `variables`, and its schedule.
 
         Args:
-            variables: Leaves, `[S, ...]` each with S guesses, or groups of them as `torch.optim` takes them.
-            steps: Of the stage.
-            updates: For those that need the updates themselves, and not their distance alone.
+            variables: Leaf tensors, each `[S, ...]` with S candidates, or groups of them as in `torch.optim`.
+            steps: Number of steps of the stage.
+            updates: Function that returns both updates, for optimisers that need more than their distance.
 
         Raises:
-            ValueError: A setting that is out of range.
+            ValueError: A setting is out of range.
         """
         raise NotImplementedError
 
 
 def constant(optimiser: torch.optim.Optimizer) -> LambdaLR:
-    """Return the schedule that leaves the learning rate as it is."""
+    """Return a schedule that leaves the learning rate unchanged."""
     return LambdaLR(optimiser, lambda step: 1.0)

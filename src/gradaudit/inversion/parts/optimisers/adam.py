@@ -20,10 +20,10 @@ class Adam(Optimiser):
 
     Args:
         lr: Learning rate in normalised pixels per step.
-        milestones: Fractions of the stage at which the rate is multiplied by `factor`.
+        milestones: Fractions of the stage at which the learning rate is multiplied by `factor`.
         factor: See `milestones`.
-        cosine: Decay to zero along half a cosine, after the warm-up.
-        warm_up: Fraction of the stage over which the rate rises linearly from near zero.
+        cosine: Whether the learning rate decays to zero along half a cosine, after the warm-up.
+        warm_up: Fraction of the stage over which the learning rate rises linearly from near zero.
         betas: Decay of the two moments.
     """
 
@@ -37,7 +37,7 @@ class Adam(Optimiser):
 
     @property
     def rate(self) -> float:
-        """First learning rate, of which variables of a simulation take a fraction."""
+        """The first learning rate, of which a simulation's variables use a fraction."""
         return self.lr
 
     def build(
@@ -48,7 +48,7 @@ class Adam(Optimiser):
         return optimiser, LambdaLR(optimiser, lambda step: self.scale(step, steps))
 
     def scale(self, step: int, steps: int) -> float:
-        """Factor on the learning rate at `step` (from 0) of `steps`."""
+        """Return the factor on the learning rate at `step` (from 0) of `steps`."""
         value = self.factor ** sum(step >= math.floor(m * steps) for m in self.milestones)
         rising = self.warm_up * steps
         if step + 1 < rising:

@@ -15,12 +15,12 @@ from ._optimiser import Optimiser, Updates, constant
 
 @dataclass(frozen=True)
 class LBFGS(Optimiser):
-    """L-BFGS (Liu & Nocedal, 1989) with the defaults of torch, which are those of DLG's code.
+    """L-BFGS (Liu & Nocedal, 1989) with the defaults of torch, which are also those of DLG's code.
 
     Args:
         lr: Step length.
         inner: Iterations per step.
-        history: Pairs kept.
+        history: Number of past updates that approximate the Hessian.
         line_search: `"strong-wolfe"`, or `"none"` for a fixed step.
     """
 
@@ -31,7 +31,7 @@ class LBFGS(Optimiser):
 
     @property
     def evaluations(self) -> int:
-        """What one step counts for: one evaluation of the objective for each iteration."""
+        """The evaluations that one step counts for: one for each iteration."""
         return self.inner
 
     def build(

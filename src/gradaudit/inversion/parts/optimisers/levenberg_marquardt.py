@@ -1,4 +1,4 @@
-"""Levenberg-Marquardt with the whole Jacobian of the update: the last digits, where the unknowns are few."""
+"""Levenberg-Marquardt with the full Jacobian of the update, for the last digits if the unknowns are few."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ BLOCK = 1024  # rows of the symmetric product that are multiplied at once; block
 class LevenbergMarquardt(Optimiser):
     """Damped Gauss-Newton steps on ||s F(x) - g||² (Levenberg, 1944; Marquardt, 1963).
 
-    F is the simulated update, g the observed one, s the scale that fits best at each point, so that an update of
-    unknown length does no harm. A step that does not come closer is taken back and damped more strongly; a seed that
-    no damping helps, and one whose Jacobian would be too large, stays where it is at the price of one evaluation.
+    F is the simulated update, g the observed one, and s the scale that fits best at each point, so that an update of
+    unknown scale does no harm. A step that does not reduce the distance is undone and damped more strongly. A seed that
+    no damping improves, or whose Jacobian would be too large, keeps its variables, at the cost of one evaluation.
     Priors and gradient transforms do not act.
 
     A step costs N double-backward passes in chunks, N²P multiplications and N³/3 more: about 6 s of one CPU core for
@@ -30,9 +30,9 @@ class LevenbergMarquardt(Optimiser):
 
     Args:
         damping: First λ, as a fraction of the mean diagonal of JᵀJ; positive.
-        unknowns: Largest number of unknowns of one seed, N.
-        entries: Largest number of entries of the Jacobian, N times the entries P of the update: 4 bytes each.
-        trials: Dampings tried in one step, each ten times the one before.
+        unknowns: Largest number N of unknowns of one seed.
+        entries: Largest number of entries of the Jacobian, N times the entries P of the update; 4 bytes each.
+        trials: Number of dampings tried in one step, each ten times the previous one.
         chunk: Columns of the Jacobian computed at once.
     """
 
@@ -45,7 +45,10 @@ class LevenbergMarquardt(Optimiser):
     def build(
         self, variables: list[Tensor], steps: int, updates: Updates | None = None
     ) -> tuple[torch.optim.Optimizer, LambdaLR]:
-        """Return a fresh optimiser over `variables` `[S, ...]`; it cannot work without `updates`."""
+        """Return a fresh optimiser over `variables` `[S, ...]`.
+
+        Raise `ValueError` without `updates`, which it needs.
+        """
         if updates is None:
             raise ValueError("LevenbergMarquardt needs the simulated and the observed update of each seed.")
         optimiser = _Dense(variables, self, updates)
@@ -66,7 +69,7 @@ class _Dense(torch.optim.Optimizer):
         return value
 
     def improve(self, seed: int, damping: float) -> float | None:
-        """Move one seed; returns its next damping, or `None` where nothing more can be done."""
+        """Move one seed; return its next damping, or `None` if no further improvement is possible."""
         settings = self.settings
         with torch.enable_grad():
             update, observed = self.updates(seed)
@@ -97,14 +100,15 @@ class _Dense(torch.optim.Optimizer):
 
 
 def jacobian(update: Tensors, variables: Sequence[Tensor], seed: int, chunk: int) -> Tensor:
-    """The transposed Jacobian of the flattened `update`, `[N, P]`, by reverse mode alone.
+    """Return the transposed Jacobian of the flattened `update`, `[N, P]`, by reverse mode alone.
 
-    wᵀJ is linear in w, so differentiating it along each unknown gives a column of J: N backward passes instead of P.
+    wᵀJ is linear in w, so differentiating one entry of it with respect to w yields one column of J: N backward passes
+    instead of P.
 
     Args:
-        update: P entries in all, with the graph to `variables`.
-        variables: `[S, ...]` each; N entries of `seed` in all.
-        seed: Of the first axis.
+        update: Tensors with P entries in all, with the graph to `variables`.
+        variables: `[S, ...]` each, with N entries of `seed` in all.
+        seed: Index on the first axis.
         chunk: Columns computed at once.
     """
     weights = [torch.zeros_like(tensor, requires_grad=True) for tensor in update]
@@ -125,9 +129,9 @@ def jacobian(update: Tensors, variables: Sequence[Tensor], seed: int, chunk: int
 
 @torch.no_grad()
 def normal_equations(columns: Tensor, update: Tensor, observed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """JᵀJ `[N, N]` and Jᵀr `[N]` in float64, and |r|, for the residual r = s F - g with the best scale s.
+    """Return JᵀJ `[N, N]` and Jᵀr `[N]` in float64, and |r|, for the residual r = s F - g with the best scale s.
 
-    As s follows x, only the part of J across F counts: s (I - u uᵀ) J with u = F / |F|.
+    As s depends on x, only the part of J orthogonal to F counts: s (I - u uᵀ) J with u = F / |F|.
 
     Args:
         columns: ∂F/∂x transposed, `[N, P]`.
@@ -141,7 +145,7 @@ def normal_equations(columns: Tensor, update: Tensor, observed: Tensor) -> tuple
 
 
 def _symmetric_product(rows: Tensor) -> Tensor:
-    """`rows @ rows.T` in float64, summed in the precision of `rows`."""
+    """Return `rows @ rows.T` in float64, summed in the precision of `rows`."""
     product = torch.empty(len(rows), len(rows), dtype=torch.float64, device=rows.device)
     for first in range(0, len(rows), BLOCK):
         block = rows[first : first + BLOCK] @ rows[first:].T
@@ -151,13 +155,13 @@ def _symmetric_product(rows: Tensor) -> Tensor:
 
 
 def _residual(update: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-    """The scale s that brings s F nearest to g, and s F - g."""
+    """Return the scale s that brings s F nearest to g, and s F - g."""
     scale = update.dot(observed) / update.dot(update).clamp_min(torch.finfo(update.dtype).tiny)
     return scale, scale * update - observed
 
 
 def _solve(gram: Tensor, slope: Tensor, damping: Tensor) -> Tensor:
-    """(gram + damping I)⁻¹ slope; zero where rounding leaves the matrix not positive definite."""
+    """Return (gram + damping I)⁻¹ slope, or zero if rounding leaves the matrix not positive definite."""
     damped = gram.clone()
     damped.diagonal().add_(damping)
     factor, failed = torch.linalg.cholesky_ex(damped)

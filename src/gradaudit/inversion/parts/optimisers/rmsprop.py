@@ -1,4 +1,4 @@
-"""RMSprop at a constant rate."""
+"""RMSprop at a constant learning rate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from ._optimiser import Optimiser, Updates, constant
 
 @dataclass(frozen=True)
 class RMSprop(Optimiser):
-    """RMSprop (Hinton, 2012) at a constant rate; the defaults are GRNN's, whose variables are weights.
+    """RMSprop (Hinton, 2012) at a constant learning rate.
+
+    The defaults are those of GRNN, whose variables are the weights of a generator.
 
     Args:
         lr: Learning rate.

@@ -1,4 +1,4 @@
-"""What is optimised, and how it becomes inputs."""
+"""Parametrisations: the variables that are optimised, and how they decode to inputs."""
 
 from ....values.discovery import Registry, subclasses_of
 from ..part import Parametrisation

@@ -1,4 +1,4 @@
-"""Optimise a smaller picture and show it enlarged: large shapes first, details in a later stage."""
+"""Optimise a smaller image and enlarge it: large shapes first, details in a later stage."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
@@ -15,14 +15,15 @@ from .pixels import Pixels
 
 @dataclass(frozen=True)
 class Coarse(Parametrisation):
-    """One variable, `pixels` `[S, B, C, ceil(H / factor), ceil(W / factor)]`, enlarged bilinearly to `[H, W]`.
+    """Pixels of a smaller image, enlarged bilinearly.
 
-    Bilinear interpolation averages, so that what lies in the box stays in it, and a constant stays constant.
+    The variable is `pixels` `[S, B, C, ceil(H / factor), ceil(W / factor)]`, enlarged to `[H, W]`. Bilinear
+    interpolation averages, so that pixels inside the box stay inside, and a constant stays constant.
 
     Args:
-        factor: Side of the picture over the side of what is optimised, at least 1.
-        box: Clamp to valid pixels, as `Pixels`.
-        init: First guess, as `Pixels`, at the small size.
+        factor: Side of the image over the side of the small image, at least 1.
+        box: Whether to clamp to valid pixels, as in `Pixels`.
+        init: Distribution of the first candidate, as in `Pixels`, at the small size.
     """
 
     independent: ClassVar[bool] = True
@@ -38,7 +39,7 @@ class Coarse(Parametrisation):
             raise AttackFailed(f"Coarse: factor must be at least 1. Found {self.factor}.")
 
     def start(self, seen: Observation, seeds: int, previous: Candidate | None) -> Candidate:
-        """Random small pixels, or local means of what the previous stage decodes to."""
+        """Return random small pixels, or local means of the previous stage's images."""
         channels, *size = seen.input_shape
         small = (channels, *(-(-side // self.factor) for side in size))
         pixels = Pixels(self.box, self.init).start(replace(seen, input_shape=small), seeds, None)

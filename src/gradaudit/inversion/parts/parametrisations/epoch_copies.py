@@ -1,4 +1,4 @@
-"""Optimise a copy of the pixels for every local epoch, and say their average (DLFA; Dimitrov et al., 2022)."""
+"""Optimise a copy of the pixels for every local epoch, and report their average (DLFA; Dimitrov et al., 2022)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from .pixels import Pixels
 
 @dataclass(frozen=True)
 class EpochCopies(Parametrisation):
-    """One variable, `pixels` `[S, E B, C, H, W]`, in normalised space: B pictures for each of the client's E epochs.
+    """Pixels of a separate copy of the batch for every local epoch.
 
-    For use with `UnrolledCopies` (Dimitrov et al., arXiv:2206.12395). Reported is `[S, B, C, H, W]`: the copies of
-    every later epoch are assigned to those of the first, by least squared error, and averaged.
+    The variable is `pixels` `[S, E B, C, H, W]`, in normalised space: B images for each of the client's E epochs. It is
+    for use with `UnrolledCopies` (Dimitrov et al., arXiv:2206.12395). The reported images are `[S, B, C, H, W]`: the
+    copies of every later epoch are assigned to those of the first by least squared error, and averaged.
 
     Args:
-        box: Clamp to valid pixels after every step.
-        init: First guess, as of `Pixels`.
+        box: Whether to clamp to valid pixels after every step.
+        init: Distribution of the first candidate, as in `Pixels`.
     """
 
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE | Knowledge.LOCAL_TRAINING
@@ -33,7 +34,7 @@ class EpochCopies(Parametrisation):
     init: Literal["normal", "uniform", "grey"] = "normal"
 
     def start(self, seen: Observation, seeds: int, previous: Candidate | None) -> Candidate:
-        """Random copies, or those of the stage before; raises `AttackFailed` where the epochs are not known."""
+        """Return random copies, or those of the previous stage. Raise `AttackFailed` if the epochs are not known."""
         if seen.training is None:
             raise AttackFailed(f"{self!r} needs the local training.")
         examples, epochs = require_batch_size(seen, self), seen.training.epochs
@@ -44,7 +45,7 @@ class EpochCopies(Parametrisation):
 
 
 class _Repeated(Candidate):
-    """Where a stage without copies ended."""
+    """The result of a stage without copies, repeated for every epoch."""
 
     def __init__(self, pixels: Tensor, epochs: int) -> None:
         self.variables = {"pixels": pixels.repeat(1, epochs, 1, 1, 1)}
@@ -69,7 +70,7 @@ class _Copies(Candidate):
 
 
 def average(copies: Tensor) -> Tensor:
-    """The mean copy `[B, ...]` of `[E, B, ...]`, each epoch put into the order that fits the first best.
+    """Return the mean `[B, ...]` of the copies `[E, B, ...]`, after reordering each epoch to fit the first one best.
 
     Args:
         copies: Finite.

@@ -1,4 +1,4 @@
-"""A generator trained on one update: fixed noise in, pictures and labels out (GRNN; Ren, Deng & Xie, 2022)."""
+"""A generator trained on one update: fixed noise in, images and labels out (GRNN; Ren, Deng & Xie, 2022)."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ FIRST = 4  # side of the first feature map
 
 @dataclass(frozen=True)
 class GRNNGenerator(Parametrisation):
-    """Optimise the weights of a generator; its noise `z` `[B, noise]` from N(0, 1) stays as it was drawn.
+    """The weights of a generator that maps fixed noise to images and labels.
 
-    The image branch (doi:10.1145/3510032; sizes as in the authors' code) takes `z` by a transposed
-    convolution and a gated linear unit to `width * 2^b` channels at 4 x 4, doubles the side `b + 1` times (nearest
-    neighbour, 3 x 3 convolution, BatchNorm over the generated batch, gated linear unit), halves the channels each time
-    but the last, which goes to the picture's, and ends in a sigmoid: pixels in [0, 1]. The label branch is one linear
-    layer and a softmax. All layers start as torch starts them, as in the authors' code, where the declared N(0, 0.02)
-    does not reach them.
+    The noise is `z` `[B, noise]`, drawn once from N(0, 1). The image branch (doi:10.1145/3510032; sizes as in the
+    authors' code) maps `z` by a transposed convolution and a gated linear unit to `width * 2^b` channels at 4 x 4. It
+    doubles the side `b + 1` times (nearest neighbour, 3 x 3 convolution, BatchNorm over the generated batch, gated
+    linear unit) and halves the channels each time but the last, which yields the image's channels, and ends in a
+    sigmoid: pixels in [0, 1]. The label branch is one linear layer and a softmax. All layers are initialised by torch's
+    defaults, as in the authors' code, whose declared N(0, 0.02) is not applied.
 
-    Deviation: the generator makes squares whose side is a power of two; other pictures are the middle of the next one.
+    Deviation: the generator makes squares whose side is a power of two; other images are the centre of the next larger
+        one.
 
     The variables are the weights, `[S, ...]` each.
 
@@ -52,9 +53,12 @@ class GRNNGenerator(Parametrisation):
             )
 
     def start(self, seen: Observation, seeds: int, previous: Candidate | None) -> Candidate:
-        """Fresh weights and fresh noise; raises `AttackFailed` where inputs are no pictures or a stage went before."""
+        """Return fresh weights and noise.
+
+        Raise `AttackFailed` if inputs are not images or there was a previous stage.
+        """
         if previous is not None or len(seen.input_shape) != 3:
-            raise AttackFailed(f"{self!r} makes pictures [C, H, W] from nothing, in the first stage of an attack.")
+            raise AttackFailed(f"{self!r} generates images [C, H, W], and only in an attack's first stage.")
         like = seen.update.values[0]
         z = torch.randn(seeds, require_batch_size(seen, self), self.noise, device=like.device, dtype=like.dtype)
         channels, *size = seen.input_shape

@@ -13,12 +13,12 @@ from ..part import Candidate, Parametrisation, require_batch_size
 
 @dataclass(frozen=True)
 class Pixels(Parametrisation):
-    """One variable, `pixels` `[S, B, C, H, W]`, in normalised space.
+    """The pixels themselves: one variable, `pixels` `[S, B, C, H, W]`, in normalised space.
 
     Args:
-        box: Clamp to valid pixels, [0, 1] before normalisation, after every step.
-        init: First guess: N(0, 1), uniform over the box, or mid grey with noise of a tenth of N(0, 1).
-        afresh: Begin with a first guess in a later stage, too.
+        box: Whether to clamp to valid pixels, [0, 1] before normalisation, after every step.
+        init: Distribution of the first candidate: N(0, 1), uniform over the box, or mid grey plus 0.1 · N(0, 1).
+        afresh: Whether a later stage also begins with a new first candidate.
     """
 
     independent: ClassVar[bool] = True
@@ -29,7 +29,7 @@ class Pixels(Parametrisation):
     afresh: bool = False
 
     def start(self, seen: Observation, seeds: int, previous: Candidate | None) -> Candidate:
-        """Random pixels, or what the previous stage decodes to."""
+        """Return random pixels, or the images of the previous stage."""
         shape = (seeds, require_batch_size(seen, self), *seen.input_shape)
         like = seen.update.values[0]
         low, high = seen.normalisation.box(like)

@@ -1,4 +1,4 @@
-"""Optimise the encoded rows of a table, as far as the columns allow (TabLeak; Vero et al., 2023)."""
+"""Optimise the encoded rows of a table within the limits of its columns (TabLeak; Vero et al., 2023)."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from ..part import Candidate, Parametrisation, require_batch_size
 
 @dataclass(frozen=True)
 class TableRows(Parametrisation):
-    """One variable, `rows` `[S, B, D]`, from which encoded rows are made column by column.
+    """Rows of a table, kept within the limits of their columns.
 
-    A categorical column is the softmax of its positions over the temperature: the structural prior of TabLeak
-    (arXiv:2210.01785, section 4.1). A number is `low + (high - low) sigmoid(row)` between the column's public extremes,
-    as in the authors' code; where these are infinite it is the variable itself. Both can be left out, which is how the
-    paper runs Inverting Gradients.
+    The variable is `rows` `[S, B, D]`, which is mapped to encoded rows column by column. A categorical column is the
+    softmax of its entries over the temperature: the structural prior of TabLeak (arXiv:2210.01785, section 4.1). A
+    number is `low + (high - low) sigmoid(row)` between the column's public extremes, as in the authors' code; if these
+    are infinite it is the variable itself. Both maps can be turned off, as the paper does for Inverting Gradients.
 
     Args:
-        softmax: Keep categories on the simplex.
-        bounds: Keep numbers between their column's extremes.
-        temperature: Of the softmax, positive; constant, as in the paper's experiments.
-        decide: Report the likeliest category, one-hot, and numbers clamped to their extremes; otherwise report what
-            the model was fed, for a pool that decides later.
+        softmax: Whether to keep categories on the simplex.
+        bounds: Whether to keep numbers between their column's extremes.
+        temperature: Temperature of the softmax, positive; constant, as in the paper's experiments.
+        decide: Whether to report the most likely category, one-hot, and numbers clamped to their extremes; otherwise
+            the decoded rows are reported, for a pool that decides later.
 
     Raises:
         AttackFailed: The temperature is not positive.
@@ -51,10 +51,10 @@ class TableRows(Parametrisation):
             raise AttackFailed(f"TableRows: temperature must be positive. Found {self.temperature}.")
 
     def start(self, seen: Observation, seeds: int, previous: Candidate | None) -> Candidate:
-        """Uniform over [-1, 1], as in the authors' code, or what the previous stage decodes to.
+        """Return rows uniform over [-1, 1], as in the authors' code, or the rows of the previous stage.
 
         Raises:
-            AttackFailed: The data is no table.
+            AttackFailed: The data is not a table.
         """
         layout, size = require_table(seen, self), require_batch_size(seen, self)
         like = seen.update.values[0]
@@ -66,10 +66,10 @@ class TableRows(Parametrisation):
 
 
 class TableCandidate(Candidate):
-    """Rows of a table.
+    """The rows of a table as a candidate.
 
     Args:
-        of: Which maps apply.
+        of: The parametrisation, which says which maps apply.
         layout: The columns.
         rows: `[S, B, D]`, before the maps.
     """
@@ -79,7 +79,7 @@ class TableCandidate(Candidate):
         self.variables = {"rows": rows}
 
     def decode(self) -> Tensor:
-        """`[S, B, D]`."""
+        """Return the encoded rows, `[S, B, D]`."""
         rows = self.variables["rows"]
         made = [
             self._made(column, rows[..., place])
@@ -88,7 +88,10 @@ class TableCandidate(Candidate):
         return torch.cat(made, -1)
 
     def encode(self, inputs: Tensor) -> Tensor:
-        """The variables `[S, B, D]` that decode to `inputs`, or to the nearest that any do; the inverse of `decode`."""
+        """Return the variables `[S, B, D]` that decode to `inputs`, or to the nearest possible rows.
+
+        This is the inverse of `decode`.
+        """
         found = [
             self._variable(column, inputs[..., place])
             for column, place in zip(self.layout.columns, self.layout.slices, strict=True)
@@ -96,7 +99,7 @@ class TableCandidate(Candidate):
         return torch.cat(found, -1)
 
     def reported(self, seen: Observation) -> Tensor:
-        """`[S, B, D]`: one-hot categories and numbers within their extremes, or what `decode` gives."""
+        """Return `[S, B, D]`: one-hot categories and numbers within their extremes, or the result of `decode`."""
         decoded = self.decode()
         return decided(decoded, self.layout) if self.of.decide else decoded
 
@@ -118,15 +121,15 @@ class TableCandidate(Candidate):
 
 
 def decided(rows: Tensor, layout: TableLayout) -> Tensor:
-    """Encoded rows as a table can hold them.
+    """Return encoded rows as a table can contain them.
 
     Args:
         rows: `[..., D]`, any numbers.
         layout: The columns.
 
     Returns:
-        `[..., D]`: of each categorical column the largest position as one-hot, of each numeric one the number clamped
-        to the column's extremes.
+        `[..., D]`: the largest entry of each categorical column as one-hot, and each number clamped to the column's
+        extremes.
     """
     made = []
     for column, place in zip(layout.columns, layout.slices, strict=True):
@@ -139,7 +142,7 @@ def decided(rows: Tensor, layout: TableLayout) -> Tensor:
 
 
 def require_table(seen: Observation, part: object) -> TableLayout:
-    """The table's columns; raises `AttackFailed` where there are none."""
+    """Return the table's columns. Raise `AttackFailed` if the data is not a table."""
     if seen.table is None:
         raise AttackFailed(f"{part!r} needs the columns of a table, but the client trains on {seen.modality}.")
     return seen.table

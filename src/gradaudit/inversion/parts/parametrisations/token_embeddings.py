@@ -1,4 +1,4 @@
-"""Optimise the embeddings in the place of tokens, and read off the nearest tokens at the end."""
+"""Optimise embeddings instead of tokens, and choose the nearest tokens at the end."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,16 +15,17 @@ from ..part import Candidate, Parametrisation, require_batch_size
 
 @dataclass(frozen=True)
 class TokenEmbeddings(Parametrisation):
-    """One variable, `embeddings` `[S, B, L, d]`, fed to the model instead of looked-up tokens (Deng et al., 2021).
+    """Token embeddings, fed to the model instead of looked-up tokens (Deng et al., 2021).
 
-    The first token of a sequence, and where lengths are known also its last and its padding, are put back after every
-    step (Balunović et al., 2022). The guess is the token whose embedding has the largest cosine; where the client
-    shares the gradient of the embedding table, only among the tokens that this shows to be in the batch.
+    The variable is `embeddings` `[S, B, L, d]`. The first token of a sequence and, if lengths are known, its last token
+    and its padding are restored after every step (Balunović et al., 2022). The reconstruction is the token whose
+    embedding has the largest cosine. If the client shares the gradient of the embedding table, only the tokens that it
+    reveals to be in the batch are considered.
 
     Args:
-        init: First guess of a free position: N(0, 1) in every entry, or the embedding of a random token.
-        length: `"start"` scales each embedding of the first guess to the mean norm in the model's table (LAMP's 1.4 is
-            that of BERT), `"always"` after every step too, `"free"` never.
+        init: First candidate of a free position: N(0, 1) in every entry, or the embedding of a random token.
+        length: `"start"` scales each embedding of the first candidate to the mean L2 norm in the model's table (LAMP's
+            1.4 is that of BERT), `"always"` also after every step, `"free"` never.
     """
 
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
@@ -33,7 +34,7 @@ class TokenEmbeddings(Parametrisation):
     length: Literal["free", "start", "always"] = "free"
 
     def start(self, seen: Observation, seeds: int, previous: Candidate | None) -> Candidate:
-        """A random guess, or what the previous stage decodes to; raises `AttackFailed` where the data is no text."""
+        """Return random embeddings, or those of the previous stage. Raise `AttackFailed` if the data is not text."""
         table, size = token_table(seen), require_batch_size(seen, self)
         frame, possible = framed(seen, size), possible_tokens(seen)
         shape = (seeds, size, seen.input_shape[0])
@@ -53,14 +54,14 @@ class TokenEmbeddings(Parametrisation):
 
 
 class TokenCandidate(Candidate):
-    """Embeddings of a batch of sequences.
+    """The embeddings of a batch of sequences as a candidate.
 
     Args:
-        draw: A fresh random guess `[S, B, L, d]`.
+        draw: Function that returns a fresh random candidate `[S, B, L, d]`.
         table: The model's token embeddings `[V, d]`.
         possible: `[V]`, tokens that may stand at a free position.
-        frame: What is known of the positions.
-        norm: To which every free embedding is scaled after a step, or `None`.
+        frame: The known positions.
+        norm: L2 norm to which every free embedding is scaled after a step, or `None`.
     """
 
     def __init__(
@@ -72,24 +73,24 @@ class TokenCandidate(Candidate):
         self.project()
 
     def decode(self) -> Tensor:
-        """`[S, B, L, d]`."""
+        """Return the embeddings, `[S, B, L, d]`."""
         return self.variables["embeddings"].view_as(self.variables["embeddings"])
 
     @torch.no_grad()
     def project(self) -> None:
-        """The known positions hold the rows of the table again, to the last bit: the model tells padding by that."""
+        """Restore the table's rows at known positions, to the last bit: the model recognises padding by equality."""
         embeddings = self.variables["embeddings"]
         if self.norm is not None:
             embeddings.copy_(_scaled(embeddings, self.norm))
         embeddings.copy_(torch.where(self.frame.free.unsqueeze(-1), embeddings, self.fixed))
 
     def tokens(self) -> Tensor:
-        """`[S, B, L]` integers: the known tokens, and the nearest ones elsewhere."""
+        """Return `[S, B, L]` integers: the known tokens, and the nearest ones elsewhere."""
         nearest = nearest_tokens(self.variables["embeddings"], self.table, self.possible)
         return torch.where(self.frame.free, nearest, self.frame.ids)
 
     def reported(self, seen: Observation) -> Tensor:
-        """`[S, B, L]` token ids."""
+        """Return the token ids, `[S, B, L]`."""
         return self.tokens()
 
 

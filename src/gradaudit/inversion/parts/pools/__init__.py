@@ -1,4 +1,4 @@
-"""How the guesses of several runs become one."""
+"""Pools: combine the reconstructions of several runs into one."""
 
 from ....values.discovery import Registry, subclasses_of
 from ._pool import Pool, Pooled

@@ -1,4 +1,4 @@
-"""What a pool is."""
+"""The base class of pools."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..part import Part
 
 
 class Pooled(NamedTuple):
-    """One guess made of several.
+    """One reconstruction pooled from several.
 
     Args:
         inputs: `[B, ...]` in the units of the data.
@@ -27,8 +27,11 @@ class Pooled(NamedTuple):
 
 
 class Pool(Part):
-    """`bind(seen)` returns `(members, best first) -> Pooled`, for at least one member."""
+    """A rule that combines several reconstructions into one.
+
+    `bind(seen)` returns `(members, best first) -> Pooled`, for at least one member.
+    """
 
     def bind(self, seen: Observation) -> Callable[[Sequence[Reconstruction]], Pooled]:
-        """The function that pools guesses about `seen`."""
+        """Return the function that pools reconstructions of `seen`."""
         raise NotImplementedError

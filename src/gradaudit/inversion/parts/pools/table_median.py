@@ -1,4 +1,4 @@
-"""TabLeak's pooling: rows matched to the best guess, the median of every entry, and how far the guesses agree."""
+"""TabLeak's pooling: the median of every entry over rows matched to the best run, and how far the runs agree."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ from ._pool import Pool, Pooled
 
 @dataclass(frozen=True)
 class TableMedian(Pool):
-    """The pooled guess of TabLeak (Vero et al., 2023, arXiv:2210.01785, section 4.2), and its uncertainty (4.3).
+    """The pooled reconstruction of TabLeak with its uncertainty (Vero et al., 2023, arXiv:2210.01785, 4.2 and 4.3).
 
-    A gradient does not tell the order of its rows, so each member's rows are assigned to those of the best member, at
-    the least number of cells that differ: another category, or numbers further apart than `tolerance`. Then every
+    A gradient does not reveal the order of its rows, so each member's rows are assigned to those of the best member
+    such that the fewest cells differ: by another category, or by numbers further apart than `tolerance`. Then every
     entry of the encoded rows is the median over the members, and the category is the largest entry of its column.
 
-    The confidence of a categorical cell is 1 - H(p) / log(width), where p is the pooled column over its sum: the
-    paper's normalised entropy, turned round. That of a number is erf(tolerance / (s √2)), where s is the standard
-    deviation over the members: the mass of a normal distribution within the tolerance of its mean. Deviation: the paper
-    gives the differential entropy of that distribution, which has no bounds; either falls as s grows.
+    The confidence of a categorical cell is 1 - H(p) / log(width), where p is the pooled column over its sum: one minus
+    the paper's normalised entropy. That of a number is erf(tolerance / (s √2)), where s is the standard deviation over
+    the
+    members: the mass of a normal distribution within the tolerance of its mean. Deviation: the paper uses the
+        differential entropy of that distribution, which is unbounded; both change monotonically with s.
 
     Args:
-        tolerance: How near two numbers count as equal, in standard deviations of their column; positive.
+        tolerance: Largest distance at which two numbers count as equal, in standard deviations of their column;
+            positive.
 
     Raises:
         AttackFailed: The tolerance is not positive.
@@ -47,13 +49,13 @@ class TableMedian(Pool):
             raise AttackFailed(f"TableMedian: tolerance must be positive. Found {self.tolerance}.")
 
     def bind(self, seen: Observation) -> Callable[[Sequence[Reconstruction]], Pooled]:
-        """The function that pools guesses about these columns; raises `AttackFailed` where the data is no table."""
+        """Return the pooling function for these columns. Raise `AttackFailed` if the data is not a table."""
         return partial(self._pool, require_table(seen, self))
 
     def _pool(self, layout: TableLayout, members: Sequence[Reconstruction]) -> Pooled:
         best = members[0]
         rows = torch.stack([self._reordered(member.inputs, best.inputs, layout) for member in members])
-        pooled = rows.median(0).values  # of an even number the lower of the two in the middle
+        pooled = rows.median(0).values  # for an even number of members, the lower of the two middle values
         return Pooled(decided(pooled, layout), best.labels, self._confidence(rows, pooled, layout))
 
     def _reordered(self, rows: Tensor, best: Tensor, layout: TableLayout) -> Tensor:
@@ -76,7 +78,7 @@ class TableMedian(Pool):
 
 
 def _entropy(weights: Tensor) -> Tensor:
-    """Entropy of `[B, width]` weights over their sum, as a fraction of the largest possible; 0 for a single one."""
+    """Return the entropy of `[B, width]` weights over their sum, as a fraction of the maximum; 0 for width 1."""
     if weights.shape[-1] == 1:
         return torch.zeros_like(weights[..., 0])
     tiny = torch.finfo(weights.dtype).tiny * weights.shape[-1]

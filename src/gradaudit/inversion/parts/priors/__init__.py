@@ -1,4 +1,4 @@
-"""What is known of natural inputs before any update is seen."""
+"""Priors: penalties that express what is known of natural inputs before any update is seen."""
 
 from ....values.discovery import Registry, subclasses_of
 from ..part import Prior

@@ -1,4 +1,4 @@
-"""Laying pictures over each other: a shift, then a dense displacement, both of scikit-image."""
+"""Image registration with scikit-image: a shift, then a dense displacement."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from skimage.registration import optical_flow_tvl1, phase_cross_correlation
 from skimage.transform import warp
 from torch import Tensor
 
-ATTACHMENT = 5  # how closely the flow follows the pictures; scikit-image's 15 follows their noise
-FINE = 10  # fractions of a pixel in the shift
+ATTACHMENT = 5  # how closely the flow fits the images; scikit-image's default 15 fits their noise
+FINE = 10  # upsampling of the shift: its resolution is 1 / FINE pixels
 
 
 @torch.no_grad()
 def registered_mean(pictures: Tensor) -> Tensor:
-    """The mean of several versions of a picture, each laid over their plain mean first.
+    """Return the mean of several versions of an image, each registered to their plain mean first.
 
-    A shift by plain cross-correlation (`phase_cross_correlation` without its normalisation: the plain mean is blurred,
-    so its phases are noise where it has no power), then TV-L1 flow (`optical_flow_tvl1`; Zach et al., 2007) on the grey
-    picture, then one cubic interpolation by both. On eight shifted, bent and noisy versions of photographs at 32, 64
-    and 224 pixels this came closer to the picture than either step alone or phase correlation; iterative Lucas-Kanade
-    flow is as good at 32 pixels, in two thirds of the time, and falls behind at 224.
+    Registration is a shift by plain cross-correlation (`phase_cross_correlation` without its normalisation: the plain
+    mean is blurred, so its phases are noise at frequencies without power), then TV-L1 flow (`optical_flow_tvl1`; Zach
+    et al., 2007) on the grey image, then one cubic interpolation by both. On eight shifted, bent and noisy versions of
+    photographs at 32, 64 and 224 pixels this was closer to the original than either step alone or phase correlation;
+    iterative Lucas-Kanade flow is as good at 32 pixels, in two thirds of the time, but worse at 224.
 
     Args:
         pictures: `[S, B, C, H, W]`, in [0, 1].
@@ -39,7 +39,7 @@ def registered_mean(pictures: Tensor) -> Tensor:
 
 
 def registered(moving: NDArray, fixed: NDArray) -> NDArray:
-    """`moving` `[H, W, C]` laid over `fixed`; what comes from beyond its border is the border's."""
+    """Return `moving` `[H, W, C]` registered to `fixed`; pixels beyond the border repeat the border."""
     grey, target = moving.mean(-1), fixed.mean(-1)
     rows, columns = np.meshgrid(*map(np.arange, grey.shape), indexing="ij")
     down, right = _shift(grey, target)
@@ -50,7 +50,7 @@ def registered(moving: NDArray, fixed: NDArray) -> NDArray:
 
 
 def _shift(moving: NDArray, fixed: NDArray) -> NDArray:
-    """By how much `moving` has to go down and to the right; under a Hann window, for pictures are not periodic."""
+    """Return how far `moving` must move down and right; a Hann window is used because images are not periodic."""
     window = np.outer(*map(np.hanning, fixed.shape))
     weighted = [(picture - picture.mean()) * window for picture in (fixed, moving)]
     if not all(picture.any() for picture in weighted):

@@ -1,4 +1,4 @@
-"""Features of natural inputs have the statistics that BatchNorm layers keep (Yin et al., 2020; 2021, equation 8)."""
+"""Match the BatchNorm statistics of the candidates to known ones (Yin et al., 2020; 2021, equation 8)."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ from ..part import Prior, Progress
 
 @dataclass(frozen=True)
 class BatchNormStatistics(Prior):
-    """R_BN = Σ_l a_l (||μ_l(x) - μ̂_l||_2 + ||σ²_l(x) - σ̂²_l||_2) over the BatchNorm layers, in registration order.
+    """The distance of the candidates' BatchNorm statistics from known ones.
 
-    μ_l and σ²_l, each `[C_l]`, are mean and biased variance per channel of what enters layer l when the whole batch x
-    passes the model as it was sent, in the client's BatchNorm mode; norms are not squared. Ye et al., 2024 (HFGradInv)
-    and Yin et al., 2021 (GradInversion) both have it so; a layer that is called twice counts with its last call. The
-    slope of a norm at zero is zero. 0 where the model has no BatchNorm layer, none that keeps statistics, or, with the
-    public ones, has not been trained.
+    R_BN = Σ_l a_l (||μ_l(x) - μ̂_l||_2 + ||σ²_l(x) - σ̂²_l||_2) over the BatchNorm layers, in registration order. μ_l
+    and σ²_l, each `[C_l]`, are the mean and biased variance per channel of the input of layer l when the batch x passes
+    through the model as sent, in the client's BatchNorm mode. The norms are not squared, as in Ye et al., 2024
+    (HFGradInv) and Yin et al., 2021 (GradInversion). A layer that is called twice counts with its last call. The slope
+    of a norm at zero is zero. The penalty is 0 if the model has no BatchNorm layer, none that keeps statistics or, for
+    the public statistics, no training yet.
 
-    The forward pass of the simulated step is taken where the client makes one step on the whole batch; otherwise,
-    with several local steps or a simulation of its own, the prior makes one more pass, at the parameters as sent.
+    If the client takes one step on the whole batch, the forward pass of the simulated step is used; otherwise, with
+    several local steps or another simulation, the prior runs one more forward pass, at the parameters as sent.
 
     Args:
-        source: Of μ̂ and σ̂². `"public"`: the running statistics of the model as sent, which say what the training
-            data were like, not this batch; layers that still hold the initial ones, 0 and 1, have seen no data and
-            are left out. `"client"`: those of the batch at the first local step, which the client
-            told. `"buffers"`: those of the batch read from the running statistics r' that travel beside the update,
-            s = (r' - (1 - q) r) / q with q = m for momentum m, the variance times (n - 1) / n for n values per
-            channel, as torch keeps the unbiased one. That is the batch's own after exactly one step in training mode;
-            after k steps q = 1 - (1 - m)^k and s is a mean over the steps that weighs the last ones most. k is read
-            off the step counters, and is 1 where none travels.
-        multipliers: a_l of the first layers; of all others it is 1. (1.3, 3.0) in the code of HFGradInv.
+        source: Source of μ̂ and σ̂². `"public"`: the running statistics of the model as sent, which describe the
+            training data, not this batch; layers that still have the initial values, 0 and 1, have seen no data and are
+            omitted. `"client"`: those of the batch at the first local step, which the client sent. `"buffers"`: those
+            of the batch, computed from the running statistics r' sent with the update, s = (r' - (1 - q) r) / q with q
+            = m for momentum m, and the variance times (n - 1) / n for n values per channel, because torch keeps the
+            unbiased one. That is the batch's own after exactly one step in training mode; after k steps q = 1 - (1 -
+            m)^k and s is a mean over the steps that weighs the last ones most. k is computed from the step counters,
+            and is 1 if none was sent.
+        multipliers: a_l of the first layers; a_l of all others is 1. (1.3, 3.0) in the code of HFGradInv.
     """
 
     source: Literal["public", "client", "buffers"] = "public"
@@ -47,23 +48,23 @@ class BatchNormStatistics(Prior):
 
     @property
     def needs(self) -> Knowledge:  # type: ignore[override]
-        """The client's statistics, where they are the source."""
+        """BATCH_STATISTICS if the client's statistics are the source, otherwise nothing."""
         return Knowledge.BATCH_STATISTICS if self.source == "client" else Knowledge.NOTHING
 
     def bind(self, seen: Observation) -> Callable[..., Any]:
-        """Hook the run's model.
+        """Return the penalty, hooked into the run's model.
 
         Raises:
-            AttackFailed: The client's statistics, or buffers that moved, are asked for and are not there.
+            AttackFailed: The source is the client's statistics or buffers, but the observation does not contain them.
         """
         return _BatchNormBound(self, seen)
 
     def __call__(self, inputs: Tensor, at: Progress) -> Tensor:
-        raise AttackFailed(f"{self!r} must be bound to a model before it is asked.")
+        raise AttackFailed(f"{self!r} must be bound to a model before it is called.")
 
 
 class _Layer(NamedTuple):
-    """One BatchNorm layer: what its statistics should be, and how much it counts."""
+    """One BatchNorm layer with its target statistics and its weight."""
 
     module: nn.Module
     weight: float
@@ -72,7 +73,10 @@ class _Layer(NamedTuple):
 
 
 class _BatchNormBound:
-    """One run's; holds what entered the layers in the last pass whose input had a graph, and that input."""
+    """The penalty of one run.
+
+    It stores the inputs of the layers from the last forward pass whose input had a graph, and that input.
+    """
 
     def __init__(self, prior: BatchNormStatistics, seen: Observation) -> None:
         self.model = seen.model
@@ -87,7 +91,7 @@ class _BatchNormBound:
             if name in known
         ]
         self.inputs: Tensor | None = None
-        self.own: Tensor | None = None  # of a pass that the prior makes itself
+        self.own: Tensor | None = None  # input of a forward pass that the prior runs itself
         self.entered: dict[nn.Module, Tensor] = {}
         if self.layers:
             seen.model.register_forward_pre_hook(self._begin)
@@ -113,7 +117,7 @@ class _BatchNormBound:
         norm = torch.linalg.vector_norm
         return layer.weight * (norm(mean - layer.mean) + norm(found - variance))
 
-    # The statistics are taken when the prior is asked, not here: a block that is computed again runs without hooks.
+    # The statistics are computed when the prior is called, not here: a block that is recomputed runs without hooks.
     def _begin(self, _: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         inputs = arguments[0]
         self.inputs, self.entered = (inputs if inputs.requires_grad or inputs is self.own else None), {}
@@ -127,7 +131,7 @@ _Statistics = Iterator[tuple[str, tuple[Tensor, Tensor]]]
 
 
 def _keeping(model: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
-    """The BatchNorm layers with running statistics."""
+    """Yield the BatchNorm layers with running statistics."""
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm) and module.running_mean is not None:
             yield name, module
@@ -143,7 +147,7 @@ def _client(prior: BatchNormStatistics, seen: Observation) -> _Statistics:
     told, device = seen.batch_statistics or {}, seen.device
     names = [name for name, module in seen.model.named_modules() if isinstance(module, _BatchNorm)]
     if names and not set(names) & set(told):
-        raise AttackFailed(f"{prior!r}: the observation holds no batch statistics of the model's BatchNorm layers.")
+        raise AttackFailed(f"{prior!r}: the observation contains no batch statistics of the model's BatchNorm layers.")
     for name, (mean, variance) in told.items():
         yield name, (mean.to(device), variance.to(device))
 
@@ -152,8 +156,8 @@ def _buffers(prior: BatchNormStatistics, seen: Observation) -> _Statistics:
     layers = list(_keeping(seen.model))
     if layers and not seen.update.buffers:
         raise AttackFailed(
-            f"{prior!r}: no buffers travel beside the update. Set share_buffers of the client's training to true, or "
-            "take another source."
+            f"{prior!r}: no buffers were sent with the update. Set share_buffers of the client's training to true, or "
+            "choose another source."
         )
     moved = False
     for name, module in layers:
@@ -167,8 +171,8 @@ def _buffers(prior: BatchNormStatistics, seen: Observation) -> _Statistics:
         yield name, (mean, variance.clamp_min(0))
     if layers and not moved:
         raise AttackFailed(
-            f"{prior!r}: the running statistics did not move, as of a client whose BatchNorm is in evaluation mode "
-            "or that does not share them. Take another source."
+            f"{prior!r}: the running statistics did not change: the client's BatchNorm is in evaluation mode, or it "
+            "does not share them. Choose another source."
         )
 
 
@@ -177,7 +181,7 @@ _SOURCES = {"public": _public, "client": _client, "buffers": _buffers}
 
 
 def _share(module: _BatchNorm, counter: Tensor | None) -> float:
-    """q: how much of the new running statistics is the client's."""
+    """Return q, the client's share of the new running statistics."""
     before = module.num_batches_tracked
     steps = 1 if counter is None or before is None else max(1, int(counter) - int(before))
     if module.momentum is None:  # the mean over all batches so far
@@ -186,5 +190,5 @@ def _share(module: _BatchNorm, counter: Tensor | None) -> float:
 
 
 def _unmixed(after: Tensor, before: Tensor, share: float) -> Tensor:
-    """s, in double precision and back: the difference of two close numbers."""
+    """Return s, computed in double precision because it is a difference of two close numbers."""
     return ((after.to(before.device).double() - (1 - share) * before.double()) / share).to(before.dtype)

@@ -17,18 +17,19 @@ from ._first_layer import means_from_gradient
 
 @dataclass(frozen=True)
 class ChannelMeans(Prior):
-    """Σ_c (mean over batch and pixels of x[:, c] - m_c)², in normalised space.
+    """The squared distance of the batch's channel means from reference means.
 
-    Published are the three channels and that a discrepancy is penalised (arXiv:2403.08383, the abstract); where the
-    reference m comes from is not, and is chosen here:
+    It is Σ_c (mean over batch and pixels of x[:, c] - m_c)², in normalised space. The paper publishes the three
+    channels and that a discrepancy is penalised (arXiv:2403.08383, the abstract), but not the source of the reference
+    m, which is our choice:
 
-    - `"public"`: the mean of the public pictures where PUBLIC_DATA is granted; else the mean that the normalisation
-      subtracts, which is 0 in normalised space. A client that does not normalise names no mean: then mid grey.
-    - `"gradient"`: read off the first layer's weight and bias (`first_layer.means_from_gradient`), kept to the box. No
-      fact is needed beyond the update. On 12 photographs per network, untrained, the distance to the true means
-      (root mean square, normalised units) is 0.16 on the FedAvg CNN, 0.29 on LeNet and 0.00 on the MLP at B = 1, where
-      that of 0 is 0.88; at B = 4 it is 0.45, 0.65 and 0.11 against 0.70.
-    - `"oracle"`: the true means, granted by IMAGE_STATISTICS, which no real adversary holds.
+    - `"public"`: the mean of the public images if PUBLIC_DATA is granted; otherwise the mean that the normalisation
+      subtracts, which is 0 in normalised space. If the client does not normalise, mid grey is used.
+    - `"gradient"`: inferred from the first layer's weight and bias (`_first_layer.means_from_gradient`), clamped to the
+      box. No fact is needed beyond the update. On 12 photographs per network, untrained, the distance to the true means
+      (root mean square, normalised units) is 0.16 on the FedAvg CNN, 0.29 on LeNet and 0.00 on the MLP at B = 1,
+      compared with 0.88 for m = 0; at B = 4 it is 0.45, 0.65 and 0.11 compared with 0.70.
+    - `"oracle"`: the true means, granted by IMAGE_STATISTICS. Oracle: this adversary knows the ground truth's means.
 
     Args:
         source: Which of the three.
@@ -39,13 +40,16 @@ class ChannelMeans(Prior):
 
     @property
     def needs(self) -> Knowledge:  # type: ignore[override]
-        """IMAGE_STATISTICS for the oracle, else nothing."""
+        """IMAGE_STATISTICS for the oracle, otherwise nothing."""
         return Knowledge.IMAGE_STATISTICS if self.source == "oracle" else Knowledge.NOTHING
 
     def bind(self, seen: Observation) -> Callable[[Tensor, Progress], Tensor]:
-        """The penalty on `[B, C, H, W]`; raises `AttackFailed` for no pictures, or where the gradient says nothing."""
+        """Return the penalty on `[B, C, H, W]`.
+
+        Raise `AttackFailed` if the data is not images, or if the gradient reveals no means.
+        """
         if len(seen.input_shape) != 3:
-            raise AttackFailed(f"{self!r} is for pictures.")
+            raise AttackFailed(f"{self!r} is for images.")
         reference = self.reference(seen)
 
         def penalty(inputs: Tensor, at: Progress) -> Tensor:
@@ -54,7 +58,7 @@ class ChannelMeans(Prior):
         return penalty
 
     def reference(self, seen: Observation) -> Tensor:
-        """The means compared with, `[C]`, in normalised space."""
+        """Return the reference means, `[C]`, in normalised space."""
         like = seen.update.values[0]
         low, high = (bound.flatten() for bound in seen.normalisation.box(like))
         if self.source == "gradient":

@@ -1,4 +1,4 @@
-"""Edges: the E of AFGI's regulariser VME (Liu et al., 2024), with an edge map that has a gradient."""
+"""Edges: the E of AFGI's regulariser VME (Liu et al., 2024), with a differentiable edge map."""
 
 from __future__ import annotations
 
@@ -17,31 +17,32 @@ from ....values.image_statistics import SIGMA, canny, grey
 from ....values.types import Knowledge, Modality
 from ..part import Prior, Progress
 
-TINY = 1e-8  # under the root of the magnitude, whose gradient would be infinite on a flat picture
+TINY = 1e-8  # under the root of the magnitude, whose gradient would be infinite on a flat image
 
 
 @dataclass(frozen=True)
 class Edges(Prior):
-    """mean (E(x) - E_ref)², over batch and pixels, with E a soft edge map and E_ref hard edges by Canny.
+    """The squared distance of the candidates' edges from reference edges.
 
-    Published is that the discrepancy between edges is penalised, and in the first version that they are Canny's
-    (arXiv:2403.08383). Canny's own map has no gradient, so E and the source of E_ref are chosen here: E is brightness,
-    Gaussian 5 x 5, Sobel magnitude, and a sigmoid in place of a threshold (`edge_map`). E_ref is 1 on the hard edges
-    and 0 elsewhere, without a gradient:
+    It is mean (E(x) - E_ref)², over batch and pixels, with E a soft edge map and E_ref hard edges by Canny. The paper
+    publishes that the discrepancy between edges is penalised, and in its first version that they are Canny's
+    (arXiv:2403.08383). Canny's own map has no gradient, so E and the source of E_ref are our choice: E is brightness,
+    Gaussian 5 x 5, Sobel magnitude, and a sigmoid instead of a threshold (`edge_map`). E_ref is 1 on the hard edges and
+    0 elsewhere, without a gradient:
 
-    - `"consensus"`: of the mean over all seeds as they stand, found again now and then (`every`). With one seed that is
-      the guess itself, and the penalty sharpens the edges it has. Examples are compared by their place in the batch,
-      which seeds may fill differently where labels repeat.
-    - `"oracle"`: of the private pictures, granted by IMAGE_STATISTICS, which no real adversary holds. Where the order
-      of the batch is not granted with the labels, they are assigned to the guesses by the least total penalty, again
-      and again.
+    - `"consensus"`: the edges of the mean over the current candidates of all seeds, refreshed regularly (`every`). With
+      one seed that is the candidate itself, and the penalty sharpens its edges. Examples are compared by their position
+      in the batch, which may differ between seeds if labels repeat.
+    - `"oracle"`: the edges of the private images, granted by IMAGE_STATISTICS. Oracle: this adversary knows the ground
+      truth's edges. If the order of the batch is not granted with the labels, the edges are assigned to the candidates
+      by the least total penalty at every refresh.
 
     Args:
         source: Which of the two.
         every: Fraction of the stage from one E_ref to the next; 0.01 is every 100 of 10 000 steps.
-        threshold: t, of the Sobel magnitude, which is 8 times the slope per pixel in units of [0, 1]. Above the 0.1 and
-            0.2 of Canny, whose edges are thinned to one pixel. Of 0.15, 0.3, 0.5, 0.8 and 1.2 the middle one tells
-            a photograph's own hard edges best from another's (mean distance 0.10 against 0.15).
+        threshold: t, of the Sobel magnitude, which is 8 times the slope per pixel in units of [0, 1]. It is above
+            Canny's 0.1 and 0.2, because Canny's edges are thinned to one pixel. Of 0.15, 0.3, 0.5, 0.8 and 1.2, 0.5
+            separates a photograph's own hard edges best from another's (mean distance 0.10 against 0.15).
         softness: τ, the width of the sigmoid in the same unit.
     """
 
@@ -53,19 +54,19 @@ class Edges(Prior):
 
     @property
     def needs(self) -> Knowledge:  # type: ignore[override]
-        """IMAGE_STATISTICS for the oracle, else nothing."""
+        """IMAGE_STATISTICS for the oracle, otherwise nothing."""
         return Knowledge.IMAGE_STATISTICS if self.source == "oracle" else Knowledge.NOTHING
 
     def bind(self, seen: Observation) -> Callable[[Tensor, Progress], Tensor]:
-        """The penalty on `[B, C, H, W]`, with its E_ref; raises `AttackFailed` where the data are no pictures."""
+        """Return the penalty on `[B, C, H, W]`, with its E_ref. Raise `AttackFailed` if the data is not images."""
         if len(seen.input_shape) != 3:
-            raise AttackFailed(f"{self!r} is for pictures.")
+            raise AttackFailed(f"{self!r} is for images.")
         if self.source == "oracle" and seen.image_statistics is None:
             raise AttackFailed(f"{self!r} needs the true edges (IMAGE_STATISTICS).")
         return _EdgeDistance(self, seen)
 
     def edges(self, pictures: Tensor) -> Tensor:
-        """E `[B, H, W]` in (0, 1), of pictures in units of [0, 1]."""
+        """Return E `[B, H, W]` in (0, 1), for images in units of [0, 1]."""
         return edge_map(pictures, self.threshold, self.softness)
 
 
@@ -73,8 +74,8 @@ class _EdgeDistance:
     """The penalty during one stage.
 
     Args:
-        prior: Its settings.
-        seen: Gives the normalisation, and the true edges where they are granted.
+        prior: The settings.
+        seen: The observation with the normalisation, and the true edges if they are granted.
     """
 
     def __init__(self, prior: Edges, seen: Observation) -> None:
@@ -90,7 +91,7 @@ class _EdgeDistance:
 
     @torch.no_grad()
     def _refreshed(self, pictures: Tensor) -> Tensor:
-        """E_ref `[B, H, W]`."""
+        """Return E_ref `[B, H, W]`."""
         if self.prior.source == "consensus":
             return canny(pictures)
         assert self.seen.image_statistics is not None
@@ -102,7 +103,7 @@ class _EdgeDistance:
 
 
 def edge_map(pictures: Tensor, threshold: float, softness: float) -> Tensor:
-    """sigmoid((|Sobel| - threshold) / softness) `[B, H, W]` of the smoothed brightness.
+    """Return sigmoid((|Sobel| - threshold) / softness) `[B, H, W]` of the smoothed brightness.
 
     Args:
         pictures: `[B, C, H, W]` in units of [0, 1].
@@ -113,20 +114,20 @@ def edge_map(pictures: Tensor, threshold: float, softness: float) -> Tensor:
 
 
 def smoothed(shades: Tensor) -> Tensor:
-    """Gaussian of 5 x 5 pixels and standard deviation 1.4, edges repeated; `[B, H, W]`."""
+    """Return `[B, H, W]` filtered by a Gaussian of 5 x 5 pixels and standard deviation 1.4, with edges repeated."""
     line = torch.exp(-torch.arange(-2, 3, dtype=shades.dtype, device=shades.device).square() / (2 * SIGMA**2))
     return _filtered(shades, torch.outer(line, line).unsqueeze(0) / line.sum() ** 2).squeeze(1)
 
 
 def sobel_magnitude(shades: Tensor) -> Tensor:
-    """√(g_x² + g_y²) with Sobel's 3 x 3 kernels as they are, without a factor; edges repeated; `[B, H, W]`."""
+    """Return √(g_x² + g_y²) `[B, H, W]` with Sobel's unscaled 3 x 3 kernels, with edges repeated."""
     across = shades.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
     slopes = _filtered(shades, torch.stack((across, across.T)))
     return (slopes.square().sum(1) + TINY).sqrt()
 
 
 def _filtered(shades: Tensor, kernels: Tensor) -> Tensor:
-    """Correlation of `[B, H, W]` with kernels `[K, k, k]` -> `[B, K, H, W]`."""
+    """Return the correlation of `[B, H, W]` with kernels `[K, k, k]`, `[B, K, H, W]`."""
     margin = kernels.shape[-1] // 2
     padded = functional.pad(shades.unsqueeze(1), (margin,) * 4, mode="replicate")
     return functional.conv2d(padded, kernels.unsqueeze(1))

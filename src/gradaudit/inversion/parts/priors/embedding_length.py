@@ -1,4 +1,4 @@
-"""Embeddings of words are about equally long (LAMP; Balunović et al., 2022, section 4.2)."""
+"""Embeddings of words have similar L2 norms (LAMP; Balunović et al., 2022, section 4.2)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from ..part import Prior, Progress
 
 @dataclass(frozen=True)
 class EmbeddingLength(Prior):
-    """(mean over the tokens of ||embedding|| - target)².
+    """The squared distance of the mean L2 norm of the tokens' embeddings from a target.
 
-    Padding does not count; the paper has none.
+    It is (mean over the tokens of ||embedding|| - target)². Padding is not counted; the paper has none.
 
     Args:
-        target: The length of a word's embedding; the mean over the model's own table by default (1.4 in the paper, the
-            mean of BERT's).
+        target: L2 norm of a word's embedding; the mean over the model's own table by default (1.4 in the paper, the
+            mean over BERT's).
     """
 
     modality: ClassVar[Modality] = Modality.TEXT
     target: float | None = None
 
     def bind(self, seen: Observation) -> Callable[[Tensor, Progress], Tensor]:
-        """The penalty on `[B, L, d]`; raises `AttackFailed` where the data is no text."""
+        """Return the penalty on `[B, L, d]`. Raise `AttackFailed` if the data is not text."""
         table, padding = token_table(seen), padding_id(seen)
         target = float(mean_length(table)) if self.target is None else self.target
 

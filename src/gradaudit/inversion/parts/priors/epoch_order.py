@@ -1,4 +1,4 @@
-"""Every local epoch sees the same examples, in whatever order (DLFA; Dimitrov et al., 2022)."""
+"""Every local epoch uses the same examples, in any order (DLFA; Dimitrov et al., 2022)."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ FILTERS = 96
 
 @dataclass(frozen=True)
 class EpochOrder(Prior):
-    """Mean over pairs of epochs of the squared difference between what is pooled over the copies of each.
+    """The difference between the local epochs' copies of the examples, regardless of their order.
 
-    For candidates `[E B, C, H, W]` of `EpochCopies`. Pooling forgets the order, so that the penalty is zero where the
-    epochs hold the same pictures, differently ordered (Dimitrov et al., arXiv:2206.12395, section 4). Squares are means
-    over the pooled entries, in normalised space; zero for a single epoch.
+    It is the mean over pairs of epochs of the squared difference between features pooled over each epoch's copies, for
+    candidates `[E B, C, H, W]` of `EpochCopies`. Pooling removes the order, so that the penalty is zero if the epochs
+    contain the same images in different orders (Dimitrov et al., arXiv:2206.12395, section 4). Squares are means over
+    the pooled entries, in normalised space; the penalty is zero for a single epoch.
 
     Args:
-        pool: Over the copies of an epoch.
-        features: What is pooled: pixels, or a fixed random 3x3 convolution with 96 filters of unit gain.
-        norm: `"l2"` squares the differences, `"l1"` takes their absolute value.
+        pool: How the copies of an epoch are pooled.
+        features: The features that are pooled: pixels, or a fixed random 3x3 convolution with 96 filters of unit gain.
+        norm: `"l2"` squares the differences, `"l1"` uses their absolute value.
     """
 
     needs: ClassVar[Knowledge] = Knowledge.LOCAL_TRAINING
@@ -38,14 +39,17 @@ class EpochOrder(Prior):
     norm: Literal["l2", "l1"] = "l2"
 
     def bind(self, seen: Observation) -> Callable[[Tensor, Progress], Tensor]:
-        """The penalty; raises `AttackFailed` where the epochs are not known, or candidates do not divide by them."""
+        """Return the penalty. Raise `AttackFailed` if the epochs are not known.
+
+        The penalty raises it if the number of candidates is not a multiple of the epochs.
+        """
         if seen.training is None:
             raise AttackFailed(f"{self!r} needs the local training.")
         epochs, filters = seen.training.epochs, self._filters(seen)
 
         def penalty(inputs: Tensor, at: Progress) -> Tensor:
             if len(inputs) % epochs:
-                raise AttackFailed(f"{self!r} needs {epochs} copies of every example. Found {len(inputs)} pictures.")
+                raise AttackFailed(f"{self!r} needs {epochs} copies of every example. Found {len(inputs)} images.")
             found = inputs if filters is None else conv2d(inputs, filters.to(inputs), padding=1)
             by_epoch = found.unflatten(0, (epochs, -1))
             pooled = by_epoch.mean(1) if self.pool == "mean" else by_epoch.amax(1)

@@ -1,4 +1,4 @@
-"""Several guesses of one picture agree where they are right (Yin et al., 2021, section 3.4)."""
+"""Several candidates of one image should agree (Yin et al., 2021, section 3.4)."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from ._registration import registered_mean
 
 @dataclass(frozen=True)
 class GroupConsistency(Prior):
-    """Mean of (x_s - E)² over examples, channels and pixels, in normalised space: R_group of the paper, as a mean.
+    """The squared distance of each seed's candidate from the consensus of all seeds.
 
-    E is the mean of all seeds, or their registered mean: every seed laid over the mean first, by the shift and flow of
-    `registration`, where the paper takes RANSAC-Flow. E is a constant for the gradient, which is exact for the plain
-    mean, as Σ_s (x_s - E) = 0. Zero with a single seed.
+    It is the mean of (x_s - E)² over examples, channels and pixels, in normalised space: R_group of the paper, as a
+    mean. E is the mean of all seeds, or their registered mean: every seed is first registered to the mean, by the shift
+    and flow of `_registration`, where the paper uses RANSAC-Flow. E is a constant for the gradient, which is exact for
+    the plain mean, as Σ_s (x_s - E) = 0. The penalty is zero with a single seed.
 
-    Example i of one seed is compared with example i of the others. Labels tell the examples apart, so this is one
-    picture as long as the labels differ. Where a label repeats, seeds may hold its pictures in different order, and E
-    is then a blend of them that pulls every seed towards it.
+    Example i of one seed is compared with example i of the others. Labels distinguish the examples, so this is the same
+    image as long as the labels differ. If a label repeats, seeds may have its images in different orders, and E is then
+    a blend of them that pulls every seed towards it.
 
     Args:
-        registered: Pull to the registered mean.
-        every: Steps from one registration to the next, at least 1; the plain mean is taken anew at every step.
+        registered: Whether E is the registered mean.
+        every: Steps from one registration to the next, at least 1; the plain mean is computed at every step.
     """
 
     modality: ClassVar[Modality] = Modality.PICTURES
@@ -43,7 +44,10 @@ class GroupConsistency(Prior):
             raise AttackFailed(f"GroupConsistency: every must be at least 1. Found {self.every}.")
 
     def bind(self, seen: Observation) -> Callable[..., Any]:
-        """The same, with the last registered mean. Raises `AttackFailed` when called on what is no picture."""
+        """Return the penalty, which stores the last registered mean.
+
+        It raises `AttackFailed` if the inputs are not images.
+        """
         return _SeedGroup(self, seen.normalisation)
 
     def __call__(self, inputs: Tensor, at: Progress) -> Tensor:
@@ -51,7 +55,7 @@ class GroupConsistency(Prior):
 
 
 class _SeedGroup:
-    """One run's; `registration` holds the step of the last registration and its mean."""
+    """The penalty of one run; `registration` contains the step of the last registration and its mean."""
 
     def __init__(self, prior: GroupConsistency, normalisation: Normalisation) -> None:
         self.prior, self.normalisation = prior, normalisation
@@ -65,7 +69,7 @@ class _SeedGroup:
 
     def _registered(self, candidates: Tensor, step: int) -> Tensor:
         if candidates.ndim != 5:
-            raise AttackFailed(f"{self.prior!r} lays pictures over each other. Found {list(candidates.shape[2:])}.")
+            raise AttackFailed(f"{self.prior!r} registers images [B, C, H, W]. Found {list(candidates.shape[2:])}.")
         if self.registration is None or step - self.registration[0] >= self.prior.every:
             pixels = self.normalisation.invert(torch.nan_to_num(candidates)).clamp(0, 1)
             self.registration = step, self.normalisation.apply(registered_mean(pixels))

@@ -1,4 +1,4 @@
-"""Small inputs are likelier than large ones (the image norm of Yin et al., 2021, equation 6)."""
+"""Small inputs are more likely than large ones (the image norm of Yin et al., 2021, equation 6)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,9 +10,10 @@ from ..part import Prior, Progress
 
 @dataclass(frozen=True)
 class L2(Prior):
-    """Mean of x² over examples, channels and pixels, in normalised space: on the scale of `TotalVariation`.
+    """The mean of x² over examples, channels and pixels, in normalised space, on the scale of `TotalVariation`.
 
-    The paper's is the norm of a picture; a sum over 3 x 224 x 224 values would drown every mean beside it.
+    The paper uses the norm of an image; a sum over 3 x 224 x 224 values would dominate the other priors, which are
+    means.
     """
 
     independent: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""A vision transformer's patches meet without a seam in natural pictures (Hatamizadeh et al., 2022, GradViT)."""
+"""The patches of a vision transformer join without a seam in natural images (GradViT; Hatamizadeh et al., 2022)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from ..part import Prior, Progress
 
 @dataclass(frozen=True)
 class PatchBorder(Prior):
-    """R_patch: Σ over the inner borders of ||last line of one patch - first line of the next||_2, both ways.
+    """The difference of pixel values across the borders between a vision transformer's patches.
 
-    Mean over the examples, in normalised space; a border is a whole line of the picture, all channels. Zero where the
-    picture is one patch.
+    R_patch = Σ over the inner borders of ||last line of one patch - first line of the next||_2, in both directions. The
+    penalty is the mean over the examples, in normalised space. A border is a whole line of the image over all channels.
+    The penalty is zero if the image is a single patch.
 
     Args:
-        patch: Side of a patch in pixels; read from the model's patch embedding where it is `None`.
+        patch: Side of a patch in pixels; `None` uses the side of the model's patch embedding.
     """
 
     independent: ClassVar[bool] = True
@@ -37,7 +38,7 @@ class PatchBorder(Prior):
             raise AttackFailed(f"PatchBorder: patch must be at least 1. Found {self.patch}.")
 
     def bind(self, seen: Observation) -> Callable[..., Any]:
-        """With the side of the model's patches. Raises `AttackFailed` where the model has no patch embedding."""
+        """Return the prior with the side of the model's patches. Raise `AttackFailed` if it has no patch embedding."""
         return replace(self, patch=patch_embedding(seen.model).kernel_size[0]) if self.patch is None else self
 
     def __call__(self, inputs: Tensor, at: Progress) -> Tensor:
@@ -47,7 +48,7 @@ class PatchBorder(Prior):
 
 
 def _jumps(inputs: Tensor, patch: int) -> Tensor:
-    """Of the horizontal borders."""
+    """Return the sum over the horizontal borders, as a mean over the examples."""
     first = inputs[..., patch::patch, :]
     squares = (first - inputs[..., patch - 1 : -1 : patch, :][..., : first.shape[-2], :]).pow(2).sum((-3, -1))
     return squares.clamp_min(torch.finfo(squares.dtype).tiny).sqrt().sum(-1).mean()

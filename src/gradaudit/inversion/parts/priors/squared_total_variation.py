@@ -1,4 +1,4 @@
-"""Squared total variation, as GRNN weighs it (Ren, Deng & Xie, 2022, doi:10.1145/3510032)."""
+"""Squared total variation, with the weights of GRNN (Ren, Deng & Xie, 2022, doi:10.1145/3510032)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,9 +11,10 @@ from ..part import Prior, Progress
 
 @dataclass(frozen=True)
 class SquaredTotalVariation(Prior):
-    """Twice (mean squared vertical + mean squared horizontal difference), over batch, channels and pixel pairs.
+    """Squared total variation: 2 (mean squared vertical difference + mean squared horizontal difference).
 
-    It smooths edges more than noise, where the absolute one keeps them. No border is padded.
+    The means are over batch, channels and pixel pairs. It smooths edges more than noise, whereas absolute total
+    variation preserves them. No border is padded.
     """
 
     modality: ClassVar[Modality] = Modality.PICTURES

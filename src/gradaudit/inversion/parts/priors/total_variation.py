@@ -1,4 +1,4 @@
-"""Total variation: natural pictures are piecewise smooth (Rudin et al., 1992; Geiping et al., 2020, section 3)."""
+"""Total variation: natural images are piecewise smooth (Rudin et al., 1992; Geiping et al., 2020, section 3)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,9 +11,10 @@ from ..part import Prior, Progress
 
 @dataclass(frozen=True)
 class TotalVariation(Prior):
-    """Anisotropic: mean |horizontal difference| + mean |vertical difference|, over batch, channels and pixel pairs.
+    """Anisotropic total variation: mean |vertical difference| + mean |horizontal difference|.
 
-    Zero on a constant picture: no border is padded (a peer pads with zeros and reads 0.106 there).
+    The means are over batch, channels and pixel pairs. It is zero on a constant image, because no border is padded (an
+    implementation that pads with zeros yields 0.106).
     """
 
     independent: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""What the adversary assumes of a client's local training: how a guess becomes an update."""
+"""Simulations: the client's local training as the adversary assumes it, which maps a candidate to an update."""
 
 from ....values.discovery import Registry, subclasses_of
 from ..part import Simulation

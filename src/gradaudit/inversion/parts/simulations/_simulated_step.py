@@ -1,4 +1,4 @@
-"""What simulations share: one gradient of the client's loss, anywhere near its model."""
+"""What simulations share: a gradient of the client's loss at or near its model."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from ....values.types import Tensors
 
 
 class Fixed:
-    """A simulation without variables of its own."""
+    """The base class of simulations without variables of their own."""
 
     rates: ClassVar[Mapping[str, float]] = {}
 
     def start(self, seeds: int) -> dict[str, Tensor]:
-        """Nothing to optimise."""
+        """Return no variables."""
         return {}
 
     def project(self, variables: Mapping[str, Tensor]) -> None:
-        """Nothing to keep feasible."""
+        """Do nothing: there are no variables to project."""
 
 
 class GradientNear:
     """The gradient of the client's loss over all examples, at its model or at other parameters.
 
     Args:
-        seen: Whose model and loss are used; whether BatchNorm trains is public.
+        seen: The observation whose model and loss are used; the client's BatchNorm mode is public.
     """
 
     def __init__(self, seen: Observation) -> None:
@@ -43,12 +43,12 @@ class GradientNear:
         self.mode = InMode(seen.model, self.training.batch_norm)
 
     def __call__(self, inputs: Tensor, labels: Tensor, parameters: Sequence[Tensor] | None = None) -> Tensors:
-        """The gradient for what is shared, with its graph to inputs, labels and `parameters`.
+        """Return the gradient of the shared parameters, with its graph to inputs, labels and `parameters`.
 
         Args:
             inputs: `[B, ...]`.
             labels: `[B]` integers or `[B, K]` probabilities.
-            parameters: In the place of those that are shared; the client's own by default.
+            parameters: Values that replace the shared parameters; the client's own by default.
         """
         where = self.start if parameters is None else tuple(parameters)
         replaced = dict(zip(self.shared, where, strict=True))

@@ -1,4 +1,4 @@
-"""The update taken for one gradient: cheap, and right where local steps are few and small."""
+"""Treat the update as one gradient: cheap, and accurate if the local steps are few and small."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from ._simulated_step import Fixed, GradientNear
 
 @dataclass(frozen=True)
 class AsGradient(Simulation):
-    """Δ = c · ∂L/∂θ over all examples at the model as it was sent, whatever the client did.
+    """A simulation that treats the update as one gradient, Δ = c · ∂L/∂θ over all examples at the model as sent.
 
-    The approximation that AGIC starts from (Xu et al., 2022).
+    It ignores the client's actual training. This is the approximation that AGIC starts from (Xu et al., 2022).
 
     Args:
-        scale: c: `"unknown"` is 1, for objectives blind to it such as the cosine; `"known"` is learning rate times
-            steps; `"estimated"` fits c by least squares, <g, Δ> / <g, g>, at every evaluation.
+        scale: c: `"unknown"` is 1, for objectives invariant to scale such as the cosine; `"known"` is the learning rate
+            times the number of steps; `"estimated"` fits c by least squares, <g, Δ> / <g, g>, at every evaluation.
     """
 
     scale: Literal["unknown", "known", "estimated"] = "unknown"
 
     @property
     def needs(self) -> Knowledge:  # type: ignore[override]
-        """The learning rate and the number of steps, where they are used."""
+        """LOCAL_TRAINING if the scale is known, otherwise nothing."""
         return Knowledge.LOCAL_TRAINING if self.scale == "known" else Knowledge.NOTHING
 
     def bind(self, seen: Observation) -> _AsGradient:
-        """The simulation on the run's model; raises `AttackFailed` where a known scale is not known."""
+        """Return the simulation on the run's model. Raise `AttackFailed` if the facts for a known scale are missing."""
         factor = 1.0
         if self.scale == "known":
             training = seen.training

@@ -1,4 +1,4 @@
-"""NL-SME: the point lies on a curve between the model before and after, not on the segment (2025)."""
+"""NL-SME: the surrogate point lies on a curve between the model before and after, instead of a segment (2025)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from ._simulated_step import GradientNear
 
 @dataclass(frozen=True)
 class Bezier(Simulation):
-    """∇L at the quadratic Bézier curve (1-α)² θ_0 + 2α(1-α) P + α² θ_T, with α and the control point P optimised.
+    """A simulation by the gradient at a point of the Bézier curve (1-α)² θ_0 + 2α(1-α) P + α² θ_T.
 
-    P starts at the middle and is as large as the model, so that the objective may fall without better inputs: judge by
-    the pictures. Published without code; the rescaling of the target direction is left out.
+    α and the control point P are optimised. P starts at the midpoint and is as large as the model, so the objective may
+    fall without better inputs: judge the attack by its images. The method was published without code; its rescaling of
+    the target direction is omitted.
 
     Args:
         alpha: First α.
         rate: Learning rate of α, as a factor of the optimiser's.
-        control_rate: The same of P, in units of the update's root mean square entry.
+        control_rate: Learning rate of P, likewise, in units of the update's root mean square entry.
     """
 
     alpha: float = 0.5
@@ -33,9 +34,9 @@ class Bezier(Simulation):
     control_rate: float = 1e-2
 
     def bind(self, seen: Observation) -> _Bezier:
-        """The simulation on the run's model; raises `AttackFailed` for an update that is no weight difference."""
+        """Return the simulation on the run's model. Raise `AttackFailed` if the update is not a weight difference."""
         if seen.update.kind is not UpdateKind.WEIGHT_DIFFERENCE:
-            raise AttackFailed(f"{self!r} needs a weight difference, which tells the model after the local training.")
+            raise AttackFailed(f"{self!r} needs a weight difference, which reveals the model after the training.")
         return _Bezier(self, seen)
 
 
@@ -49,7 +50,7 @@ class _Bezier:
         self.rates: Mapping[str, float] = {"alpha": settings.rate, "control": settings.control_rate}
 
     def start(self, seeds: int) -> dict[str, Tensor]:
-        """α `[S]`, and the control point's distance from the middle in units of the update, `[S, |θ|]`."""
+        """Return α `[S]`, and the control point's offset from the midpoint in units of the update, `[S, |θ|]`."""
         like = self.observed[0]
         count = sum(tensor.numel() for tensor in self.observed)
         return {
@@ -58,11 +59,11 @@ class _Bezier:
         }
 
     def project(self, variables: Mapping[str, Tensor]) -> None:
-        """α in [0, 1]."""
+        """Clamp α to [0, 1]."""
         variables["alpha"].clamp_(0, 1)
 
     def __call__(self, inputs: Tensor, labels: Tensor, variables: Mapping[str, Tensor]) -> Tensors:
-        """With P = θ_0 - Δ/2 + q the curve is θ_0 - α Δ + 2α(1-α) q."""
+        """Return the gradient at the curve's point; with P = θ_0 - Δ/2 + q that is θ_0 - α Δ + 2α(1-α) q."""
         alpha = variables["alpha"]
         sizes = [tensor.numel() for tensor in self.observed]
         bends = (self.unit * variables["control"]).split(sizes)

@@ -1,4 +1,4 @@
-"""SME: the update is parallel to the gradient at some point between the model before and after (Zhu et al., 2023)."""
+"""SME: the update is parallel to the gradient at a point between the model before and after (Zhu et al., 2023)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from ._simulated_step import GradientNear
 
 @dataclass(frozen=True)
 class Segment(Simulation):
-    """∇L at (1 - α) θ_0 + α θ_T, with α in [0, 1] optimised beside the inputs (equation 5); one gradient per step.
+    """A simulation by the gradient at (1 - α) θ_0 + α θ_T, with α in [0, 1] optimised beside the inputs (equation 5).
 
-    The length is not that of the update: match by the cosine. α = 0 takes the update for a gradient at θ_0.
+    It takes one gradient per step. The gradient's L2 norm is not that of the update, so match by the cosine. α = 0
+    treats the update as a gradient at θ_0.
 
     Args:
         alpha: First α.
@@ -30,9 +31,9 @@ class Segment(Simulation):
     rate: float = 1e-3
 
     def bind(self, seen: Observation) -> _Segment:
-        """The simulation on the run's model; raises `AttackFailed` for an update that is no weight difference."""
+        """Return the simulation on the run's model. Raise `AttackFailed` if the update is not a weight difference."""
         if seen.update.kind is not UpdateKind.WEIGHT_DIFFERENCE:
-            raise AttackFailed(f"{self!r} needs a weight difference, which tells the model after the local training.")
+            raise AttackFailed(f"{self!r} needs a weight difference, which reveals the model after the training.")
         return _Segment(self, seen)
 
 
@@ -43,16 +44,16 @@ class _Segment:
         self.rates: Mapping[str, float] = {"alpha": settings.rate}
 
     def start(self, seeds: int) -> dict[str, Tensor]:
-        """α of every seed, `[S]`."""
+        """Return α of every seed, `[S]`."""
         like = self.observed[0]
         return {"alpha": torch.full((seeds,), self.settings.alpha, device=like.device, dtype=like.dtype)}
 
     def project(self, variables: Mapping[str, Tensor]) -> None:
-        """α in [0, 1]."""
+        """Clamp α to [0, 1]."""
         variables["alpha"].clamp_(0, 1)
 
     def __call__(self, inputs: Tensor, labels: Tensor, variables: Mapping[str, Tensor]) -> Tensors:
-        """θ_T = θ_0 - Δ, so that the point is θ_0 - α Δ."""
+        """Return the gradient at the segment's point, which is θ_0 - α Δ because θ_T = θ_0 - Δ."""
         point = [
             (start.detach() - variables["alpha"] * moved).requires_grad_()
             for start, moved in zip(self.gradient.start, self.observed, strict=True)

@@ -1,4 +1,4 @@
-"""The client's local steps, one after another, differentiated through (Geiping et al., 2020, section 6)."""
+"""Unroll the client's local steps and differentiate through them (Geiping et al., 2020, section 6)."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from ._simulated_step import Fixed
 
 @dataclass(frozen=True)
 class Unrolled(Simulation):
-    """Every local step, as far as the adversary knows or assumes it.
+    """A simulation that unrolls every local step, as far as the adversary knows or assumes it.
 
     Memory grows with every step by its activations and derivatives, or with `checkpoint` by the parameters alone.
 
     Args:
-        order: Of the examples in an epoch: `"batch"` takes that of the guess in every epoch, which is what there is to
-            know where the client does not shuffle; `"random"` draws one order per epoch at the start of a run, for a
+        order: Order of the examples in an epoch. `"batch"` uses the candidate's own order in every epoch, which is
+            exact if the client does not shuffle; `"random"` draws one order per epoch at the start of a run, for a
             client that shuffles.
-        minibatches: `"known"` simulates the client's; `"epoch"` takes one step an epoch over all examples and `"one"` a
-            single one with the rates added up, for an adversary that does not know their size (SoK, table II).
-        checkpoint: Compute every step again in the backward pass.
+        minibatches: `"known"` simulates the client's minibatches. For an adversary that does not know their size,
+            `"epoch"` takes one step per epoch over all examples and `"one"` a single step, with the learning rates
+            added up (SoK, table II).
+        checkpoint: Whether to recompute every step in the backward pass.
     """
 
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE | Knowledge.LOCAL_TRAINING
@@ -36,7 +37,7 @@ class Unrolled(Simulation):
     checkpoint: bool = False
 
     def bind(self, seen: Observation) -> _Unrolled:
-        """The simulation on the run's model; raises `AttackFailed` where the local training is not known."""
+        """Return the simulation on the run's model. Raise `AttackFailed` if the local training is not known."""
         training, examples = seen.training, require_batch_size(seen, self)
         if training is None:
             raise AttackFailed(f"{self!r} needs the local training.")

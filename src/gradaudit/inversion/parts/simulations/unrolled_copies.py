@@ -1,4 +1,4 @@
-"""The client's local steps, each epoch on its own copy of the examples (DLFA; Dimitrov et al., 2022)."""
+"""Unroll the client's local steps, each epoch on its own copy of the examples (DLFA; Dimitrov et al., 2022)."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from ._simulated_step import Fixed
 
 @dataclass(frozen=True)
 class UnrolledCopies(Simulation):
-    """Every local step, differentiated through; epoch e trains on the guesses e B to (e + 1) B of `EpochCopies`.
+    """A simulation that unrolls every local step; epoch e trains on the inputs e B to (e + 1) B of `EpochCopies`.
 
-    Copies are free to differ, so that a minibatch of one epoch need not be made of the same guesses as in another:
-    what a shuffling client does to its examples the adversary cannot know (Dimitrov et al., arXiv:2206.12395). Copy i
-    of every epoch has label i. Where the client shuffles, which copies share a minibatch is drawn once per run.
+    The copies may differ, so that a minibatch of one epoch need not consist of the same candidates as in another: the
+    adversary cannot know how the client shuffles (Dimitrov et al., arXiv:2206.12395). Copy i of every epoch has label
+    i. If the client shuffles, the assignment of copies to minibatches is drawn once per run.
 
     Args:
-        checkpoint: Compute every step again in the backward pass.
+        checkpoint: Whether to recompute every step in the backward pass.
     """
 
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE | Knowledge.LOCAL_TRAINING
     checkpoint: bool = False
 
     def bind(self, seen: Observation) -> _UnrolledCopies:
-        """The simulation on the run's model; raises `AttackFailed` where the local training is not known."""
+        """Return the simulation on the run's model. Raise `AttackFailed` if the local training is not known."""
         return _UnrolledCopies(self, seen, require_batch_size(seen, self))
 
 
