@@ -315,7 +315,7 @@ def test_bad_files_are_one_line_and_exit_2(gradaudit, audit_file, tmp_path, make
     elif make == "labels out of range":
         images = np.arange(3 * 12 * 12, dtype=np.uint8).reshape(3, 12, 12)
         np.savez(tmp_path / "x.npz", images=images, labels=np.array([0, 99, 99]))
-        folder, expected = {"source": "npz", "path": "x.npz"}, "label 99, but the model tells 10 classes apart"
+        folder, expected = {"source": "npz", "path": "x.npz"}, "label 99, but the model has 10 classes"
     elif make != "empty folder":
         folder = {"source": "photographs", "size": 16}
         fill = "next(net.parameters()).data.fill_(float('nan'))" if make == "nan weights" else "pass"

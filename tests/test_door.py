@@ -279,7 +279,7 @@ def test_texts_are_numbers_of_tokens_and_their_control_is_padding():
     finding = found.findings[0]
     assert "the control is padding" in finding.notes[0]
     assert finding.control["token_accuracy"].mean == 0
-    with pytest.raises(ga.AuditError, match="others: of texts are taken from a source alone"):
+    with pytest.raises(ga.AuditError, match="others: texts can only come from a source"):
         ga.run(text_client(), batch, Grey(torch.int64), "priors", others=batch)
 
 
@@ -303,7 +303,7 @@ WRONG = {
     "a tensor": ({"batches": torch.rand(1, 1, 4, 4)}, r"^batches: should be a gradaudit.Batch"),
     "mixed": (
         {"batches": [small(), ga.Batch(torch.rand(1, 3), torch.tensor([0]), Modality.TABLE)]},
-        r"^batches: must hold one kind of data. Found pictures and rows",
+        r"^batches: must contain one kind of data. Found pictures and rows",
     ),
     "no attack": ({"attacks": []}, r"^attacks: is empty"),
     "unknown": ({"attacks": ["dlgg"]}, r"^attacks.0: unknown attack dlgg. Did you mean dlg"),

@@ -1,4 +1,4 @@
-"""One audit from its cases to its page: what the command and `gradaudit.run` have in common."""
+"""One audit from its cases to its page, as run by the command and by `gradaudit.run`."""
 
 from .auditing import carry_out, run
 from .outcome import Run
