@@ -246,7 +246,7 @@ def test_additions_are_listed(site, listing, names, said):
 @pytest.mark.parametrize(
     ("name", "metrics", "shown"),
     [
-        ("pictures", ["psnr", "worst_pixel"], ["worst pixel", "1 of 1 picture", "Hinge(margin=2.0)"]),
+        ("pictures", ["psnr", "worst_pixel"], ["worst pixel", "1 of 1 image", "Hinge(margin=2.0)"]),
         ("waves", ["wave_error"], ["wave closeness", "1 of 1 wave", "A wave counts as recovered"]),
     ],
 )

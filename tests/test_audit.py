@@ -240,7 +240,7 @@ def test_a_control_that_is_the_truth_leaves_no_room():
     found = audit.audit(grey_case(one)).finding
     assert (found.judgeable, found.cannot_judge) == ((False, True), "")
     why = audit.audit(grey_case(truth)).finding.cannot_judge
-    assert why.startswith("a guess without the update already reaches 100.0 dB or more: the pictures hardly differ")
+    assert why.startswith("a guess without the update already reaches 100.0 dB or more: the images hardly differ")
     assert f"between {float(truth.min()):.4g} and {float(truth.max()):.4g}" in why
 
 

@@ -252,7 +252,7 @@ BAD = {
     "bad size": ({"data": {"source": "photographs", "size": "big"}}, "data.size: should be a valid integer"),
     "batch too large": (
         {"data": {"source": "photographs", "batch_size": 1000}},
-        r"data.batch_size: 1000 is more than the \d+ pictures",
+        r"data.batch_size: 1000 is more than the \d+ images",
     ),
     "batch of zero": (
         {"data": {"source": "photographs", "batch_size": 0}},

@@ -148,7 +148,7 @@ def test_what_must_be_given(key):
         ("data.batch_size", "write it as key.sub=value"),
         ("attacks.3.stages.0.steps=1", "no entry 3. The list has 1"),
         ("defenses.0.std=1", "no entry 0. The list has 0"),
-        ("seed.deep=1", "no place below a plain value|seed"),
+        ("seed.deep=1", "cannot be set|seed"),
         ("attacks.²=1", "no entry ²"),
         ("attacks.٣.name=x", "no entry ٣"),
         (f"attacks.{'9' * 5000}=x", "no entry 999"),

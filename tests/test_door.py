@@ -174,7 +174,7 @@ class Counting(Silent):
 
 def test_ctrl_c_keeps_what_is_done_and_the_same_call_goes_on(net, tmp_path):
     arguments = (ga.Client(net), [small(0), small(1)], [QUICK, Grey()], KNOWN)
-    with pytest.raises(AuditInterrupted, match=r"2 of 4 cases are kept in .*run. The same call goes on from there"):
+    with pytest.raises(AuditInterrupted, match=r"2 of 4 cases are kept in .*run. Make the same call again to resume"):
         ga.run(*arguments, out=tmp_path / "run", listener=Counting(stop=3))
     assert "Unfinished run: 2 of 4 cases" in (tmp_path / "run" / "report.html").read_text()
     rest = Counting()
@@ -236,7 +236,7 @@ def test_public_examples_are_the_control_unless_others_are_given(net):
     assert (first.gallery, second.gallery) == (6, 4)
     both = torch.cat([public.inputs, batch.inputs[:1]])
     warned = ga.run(ga.Client(net), batch, Grey(), facts, public=both).findings[0]
-    assert "1 public picture is private too" in warned.warnings[0]
+    assert "1 public image is private too" in warned.warnings[0]
 
 
 LAYOUT = TableLayout((Column("colour", ("red", "green")), Column("size", (), 0.0, 1.0)))
@@ -303,7 +303,7 @@ WRONG = {
     "a tensor": ({"batches": torch.rand(1, 1, 4, 4)}, r"^batches: should be a gradaudit.Batch"),
     "mixed": (
         {"batches": [small(), ga.Batch(torch.rand(1, 3), torch.tensor([0]), Modality.TABLE)]},
-        r"^batches: must contain one kind of data. Found pictures and rows",
+        r"^batches: must contain one kind of data. Found images and rows",
     ),
     "no attack": ({"attacks": []}, r"^attacks: is empty"),
     "unknown": ({"attacks": ["dlgg"]}, r"^attacks.0: unknown attack dlgg. Did you mean dlg"),

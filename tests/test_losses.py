@@ -279,7 +279,7 @@ def test_an_audit_file_names_a_loss(tmp_path, loss):
     run = RunRecord("t", "", "eight pictures", 2)
     page = render([replace(granted, case="a"), replace(inferring, case="b", no_op_defenses=())], run, tmp_path)
     assert "Cannot be judged" in page
-    assert "1 picture" in page
+    assert "1 image" in page
     assert ("label 0" in page or "label 1" in page) == (TARGETS[loss] is None)
 
 

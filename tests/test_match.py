@@ -407,7 +407,10 @@ def test_refuses_counts_below_one(changes, message):
     ("tensors", "why"),
     [
         (lambda update: {name: 0 * value for name, value in update.items()}, "zero in every value"),
-        (lambda update: {name: torch.full_like(value, 3.0) for name, value in update.items()}, "one number, again"),
+        (
+            lambda update: {name: torch.full_like(value, 3.0) for name, value in update.items()},
+            "tensor of the update is constant",
+        ),
         (lambda update: {}, "holds no values"),
     ],
     ids=["zero", "constant", "empty"],

@@ -23,7 +23,7 @@ def test_returns_the_classes_and_changes_nothing():
 def test_pictures_that_do_not_fit():
     model = nn.Sequential(nn.Flatten(), nn.Linear(10, 2)).train()
     with pytest.raises(
-        AuditError, match=r"cannot take pictures of shape \[3, 4, 4\]: stopped with RuntimeError: .*\.$"
+        AuditError, match=r"cannot take images of shape \[3, 4, 4\]: stopped with RuntimeError: .*\.$"
     ) as caught:
         input_check(model, (3, 4, 4), "cpu")
     assert "\n" not in str(caught.value)
@@ -57,7 +57,7 @@ class Returns(nn.Module):
     ],
 )
 def test_outputs_that_are_no_logits(value, what):
-    with pytest.raises(AuditError, match=rf"model: for one picture of shape \[3, 4, 4\] it returned {what}") as caught:
+    with pytest.raises(AuditError, match=rf"model: for one image of shape \[3, 4, 4\] it returned {what}") as caught:
         input_check(Returns(value), (3, 4, 4), "cpu")
     assert "\n" not in str(caught.value)
 

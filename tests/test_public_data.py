@@ -99,6 +99,6 @@ def test_the_page_the_terminal_and_the_finding_say_it(tmp_path, monkeypatch, cap
     assert not stop.value.code
     shown = capsys.readouterr()
     (finding,) = json.loads(shown.out)["findings"]
-    assert finding["warnings"][0].startswith("2 public pictures are private too")
-    assert "2 public pictures are private too" in shown.err
-    assert '<p class="detail oracle">2 public pictures are private too' in (tmp_path / "run/report.html").read_text()
+    assert finding["warnings"][0].startswith("2 public images are private too")
+    assert "2 public images are private too" in shown.err
+    assert '<p class="detail oracle">2 public images are private too' in (tmp_path / "run/report.html").read_text()

@@ -233,7 +233,7 @@ def test_the_worst_leak_comes_first():
     assert worst == worst_per_picture([*reversed(told_apart), *reversed(closer)])
     verdict = judged(*closer, *told_apart)
     assert verdict.severity == (Severity.RECOGNISABLE, 0.5, 37 / 2)
-    assert verdict.details[0].startswith("Closest picture: 17.0 dB, 7.0 dB above the control, rank 1 of 100.")
+    assert verdict.details[0].startswith("Closest image: 17.0 dB, 7.0 dB above the control, rank 1 of 100.")
 
 
 def test_chance_is_that_of_the_smallest_gallery():

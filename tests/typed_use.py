@@ -7,6 +7,7 @@ from typing import Any, assert_type
 import torch
 
 import gradaudit as ga
+from gradaudit.attacks.dlg import ATTACK as dlg  # noqa: N811
 from gradaudit.client.defenses import Defense
 from gradaudit.client.participant import SharedUpdate
 from gradaudit.report.verdict import Verdict
@@ -72,7 +73,7 @@ def share(client: ga.Client, batch: ga.Batch) -> ga.Observation:
 
 def attack(seen: ga.Observation, batch: ga.Batch) -> Scores:
     """Attacks are values."""
-    dlg = ga.attacks.DLG
+    assert_type(ga.attacks.DLG, ga.Attack)
     assert_type(dlg, ga.GradientMatching)
     assert_type(ga.attacks.ATTACKS["dlg"], ga.Attack)
     guess = dlg(seen)

@@ -20,6 +20,8 @@ import torch
 
 from gradaudit.commands import cli
 
+from .study import offered
+
 SECONDS = 20
 GRACE = 5
 CACHE = os.path.join(tempfile.gettempdir(), "torchinductor")  # which torch makes when it is imported
@@ -83,7 +85,7 @@ def execute(argv: Sequence[str], folder: Path, seconds: int = SECONDS) -> Outcom
     said = [open(folder.parent / name, "w+b") for name in ("out", "err")]  # noqa: SIM115  (closed where they are read)
     error = place = ""
     code = 0
-    with _state_kept(), _streams_in(*(file.fileno() for file in said)):
+    with offered(), _state_kept(), _streams_in(*(file.fileno() for file in said)):
         os.chdir(folder)
         sys.argv = ["gradaudit", *argv]
         _watch.folder, _watch.found = os.path.realpath(folder), []

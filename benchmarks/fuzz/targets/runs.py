@@ -8,7 +8,6 @@ import io
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,7 @@ from unittest import mock
 
 import torch
 
-from gradaudit import studies
 from gradaudit.inversion.run import keeper
-from gradaudit.studies import STUDIES, Study, Table
 
 from .. import whole
 from ..judge import Input, Must
@@ -28,35 +25,6 @@ from ..run import execute
 AUDIT = ("audit", "a.yaml", "--out", "run")
 STUDY_RUN = ("study", "fuzz", "--out", "run", "--workers", "1")
 NESTED = {"name": "inverting-gradients", "set": {"stages.0.steps": 2, "seeds": 1, "together": False}}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Measures nothing."""
-
-    size: int
-
-    @property
-    def name(self) -> str:
-        return f"size {self.size}"
-
-    def missing(self, bench: object) -> str | None:
-        return None
-
-    def measure(self, bench: object, seed: int) -> dict[str, float | None]:
-        return {"square": float(self.size**2 + seed)}
-
-
-FUZZED = Study(
-    name="fuzz",
-    title="Squares",
-    paper="none",
-    about="None.",
-    cells={"default": (Cell(1), Cell(2))},
-    repeats={"default": 2},
-    tables=(Table("Squares", {"square": "square"}),),
-)
-studies.STUDIES = {**STUDIES, FUZZED.name: FUZZED}  # type: ignore[assignment]
 
 
 @cache

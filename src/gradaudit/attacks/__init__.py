@@ -35,6 +35,14 @@ def demonstration_of(name: str) -> Demonstration | None:
     return next((case for case in offered if case.attack.name == name), None)
 
 
+def __getattr__(name: str) -> Attack:
+    """Return an attack by its name in capitals, such as `DLG`; `gradaudit.attacks.dlg.ATTACK` has its exact type."""
+    attack: Attack = EVERY_ATTACK.attribute(name)
+    return attack
+
+
+__dir__ = EVERY_ATTACK.attributes
+
 __all__ = [
     "ATTACKS",
     "EVERY_ATTACK",
@@ -44,6 +52,3 @@ __all__ = [
     "demonstration_of",
     "shortened",
 ]
-
-__getattr__ = EVERY_ATTACK.attribute
-__dir__ = EVERY_ATTACK.attributes

@@ -37,6 +37,10 @@ class Silent:
         """Ignore the end of a case."""
 
 
+AGAIN = "Run the same command again to resume."
+CALL_AGAIN = "Make the same call again to resume."
+
+
 def run(
     client: Client | Sequence[Client],
     batches: Batch | Iterable[Batch],
@@ -106,7 +110,9 @@ def run(
     ]
     record = describe_run(plans, title)
     if out is not None:
-        return carry_out(plans, Results(Path(out), record), listener or Silent(), again="call")
+        return carry_out(
+            plans, Results(Path(out), record), listener or Silent(), again="Make the same call again to resume."
+        )
     folder = Path(tempfile.mkdtemp(prefix="gradaudit-"))
     try:
         results = Results(folder, record)
@@ -119,14 +125,14 @@ def run(
     return found
 
 
-def carry_out(schedules: Sequence[Schedule], results: Results, listener: Listener, *, again: str = "command") -> Run:
+def carry_out(schedules: Sequence[Schedule], results: Results, listener: Listener, *, again: str = AGAIN) -> Run:
     """Audit every case that is not in `results` yet, and write the page even if a case fails.
 
     Args:
         schedules: The cases, client by client.
         results: The results of this run, in its folder.
         listener: Called with the progress.
-        again: What the user repeats to resume after an interruption, such as `command` or `call`.
+        again: A sentence that says how to resume after an interruption.
 
     Raises:
         AuditError: `execution.run` raises it, or the page cannot be written.
@@ -140,7 +146,7 @@ def carry_out(schedules: Sequence[Schedule], results: Results, listener: Listene
             report.write(results.findings, results.run, folder)
         if not isinstance(error, KeyboardInterrupt):
             raise
-        kept = f"{len(results.findings)} of {results.run.planned} cases are saved in {folder}"
-        raise AuditInterrupted(f"interrupted: {kept}. The same {again} resumes the run.") from None
+        kept = f"{len(results.findings)} of {results.run.planned} cases are kept in {folder}"
+        raise AuditInterrupted(f"interrupted: {kept}. {again}") from None
     report.write(results.findings, results.run, folder)
     return Run(tuple(results.findings), results.run, folder)

@@ -16,7 +16,7 @@ from ...client.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Knowledge, Modality, Tensors
 from ...values.validation import Checked, Count, Fraction, NonNegative
-from .optimisers import Optimiser
+from .optimisers._optimiser import Optimiser
 
 
 class Progress(NamedTuple):
