@@ -212,7 +212,7 @@ def test_a_line_of_anything_is_named(run_folder, line):
     folder, _ = run_folder
     with (folder / "results.jsonl").open("a") as file:
         file.write(line + "\n")
-    with pytest.raises(AuditError, match=r"results.jsonl, line 3: is no finding"):
+    with pytest.raises(AuditError, match=r"results.jsonl, line 3: is not a finding"):
         read_findings(folder)
 
 
