@@ -370,4 +370,4 @@ def test_one_other_picture_is_a_gallery_and_none_is_not():
     assert (found.gallery, found.scores.rank.per_example) == (2, (1.0,) * 4)
     alone = audit.audit(case(attack=Oracle(PICTURES, None), distractors=torch.empty(0, 1, 16, 16))).finding
     assert alone.scores.rank is None
-    assert alone.scores.why_not["rank"] == "no other pictures to tell it from"
+    assert alone.scores.why_not["rank"] == "there are no other images to compare with"

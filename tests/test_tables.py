@@ -88,7 +88,7 @@ def test_rows_find_their_guesses(order, seed):
 
 
 def test_rows_of_another_width_are_refused():
-    with pytest.raises(AuditError, match="rows of 4 numbers, but the table's columns take 5"):
+    with pytest.raises(AuditError, match="rows have 4 numbers, but the table's columns need 5"):
         metrics.cell_accuracy(torch.zeros(1, 4), torch.zeros(1, 5), LAYOUT)
 
 

@@ -267,5 +267,5 @@ def _position(entries: Any, name: str, whole: str) -> int:
     count = len(entries) if isinstance(entries, list) else 0
     index = place_in(count, name)
     if index is None:
-        raise AuditError(f"--set {whole}: no entry {as_name(name)}. The list has {count} entries, counted from 0.")
+        raise AuditError(f"--set {whole}: no entry {as_name(name)}. The list has {count}, counted from 0.")
     return index

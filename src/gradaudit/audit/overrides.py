@@ -35,7 +35,7 @@ def override(value: T, path: str, new: Any, names: Mapping[str, type], *, at: st
     if isinstance(value, tuple):
         index = place_in(len(value), name)
         if index is None:
-            raise AuditError(f"{at}: no entry {as_name(name)}. It has {len(value)} entries, counted from 0.")
+            raise AuditError(f"{at}: no entry {as_name(name)}. It has {len(value)}, counted from 0.")
         kind = entries or type(value[index])
         entry = override(value[index], rest, new, names, at=here) if rest else _read(kind, new, names, here)
         return (*value[:index], entry, *value[index + 1 :])  # type: ignore[return-value]

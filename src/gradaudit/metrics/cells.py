@@ -49,7 +49,7 @@ def cells_right(guess: Tensor, truth: Tensor, layout: TableLayout) -> Tensor:
 
 
 def cell_accuracy(guess: Tensor, truth: Tensor, layout: TableLayout) -> Tensor:
-    """Return the share of a row's cells that are correct by `cells_right`: `[..., D]` -> `[...]` float64 in [0, 1]."""
+    """Return the share of a row's correct cells by `cells_right`: `[..., D]` -> `[...]` float64 in [0, 1]."""
     return cells_right(guess, truth, layout).double().mean(-1)
 
 

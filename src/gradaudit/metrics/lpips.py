@@ -34,7 +34,8 @@ def perceptual_network() -> tuple[nn.Module | None, str]:
     folder. It is built once per process.
 
     Returns:
-        `(network, "")` in evaluation mode on the CPU, or `(None, reason)`, where the reason says what is missing and where to put it.
+        `(network, "")` in evaluation mode on the CPU, or `(None, reason)`, which says what is missing and where to put
+        it.
     """
     if importlib.util.find_spec("lpips") is None:  # importing it takes seconds, so find_spec only looks for it
         return None, 'the package lpips is missing: pip install "gradaudit[perceptual]"'
