@@ -57,7 +57,7 @@ def test_small_pictures_have_no_ssim():
 def test_a_guess_of_another_shape_is_refused():
     batch = make_batch(2)
     with pytest.raises(
-        AuditError, match=r"returned pictures of shape \[3, 1, 8, 8\] for a batch of shape \[2, 1, 8, 8\]"
+        AuditError, match=r"returned images of shape \[3, 1, 8, 8\] for a batch of shape \[2, 1, 8, 8\]"
     ):
         audit.score(batch, guess(torch.rand(3, 1, 8, 8)))
 

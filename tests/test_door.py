@@ -313,7 +313,7 @@ WRONG = {
     "knowledge": ({"knowledge": "prior"}, r"^knowledge: unknown fact prior. Did you mean priors"),
     "lacking": ({"knowledge": [], "attacks": "dlg"}, r"needs BATCH_SIZE"),
     "public": ({"public": torch.rand(2, 1, 4, 4)}, r"^public: is given, but knowledge lacks PUBLIC_DATA"),
-    "others": ({"others": torch.rand(2, 3, 4, 4)}, r"^others: needs pictures \[N, 1, 4, 4\]"),
+    "others": ({"others": torch.rand(2, 3, 4, 4)}, r"^others: needs images \[N, 1, 4, 4\]"),
     "for text": ({"attacks": "lamp"}, r"made for text, but the client trains on pictures"),
     "does not fit": ({"batches": make_batch(1)}, r"cannot take inputs"),
 }

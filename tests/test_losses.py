@@ -296,7 +296,7 @@ def test_an_audit_file_names_a_loss(tmp_path, loss):
         ({"name": "cross-entropy", "x": 1}, {}, "training.loss.x: unknown key"),
         ("pixel-cross-entropy", {"targets": np.zeros((8, 8, 8), int)}, r"must return logits \[1, classes, H, W\]"),
         ("multi-label", {"targets": np.zeros((3, 2))}, r"it must be numbers \[8, ...\]"),
-        ("multi-label", {"targets": np.full((8, 2), np.nan)}, "holds NaN or infinity"),
+        ("multi-label", {"targets": np.full((8, 2), np.nan)}, "contains NaN or infinity"),
     ],
 )
 def test_an_audit_file_that_does_not_fit_its_loss_is_refused(tmp_path, loss, arrays, message):
@@ -306,7 +306,7 @@ def test_an_audit_file_that_does_not_fit_its_loss_is_refused(tmp_path, loss, arr
 
 def test_masks_are_not_resized(tmp_path):
     np.savez(tmp_path / "x.npz", images=np.zeros((2, 8, 8, 3), np.uint8), targets=np.zeros((2, 8, 8), int))
-    with pytest.raises(AuditError, match="size would resize the pictures but not the masks"):
+    with pytest.raises(AuditError, match="size would resize the images but not the masks"):
         SOURCES["npz"](tmp_path / "x.npz", size=4).open()
 
 

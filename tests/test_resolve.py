@@ -163,7 +163,7 @@ def test_the_outline_of_a_model_draws_nothing():
 
 def test_pictures_of_another_type_are_refused_before_a_model_sees_them():
     batch = Batch(torch.eye(8, dtype=torch.uint8)[None, None], torch.tensor([0]))
-    with pytest.raises(AuditError, match=r"batch: pictures must be floating point in \[0, 1\], not torch.uint8"):
+    with pytest.raises(AuditError, match=r"batch: images must be floating point in \[0, 1\], not torch.uint8"):
         check_inputs(batch, torch.nn.Identity(), "net")
 
 

@@ -151,16 +151,16 @@ def test_the_control_is_the_mode_and_the_mean_of_the_others(tmp_path):
         ("a,b\n" + "1" * 140_000 + ",2\n", {}, "line 2: field larger than field limit"),
         ("a,b\n1,2\n3\0,4\n", {}, "not UTF-8 text, from line 3"),
         (",".join(f"c{i}" for i in range(10_001)) + "\n1\n", {}, "has 10001 columns, more than 10000"),
-        (CSV, {}, r"t.csv, line 3, column town: '\?' is no value. .* missing: category, or missing: drop"),
+        (CSV, {}, r"t.csv, line 3, column town: '\?' is a missing value. .* missing: category, or missing: drop"),
         (CSV, {"missing": "keep"}, "table.missing: should be category or drop. Found 'keep'"),
         ("a,b\n?,1\n", {"missing": "drop"}, "has no row without a missing cell"),
-        ("a,b\nx,1\ny,NA\n", {"missing": "category"}, "line 3, column b: 'NA' is no class; drop such rows"),
-        ("a,b\n1,1\n2,1\n?,1\n", {"missing": "category"}, r"holds numbers, but '\?' in line 4.*missing: drop"),
-        ("a,b\n1,1\n2,1\n" + '"1,234",1\n', {}, r"holds numbers, but '1,234' in line 4.*categorical: \[a\]"),
-        ("a,b\n1,1\n2,1\n0x10,1\n", {}, "a holds numbers, but '0x10' in line 4"),
-        ("a,b\n1,1\n2,1\n1_0,1\n", {}, "a holds numbers, but '1_0' in line 4"),
-        ("a,b\n1,1\n2,1\n٣,1\n", {}, "a holds numbers, but '٣' in line 4"),
-        ("a,b\n1,1\n2,1\ninf,1\n", {}, "a holds numbers, but 'inf' in line 4"),
+        ("a,b\nx,1\ny,NA\n", {"missing": "category"}, "line 3, column b: 'NA' is not a class; omit such rows"),
+        ("a,b\n1,1\n2,1\n?,1\n", {"missing": "category"}, r"contains numbers, but '\?' in line 4.*missing: drop"),
+        ("a,b\n1,1\n2,1\n" + '"1,234",1\n', {}, r"contains numbers, but '1,234' in line 4.*categorical: \[a\]"),
+        ("a,b\n1,1\n2,1\n0x10,1\n", {}, "a contains numbers, but '0x10' in line 4"),
+        ("a,b\n1,1\n2,1\n1_0,1\n", {}, "a contains numbers, but '1_0' in line 4"),
+        ("a,b\n1,1\n2,1\n٣,1\n", {}, "a contains numbers, but '٣' in line 4"),
+        ("a,b\n1,1\n2,1\ninf,1\n", {}, "a contains numbers, but 'inf' in line 4"),
         ("a,b\n1,1\n\n1e400,1\n", {}, "a holds 1e400 in line 4, a number that is out of range"),
         ("a,b\nx,1\ny,0.5\n", {}, "the label column b holds 0.5, so it is a measurement. Name the column"),
         ("a,b\n" + "x,1\n" * 25 + "".join(f"x,{i}\n" for i in range(30)), {}, "30 different values in 55 rows"),
@@ -188,7 +188,7 @@ def test_a_missing_cell_is_what_the_rule_says(tmp_path, cell):
     assert left.layout.columns[0].categories == ("Bonn", "Ulm")
     assert left.layout.columns[1].mean == 2
     assert left.labels.tolist() == [0, 0]
-    assert "2 rows of the file t.csv (1 with a missing cell left out)" in left.description
+    assert "2 rows of the file t.csv (1 with a missing cell omitted)" in left.description
     assert len(SOURCES["table"](path=path, ignore=("town",)).open()) == 3
 
 
