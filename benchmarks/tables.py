@@ -106,7 +106,7 @@ def interval(values: list[float]) -> str:
 
 
 def printed(measured: list[dict[str, float | str]]) -> None:
-    """Return two tables: the accuracy, and how well the confidence predicts it."""
+    """Print two tables: the accuracy, and how well the confidence predicts it."""
     groups: dict[tuple[str, str], list[dict]] = defaultdict(list)
     for row in measured:
         groups[str(row["table"]), str(row["epochs"])].append(row)

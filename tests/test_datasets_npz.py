@@ -68,7 +68,7 @@ BAD = {
         "labels": np.arange(5),
         "class_names": ["a", "b"],
     },
-    "labels .* run up to 18446744073709551615, which is no class": {
+    "labels .* run up to 18446744073709551615, which is not a class": {
         "images": IMAGES,
         "labels": np.array([2**64 - 1] * 5, dtype=np.uint64),
     },

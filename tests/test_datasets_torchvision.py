@@ -111,7 +111,7 @@ def test_a_set_of_black_pictures(tmp_path):
     root = tmp_path / "cifar-100-python"
     dump(root / "test", data=np.zeros((2, 3072), np.uint8), fine_labels=[1, 0])
     dump(root / "meta", fine_label_names=["a", "b"])
-    with pytest.raises(AuditError, match="cifar100: the test pictures: every pixel of every image is 0 in"):
+    with pytest.raises(AuditError, match="cifar100: the test images: every pixel of every image is 0 in"):
         Cifar100(tmp_path).open()
 
 
@@ -164,7 +164,7 @@ def test_imagenet(tmp_path):
 def test_part_of_imagenet(tmp_path):
     imagenet(tmp_path, ["n01", "n02", "n03"])
     photograph(tmp_path / "train" / "n02" / "a.JPEG")
-    with pytest.raises(AuditError, match=r"holds 1 classes but meta.bin names 3; .* source: folder"):
+    with pytest.raises(AuditError, match=r"contains 1 classes but meta.bin names 3; .* source: folder"):
         ImageNet(tmp_path, split="train").open()
 
 

@@ -245,7 +245,7 @@ def test_a_damaged_run_is_named(run_folder, content):
         with pytest.raises(AuditError, match=r"run.json: is damaged: .*\. Restore it, or choose another folder\.$"):
             read()
     (folder / "run.json").unlink()
-    with pytest.raises(AuditError, match=r"holds results.jsonl without run.json"):
+    with pytest.raises(AuditError, match=r"contains results.jsonl without run.json"):
         Results(folder, run)
 
 
