@@ -18,8 +18,7 @@ from gradaudit.attacks import DLG
 from gradaudit.audit.config import make_config
 from gradaudit.audit.plan import make_plan
 from gradaudit.execution import Results, describe_run
-from gradaudit.session import carry_out
-from gradaudit.session.auditing import Silent
+from gradaudit.report.auditing import Silent, carry_out
 from gradaudit.values.columns import Column, TableLayout
 from gradaudit.values.errors import AuditInterrupted
 from gradaudit.values.types import Modality, TextLayout

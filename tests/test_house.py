@@ -29,7 +29,6 @@ ORDER = {
         {"execution"},
         {"studies"},
         {"report"},
-        {"session"},
         {"commands", "__init__", "__main__"},
     ],
     "values": [

@@ -117,7 +117,7 @@ def rooms() -> list[ModuleType]:
     first: list[ModuleType] = [ga.attacks, ga.audit, ga.capture, ga.client, ga.commands, ga.data, ga.defenses]
     second: list[ModuleType] = [ga.execution, ga.inspection, ga.inversion, ga.metrics, ga.models, ga.report]
     assert_type(ga.__version__, str)
-    return [*first, *second, ga.session, ga.studies, ga.values]
+    return [*first, *second, ga.studies, ga.values]
 
 
 def everything(folder: Path) -> ga.Run:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         metrics,
         models,
         report,
-        session,
         studies,
         values,
     )
@@ -32,7 +31,8 @@ if TYPE_CHECKING:
     from .execution import Listener
     from .inversion.attack import Attack
     from .inversion.run.gradient_matching import GradientMatching
-    from .session import Run, run
+    from .report.auditing import run
+    from .report.outcome import Run
     from .values.errors import AttackFailed, AuditError
     from .values.finding import Finding
     from .values.granting import level
@@ -57,11 +57,11 @@ _HOME = {
     "Normalisation": "values.types",
     "Observation": "client.observation",
     "Reconstruction": "values.types",
-    "Run": "session",
+    "Run": "report.outcome",
     "SecureAggregation": "client.aggregation",
     "Update": "values.types",
     "level": "values.granting",
-    "run": "session",
+    "run": "report.auditing",
 }
 _ROOMS = {
     "attacks": "attacks",
@@ -77,7 +77,6 @@ _ROOMS = {
     "metrics": "metrics",
     "models": "models",
     "report": "report",
-    "session": "session",
     "studies": "studies",
     "values": "values",
 }
@@ -118,7 +117,6 @@ __all__ = [
     "models",
     "report",
     "run",
-    "session",
     "studies",
     "values",
 ]

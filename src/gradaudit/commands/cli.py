@@ -109,7 +109,7 @@ def report(
 def _audit(plans: Sequence[Plan], out: Path, title: str) -> Results:
     """Run all cases and return their results; the report is written even if a case raises."""
     from ..execution import Results, describe_run
-    from ..session import carry_out
+    from ..report.auditing import carry_out
     from .progress import TerminalListener
 
     errors = terminal.Screen(err=True)

@@ -15,6 +15,7 @@ from ..attacks.grnn import ATTACK as GRNN
 from ..attacks.inverting_gradients import ATTACK as INVERTING_GRADIENTS
 from ..attacks.mgia import ALONE, NO_KD, SPLICING
 from ..attacks.mgia import ATTACK as MGIA
+from ..audit.judge import attack_seed
 from ..client.local_training import DistilledCrossEntropy, FedSGD
 from ..client.multimodal import MultiModalBatch, MultiModalClient, SplicedClient, spliced
 from ..client.observation import Observation
@@ -171,7 +172,7 @@ def _two_networks(cell: MgiaCell, case: MgiaCase, folder: Path | None, seed: int
         taught = _alone((cell.data, "text", folder, seed), seen[0], keep=of_text)
         pair = PAIRS[cell.method]
         pair = replace(pair, student=replace(pair.student, iterates=LOOKS))
-        sentence, picture = pair.learn(seen, taught, seed=seed, keep=of_picture)
+        sentence, picture = pair.learn(seen, taught, seed=attack_seed(seed), keep=of_picture)
         return _measures(case, picture, sentence.inputs, _Looks(picture, case.batch.pictures))
     if cell.method in ("no-kd", "dlg"):  # the same two runs with another label
         taught = _alone((cell.data, "text", folder, seed), seen[0], keep=of_text)
@@ -181,8 +182,8 @@ def _two_networks(cell: MgiaCell, case: MgiaCase, folder: Path | None, seed: int
     attack, words = _single(cell), None
     if cell.method == "inverting-gradients":  # a sentence has no total variation
         bare = replace(attack, stages=tuple(replace(stage, terms=()) for stage in attack.stages))
-        words = bare(seen[0], seed=seed, keep=of_text).inputs
-    return _measures(case, attack(seen[1], seed=seed, keep=of_picture), words)
+        words = bare(seen[0], seed=attack_seed(seed), keep=of_text).inputs
+    return _measures(case, attack(seen[1], seed=attack_seed(seed), keep=of_picture), words)
 
 
 def _one_network(cell: MgiaCell, case: MgiaCase, seed: int, keep: Path | None) -> Measured:
@@ -198,7 +199,7 @@ def _one_network(cell: MgiaCell, case: MgiaCase, seed: int, keep: Path | None) -
     seen = SplicedClient(Client(model, FedSGD(loss), normalisation=normalisation), splice).share(
         case.batch, Level.BASIC, seed=seed
     )
-    found = replace(SPLICING, iterates=LOOKS)(seen, seed=seed, keep=keep)
+    found = replace(SPLICING, iterates=LOOKS)(seen, seed=attack_seed(seed), keep=keep)
     pictures, text = splice.split(found.inputs)
     return _measures(case, replace(found, inputs=pictures), text, _Looks(found, case.batch.pictures, splice))
 
@@ -209,7 +210,7 @@ _RUNS: dict[tuple[str, str, Path | None, int], Reconstruction] = {}
 def _alone(key: tuple[str, str, Path | None, int], seen: Observation, *, keep: Path | None = None) -> Reconstruction:
     """Return the result of a phase without a teacher, which several attacks share; it runs once per `key`."""
     if key not in _RUNS:
-        _RUNS[key] = replace(ALONE, iterates=LOOKS)(seen, seed=key[-1], keep=keep)
+        _RUNS[key] = replace(ALONE, iterates=LOOKS)(seen, seed=attack_seed(key[-1]), keep=keep)
     return _RUNS[key]
 
 

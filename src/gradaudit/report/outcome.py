@@ -12,10 +12,10 @@ from typing import Any
 
 from .. import report
 from ..execution import Results
-from ..report.verdict import Verdict
 from ..values.errors import AuditError
 from ..values.files import make_folder
 from ..values.finding import Finding, RunRecord
+from .verdict import Verdict
 
 EXAMPLES = ("images", "examples")  # folders of a run that contain images and transcripts
 
