@@ -31,7 +31,7 @@ NETWORKS = ("lenet", "mlp", "fedavg-cnn")
 CLASSES = (2, 3, 5, 10, 100)
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 STATES = {"untrained": 0, "half-trained": 2, "trained": 30}
-"""Epochs of Adam on four images out of five; the last on at most 500, from which every other batch is drawn."""
+"""Epochs of Adam on four fifths of the images; `trained` uses at most 500, from which half of its batches are drawn."""
 FEW = 500
 
 
@@ -71,7 +71,7 @@ def drawn(data: Batch, size: int, classes: int, uneven: bool, seen_before: bool)
 
 
 def ways(size: int) -> dict[str, LocalTraining]:
-    """One step, several on the whole batch, several on parts of it."""
+    """Return three local trainings: one step, several steps on the whole batch, and several on parts of it."""
     part = max(1, size // 4)
     return {
         "one step": FedSGD(),

@@ -61,7 +61,7 @@ def drawn(data: Batch, size: int, trained: bool) -> tuple[Batch, Batch]:
 
 
 def measure(name: str, size: int, data: Batch, batches: int, epochs: int) -> None:
-    """Return one table."""
+    """Print one table."""
     rows: dict[str, list[list[float]]] = {}
     accuracy = None
     for seed in range(batches):

@@ -71,7 +71,7 @@ class Peak(TorchDispatchMode):
 
 
 def peak(call: Callable[[], object], known: list[Tensor]) -> float:
-    """MB, on the second call: the first may learn something about the network."""
+    """Return the peak memory of the second call in MB; the first call may cache facts about the network."""
     call()
     gc.collect()
     if known[0].is_cuda:
@@ -85,7 +85,7 @@ def peak(call: Callable[[], object], known: list[Tensor]) -> float:
 
 
 def measure(name: str, batch: int, size: int) -> dict:
-    """One row."""
+    """Return the row of one case."""
     private, seen = observe(name, batch, size, "eval")
     x, y = torch.randn(private.inputs.shape, generator=torch.Generator().manual_seed(1)), private.labels
     known = [*seen.model.parameters(), *seen.model.buffers(), *seen.update.values, x, y]
@@ -111,7 +111,7 @@ def _megabytes(tensors: list[Tensor]) -> float:
 
 
 def table(rows: list[dict]) -> str:
-    """Markdown; ratios to the naive double backward."""
+    """Return a Markdown table, with ratios to the naive double backward pass."""
     columns = ("parameters", "forward_backward", "naive", "exact", "exact_checkpointed", "directional")
     columns = (*columns, "directional_checkpointed")
     heads = [column.replace("_", " ") for column in columns]
@@ -125,7 +125,7 @@ def table(rows: list[dict]) -> str:
 
 
 def main() -> None:
-    """Command line."""
+    """Print the table, or its rows as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--network", choices=NETWORKS)
     parser.add_argument("--batch", type=int, default=4)

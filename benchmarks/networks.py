@@ -30,12 +30,12 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def has_batch_norm(name: str) -> bool:
-    """Whether the network is measured in both BatchNorm modes."""
+    """Return whether the network has BatchNorm layers, so that it is measured in both modes."""
     return any(isinstance(module, nn.BatchNorm2d) for module in NETWORKS[name](32).modules())
 
 
 def observe(name: str, batch: int, size: int, batch_norm: str, seed: int = 0) -> tuple[ga.Batch, ga.Observation]:
-    """A random batch, and what an adversary with labels sees of its gradient."""
+    """Return a random batch, and what an adversary with labels sees of its gradient."""
     torch.manual_seed(seed)
     model = NETWORKS[name](size)
     private = ga.Batch(torch.rand(batch, 3, size, size), torch.arange(batch) % CLASSES)

@@ -1,6 +1,6 @@
-"""One iteration of breaching's Inverting Gradients, in its own loop with its own settings; `None` where it is absent.
+"""The time of one iteration of breaching's Inverting Gradients, in its own loop with its own settings.
 
-`pip install breaching` is optional. Only what is measured is imported from it.
+`pip install breaching` is optional. Only the measured code is imported from it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from .networks import NORMALISATION
 
 
 class Enough(Exception):  # noqa: N818
-    """Ends a loop once enough iterations were timed."""
+    """Raised to end a loop after enough iterations were timed."""
 
 
 def breaching_iterations(
     private: ga.Batch, seen: ga.Observation, batch_norm: str
 ) -> Callable[[int], list[float]] | None:
-    """A function `(count) -> process-CPU milliseconds of that many iterations`, or `None` without breaching."""
+    """Return a function `(count) -> process-CPU milliseconds of each iteration`, or `None` without breaching."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -42,7 +42,7 @@ def breaching_iterations(
     logging.getLogger("breaching").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with redirect_stdout(StringIO()):  # it announces the file it reads
+        with redirect_stdout(StringIO()):  # breaching prints the name of the file that it reads
             config = breaching.get_attack_config("invertinggradients")
     model = _as_it_prepares(seen.model, batch_norm)
     attacker = OptimizationBasedAttacker(model, nn.CrossEntropyLoss(), config)
@@ -61,13 +61,13 @@ def _clocked(attacker, model, shared, labels) -> Callable[[int], list[float]]:
     def run(count: int) -> list[float]:
         def forward(*args):
             ticks.append(time.process_time())
-            if len(ticks) > count + 1:  # the first iteration is left out, as it warms up
+            if len(ticks) > count + 1:  # the first iteration is a warm-up and is skipped
                 raise Enough
             return plain(*args)
 
         ticks.clear()
         attacker.objective.forward = forward
-        # The fused attention, which it would take, has no second derivative.
+        # The fused attention, which torch would choose, has no second derivative.
         with sdpa_kernel(SDPBackend.MATH), suppress(Enough):
             attacker._run_trial([model], shared, labels, defaultdict(list), 0)
         return [1e3 * (after - before) for before, after in pairwise(ticks[1:])]
@@ -76,7 +76,10 @@ def _clocked(attacker, model, shared, labels) -> Callable[[int], list[float]]:
 
 
 def _as_it_prepares(model: nn.Module, batch_norm: str) -> nn.Module:
-    """As `_construct_models_from_payload_and_buffers` has it: running statistics off where the batch's are used."""
+    """Return the model as breaching prepares it: without running statistics if those of the batch are used.
+
+    This follows its `_construct_models_from_payload_and_buffers`.
+    """
     copy = deepcopy(model).eval()
     for module in copy.modules():
         if isinstance(module, nn.BatchNorm2d) and batch_norm == "train":

@@ -45,7 +45,7 @@ STEPWISE = {
 }
 SHOWN = ("dlg", "idlg", "inverting-gradients", "inverting-gradients-fast")
 LEVELS = (15, 20, 25, 30)  # dB
-BUDGET = 2_000  # evaluations, for attacks that would take more
+BUDGET = 2_000  # most evaluations of an attack
 CASES = (("fedavg-cnn", 1), ("fedavg-cnn", 4), ("lenet", 1))
 OWN_LENGTH = "inverting-gradients-fast"
 PEER = "breaching inverting-gradients"
@@ -53,7 +53,7 @@ PEER = "breaching inverting-gradients"
 
 @dataclass(frozen=True)
 class Case:
-    """One gradient and the batch that it was computed from."""
+    """A gradient and the batch from which it was computed."""
 
     private: ga.Batch
     seen: ga.Observation
@@ -62,12 +62,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Record(GradientTransform):
-    """Keeps (CPU seconds, candidates) of every evaluation; leaves the gradient as it is."""
+    """A gradient transform that records (CPU seconds, candidates) of every evaluation without changing the gradient."""
 
     kept: list[tuple[float, Tensor]] = field(default_factory=list, hash=False, compare=False)
 
     def __call__(self, gradient: Tensor, at: Progress) -> Tensor:
-        """The same gradient."""
+        """Return the same gradient."""
         assert at.candidates is not None
         self.kept.append((time.process_time(), at.candidates[0].clone()))
         return gradient
@@ -75,14 +75,14 @@ class Record(GradientTransform):
 
 @dataclass(frozen=True)
 class Run:
-    """One attack on one case.
+    """The result of one attack on one case.
 
     Args:
         curve: (CPU seconds, evaluations, mean PSNR in dB) of iterates.
-        psnr: Of what it returned.
-        gain: Over the mean-image control.
-        seconds: In all.
-        evaluations: In all.
+        psnr: Mean PSNR of the reconstruction in dB.
+        gain: Gain in PSNR over the mean-image control in dB.
+        seconds: CPU seconds in total.
+        evaluations: Evaluations in total.
     """
 
     curve: list[tuple[float, int, float]]
@@ -92,13 +92,13 @@ class Run:
     evaluations: int
 
     def first(self, level: float) -> tuple[float | None, int | None]:
-        """Seconds and evaluations to `level`, `None` where it is not reached; what is returned counts as well."""
+        """Return seconds and evaluations until an iterate or the result reaches `level`, or `None` for each."""
         end = (self.seconds, self.evaluations, self.psnr)
         return next(((s, e) for s, e, psnr in [*self.curve, end] if psnr >= level), (None, None))
 
 
 def case(network: str, batch: int, seed: int, size: int = 32) -> Case:
-    """Photographs through an untrained network; labels granted."""
+    """Return the case of photographs and an untrained network, with labels granted."""
     source = SOURCES["photographs"](size=size, crops="whole").open()
     torch.manual_seed(seed)
     model = NETWORKS[network](size)
@@ -110,14 +110,14 @@ def case(network: str, batch: int, seed: int, size: int = 32) -> Case:
 
 
 def within(attack: GradientMatching, budget: int) -> GradientMatching:
-    """The attack, with its stages cut in proportion where they would take more than `budget` evaluations."""
+    """Return the attack with its stages shortened in proportion to at most `budget` evaluations."""
     evaluations = sum(stage.steps * getattr(stage.optimiser, "inner", 1) for stage in attack.stages)
     share = min(1.0, budget / evaluations)
     return replace(attack, stages=tuple(replace(s, steps=max(1, round(s.steps * share))) for s in attack.stages))
 
 
 def run(attack: GradientMatching, on: Case, seed: int) -> Run:
-    """Run one of ours under observation."""
+    """Run an attack of this package and record its iterates."""
     record = Record()
     stages = tuple(replace(stage, gradient=(record, *stage.gradient)) for stage in attack.stages)
     started = time.process_time()
@@ -126,7 +126,7 @@ def run(attack: GradientMatching, on: Case, seed: int) -> Run:
 
 
 def run_breaching(on: Case, seed: int, budget: int) -> Run | None:
-    """Its loop as it is, with `budget` iterations; `None` where it is not installed."""
+    """Run breaching's own loop for `budget` iterations; return `None` if it is not installed."""
     try:
         with warnings.catch_warnings(), redirect_stdout(StringIO()):
             warnings.simplefilter("ignore")
@@ -182,7 +182,7 @@ def _psnr(guess: Tensor, on: Case) -> float:
 def rows(
     cases: Sequence[tuple[str, int]], names: Sequence[str], seeds: int, budget: int, size: int = 32
 ) -> list[dict[str, Any]]:
-    """One row per case and attack; medians over the seeds."""
+    """Return one row for each case and attack, with medians over the seeds."""
     found = []
     for network, batch in cases:
         on = [case(network, batch, seed, size) for seed in range(seeds)]
@@ -226,13 +226,13 @@ def _row(runs: list[Run] | None, peer: list[Run] | None) -> dict[str, Any]:
 
 
 def _median(values: Sequence[float | None]) -> float | None:
-    """The median, where `None` lies above everything."""
+    """Return the median, where `None` is larger than every number."""
     middle = sorted(float("inf") if value is None else value for value in values)[len(values) // 2]
     return None if middle == float("inf") else middle
 
 
 def table(found: list[dict[str, Any]], seeds: int, budget: int) -> str:
-    """Markdown."""
+    """Return a Markdown table."""
     heads = ["network", "batch", "attack", "PSNR", "gain", "lowest gain", "s", "evaluations"]
     heads += [f"s (evaluations) to {level} dB" for level in LEVELS] + ["s to breaching's last PSNR / its s"]
     lines = [

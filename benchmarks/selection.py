@@ -1,4 +1,4 @@
-"""Which iterate to return: `python -m benchmarks.selection [--network NAME ...] [--steps N] [--seeds N]`.
+"""Rules for the returned iterate: `python -m benchmarks.selection [--network NAME ...] [--steps N] [--seeds N]`.
 
 Inverting Gradients runs on photographs, one update per seed, with `--steps` steps. Three iterates of every run are
 compared: the one with the lowest distance, the one with the lowest total (distance plus weighted priors, which the
@@ -30,20 +30,20 @@ CHOICES = ("lowest distance", "lowest total", "last")
 
 @dataclass(frozen=True)
 class Recorded(Prior):
-    """A prior that keeps every input it is asked about, with its own value."""
+    """A prior that records every input with its value."""
 
     of: Prior
     kept: list[tuple[Tensor, float]] = field(default_factory=list, hash=False, compare=False)
 
     def __call__(self, inputs: Tensor, at: Progress) -> Tensor:
-        """The prior's penalty."""
+        """Return the penalty of the wrapped prior."""
         penalty = self.of(inputs, at)
         self.kept.append((inputs.detach().clone(), float(penalty.detach())))
         return penalty
 
 
 def psnrs(on: Case, steps: int, seed: int, looks: int = 200) -> tuple[float, float, float]:
-    """PSNR in dB of the three choices of one run, among `looks` evenly spaced iterates and the last."""
+    """Return the PSNR in dB of the three choices of one run, among `looks` evenly spaced iterates and the last one."""
     stage = INVERTING_GRADIENTS.stages[0]
     prior = Recorded(stage.terms[0].prior)
     stage = replace(stage, steps=steps, terms=(Term(prior, stage.terms[0].weight),))
@@ -63,7 +63,7 @@ def _psnr(on: Case, x: Tensor) -> float:
 
 
 def table(networks: Sequence[str], batch: int, steps: int, seeds: int) -> str:
-    """One row per network."""
+    """Return a table with one row for each network."""
     lines = [f"| network | {' | '.join(CHOICES)} | total - distance | total - last |", "|---|---|---|---|---|---|"]
     for network in networks:
         runs = [psnrs(case(network, batch, seed), steps, seed) for seed in range(seeds)]
@@ -77,7 +77,7 @@ def table(networks: Sequence[str], batch: int, steps: int, seeds: int) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--network", action="append", choices=NETWORKS, help="only this one (repeatable)")
+    parser.add_argument("--network", action="append", choices=NETWORKS, help="only this network (repeatable)")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=4)

@@ -41,7 +41,7 @@ COLUMNS = ("forward", "forward_backward", "naive", "exact", "directional", "iter
 
 @dataclass(frozen=True)
 class Clock(GradientTransform):
-    """Notes the time of every step, and ends the run after `count` of them."""
+    """Records the time of every step, and ends the run after `count` steps."""
 
     count: int
     ticks: list[float] = field(default_factory=list, compare=False)
@@ -54,9 +54,10 @@ class Clock(GradientTransform):
 
 
 def our_iterations(seen: ga.Observation) -> Callable[[int], list[float]]:
-    """As `breaching_iterations`, for Inverting Gradients with its own 4 800 steps by the automatic route.
+    """Return the same as `breaching_iterations` for this package's Inverting Gradients, by the automatic route.
 
-    The look at the exact gradient falls into the first iteration, which is left out; every hundredth has one.
+    The attack has its own 4 800 steps. Every hundredth iteration also computes the exact gradient for comparison; so
+    does the first one, which is a warm-up and is skipped.
     """
 
     def run(count: int) -> list[float]:
@@ -70,7 +71,7 @@ def our_iterations(seen: ga.Observation) -> Callable[[int], list[float]]:
 
 
 def naive_gradient(matching: Matching, x: Tensor, y: Tensor) -> Tensor:
-    """Double backward as it is written down: create_graph, the cosine as plain tensor code, for the candidate alone."""
+    """Return the gradient for the candidate by a naive double backward pass, with the cosine in plain tensor code."""
     leaf, one, observed = x.clone().requires_grad_(), matching.one_step, matching.seen.update.values
     with sdpa_kernel(SDPBackend.MATH):
         update = torch.autograd.grad(one.loss(leaf, y), one.parameters, create_graph=True)
@@ -80,7 +81,7 @@ def naive_gradient(matching: Matching, x: Tensor, y: Tensor) -> Tensor:
 
 
 def measure(name: str, batch: int, size: int, batch_norm: str, seconds: float) -> dict:
-    """One row."""
+    """Return the row of one case."""
     torch.set_num_threads(1)
     private, seen = observe(name, batch, size, batch_norm)
     x, y = torch.randn(private.inputs.shape, generator=torch.Generator().manual_seed(1)), private.labels
@@ -91,7 +92,7 @@ def measure(name: str, batch: int, size: int, batch_norm: str, seconds: float) -
         torch.autograd.grad(one.loss(x, y), one.parameters)
 
     def route(step: str) -> list[float]:
-        """A matching of its own: it holds on to memory, from which other columns would profit."""
+        """Return a new matching for each column, because a matching keeps memory that other columns could reuse."""
         matching = Matching(seen, Cosine().bind(seen), step)
         return _in_a_row(lambda: matching.slope(x, y, [], AT))
 
@@ -114,7 +115,7 @@ def measure(name: str, batch: int, size: int, batch_norm: str, seconds: float) -
 
 
 def _in_a_row(call: Callable[[], object]) -> list[float]:
-    """Milliseconds of `BLOCK` calls; the one before them, which finds the memory of another column, is left out."""
+    """Return the milliseconds of `BLOCK` calls after a warm-up call, which finds the memory of another column."""
     ticks = []
     for _ in range(BLOCK + 1):
         call()
@@ -135,7 +136,7 @@ def _interleaved(columns: dict[str, Callable[[], list[float]]], seconds: float) 
 
 
 def _agreement(name: str, batch: int, size: int, batch_norm: str, x: Tensor) -> float:
-    """Cosine of the directional gradient in float32 to the exact one in float64, with the same weights and update."""
+    """Return the cosine of the directional gradient in float32 and the exact one in float64, for equal weights."""
     private, seen = observe(name, batch, size, batch_norm)
     found = Matching(seen, Cosine(), "directional").slope(x, private.labels, [], AT).inputs
     tensors = {key: value.double() for key, value in seen.update.tensors.items()}
@@ -145,12 +146,12 @@ def _agreement(name: str, batch: int, size: int, batch_norm: str, x: Tensor) -> 
 
 
 def cases(network: str | None, batch: int | None) -> list[tuple[str, int, int, str]]:
-    """`(network, batch, size, BatchNorm mode)`; without a batch, the small set that ends in a few minutes."""
+    """Return `(network, batch, size, BatchNorm mode)` of all cases; without a batch, a set of a few minutes."""
     chosen = []
     for name in [network] if network else NETWORKS:
         for mode in ("eval", "train") if has_batch_norm(name) else ("eval",):
             sizes = [batch] if batch else [4] if mode == "train" else [1, 4, 16] if _small(name) else [1, 4]
-            # One example leaves the last BatchNorm of the torchvision stem a single value per channel.
+            # With one example, the last BatchNorm of the torchvision stem has a single value per channel.
             chosen += [(name, n, 32, mode) for n in sizes if (name, n, mode) != ("resnet18", 1, "train")]
     if network in (None, "resnet18") and batch in (None, 1):
         chosen.append(("resnet18", 1, 224, "eval"))
@@ -162,7 +163,7 @@ def _small(name: str) -> bool:
 
 
 def table(rows: list[dict]) -> str:
-    """Markdown."""
+    """Return a Markdown table."""
     heads = (
         "network",
         "batch",
@@ -189,7 +190,7 @@ def table(rows: list[dict]) -> str:
 
 
 def main() -> None:
-    """Command line."""
+    """Print the table, or its rows as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--network", choices=NETWORKS)
     parser.add_argument("--batch", type=int)
@@ -197,7 +198,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="CPU seconds per row (at least two rounds)")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    # One process for each row: large networks teach an allocator to keep memory, which makes the next rows cheaper.
+    # One process for each row: after large networks the allocator keeps memory, which makes the next rows faster.
     spawn = get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool:
         chosen = cases(options.network, options.batch)

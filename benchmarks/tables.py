@@ -34,7 +34,7 @@ COLUMNS = ("control", "inverting-gradients-table", "tableak-member", "tableak")
 
 
 def trained(source: TableSource, epochs: int, seed: int) -> nn.Module:
-    """TabLeak's network after `epochs` of Adam (learning rate 1e-3, batches of 256) on all rows."""
+    """Return TabLeak's network after `epochs` of Adam (learning rate 1e-3, batches of 256) on all rows."""
     torch.manual_seed(seed)
     assert source.labels is not None
     net = build_table("tabular-mlp", num_classes=len(source.class_names), features=source.layout.width)
@@ -55,7 +55,7 @@ def right(batch: Batch, guess: Reconstruction) -> tuple[Tensor, Tensor]:
 
 
 def measure(source: TableSource, epochs: int, seed: int, size: int, members: int) -> dict[str, float]:
-    """One row: share of cells right per attack, and what the confidence of TabLeak tells."""
+    """Return the share of correct cells for each attack, and how well TabLeak's confidence predicts them."""
     assert source.labels is not None
     indices = draw(len(source), size, 0, seed)
     batch = TableHandling().gather(source, indices, source.labels[indices])
@@ -75,7 +75,7 @@ def measure(source: TableSource, epochs: int, seed: int, size: int, members: int
 
 
 def told(cells: Tensor, confidence: Tensor, source: TableSource) -> dict[str, float]:
-    """Share of cells right in the surer half and in the other, of categories and of numbers apart."""
+    """Return the share of correct cells in the more and the less confident half, for categories and for numbers."""
     categorical = torch.tensor([column.categorical for column in source.layout.columns])
     row = {}
     for kind, mask in (("categories", categorical), ("numbers", ~categorical)):
@@ -90,7 +90,7 @@ def told(cells: Tensor, confidence: Tensor, source: TableSource) -> dict[str, fl
 
 
 def rows(arguments: argparse.Namespace) -> Iterator[dict[str, float | str]]:
-    """All of them, as they are measured."""
+    """Yield the measurements as they are made."""
     for path in arguments.csv:
         source = Tables(path, missing="category").open()
         for epochs in EPOCHS:
@@ -100,13 +100,13 @@ def rows(arguments: argparse.Namespace) -> Iterator[dict[str, float | str]]:
 
 
 def interval(values: list[float]) -> str:
-    """Percent: mean, and in brackets the ends of its 95 % interval."""
+    """Return the mean in percent, with the bounds of its 95 % interval in brackets."""
     found = metrics.mean_interval(100 * value for value in values)
     return f"{found.mean:.1f} [{found.low:.1f}, {found.high:.1f}]"
 
 
 def printed(measured: list[dict[str, float | str]]) -> None:
-    """Two tables: accuracy, and what the confidence tells."""
+    """Print two tables: the accuracy, and how well the confidence predicts it."""
     groups: dict[tuple[str, str], list[dict]] = defaultdict(list)
     for row in measured:
         groups[str(row["table"]), str(row["epochs"])].append(row)

@@ -1,6 +1,6 @@
 """DLG, TAG and LAMP on sentences: `python -m benchmarks.text FOLDER [--sentences N] [--steps N] [--spread X]`.
 
-FOLDER holds `cola_train.tsv`, `cola_dev.tsv` and `bert_base_uncased_vocab.txt`. Each update comes from one sentence
+FOLDER contains `cola_train.tsv`, `cola_dev.tsv` and `bert_base_uncased_vocab.txt`. Each update comes from one sentence
 of the dev file and its own untrained tiny BERT. Labels are granted, and the training file is the public text. Each
 attack runs with its published initialisation and learning rate, and again with LAMP's. Prints means and 95 % intervals.
 """
@@ -33,7 +33,7 @@ SCORES = ("ROUGE-1", "ROUGE-2", "token accuracy", "exact", "seconds")
 
 
 def attacks(steps: int) -> dict[str, GradientMatching]:
-    """As published but for the number of steps; then with LAMP's start, rate and decay; then LAMP in parts."""
+    """Return all variants: as published except for the steps, with LAMP's start, rate and decay, and parts of LAMP."""
     stage = lamp.ATTACK.stages[-1]
     found = {attack.name: attack for attack in (dlg_text.ATTACK, tag.ATTACK, lamp.ATTACK)}
     for attack in (dlg_text.ATTACK, tag.ATTACK):
@@ -45,19 +45,19 @@ def attacks(steps: int) -> dict[str, GradientMatching]:
 
 
 def shortened(attack: GradientMatching, steps: int) -> GradientMatching:
-    """With so many steps in the last stage."""
+    """Return the attack with `steps` steps in its last stage."""
     return replace(attack, stages=(*attack.stages[:-1], replace(attack.stages[-1], steps=steps)))
 
 
 def private(source: TextSource, index: int) -> Batch:
-    """One sentence."""
+    """Return a batch of one sentence."""
     inputs, lengths = source.stack([index])
     assert source.labels is not None
     return Batch(inputs, source.labels[[index]], Modality.TEXT, lengths, source.vocabulary.layout)
 
 
 def scores(source: TextSource, guess: torch.Tensor, batch: Batch) -> list[float]:
-    """Of one sentence, without the tokens that frame it."""
+    """Return the scores of one sentence, without its opening and closing markers."""
     special = torch.tensor(source.vocabulary.layout.special)
     counted = ~torch.isin(batch.inputs, special)
     said, true = ("".join(source.vocabulary.pieces(ids[counted].tolist())) for ids in (guess, batch.inputs))
@@ -76,8 +76,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sentences", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=600, help="of the last stage, in place of 2 500 and 2 000")
-    parser.add_argument("--spread", type=float, default=0.05, help="of the network's weights")
+    parser.add_argument("--steps", type=int, default=600, help="steps of the last stage (published: 2 500 and 2 000)")
+    parser.add_argument(
+        "--spread", type=float, default=0.05, help="standard deviation of the network's initial weights"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     vocabulary = options.folder / "bert_base_uncased_vocab.txt"
@@ -106,7 +108,7 @@ def main() -> None:
 
 
 def report(rows: dict[str, list[list[float]]]) -> None:
-    """Means, and paired differences of ROUGE-1."""
+    """Return the means, and paired differences of ROUGE-1."""
     print(f"\n| attack | {' | '.join(SCORES)} |\n|---|{'---|' * len(SCORES)}")
     for name, values in rows.items():
         print(f"| {name} | {' | '.join(cell(column) for column in zip(*values, strict=True))} |")
@@ -121,7 +123,7 @@ def report(rows: dict[str, list[list[float]]]) -> None:
 
 
 def cell(values: tuple[float, ...]) -> str:
-    """Mean and interval."""
+    """Return a mean with its interval."""
     interval = metrics.mean_interval(values)
     return f"{interval.mean:.2f} ({interval.low:.2f}, {interval.high:.2f})"
 

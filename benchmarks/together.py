@@ -31,14 +31,14 @@ REPEATS = 7
 
 
 def milliseconds(call: Callable[[], object]) -> float:
-    """Process-CPU time of one call."""
+    """Return the process-CPU time of one call in milliseconds."""
     started = time.process_time()
     call()
     return 1e3 * (time.process_time() - started)
 
 
 def measure(network: str, batch: int, guesses: int) -> dict[str, float]:
-    """One row."""
+    """Return the row of one network."""
     private, seen = observe(network, batch, 32, "eval")
     seen.model.eval()
     matching = Matching(seen, Cosine().bind(seen))

@@ -26,7 +26,7 @@ SIDE = 32
 
 
 def measure(name: str, optimiser: str, momentum: float, steps: int) -> dict:
-    """One row."""
+    """Return the row of one case."""
     torch.manual_seed(0)
     model = NETWORKS[name](SIDE)
     inputs, labels = torch.rand(MINIBATCH * steps, 3, SIDE, SIDE), torch.arange(MINIBATCH * steps) % 10
@@ -56,7 +56,7 @@ def measure(name: str, optimiser: str, momentum: float, steps: int) -> dict:
 
 
 def _milliseconds(call) -> float:
-    """Of processor time, the fastest of two, after the two runs that measured memory."""
+    """Return the processor time of the faster of two calls, after the two calls that measured memory."""
     taken = []
     for _ in range(2):
         started = time.process_time()
@@ -66,7 +66,7 @@ def _milliseconds(call) -> float:
 
 
 def table(rows: list[dict]) -> str:
-    """Markdown."""
+    """Return a Markdown table."""
     columns = ("parameters_mb", "kept_mb", "checkpointed_mb", "kept_ms", "checkpointed_ms")
     heads = ["network", "optimiser", "steps", *(column.replace("_", " ") for column in columns), "same gradient"]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
@@ -77,7 +77,7 @@ def table(rows: list[dict]) -> str:
 
 
 def main() -> None:
-    """Command line."""
+    """Print the table, or its rows as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

@@ -148,7 +148,7 @@ def test_a_broken_line_in_the_middle_is_an_error(gradaudit, audit_file, tmp_path
     results.write_text("{broken\n" + results.read_text())
     code, _, err = gradaudit("audit", path, "--out", "run")
     assert code == 2
-    assert "results.jsonl, line 1: is no finding" in err
+    assert "results.jsonl, line 1: is not a finding" in err
 
 
 def test_another_configuration_is_refused_with_the_difference(gradaudit, audit_file, tmp_path):
@@ -169,7 +169,7 @@ def test_report_renders_again(gradaudit, audit_file, tmp_path):
     assert page.read_text() == before
     code, _, err = gradaudit("report", "nowhere")
     assert code == 2
-    assert "holds no run.json" in err
+    assert "contains no run.json" in err
 
 
 def test_an_npz_with_labels_and_own_files(gradaudit, audit_file, tmp_path):
@@ -315,7 +315,7 @@ def test_bad_files_are_one_line_and_exit_2(gradaudit, audit_file, tmp_path, make
     elif make == "labels out of range":
         images = np.arange(3 * 12 * 12, dtype=np.uint8).reshape(3, 12, 12)
         np.savez(tmp_path / "x.npz", images=images, labels=np.array([0, 99, 99]))
-        folder, expected = {"source": "npz", "path": "x.npz"}, "label 99, but the model tells 10 classes apart"
+        folder, expected = {"source": "npz", "path": "x.npz"}, "label 99, but the model has 10 classes"
     elif make != "empty folder":
         folder = {"source": "photographs", "size": 16}
         fill = "next(net.parameters()).data.fill_(float('nan'))" if make == "nan weights" else "pass"

@@ -116,7 +116,7 @@ class WrongShape(nn.Module):
         (smooth_net(), Batch(make_batch().inputs, torch.tensor([1, -1])), "Found -1"),
         (smooth_net(), Batch(make_batch().inputs * 255, make_batch().labels), "in \\[0, 1\\]"),
         (smooth_net(), Batch(make_batch().inputs * torch.nan, make_batch().labels), "finite"),
-        (smooth_net(), Batch(make_batch().inputs[0], make_batch().labels), "needs pictures"),
+        (smooth_net(), Batch(make_batch().inputs[0], make_batch().labels), "needs images"),
     ],
 )
 def test_refuses_a_batch_that_does_not_fit(model, batch, message):

@@ -89,8 +89,11 @@ def test_set(changes, check):
         ({"training": {"kind": "fedsdg"}}, "training.kind: should be 'fedsgd' or 'fedavg'. Found 'fedsdg'"),
         ({"training": {"kind": "fedavg"}}, "training: fedavg needs a learning_rate"),
         ({"training": {"epochs": 2}}, "fedsgd is one step"),
-        ({"training": {"shuffle": True}}, "fedsgd is one step on the whole batch, without shuffle; take kind: fedavg"),
-        ({"training": {"update": "weight-difference"}}, "without update; take kind: fedavg"),
+        (
+            {"training": {"shuffle": True}},
+            "fedsgd is one step on the whole batch, without shuffle; choose kind: fedavg",
+        ),
+        ({"training": {"update": "weight-difference"}}, "without update; choose kind: fedavg"),
         ({"training": {"kind": "fedavg", "learning_rate": 1, "nesterov": True}}, "training: nesterov needs a momentum"),
         (
             {"training": {"kind": "fedavg", "learning_rate": 1, "optimiser": "adam", "momentum": 0.9}},
@@ -114,8 +117,8 @@ def test_set(changes, check):
         ({"seed": "3"}, "seed: should be a valid integer. Found '3'"),
         ({"seed": 1.5}, "seed: should be a valid integer"),
         ({"seed": ["x" * 500]}, r"seed: should be a valid integer. Found \['x+\.\.\.\.$"),
-        ({"seed": float("nan")}, "audit: must hold plain values"),
-        ({"seed": {1, 2}}, "audit: must hold plain values"),
+        ({"seed": float("nan")}, "audit: must contain only plain values"),
+        ({"seed": {1, 2}}, "audit: must contain only plain values"),
         ({"repeats": 10**12}, "repeats: should be less than or equal to 1000000"),
         ({"clients": 10**9}, "clients: should be less than or equal to 1000000"),
         ({"training": {"kind": "fedavg", "learning_rate": 1, "epochs": 10**12}}, "training.epochs: should be less"),
@@ -145,7 +148,7 @@ def test_what_must_be_given(key):
         ("data.batch_size", "write it as key.sub=value"),
         ("attacks.3.stages.0.steps=1", "no entry 3. The list has 1"),
         ("defenses.0.std=1", "no entry 0. The list has 0"),
-        ("seed.deep=1", "no place below a plain value|seed"),
+        ("seed.deep=1", "cannot be set|seed"),
         ("attacks.²=1", "no entry ²"),
         ("attacks.٣.name=x", "no entry ٣"),
         (f"attacks.{'9' * 5000}=x", "no entry 999"),
@@ -153,7 +156,7 @@ def test_what_must_be_given(key):
         ("seed=0x_", "seed: should be a valid integer. Found '0x_'"),
         ("=1", "write it as key.sub=value"),
         ("..=1", ": unknown key"),
-        ("seed.attacks.0.x=1", "attacks has no place below a plain value"),
+        ("seed.attacks.0.x=1", "attacks cannot be set, as the value above it is not a mapping"),
     ],
 )
 def test_refuses_a_set_that_leads_nowhere(change, message):
@@ -164,7 +167,7 @@ def test_refuses_a_set_that_leads_nowhere(change, message):
 
 @pytest.mark.parametrize("attacks", [[5], [{"name": "dlg", "set": None}], [None]])
 def test_refuses_to_set_a_field_of_what_is_no_attack(attacks):
-    with pytest.raises(AuditError, match=r"attacks.0 is no name, and no mapping of name and set"):
+    with pytest.raises(AuditError, match=r"attacks.0 is neither a name nor a mapping of name and set"):
         make_config({**MINIMAL, "attacks": attacks}, ["attacks.0.stages.0.steps=1"])
 
 

@@ -95,14 +95,14 @@ def test_missing_folder(tmp_path):
 
 def test_folder_without_pictures(tmp_path):
     (tmp_path / "notes.txt").write_text("no picture")
-    with pytest.raises(AuditError, match="no pictures in"):
+    with pytest.raises(AuditError, match="no images in"):
         Folder(tmp_path).open()
 
 
 def test_both_layouts_at_once(tmp_path):
     save(tmp_path / "a.png")
     save(tmp_path / "cats" / "b.png")
-    with pytest.raises(AuditError, match=r"both pictures \(a.png\) and class folders \(cats\)"):
+    with pytest.raises(AuditError, match=r"both images \(a.png\) and class folders \(cats\)"):
         Folder(tmp_path).open()
 
 
@@ -158,9 +158,9 @@ def test_deep_tiffs_are_refused(tmp_path, dtype, found):
     ("make", "message"),
     [
         (lambda path: path.write_bytes(b""), "UnidentifiedImageError"),
-        (lambda path: path.symlink_to(path), "no file but a broken link, a loop of links or a device"),
-        (lambda path: path.symlink_to("gone"), "no file but a broken link"),
-        (os.mkfifo, "no file but a broken link, a loop of links or a device"),
+        (lambda path: path.symlink_to(path), "not a file but a broken link, a loop of links or a device"),
+        (lambda path: path.symlink_to("gone"), "not a file but a broken link"),
+        (os.mkfifo, "not a file but a broken link, a loop of links or a device"),
         (lambda path: path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), "UnidentifiedImageError"),
     ],
 )
@@ -206,7 +206,7 @@ def test_names_are_shown_printable(tmp_path):
 def test_pictures_of_zeros_and_ones(tmp_path, top, message):
     for name in "ab":
         Image.fromarray(np.eye(4, dtype=np.uint8) * top).save(tmp_path / f"{name}.png")
-    with pytest.raises(AuditError, match=rf"folder: the pictures in .*: {message}"):
+    with pytest.raises(AuditError, match=rf"folder: the images in .*: {message}"):
         Folder(tmp_path).open()
     save(tmp_path / "c.png", 4, 4, "L")  # one real picture clears the folder
     assert len(Folder(tmp_path).open()) == 3

@@ -52,7 +52,7 @@ def test_grey_and_size(tmp_path):
 
 
 BAD = {
-    "no array named images; it holds labels, pixels": {"pixels": IMAGES, "labels": np.arange(5)},
+    "no array named images; it contains labels, pixels": {"pixels": IMAGES, "labels": np.arange(5)},
     "images .* is int64; it must be uint8": {"images": IMAGES.astype(np.int64)},
     "images .* from 0 to 255; it must lie in": {"images": IMAGES.astype(np.float32)},
     "images .* from nan to nan": {"images": np.full((2, 3, 5), np.nan)},
@@ -68,7 +68,7 @@ BAD = {
         "labels": np.arange(5),
         "class_names": ["a", "b"],
     },
-    "labels .* run up to 18446744073709551615, which is no class": {
+    "labels .* run up to 18446744073709551615, which is not a class": {
         "images": IMAGES,
         "labels": np.array([2**64 - 1] * 5, dtype=np.uint64),
     },
@@ -77,7 +77,7 @@ BAD = {
     "images .* is uint16; .* divide it by the largest": {"images": IMAGES.astype(np.uint16)},
     r"shape \[\]": {"images": np.uint8(3)},
     r"shape \[5, 3, 6, 8\].* images.transpose\(0, 2, 3, 1\)": {"images": IMAGES.transpose(0, 3, 1, 2)},
-    r"shape \[6, 8, 3\], which looks like one picture; write images\[None\]": {"images": IMAGES[0]},
+    r"shape \[6, 8, 3\], which looks like one image; write images\[None\]": {"images": IMAGES[0]},
     r"class_names .* is int64 \[2\]; it must be text": {"images": IMAGES, "class_names": np.arange(2)},
     "every pixel of every image is 0.0313725": {"images": np.full_like(IMAGES, 8)},
     "no pixel is brighter than 0.0039 .* Multiply them by 255": {"images": IMAGES // 128},

@@ -47,13 +47,13 @@ def test_a_table_of_sentences(tmp_path):
     assert source.texts == ('A "fine" day.', "No way!")  # one without a token is left out
     assert source.labels.tolist() == [1, 0]
     assert source.class_names == ("bad", "good")
-    assert source.description == "2 texts of the file t.tsv (1 without a token left out), 10 tokens"
+    assert source.description == "2 texts of the file t.tsv (1 without a token omitted), 10 tokens"
 
 
 @pytest.mark.parametrize("cell", ["", "nan"])
 def test_a_text_without_its_label_is_refused(tmp_path, cell):
     path = write(tmp_path, f"label\tsentence\n1\tOne.\n\n{cell}\tTwo.\n")
-    with pytest.raises(AuditError, match=r"t.tsv, line 4: has no label; label it, or drop it"):
+    with pytest.raises(AuditError, match=r"t.tsv, line 4: has no label; label it, or remove it"):
         SOURCES["text"](path=path).open()
 
 

@@ -56,7 +56,7 @@ def test_cifar10(tmp_path, size):
     assert source.shape == (3, size or 32, size or 32)
     assert source.labels.tolist() == [3, 1, 0, 2]
     assert source.class_names == ("a", "b", "c", "d")
-    assert source.description == "the 4 test pictures of CIFAR-10"
+    assert source.description == "the 4 test images of CIFAR-10"
     if size is None:
         np.testing.assert_array_equal(source.stack(range(4)).mul(255).round(), pixels)
 
@@ -65,7 +65,7 @@ def test_cifar10(tmp_path, size):
 def test_damaged_cifar10(tmp_path):
     dump(tmp_path / "cifar-10-batches-py" / "batches.meta", label_names=[])
     (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(b"no pickle")
-    with pytest.raises(AuditError, match="torchvision finds no whole cifar10"):
+    with pytest.raises(AuditError, match="torchvision finds no complete cifar10"):
         Cifar10(tmp_path).open()
 
 
@@ -99,10 +99,10 @@ def test_fashion_mnist(tmp_path):
 
 def test_fashion_mnist_with_fewer_labels(tmp_path):
     write_fashion_mnist(tmp_path, [9, 0])
-    with pytest.raises(AuditError, match="fashion-mnist: holds 3 pictures but 2 labels"):
+    with pytest.raises(AuditError, match="fashion-mnist: contains 3 images but 2 labels"):
         FashionMnist(tmp_path).open()
     (tmp_path / "FashionMNIST/raw/t10k-images-idx3-ubyte").write_bytes(b"\xff" * 16)
-    with pytest.raises(AuditError, match="torchvision finds no whole fashion-mnist"):
+    with pytest.raises(AuditError, match="torchvision finds no complete fashion-mnist"):
         FashionMnist(tmp_path).open()
 
 
@@ -111,7 +111,7 @@ def test_a_set_of_black_pictures(tmp_path):
     root = tmp_path / "cifar-100-python"
     dump(root / "test", data=np.zeros((2, 3072), np.uint8), fine_labels=[1, 0])
     dump(root / "meta", fine_label_names=["a", "b"])
-    with pytest.raises(AuditError, match="cifar100: the test pictures: every pixel of every image is 0 in"):
+    with pytest.raises(AuditError, match="cifar100: the test images: every pixel of every image is 0 in"):
         Cifar100(tmp_path).open()
 
 
@@ -164,7 +164,7 @@ def test_imagenet(tmp_path):
 def test_part_of_imagenet(tmp_path):
     imagenet(tmp_path, ["n01", "n02", "n03"])
     photograph(tmp_path / "train" / "n02" / "a.JPEG")
-    with pytest.raises(AuditError, match=r"holds 1 classes but meta.bin names 3; .* source: folder"):
+    with pytest.raises(AuditError, match=r"contains 1 classes but meta.bin names 3; .* source: folder"):
         ImageNet(tmp_path, split="train").open()
 
 

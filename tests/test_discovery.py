@@ -163,13 +163,13 @@ def test_an_example_is_made_of_defaults_or_of_what_the_class_says():
     assert example_of(Two).both == (1, 2)
     assert isinstance(example_of(Animal), Animal)
     del Two.example
-    with pytest.raises(TypeError, match="Two needs arguments: say some in the class"):
+    with pytest.raises(TypeError, match="Two needs arguments: give some in the class"):
         example_of(Two)
 
 
 def test_a_name_that_stands_twice_is_an_error(room, tmp_path):
     (tmp_path / "ga_room" / "twin.py").write_text(f"from {__name__} import Animal\nclass HouseCat(Animal): pass\n")
-    with pytest.raises(ValueError, match="house-cat stands twice"):
+    with pytest.raises(ValueError, match="house-cat occurs twice"):
         list(Registry(room, "ga.animals", subclasses_of(Animal)))
 
 

@@ -278,7 +278,7 @@ def test_texts_are_numbers_of_tokens_and_their_control_is_padding():
     finding = found.findings[0]
     assert "the control is padding" in finding.notes[0]
     assert finding.control["token_accuracy"].mean == 0
-    with pytest.raises(ga.AuditError, match="others: of texts are taken from a source alone"):
+    with pytest.raises(ga.AuditError, match="others: texts can only come from a source"):
         ga.run(text_client(), batch, Grey(torch.int64), "priors", others=batch)
 
 
@@ -302,7 +302,7 @@ WRONG = {
     "a tensor": ({"batches": torch.rand(1, 1, 4, 4)}, r"^batches: should be a gradaudit.Batch"),
     "mixed": (
         {"batches": [small(), ga.Batch(torch.rand(1, 3), torch.tensor([0]), Modality.TABLE)]},
-        r"^batches: must hold one kind of data. Found images and rows",
+        r"^batches: must contain one kind of data. Found images and rows",
     ),
     "no attack": ({"attacks": []}, r"^attacks: is empty"),
     "unknown": ({"attacks": ["dlgg"]}, r"^attacks.0: unknown attack dlgg. Did you mean dlg"),
@@ -312,7 +312,7 @@ WRONG = {
     "knowledge": ({"knowledge": "prior"}, r"^knowledge: unknown fact prior. Did you mean priors"),
     "lacking": ({"knowledge": [], "attacks": "dlg"}, r"needs BATCH_SIZE"),
     "public": ({"public": torch.rand(2, 1, 4, 4)}, r"^public: is given, but knowledge lacks PUBLIC_DATA"),
-    "others": ({"others": torch.rand(2, 3, 4, 4)}, r"^others: needs pictures \[N, 1, 4, 4\]"),
+    "others": ({"others": torch.rand(2, 3, 4, 4)}, r"^others: needs images \[N, 1, 4, 4\]"),
     "for text": ({"attacks": "lamp"}, r"made for text, but the client trains on pictures"),
     "does not fit": ({"batches": make_batch(1)}, r"cannot take inputs"),
 }

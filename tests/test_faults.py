@@ -226,7 +226,7 @@ def test_a_second_process_leaves_a_study_alone(gradaudit, tmp_path, monkeypatch)
 def test_a_damaged_bench_is_named(tmp_path, content):
     study(tmp_path)
     (tmp_path / "bench.json").write_bytes(content)
-    with pytest.raises(AuditError, match=r"bench.json: is damaged: .*\. Restore it, or take another folder\.$"):
+    with pytest.raises(AuditError, match=r"bench.json: is damaged: .*\. Restore it, or choose another folder\.$"):
         study(tmp_path)
 
 
@@ -239,7 +239,7 @@ def test_a_damaged_bench_is_named(tmp_path, content):
         ({"values": {"square": float("nan")}}, "values: must be finite"),
         ({"values": 4}, "values: "),
         ({"name": None}, "name: "),
-        ({}, "line 2: holds the same case as line 1"),
+        ({}, "line 2: repeats the case of line 1"),
     ],
 )
 def test_a_studys_line_of_wrong_types_is_named(tmp_path, change, message):

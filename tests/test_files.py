@@ -202,7 +202,7 @@ def test_a_line_of_wrong_types_is_named(run_folder, name):
     edit, message = WRONG[name]
     change(folder, 1, edit)
     for read in (lambda: read_findings(folder), lambda: Results(folder, run)):
-        with pytest.raises(AuditError, match=rf"results.jsonl, line 2: is no finding: .*{message}") as caught:
+        with pytest.raises(AuditError, match=rf"results.jsonl, line 2: is not a finding: .*{message}") as caught:
             read()
         assert "\n" not in str(caught.value)
 
@@ -212,7 +212,7 @@ def test_a_line_of_anything_is_named(run_folder, line):
     folder, _ = run_folder
     with (folder / "results.jsonl").open("a") as file:
         file.write(line + "\n")
-    with pytest.raises(AuditError, match=r"results.jsonl, line 3: is no finding"):
+    with pytest.raises(AuditError, match=r"results.jsonl, line 3: is not a finding"):
         read_findings(folder)
 
 
@@ -220,7 +220,7 @@ def test_a_case_twice_is_named(run_folder):
     folder, _ = run_folder
     path = folder / "results.jsonl"
     path.write_bytes(path.read_bytes() + path.read_bytes().splitlines(keepends=True)[0])
-    with pytest.raises(AuditError, match=r"results.jsonl, line 3: holds the same case as line 1. Delete one"):
+    with pytest.raises(AuditError, match=r"results.jsonl, line 3: repeats the case of line 1. Delete one"):
         read_findings(folder)
 
 
@@ -229,7 +229,7 @@ def test_a_torn_last_line_is_cut_and_said(run_folder):
     path = folder / "results.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    with pytest.warns(AuditWarning, match="results.jsonl, line 2: is incomplete; it is left out"):
+    with pytest.warns(AuditWarning, match="results.jsonl, line 2: is incomplete; it is skipped"):
         assert len(read_findings(folder)) == 1
     assert path.read_bytes() == whole[:-1]  # a reader changes nothing
     with pytest.warns(AuditWarning, match="results.jsonl, line 2: is incomplete; it was cut off"):
@@ -242,10 +242,10 @@ def test_a_damaged_run_is_named(run_folder, content):
     folder, run = run_folder
     (folder / "run.json").write_bytes(content)
     for read in (lambda: read_run(folder), lambda: Results(folder, run)):
-        with pytest.raises(AuditError, match=r"run.json: is damaged: .*\. Restore it, or take another folder\.$"):
+        with pytest.raises(AuditError, match=r"run.json: is damaged: .*\. Restore it, or choose another folder\.$"):
             read()
     (folder / "run.json").unlink()
-    with pytest.raises(AuditError, match=r"holds results.jsonl without run.json"):
+    with pytest.raises(AuditError, match=r"contains results.jsonl without run.json"):
         Results(folder, run)
 
 

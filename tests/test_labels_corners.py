@@ -199,12 +199,12 @@ def test_public_pictures_are_shown_where_they_are_granted():
 
 @pytest.mark.parametrize("wrong", [torch.rand(5, 3, 8, 8), torch.rand(1, 8, 8), torch.rand(0, 1, 8, 8)])
 def test_public_pictures_of_another_shape(wrong):
-    with pytest.raises(AuditError, match=r"public_data: needs pictures \[N, 1, 8, 8\]"):
+    with pytest.raises(AuditError, match=r"public_data: needs images \[N, 1, 8, 8\]"):
         Client(relu_net()).share(Batch(pictures(1), torch.tensor([0])), GRANTED, public=wrong)
 
 
 def test_public_pictures_out_of_range():
-    with pytest.raises(AuditError, match="public_data: pictures must be finite and in"):
+    with pytest.raises(AuditError, match="public_data: images must be finite and in"):
         Client(relu_net()).share(Batch(pictures(1), torch.tensor([0])), GRANTED, public=pictures(2) + 1)
 
 

@@ -173,7 +173,7 @@ def test_several_steps_and_several_guesses_take_any_labels(name):
         (
             "cross-entropy",
             torch.tensor([0.5]),
-            r"takes classes \[B\], integers. Found float32 \[1\]; mend the labels, or",
+            r"takes classes \[B\], integers. Found float32 \[1\]; fix the labels, or",
         ),
         ("binary-cross-entropy", torch.tensor([2]), "must be 0 or 1 under binary cross entropy. Found 2 to 2"),
         ("binary-cross-entropy", torch.tensor([1.0]), r"classes \[B\], integers 0 or 1. Found float32"),
@@ -289,14 +289,14 @@ def test_an_audit_file_names_a_loss(tmp_path, loss):
         (
             "cross-entropy",
             {"targets": np.linspace(0, 1, 8)},
-            r"are no classes but float32 \[8\].*multi-",
+            r"are not classes but float32 \[8\].*multi-",
         ),
         ("mean-squared-error", {}, "npz has no labels, and training.loss: .* needs some. Give an .npz with targets"),
         ("hinge", {}, "training.loss: unknown loss hinge. Known: binary-cross-entropy, cross-entropy"),
         ({"name": "cross-entropy", "x": 1}, {}, "training.loss.x: unknown key"),
         ("pixel-cross-entropy", {"targets": np.zeros((8, 8, 8), int)}, r"must return logits \[1, classes, H, W\]"),
         ("multi-label", {"targets": np.zeros((3, 2))}, r"it must be numbers \[8, ...\]"),
-        ("multi-label", {"targets": np.full((8, 2), np.nan)}, "holds NaN or infinity"),
+        ("multi-label", {"targets": np.full((8, 2), np.nan)}, "contains NaN or infinity"),
     ],
 )
 def test_an_audit_file_that_does_not_fit_its_loss_is_refused(tmp_path, loss, arrays, message):
@@ -306,7 +306,7 @@ def test_an_audit_file_that_does_not_fit_its_loss_is_refused(tmp_path, loss, arr
 
 def test_masks_are_not_resized(tmp_path):
     np.savez(tmp_path / "x.npz", images=np.zeros((2, 8, 8, 3), np.uint8), targets=np.zeros((2, 8, 8), int))
-    with pytest.raises(AuditError, match="size would resize the pictures but not the masks"):
+    with pytest.raises(AuditError, match="size would resize the images but not the masks"):
         SOURCES["npz"](tmp_path / "x.npz", size=4).open()
 
 
@@ -318,5 +318,5 @@ def test_the_default_loss_is_not_written_out():
 
 def test_label_inference_alone_says_that_there_is_nothing_to_infer(tmp_path):
     (plan, _), _ = audited(tmp_path, "mean-squared-error", targets=TARGETS["mean-squared-error"])
-    with pytest.raises(AuditError, match="no label can be inferred, for its output holds no logit for each class"):
+    with pytest.raises(AuditError, match="no label can be inferred, as its output has no logit for each class"):
         audit_labels(plan, ("llg",))

@@ -79,7 +79,7 @@ def test_a_reconstruction_of_nan_is_last():
     ("distractors", "message"),
     [
         (torch.rand(4, 3, 3, 3), "distractors: their shape is"),
-        (torch.rand(4, 3, 3), "distractors: pictures must be"),
+        (torch.rand(4, 3, 3), "distractors: images must be"),
         (torch.full((4, 1, 3, 3), math.nan), "distractors: a pixel is NaN"),
     ],
 )

@@ -111,8 +111,8 @@ def test_the_arguments_are_left_alone_and_no_graph_is_kept():
     ("guess", "truth", "message"),
     [
         (torch.rand(1, 3, 4, 4), torch.rand(2, 3, 4, 4), r"reconstruction: its shape is \[1, 3, 4, 4\]"),
-        (torch.rand(3, 4, 4), torch.rand(3, 4, 4), r"reconstruction: pictures must be \[B, C, H, W\]"),
-        (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), torch.rand(1, 3, 4, 4), "divide 8-bit ones by 255"),
+        (torch.rand(3, 4, 4), torch.rand(3, 4, 4), r"reconstruction: images must be \[B, C, H, W\]"),
+        (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), torch.rand(1, 3, 4, 4), "divide 8-bit images by 255"),
         (torch.rand(1, 3, 4, 4), torch.full((1, 3, 4, 4), math.nan), "truth: a pixel is NaN"),
     ],
 )

@@ -173,7 +173,7 @@ def test_the_two_updates_must_be_of_the_same_examples():
         MGIA((first, second))
     with pytest.raises(AttackFailed, match="share must be"):
         replace(MGIA, share=1.5)
-    with pytest.raises(AuditError, match="as many pictures as sentences"):
+    with pytest.raises(AuditError, match="as many images as sentences"):
         MultiModalBatch(torch.rand(2, 3, 4, 4), torch.rand(1, 1, 5, WIDTH), torch.tensor([0]))
 
 

@@ -253,7 +253,7 @@ def test_other_sources_are_brought_into_the_same_ids_and_columns(tmp_path):
     aligned = TableHandling(table.layout).align(table)
     torch.testing.assert_close(aligned.rows, table.rows, atol=1e-4, rtol=1e-4)
     (tmp_path / "t.csv").write_text("age,tenant\n1,yes\n2,no\n")
-    with pytest.raises(AuditError, match="has the columns age, where age, school"):
+    with pytest.raises(AuditError, match="has the columns age, but needs age, school"):
         TableHandling(table.layout).align(SOURCES["table"](path=tmp_path / "t.csv").open())
     assert ImageHandling().align(words) is words
 

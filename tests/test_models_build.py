@@ -115,7 +115,7 @@ def test_convnet_64_of_inverting_gradients():
     kinds = [type(part).__name__ for part in model]
     assert kinds.index("MaxPool2d") == 18
     assert kinds[21:24] == ["ReLU", "MaxPool2d", "Conv2d"]
-    with pytest.raises(AuditError, match="convnet-64: pictures must be at least 9 pixels wide, got 8"):
+    with pytest.raises(AuditError, match="convnet-64: images must be at least 9 pixels wide, got 8"):
         make("convnet-64", 3, 8)
 
 
@@ -123,7 +123,7 @@ def test_networks_of_fedavg():
     # McMahan et al. give 1 663 370 and 199 210 parameters on MNIST.
     assert sum(p.numel() for p in make("fedavg-cnn", 1, 28, num_classes=10).parameters()) == 1_663_370
     assert sum(p.numel() for p in make("mlp", 1, 28, num_classes=10).parameters()) == 199_210
-    with pytest.raises(AuditError, match="fedavg-cnn: pictures must be at least 4 pixels wide, got 3"):
+    with pytest.raises(AuditError, match="fedavg-cnn: images must be at least 4 pixels wide, got 3"):
         make("fedavg-cnn", 3, 3)
 
 
@@ -174,7 +174,7 @@ def test_replaced_first_convolution_keeps_the_rest():
 
 def test_models_that_cannot_change_their_channels(monkeypatch):
     monkeypatch.setattr(torchvision.models, "get_model", lambda *_, **__: nn.Linear(3, 7))
-    with pytest.raises(AuditError, match=r"resnet18: only its three-channel form .* the pictures have 1 channels"):
+    with pytest.raises(AuditError, match=r"resnet18: only its three-channel form .* the images have 1 channels"):
         make("resnet18", 1)
 
 

@@ -73,7 +73,7 @@ BAD = {
     "model: no module torch.gone in the audit file's folder": ("torch.gone:make", ""),
     r"model: no file at .*gone.py \(paths are relative to the audit file\)": ("gone.py:make", ""),
     "model: ga_module has no build": ("ga_module:build", GOOD),
-    "model: nn in ga_module is no function but a value of type module": ("ga_module:nn", GOOD),
+    "model: nn in ga_module is not a function but a value of type module": ("ga_module:nn", GOOD),
     r"model: ga_module:make returned a value of type int, not a torch.nn.Module": (
         "ga_module:make",
         "def make():\n    return 3\n",
@@ -97,7 +97,7 @@ BAD = {
         "ga_module:make",
         "import torch\ndef make():\n    return torch.nn.Flatten()\n",
     ),
-    "model: ga_module:make returned a model of TorchScript; return the module": (
+    "model: ga_module:make returned a TorchScript model; return the module": (
         "ga_module:make",
         "import torch, warnings\ndef make():\n    with warnings.catch_warnings(action='ignore'):\n"
         "        return torch.nn.Sequential(torch.jit.script(torch.nn.Linear(2, 2)))\n",

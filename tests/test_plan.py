@@ -75,7 +75,7 @@ def test_to_channels():
 
 
 def test_two_channels_cannot_be_made(tmp_path):
-    with pytest.raises(AuditError, match="cannot show pictures of 3 channels to 2 input channels"):
+    with pytest.raises(AuditError, match="cannot convert images of 3 channels to 2 input channels"):
         plan(tmp_path, model={"name": "mlp", "channels": 2})
 
 

@@ -36,7 +36,7 @@ def test_private_examples_are_taken_out_with_their_labels():
 
 def test_nothing_but_private_examples_is_no_public_data():
     batch = Batch(pictures(3, 0), torch.arange(3))
-    with pytest.raises(AuditError, match="every example is a private one"):
+    with pytest.raises(AuditError, match="every example also occurs in the private batch"):
         client().share(batch, TOLD, public=batch.inputs)
 
 

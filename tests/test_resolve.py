@@ -84,7 +84,7 @@ def test_an_attack_of_the_users_that_ends_the_program(tmp_path):
 
 @pytest.mark.parametrize("name", ["meta", "nonsense", "", "cuda:99999999999999999999", "cpu:x", "hpu", "cpu\nx"])
 def test_a_device_that_holds_no_numbers(name):
-    with pytest.raises(AuditError, match=r"device: .* cannot be used here: .*\. Take auto or cpu\."):
+    with pytest.raises(AuditError, match=r"device: .* cannot be used here: .*\. Choose auto or cpu\."):
         make_device(name)
 
 
@@ -101,8 +101,8 @@ def test_every_seed_of_the_range_can_be_used(seed, tmp_path):
 @pytest.mark.parametrize(
     ("labels", "classes", "message"),
     [
-        ([0, 1, 2, 3, 4, 10**12], None, "npz holds the label 1000000000000, which would make a model of"),
-        ([0, 1, 2, 3, 4, 7], 5, "data: npz holds the label 7, but the model tells 5 classes apart, from 0 to 4"),
+        ([0, 1, 2, 3, 4, 10**12], None, "npz contains the label 1000000000000, which would make a model of"),
+        ([0, 1, 2, 3, 4, 7], 5, "data: npz contains the label 7, but the model has 5 classes, from 0 to 4"),
     ],
 )
 def test_labels_that_no_model_can_have(labels, classes, message, tmp_path):
@@ -116,7 +116,7 @@ def test_a_factory_that_builds_other_classes_than_the_file_says(tmp_path):
     net = "from torch import nn\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.LazyLinear(3))\n"
     (tmp_path / "net.py").write_text(net)
     assert plan(tmp_path, model={"factory": "net.py:net", "num_classes": 3}).classes == 3
-    with pytest.raises(AuditError, match=r"model.num_classes: is 4, but the model tells 3 classes apart"):
+    with pytest.raises(AuditError, match=r"model.num_classes: is 4, but the model has 3 classes"):
         plan(tmp_path, model={"factory": "net.py:net", "num_classes": 4})
 
 
@@ -124,7 +124,7 @@ def test_public_labels_are_classes_of_the_model(tmp_path):
     write(tmp_path / "x.npz", labels=np.arange(6) % 2)
     write(tmp_path / "public.npz", labels=np.arange(6))
     public = {"source": "npz", "path": "public.npz"}
-    with pytest.raises(AuditError, match="public_data: npz holds the label 5, but the model tells 2 classes apart"):
+    with pytest.raises(AuditError, match="public_data: npz contains the label 5, but the model has 2 classes"):
         plan(tmp_path, public_data=public, knowledge=["priors", "LABELS", "PUBLIC_DATA"])
 
 
@@ -163,7 +163,7 @@ def test_the_outline_of_a_model_draws_nothing():
 
 def test_pictures_of_another_type_are_refused_before_a_model_sees_them():
     batch = Batch(torch.eye(8, dtype=torch.uint8)[None, None], torch.tensor([0]))
-    with pytest.raises(AuditError, match=r"batch: pictures must be floating point in \[0, 1\], not torch.uint8"):
+    with pytest.raises(AuditError, match=r"batch: images must be floating point in \[0, 1\], not torch.uint8"):
         check_inputs(batch, torch.nn.Identity(), "net")
 
 

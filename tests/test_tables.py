@@ -88,7 +88,7 @@ def test_rows_find_their_guesses(order, seed):
 
 
 def test_rows_of_another_width_are_refused():
-    with pytest.raises(AuditError, match="rows of 4 numbers, but the table's columns take 5"):
+    with pytest.raises(AuditError, match="rows have 4 numbers, but the table's columns need 5"):
         metrics.cell_accuracy(torch.zeros(1, 4), torch.zeros(1, 5), LAYOUT)
 
 
@@ -151,24 +151,24 @@ def test_the_control_is_the_mode_and_the_mean_of_the_others(tmp_path):
         ("a,b\n" + "1" * 140_000 + ",2\n", {}, "line 2: field larger than field limit"),
         ("a,b\n1,2\n3\0,4\n", {}, "not UTF-8 text, from line 3"),
         (",".join(f"c{i}" for i in range(10_001)) + "\n1\n", {}, "has 10001 columns, more than 10000"),
-        (CSV, {}, r"t.csv, line 3, column town: '\?' is no value. .* missing: category, or missing: drop"),
+        (CSV, {}, r"t.csv, line 3, column town: '\?' is a missing value. .* missing: category, or missing: drop"),
         (CSV, {"missing": "keep"}, "table.missing: should be category or drop. Found 'keep'"),
         ("a,b\n?,1\n", {"missing": "drop"}, "has no row without a missing cell"),
-        ("a,b\nx,1\ny,NA\n", {"missing": "category"}, "line 3, column b: 'NA' is no class; drop such rows"),
-        ("a,b\n1,1\n2,1\n?,1\n", {"missing": "category"}, r"holds numbers, but '\?' in line 4.*missing: drop"),
-        ("a,b\n1,1\n2,1\n" + '"1,234",1\n', {}, r"holds numbers, but '1,234' in line 4.*categorical: \[a\]"),
-        ("a,b\n1,1\n2,1\n0x10,1\n", {}, "a holds numbers, but '0x10' in line 4"),
-        ("a,b\n1,1\n2,1\n1_0,1\n", {}, "a holds numbers, but '1_0' in line 4"),
-        ("a,b\n1,1\n2,1\n٣,1\n", {}, "a holds numbers, but '٣' in line 4"),
-        ("a,b\n1,1\n2,1\ninf,1\n", {}, "a holds numbers, but 'inf' in line 4"),
-        ("a,b\n1,1\n\n1e400,1\n", {}, "a holds 1e400 in line 4, a number that is out of range"),
+        ("a,b\nx,1\ny,NA\n", {"missing": "category"}, "line 3, column b: 'NA' is not a class; omit such rows"),
+        ("a,b\n1,1\n2,1\n?,1\n", {"missing": "category"}, r"contains numbers, but '\?' in line 4.*missing: drop"),
+        ("a,b\n1,1\n2,1\n" + '"1,234",1\n', {}, r"contains numbers, but '1,234' in line 4.*categorical: \[a\]"),
+        ("a,b\n1,1\n2,1\n0x10,1\n", {}, "a contains numbers, but '0x10' in line 4"),
+        ("a,b\n1,1\n2,1\n1_0,1\n", {}, "a contains numbers, but '1_0' in line 4"),
+        ("a,b\n1,1\n2,1\n٣,1\n", {}, "a contains numbers, but '٣' in line 4"),
+        ("a,b\n1,1\n2,1\ninf,1\n", {}, "a contains numbers, but 'inf' in line 4"),
+        ("a,b\n1,1\n\n1e400,1\n", {}, "a contains 1e400 in line 4, a number that is out of range"),
         ("a,b\nx,1\ny,0.5\n", {}, "the label column b holds 0.5, so it is a measurement. Name the column"),
         ("a,b\n" + "x,1\n" * 25 + "".join(f"x,{i}\n" for i in range(30)), {}, "30 different values in 55 rows"),
         ("a,b\n" + "".join(f"x,{i % 201}\n" for i in range(900)), {}, "201 different values in 900 rows"),
         (CSV, {"label": "klass"}, r"table.label: .* no column 'klass'. It has code, age, town, class"),
         (CSV, {"categorical": ("x",)}, "table.categorical: .* no column 'x'"),
         ("b\n1\n", {}, "no column besides its label"),
-        ("a,b\nnan,1\n2,1\n", {}, "line 2, column a: 'nan' is no value"),
+        ("a,b\nnan,1\n2,1\n", {}, "line 2, column a: 'nan' is a missing value"),
         ("a,b\n" + "".join(f"n{i},1\n" for i in range(201)), {}, r"201 categories.*ignore: \[a\]"),
     ],
 )
@@ -180,7 +180,7 @@ def test_files_that_cannot_be_used_say_why(tmp_path, text, options, complaint):
 @pytest.mark.parametrize("cell", ["", "NA", "N/A", "nan", "NaN", "None", "null", "?", "-", " "])
 def test_a_missing_cell_is_what_the_rule_says(tmp_path, cell):
     path = write(tmp_path, f"town,age,class\nUlm,1,a\n{cell},2,b\nBonn,3,a\n")
-    with pytest.raises(AuditError, match=r"line 3, column town: .* is no value"):
+    with pytest.raises(AuditError, match=r"line 3, column town: .* is a missing value"):
         SOURCES["table"](path=path).open()
     kept = SOURCES["table"](path=path, missing="category").open()
     assert kept.layout.columns[0].categories == tuple(sorted(("Ulm", "Bonn", cell.strip())))
@@ -188,7 +188,7 @@ def test_a_missing_cell_is_what_the_rule_says(tmp_path, cell):
     assert left.layout.columns[0].categories == ("Bonn", "Ulm")
     assert left.layout.columns[1].mean == 2
     assert left.labels.tolist() == [0, 0]
-    assert "2 rows of the file t.csv (1 with a missing cell left out)" in left.description
+    assert "2 rows of the file t.csv (1 with a missing cell omitted)" in left.description
     assert len(SOURCES["table"](path=path, ignore=("town",)).open()) == 3
 
 
@@ -247,7 +247,7 @@ def test_real_tables(shared_data):
     assert (len(adult), len(adult.layout.columns), adult.class_names) == (12_000, 14, ("<=50K", ">50K"))
     assert adult.rows.shape == (12_000, adult.layout.width)
     german = SOURCES["table"](path=shared_data / "german_credit.csv").open()
-    with pytest.raises(AuditError, match=r"column workclass: '\?' is no value"):
+    with pytest.raises(AuditError, match=r"column workclass: '\?' is a missing value"):
         SOURCES["table"](path=shared_data / "adult.csv").open()
     with pytest.raises(AuditError, match=r"label column zgpa holds .*, so it is a measurement"):
         SOURCES["table"](path=shared_data / "law_school.csv", label="zgpa").open()

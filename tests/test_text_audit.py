@@ -154,7 +154,7 @@ def test_an_audit_file_of_text_that_does_not_fit_says_why(changes, complaint, tm
 
 def test_a_picture_audit_does_not_take_a_model_of_text(tmp_path):
     config = {"data": {"source": "photographs"}, "model": {"name": "tiny-gpt2"}, "knowledge": ["priors", "LABELS"]}
-    with pytest.raises(AuditError, match="model: tiny-gpt2 takes no pictures"):
+    with pytest.raises(AuditError, match="model: tiny-gpt2 takes no images"):
         make_plan(make_config(config), tmp_path)
 
 

@@ -158,7 +158,7 @@ class OneLogit(Wrapped):
         (Exits, "stopped with SystemExit: 0"),
         (Grumbles, "stopped with Unspeakable"),
         (Nothing, "must return logits .* Found NoneType"),
-        (Dropping, "two passes over the same batch in evaluation mode give other logits"),
+        (Dropping, "two passes over the same batch in evaluation mode give different logits"),
         (OneLogit, "one logit, over which cross entropy is 0"),
     ],
 )

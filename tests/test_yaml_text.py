@@ -56,7 +56,7 @@ def test_values(text, value):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\nb: 2\na: 3", "x, line 3: the key a stands twice"),
+        ("a: 1\nb: 2\na: 3", "x, line 3: the key a occurs twice"),
         ("a: 1\nb: !!int abc", "x, line 2: 'abc' is no int"),
         ("!!bool maybe", "line 1: 'maybe' is no bool"),
         ("!!float ''", "line 1: '' is no float"),
@@ -80,9 +80,9 @@ def test_values(text, value):
         ("<<: 5", "<< takes a mapping"),
         ("a\n---\nb", "line 2: but found another document"),
         ("a:\n\tb: 1", r"line 2: found character '\\t'"),
-        ("a: 1\nb: \x00", "line 2: holds the character #x0000"),
-        (r'"\0"', r"a value holds the character '\\x00'"),
-        (r'"\ud800"', r"a value holds the character '\\ud800'"),
+        ("a: 1\nb: \x00", "line 2: contains the character #x0000"),
+        (r'"\0"', r"a value contains the character '\\x00'"),
+        (r'"\ud800"', r"a value contains the character '\\ud800'"),
         (r'"\Uffffffff"', "x: broken YAML"),
         ("*a", "line 1: found undefined alias"),
     ],

@@ -1,7 +1,7 @@
-"""Tries to break the command: `python -m benchmarks.fuzz --minutes 10 --seed 1 [--target NAME] [--keep DIR]`.
+"""Fuzzes the command line: `python -m benchmarks.fuzz --minutes 10 --seed 1 [--target NAME] [--keep DIR]`.
 
-Input number i of a target depends on the seed and i only. Each new fault is kept as a folder of its own, to be run
-again by `--again DIR`; `--json FILE` writes a line for each target, and `--add FILES` prints their sum.
+Input number i of a target depends only on the seed and i. Each new fault is saved as a folder, which `--again DIR` runs
+again; `--json FILE` writes one line for each target, and `--add FILES` prints the sum of such files.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from .mutate import Dice
 from .run import Outcome, execute
 from .targets import TARGETS
 
-MEMORY = 8 * 2**30  # bytes, so that an input that claims more breaks this process and not the machine
-SHARED_MEMORY = Path("/dev/shm")  # where a file that is put onto the disk costs nothing
+MEMORY = 8 * 2**30  # bytes; an input that needs more ends this process and not the machine
+SHARED_MEMORY = Path("/dev/shm")  # a folder in memory, where writing a file costs nothing
 
 
 def one(target: str, seed: int, number: int, folder: Path) -> tuple[Input, Outcome, dict[str, str]]:
-    """Make input `number` in an empty folder, and run it."""
+    """Create input `number` in an empty folder, and run it."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of libraries that are made to write what nobody should
+        warnings.simplefilter("ignore")  # warnings of libraries about the broken files that are written on purpose
         given = TARGETS[target](Dice(target, seed, number), folder)
     outcome = execute(given.argv, folder, given.seconds)
     return given, outcome, faults(given, outcome)
 
 
 def keep(case: Path, given: Input, outcome: Outcome, found: dict[str, str], made: tuple[str, int, int]) -> None:
-    """Write a case: its files as they were before it ran, and `case.json`."""
+    """Save a case: its files as they were before it ran, and `case.json`."""
     if case.exists():
         return
     case.mkdir(parents=True)
@@ -52,7 +52,7 @@ def keep(case: Path, given: Input, outcome: Outcome, found: dict[str, str], made
 
 
 def again(case: Path) -> bool:
-    """Run a kept case in a copy of its folder, print what it does now, and return whether it is fixed."""
+    """Run a saved case in a copy of its folder, print its result, and return whether it is fixed."""
     what = json.loads((case / "case.json").read_text(encoding="utf-8"))
     given = Input(tuple(what["argv"]), what["made"], what["must"])
     with tempfile.TemporaryDirectory() as scratch:
@@ -70,7 +70,7 @@ def again(case: Path) -> bool:
 
 
 def inputs(chosen: argparse.Namespace) -> Iterator[tuple[str, int]]:
-    """Targets in turn, each with its next number, until the time or the count is over."""
+    """Yield the targets in turn, each with its next number, until the time or the count is over."""
     end = time.monotonic() + 60 * chosen.minutes
     names = chosen.target or list(TARGETS)
     number = done = 0
@@ -84,7 +84,7 @@ def inputs(chosen: argparse.Namespace) -> Iterator[tuple[str, int]]:
 
 
 def run(chosen: argparse.Namespace) -> list[Tally]:
-    """Run all inputs and say each new fault."""
+    """Run all inputs and print each new fault."""
     tallies: dict[str, Tally] = {}
     seen: set[tuple[str, str]] = set()
     where = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
@@ -92,7 +92,7 @@ def run(chosen: argparse.Namespace) -> list[Tally]:
         for name, number in inputs(chosen):
             folder = Path(scratch) / "in"
             folder.mkdir()
-            faulthandler.dump_traceback_later(90, exit=True)  # no alarm reaches a loop that is written in C
+            faulthandler.dump_traceback_later(90, exit=True)  # no alarm can interrupt a loop in C code
             given, outcome, found = one(name, chosen.seed, number, folder)
             faulthandler.cancel_dump_traceback_later()
             tallies.setdefault(name, Tally(name)).add(outcome, found)
@@ -113,16 +113,16 @@ def run(chosen: argparse.Namespace) -> list[Tally]:
 
 
 def main() -> None:
-    """Run, or run again, or add up; exit code 1 where a fault was found."""
+    """Run new inputs, run saved cases again, or sum results; exit with code 1 if a fault was found."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--count", type=int, help="number of inputs per target, instead of minutes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first input of each target")
-    parser.add_argument("--target", action="append", choices=list(TARGETS), help="only this one (repeatable)")
+    parser.add_argument("--target", action="append", choices=list(TARGETS), help="only this target (repeatable)")
     parser.add_argument("--keep", type=Path, help="folder for the inputs of new faults")
     parser.add_argument("--json", type=Path, help="file for one line per target")
-    parser.add_argument("--again", type=Path, nargs="+", help="kept cases to run again")
+    parser.add_argument("--again", type=Path, nargs="+", help="saved cases to run again")
     parser.add_argument("--add", type=Path, nargs="+", help="files of --json to sum")
     chosen = parser.parse_args()
     sys.dont_write_bytecode = True

@@ -1,4 +1,4 @@
-"""What is wrong with what a command line did, and the count of it by target."""
+"""The faults of a command line, and their counts by target."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Must = Literal["any", "refuse", "say"]
 
 @dataclass(frozen=True)
 class Input:
-    """A command line whose files lie in its folder.
+    """A command line, whose files are in its folder.
 
     Args:
-        argv: The words after `gradaudit`.
-        made: What was changed, in words: inputs that were made in the same way are one fault where they fail alike.
-        must: `refuse` where it is wrong by construction, `say` where it has to be refused or spoken of in a note.
-        seconds: How long it may take.
+        argv: The arguments after `gradaudit`.
+        made: A description of the change; inputs with the same change and the same failure count as one fault.
+        must: `refuse` if the input is wrong by construction, `say` if it must be refused or mentioned in a note.
+        seconds: The most seconds that it may take.
     """
 
     argv: tuple[str, ...]
@@ -39,11 +39,11 @@ class Input:
 
 
 def faults(given: Input, outcome: Outcome) -> dict[str, str]:
-    """Kind of fault -> what tells it from others of its kind."""
+    """Return kind of fault -> what distinguishes it from other faults of its kind."""
     found = {}
     if outcome.error or "Traceback (most recent" in outcome.out + outcome.err:
         found["traceback"] = outcome.place or _first(FOREIGN, outcome.out + outcome.err)
-    works = outcome.code == 130 and "[1/" in outcome.err  # a long attack, which Ctrl-C ended as it should
+    works = outcome.code == 130 and "[1/" in outcome.err  # a long attack that Ctrl-C ended correctly
     if (outcome.seconds > given.seconds - 0.5 and not works) or outcome.place.startswith("Hang"):
         found = {"hang": outcome.place or f"{given.argv[0]}: {given.made}"}
     if outcome.code == 0 and not found:
@@ -66,7 +66,7 @@ def _first(pattern: re.Pattern, text: str) -> str:
 
 
 def _line_too_many(outcome: Outcome) -> str:
-    """A line of standard error that is neither our error, a note, nor progress; of a refusal, more than one error."""
+    """Return a line of standard error that is no error, note or progress of ours, or a second error of a refusal."""
     foreign = FOREIGN.search(outcome.err)
     if foreign:
         return outcome.err[foreign.start() :].splitlines()[0]
@@ -77,32 +77,32 @@ def _line_too_many(outcome: Outcome) -> str:
         return f"exit code {outcome.code} without a word"
     if outcome.code == 2 and not lines[-1].startswith(("error: ", "Error: ")):
         return lines[-1]
-    if any(line.startswith("[") for line in lines):  # a case began: alarms of findings are sentences of their own
+    if any(line.startswith("[") for line in lines):  # a case began: findings are sentences of their own
         return ""
     return next((line for line in lines if not KNOWN.match(line)), "")
 
 
 @dataclass
 class Tally:
-    """Counts of one target."""
+    """The counts of one target."""
 
     target: str
     seconds: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
 
     def add(self, outcome: Outcome, found: dict[str, str]) -> None:
-        """Count one input."""
+        """Add the result of one input."""
         end = {0: "accepted", 2: "refused"}.get(outcome.code, "other")
         self.counts.update(["inputs", *found, *([] if "traceback" in found or "hang" in found else [end])])
         self.seconds += outcome.seconds
 
     def to_json(self) -> dict:
-        """One line of `--json`."""
+        """Return one line of `--json`."""
         return {"target": self.target, "seconds": self.seconds, **{name: self.counts[name] for name in COUNTS}}
 
 
 def added(lines: list[dict]) -> list[Tally]:
-    """The tallies of several runs as one for each target, in the order in which they come."""
+    """Return the sum of the tallies of several runs for each target, in the order of their first lines."""
     tallies: dict[str, Tally] = {}
     for line in lines:
         tally = tallies.setdefault(line["target"], Tally(line["target"]))
@@ -112,7 +112,7 @@ def added(lines: list[dict]) -> list[Tally]:
 
 
 def table(tallies: list[Tally]) -> str:
-    """Markdown: a row for each target, and their sum."""
+    """Return a Markdown table with a row for each target, and their sum."""
     total = Tally("all", sum(t.seconds for t in tallies), sum((t.counts for t in tallies), Counter()))
     lines = [f"| target | {' | '.join(COUNTS)} | ms each |", "|---|" + "---|" * (len(COUNTS) + 1)]
     for tally in (*tallies, total):

@@ -1,4 +1,4 @@
-"""Mutations: of plain values at a random place, of bytes, and of tensors."""
+"""Mutations of plain values at a random position, of bytes, and of tensors."""
 
 from __future__ import annotations
 
@@ -64,17 +64,17 @@ ODD = (None, True, False, [], {}, [[]], [None], {"": None}, {"a": 1}, [1, "a", {
 
 
 class Dice(random.Random):
-    """Chance of one input: everything that is drawn comes from its number."""
+    """The random generator of one input, which depends only on the seed and its number."""
 
     def __init__(self, target: str, seed: int, number: int) -> None:
         super().__init__(f"{target} {seed} {number}")
 
     def tensors(self) -> torch.Generator:
-        """A generator for tensors."""
+        """Return a generator for tensors."""
         return torch.Generator().manual_seed(self.getrandbits(62))
 
     def nasty(self) -> Any:
-        """A plain value that few places expect."""
+        """Return a plain value that most code does not expect."""
         pool = self.choice((NUMBERS, TEXTS, ODD))
         value = copy.deepcopy(self.choice(pool))
         if self.random() < 0.1:
@@ -83,32 +83,32 @@ class Dice(random.Random):
         return value
 
     def rare(self, chance: float = 0.1) -> bool:
-        """True once in a while."""
+        """Return true with probability `chance`."""
         return self.random() < chance
 
 
 def places(value: Any, at: tuple = ()) -> list[tuple]:
-    """Every path into a nested value, the root left out."""
+    """Return every path into a nested value, without the root."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [path for key, entry in inner for path in ((*at, key), *places(entry, (*at, key)))]
 
 
 def at(value: Any, path: tuple) -> Any:
-    """What lies at a path."""
+    """Return the value at a path."""
     for key in path:
         value = value[key]
     return value
 
 
 def put(value: Any, path: tuple, new: Any) -> Any:
-    """A copy with `new` at a path, whose last step may be a new key."""
+    """Return a copy with `new` at a path, whose last step may be a new key."""
     value = copy.deepcopy(value)
     at(value, path[:-1])[path[-1]] = new
     return value
 
 
 def mutated(value: Any, dice: Dice) -> tuple[Any, str]:
-    """A copy of a nested value with one place changed, and what was done."""
+    """Return a copy of a nested value with one change, and a description of it."""
     paths = places(value)
     if not paths or dice.rare(0.02):
         return dice.nasty(), "another root"
@@ -135,7 +135,7 @@ def mutated(value: Any, dice: Dice) -> tuple[Any, str]:
 
 
 def bytes_mutated(data: bytes, dice: Dice, other: bytes = b"") -> tuple[bytes, str]:
-    """Bytes flipped, inserted, deleted, cut or spliced in one to four places, and what was done."""
+    """Return bytes flipped, inserted, deleted, cut or spliced at one to four positions, and a description."""
     done = []
     for _ in range(dice.choice((1, 1, 2, 4))):
         way = dice.choice(
@@ -190,7 +190,7 @@ TENSORS: dict[str, Callable[[Tensor, Dice], Any]] = {
     "negative": lambda t, d: -t,
     "None": lambda t, d: None,
 }
-"""Changes that a reader may take or refuse, but not stumble over."""
+"""Changes that a reader may accept or refuse, but that must not make it fail."""
 
 WRONG: dict[str, Callable[[Tensor, Dice], Any]] = {
     "nan": lambda t, d: _with(t, float("nan"), d),
@@ -212,4 +212,4 @@ WRONG: dict[str, Callable[[Tensor, Dice], Any]] = {
     "array": lambda t, d: np.array(["a"]),
     "nested": lambda t, d: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
 }
-"""Changes after which no parameter of a model can be meant."""
+"""Changes after which a tensor cannot be a parameter of a model."""

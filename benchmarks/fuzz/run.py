@@ -1,4 +1,4 @@
-"""One command line in this process: what it printed, how it ended, how long it took, and what it touched."""
+"""Runs one command line in this process, and records its output, exit code, duration and side effects."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from .study import offered
 
 SECONDS = 20
 GRACE = 5
-CACHE = os.path.join(tempfile.gettempdir(), "torchinductor")  # which torch makes when it is imported
+CACHE = os.path.join(tempfile.gettempdir(), "torchinductor")  # created by torch when it is imported
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 CHANGING = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.chmod", "os.truncate", "os.symlink", "os.link")
 
 
 class Hang(BaseException):
-    """The command ran longer than any input may take."""
+    """Raised if the command runs longer than any input may take."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one command line did.
+    """The outcome of one command line.
 
     Args:
-        code: Exit code; 0 where `main` returned.
+        code: Exit code; 0 if `main` returned.
         out: Standard output.
         err: Standard error.
-        seconds: Wall clock.
-        error: Traceback of what came out of `main` beside `SystemExit`, else empty.
-        place: Exception and raising line of it.
-        outside: Files that were changed outside the folder, and addresses that were connected to.
+        seconds: Wall-clock seconds.
+        error: Traceback of an exception other than `SystemExit` from `main`, or empty.
+        place: The type of the exception and the line that raised it.
+        outside: Files that were changed outside the folder, and network addresses that were connected to.
     """
 
     code: int
@@ -57,7 +57,7 @@ class Outcome:
 
 
 class _Watch:
-    """Python's audit hook, which nobody can take away again: it looks only while a folder is named."""
+    """Python's audit hook; it cannot be removed, so it is active only while a folder is set."""
 
     def __init__(self) -> None:
         self.folder: str | None = None
@@ -81,7 +81,7 @@ _watch = _Watch()
 
 
 def execute(argv: Sequence[str], folder: Path, seconds: int = SECONDS) -> Outcome:
-    """Run `gradaudit ARGV` in `folder` and put everything back as it was."""
+    """Run `gradaudit ARGV` in `folder`, restore the state of the process, and return the outcome."""
     said = [open(folder.parent / name, "w+b") for name in ("out", "err")]  # noqa: SIM115  (closed where they are read)
     error = place = ""
     code = 0
@@ -95,7 +95,7 @@ def execute(argv: Sequence[str], folder: Path, seconds: int = SECONDS) -> Outcom
                 cli.main()
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
-        except BaseException as raised:  # whatever comes out is what is looked for
+        except BaseException as raised:  # any exception is a fault to report
             code, error, place = 1, traceback.format_exc(), raised_at(raised)
         took = time.monotonic() - began
         _watch.folder = None
@@ -104,7 +104,10 @@ def execute(argv: Sequence[str], folder: Path, seconds: int = SECONDS) -> Outcom
 
 
 def raised_at(error: BaseException) -> str:
-    """Kind of an exception and the last line of this package on its way, such as `KeyError audit.py:match`."""
+    """Return the type of an exception and the last function of this package in its traceback.
+
+    An example is `KeyError audit.py:match`.
+    """
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "gradaudit" in Path(frame.filename).parts] or frames
     return f"{type(error).__name__} {Path(ours[-1].filename).name}:{ours[-1].name}:{ours[-1].lineno}"
@@ -118,7 +121,7 @@ def _text(file: IO[bytes]) -> str:
 
 @contextlib.contextmanager
 def _alarm(seconds: int) -> Iterator[None]:
-    """Ctrl-C after so many seconds, and five more for what does not end by that."""
+    """Interrupt the context after `seconds` as Ctrl-C does, and abort it five seconds later if it has not ended."""
 
     def kill(*_: object) -> NoReturn:
         raise Hang
@@ -139,7 +142,7 @@ def _alarm(seconds: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _streams_in(*files: int) -> Iterator[None]:
-    """Standard output and error into two files, also what C libraries write."""
+    """Redirect standard output and error into two files, also for C libraries."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept, before = [os.dup(1), os.dup(2)], (sys.stdout, sys.stderr)
@@ -161,7 +164,7 @@ def _streams_in(*files: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _state_kept() -> Iterator[None]:
-    """What a process would take with it at its end, and user code may have changed."""
+    """Restore the state of the process that user code may change."""
     here, argv, path, modules, environment = os.getcwd(), sys.argv, list(sys.path), set(sys.modules), dict(os.environ)
     kind, threads = torch.get_default_dtype(), torch.get_num_threads()
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):

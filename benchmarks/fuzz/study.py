@@ -1,4 +1,4 @@
-"""A study that is over at once, for commands that fuzzing runs."""
+"""A study that ends at once, for the commands that the fuzzer runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gradaudit.studies import Study, Table
 
 @dataclass(frozen=True)
 class Cell:
-    """Measures nothing."""
+    """A cell that measures nothing."""
 
     size: int
 
@@ -40,7 +40,7 @@ FUZZED = Study(
 
 @contextlib.contextmanager
 def offered() -> Iterator[None]:
-    """The study is among the others, as long as the block runs."""
+    """Add the study to the registered ones inside the context."""
     known = studies.STUDIES
     studies.STUDIES = {**known, FUZZED.name: FUZZED}  # type: ignore[assignment]
     try:

@@ -1,4 +1,4 @@
-"""The files that are mutated: tiny, and whole. Made once in a process, copied where an input needs them."""
+"""The small valid files that are mutated, created once in a process and copied for each input."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WORDS = ("a b c d", "the cat sat here", "dogs bark at night", "we went home", "r
 
 
 def config(**changes: Any) -> dict[str, Any]:
-    """An audit of one 8 x 8 picture by one step."""
+    """Return an audit of one 8 x 8 image with one step."""
     return {
         "data": {"source": "npz", "path": "p.npz", "batch_size": 1},
         "model": {"factory": "net.py:net"},
@@ -47,14 +47,14 @@ def config(**changes: Any) -> dict[str, Any]:
 
 
 def audit_file(folder: Path, raw: Any) -> Path:
-    """Write YAML with whatever is in it."""
+    """Write any value as YAML."""
     path = folder / "a.yaml"
     path.write_bytes(yaml.safe_dump(raw, allow_unicode=True, sort_keys=False).encode("utf-8", "surrogatepass"))
     return path
 
 
 def network() -> nn.Module:
-    """What `net.py:net` returns, with weights of its own."""
+    """Return the network of `net.py:net`, with its own weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.Sigmoid(), nn.Linear(4, 3))
@@ -62,13 +62,13 @@ def network() -> nn.Module:
 
 @cache
 def weights() -> dict[str, Tensor]:
-    """Of that network."""
+    """Return the weights of that network."""
     return {name: value.detach() for name, value in network().state_dict().items()}
 
 
 @cache
 def gradient() -> dict[str, Tensor]:
-    """Of one picture of it."""
+    """Return the gradient of that network for one image."""
     model = network()
     picture = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     loss = nn.functional.cross_entropy(model(picture), torch.tensor([1]))
@@ -78,12 +78,12 @@ def gradient() -> dict[str, Tensor]:
 
 @cache
 def pixels() -> np.ndarray:
-    """Six grey pictures `[6, 8, 8]` of 8 bits."""
+    """Return six grey 8-bit images `[6, 8, 8]`."""
     return np.random.default_rng(0).integers(0, 256, (6, 8, 8), dtype=np.uint8)
 
 
 def arrays() -> dict[str, Any]:
-    """Of the archive `p.npz`."""
+    """Return the arrays of the archive `p.npz`."""
     return {
         "images": pixels(),
         "labels": np.array([0, 1, 2, 0, 1, 2]),
@@ -93,7 +93,7 @@ def arrays() -> dict[str, Any]:
 
 
 def picture_files(folder: Path) -> Path:
-    """A folder of PNG and JPEG files in three classes."""
+    """Create a folder of PNG and JPEG files in three classes."""
     for number, values in enumerate(pixels()):
         place = folder / "pictures" / f"class{number % 3}"
         place.mkdir(parents=True, exist_ok=True)
@@ -102,37 +102,37 @@ def picture_files(folder: Path) -> Path:
 
 
 def csv() -> str:
-    """Twelve rows of two numbers, a category and a class."""
+    """Return a CSV of twelve rows with two numbers, a category and a class."""
     rows = [f"{20 + i},{i * 1.5},{'abc'[i % 3]},{'yes' if i % 2 else 'no'}" for i in range(12)]
     return "\n".join(["age,height,kind,label", *rows]) + "\n"
 
 
 def tsv() -> str:
-    """Six sentences with their class."""
+    """Return a TSV of six sentences with their classes."""
     return "\n".join(["sentence\tlabel", *(f"{text}\t{i % 2}" for i, text in enumerate(WORDS))]) + "\n"
 
 
 def vocabulary() -> str:
-    """A `vocab.txt` that knows the sentences."""
+    """Return a `vocab.txt` with the words of the sentences."""
     known = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted({w for text in WORDS for w in text.split()})]
     return "\n".join(known) + "\n"
 
 
 @cache
 def archive() -> bytes:
-    """`p.npz`."""
+    """Return the bytes of `p.npz`."""
     file = io.BytesIO()
     np.savez(file, **arrays())
     return file.getvalue()
 
 
 def project(folder: Path, features: int = 5) -> None:
-    """The network and the pictures, as most inputs need them."""
+    """Write the network and the images, which most inputs need."""
     (folder / "net.py").write_text(NET.format(features=features), encoding="utf-8")
     (folder / "p.npz").write_bytes(archive())
 
 
 def copied(source: Path, target: Path) -> Path:
-    """A copy of a folder with all in it."""
+    """Copy a folder with all its contents."""
     shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
     return target

@@ -39,7 +39,7 @@ def sample(names: Sequence[str], share: float, seed: int) -> list[Mutant]:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mutants", description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="seed of the sample")
     parser.add_argument(
@@ -48,15 +48,18 @@ def main() -> None:
         metavar="NAME",
         help="a file or folder such as inversion/run; all by default",
     )
-    parser.add_argument("--line", type=int, action="append", metavar="N", help="only mutants of these lines")
-    parser.add_argument("--again", type=Path, metavar="FILE", help="only the mutants that a file of survivors names")
+    parser.add_argument("--line", type=int, action="append", metavar="N", help="judge only mutants of these lines")
+    parser.add_argument("--again", type=Path, metavar="FILE", help="only the mutants in a file of survivors")
     parser.add_argument("--list", action="store_true", help="print the mutants and stop")
     parser.add_argument(
-        "--record", nargs="*", metavar="FILE", help="make the map from lines to tests anew, or for these test files"
+        "--record",
+        nargs="*",
+        metavar="FILE",
+        help="record the map from lines to tests again, or for these test files",
     )
-    parser.add_argument("--unchecked", action="store_true", help="trust that the tests pass without any mutant")
+    parser.add_argument("--unchecked", action="store_true", help="do not check that the tests pass without a mutant")
     parser.add_argument(
-        "--seconds", type=float, default=math.inf, metavar="N", help="judge no further mutant after them"
+        "--seconds", type=float, default=math.inf, metavar="N", help="start no further mutant after N seconds"
     )
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="number of processes")
     asked = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Which tests run for a line, from one recorded run of the suite, kept as `build/mutants/coverage.json`."""
+"""The map from lines to the tests that run them, from one recorded run of the suite (`build/mutants/coverage.json`)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .mutate import Mutant
 from .recording import PARTS
 from .targets import MAP, ROOT, SOURCE
 
-FIRST = (40, 20.0)  # tests for a mutant at most, and the seconds that they took when they were recorded
-SECOND = (150, 40.0)  # the same for one that survived those
+FIRST = (40, 20.0)  # most tests of a mutant, and their most recorded seconds
+SECOND = (150, 40.0)  # the same for a mutant that survived the first tests
 LEFT_OUT = ("tests/test_house.py", "tests/test_report_browser.py")
 
 
@@ -34,7 +34,7 @@ def record(workers: int, files: Sequence[str] = ()) -> None:
 
 
 def merge(files: Sequence[str] = ()) -> None:
-    """One map of all processes' shares, and of the map before for all files but these."""
+    """Return one map from the records of all processes, and from the old map for all files except these."""
     seconds: dict[str, float] = {}
     lines: dict[str, dict[str, list[str]]] = {}
     shares = [json.loads(part.read_text(encoding="utf-8")) for part in sorted(PARTS.glob("*.json"))]
@@ -63,7 +63,7 @@ def merge(files: Sequence[str] = ()) -> None:
 
 
 class Covering:
-    """The map, read."""
+    """The recorded map from lines to tests."""
 
     def __init__(self) -> None:
         read = json.loads(MAP.read_text(encoding="utf-8"))
@@ -77,19 +77,19 @@ class Covering:
 
     @cached_property
     def places(self) -> dict[str, int]:
-        """Number of each test."""
+        """The number of each test."""
         return {test: place for place, test in enumerate(self.tests)}
 
     @cached_property
     def breadth(self) -> Counter[int]:
-        """How many lines of the targets each test runs."""
+        """The number of target lines that each test runs."""
         return Counter(test for found in self.lines.values() for tests in found.values() for test in tests)
 
     def of(self, mutant: Mutant) -> list[str]:
-        """The tests that run a mutant, those first that are quick and run little else.
+        """Return the tests that run a mutant; tests that are fast and run few other lines come first.
 
-        A line that runs at import alone, such as a default or an entry of a table, is held by the tests that name what
-        it belongs to, then by those of its class or function, or else of its module.
+        For a line that runs only at import, such as a default or an entry of a table, these are the tests that name the
+        object it belongs to, then the tests of its class or function, or else of its module.
         """
         found = self._ran(mutant.module, range(mutant.line, mutant.end + 1))
         if found:
@@ -106,7 +106,7 @@ class Covering:
         return [self.tests[i] for i in sorted(found, key=lambda i: (self.seconds[i] * self.breadth[i], i))]
 
     def _naming(self, name: str) -> set[int]:
-        """The tests in whose own lines a name stands."""
+        """Return the tests whose own lines contain a name."""
         if name not in self.naming:
             self.naming[name] = {i for i, test in enumerate(self.tests) if name and name in self._words(test)}
         return self.naming[name]
@@ -120,7 +120,7 @@ class Covering:
         return self.words[file].get(function, set())
 
     def within(self, tests: Iterable[str], most: int, seconds: float) -> list[str]:
-        """As many of the tests, in their order."""
+        """Return at most `most` of the tests that together take at most `seconds`, in their order."""
         chosen, spent = [], 0.0
         for test in tests:
             takes = self.seconds[self.places[test]]
@@ -130,7 +130,7 @@ class Covering:
         return chosen
 
     def seconds_of(self, tests: Iterable[str]) -> float:
-        """What tests took when they were recorded."""
+        """Return the recorded seconds of tests."""
         return sum(self.seconds[self.places[test]] for test in tests)
 
     def _ran(self, module: str, lines: range) -> set[int]:
@@ -139,7 +139,7 @@ class Covering:
 
 
 def _around(mutant: Mutant) -> list[tuple[str, int, int]]:
-    """Name, first and last line of what is around a mutant: functions, classes and tables, the smallest first."""
+    """Return name, first and last line of the functions, classes and tables around a mutant, the smallest first."""
     tree = ast.parse((SOURCE / mutant.module).read_text(encoding="utf-8"))
     spans = [("", 1, 10**6)]
     for node in ast.walk(tree):

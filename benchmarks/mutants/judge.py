@@ -1,6 +1,6 @@
-"""Judges mutants: each in a process of its own, forked from one that has imported everything but the package.
+"""Judges mutants, each in a process forked from one that has imported everything except the package.
 
-The changed module comes through an import hook; nothing is written into the tree.
+The mutated module is loaded by an import hook; no source file is changed.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ READY = [
 ]
 
 
-PLUGIN = "_hypothesis_pytestplugin"  # the one that the suite needs
-REWRITTEN = "ignore::pytest.PytestAssertRewriteWarning"  # of what is imported before
+PLUGIN = "_hypothesis_pytestplugin"  # the only plugin that the suite needs
+REWRITTEN = "ignore::pytest.PytestAssertRewriteWarning"  # for modules that are imported before
 ENDED = "the process ended"
 
 
 class Job(NamedTuple):
-    """One mutant and what is to judge it; no mutant at all is the check that the tests pass."""
+    """A mutant with the tests that judge it; a job without a mutant checks that the tests pass."""
 
     mutant: Mutant | None
     tests: list[str]
@@ -73,13 +73,13 @@ class Job(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What came of a job.
+    """The outcome of a job.
 
     Args:
-        job: Which one.
+        job: The job.
         outcome: "killed", "timeout" or "survived".
-        by: The first test that failed, or why else.
-        seconds: Wall clock.
+        by: The first test that failed, or another reason.
+        seconds: Wall-clock seconds.
     """
 
     job: Job
@@ -89,12 +89,12 @@ class Judged(NamedTuple):
 
 
 class _Loader(SourceFileLoader):
-    """Loads one module from a changed tree."""
+    """Loads one module from a mutated syntax tree."""
 
     number = 0
 
     def get_code(self, fullname: str) -> CodeType:
-        """The compiled mutant."""
+        """Return the compiled mutant."""
         return compile(mutated(Path(self.path).read_text(encoding="utf-8"), self.number), self.path, "exec")
 
 
@@ -106,7 +106,7 @@ class _Finder(MetaPathFinder):
         self.loader.number = mutant.number
 
     def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
-        """Of the changed module alone."""
+        """Return a spec for the mutated module only."""
         if fullname != self.name:
             return None
         package = [str(Path(self.loader.path).parent)] if self.loader.path.endswith("__init__.py") else None
@@ -116,24 +116,24 @@ class _Finder(MetaPathFinder):
 
 
 class _Failures:
-    """A pytest plugin that remembers what failed."""
+    """A pytest plugin that records failed tests."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep its name."""
+        """Record the name of a failed test."""
         if report.failed:
             self.names.append(report.nodeid)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """An import that fails is a failure, too."""
+        """Record a failed import as a failure."""
         if report.failed:
             self.names.append(report.nodeid)
 
 
 def prepare() -> None:
-    """Import everything that takes long, but neither the package nor its tests."""
+    """Import all slow modules, but neither the package nor its tests."""
     os.chdir(ROOT)
     for place in (str(SOURCE.parent), str(ROOT)):
         if place in sys.path:
@@ -144,15 +144,15 @@ def prepare() -> None:
             importlib.import_module(name)
         except ImportError:
             continue
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # plugins take longer to load than most tests to run
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # loading plugins takes longer than most tests
     sys.modules["torch"].set_num_threads(1)
     gc.collect()
-    gc.freeze()  # pytest collects garbage at its end, which need not look at what is here already
+    gc.freeze()  # pytest's final garbage collection can skip these objects
     assert "gradaudit" not in sys.modules
 
 
 def judge(jobs: Iterable[Job], workers: int) -> Iterator[Judged]:
-    """Every job's outcome as it comes, so many at once; call `prepare` before."""
+    """Yield the outcomes of all jobs as they finish, with `workers` at once; call `prepare` before."""
     waiting, running = iter(jobs), {}
     left = True
     while left or running:
@@ -186,7 +186,7 @@ def _verdict(path: Path, ended: bool) -> tuple[str, str]:
 
 
 def _start(job: Job, folder: Path) -> int:
-    """Fork; the child judges and writes the names of failing tests, at most one of them for a mutant."""
+    """Fork a child that runs the tests and writes the names of failing ones, at most one for a mutant."""
     sys.stdout.flush()
     child = os.fork()
     if child:
@@ -202,7 +202,7 @@ def _start(job: Job, folder: Path) -> int:
 
 
 def _failing(job: Job, folder: Path) -> list[str]:
-    """The tests that fail, file by file; of a mutant the first one alone."""
+    """Return the failing tests, file by file; for a mutant only the first one."""
     if job.mutant is not None:
         sys.meta_path.insert(0, _Finder(job.mutant))
     failures = _Failures()

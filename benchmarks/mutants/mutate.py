@@ -1,8 +1,8 @@
 """One-line changes of a module that a test should notice, found in its syntax tree.
 
-Left out are strings and what builds them, type hints, decorators, assertions, `__repr__`, options that only decorate
-(`strict=`, `repr=`), what decides only about speed (`independent`, whether a device is a GPU), and everything that is
-raised: the error may be left out as a whole, its words may not be changed.
+Not mutated are strings and the code that builds them, type hints, decorators, assertions, `__repr__`, options without
+an effect on results (`strict=`, `repr=`), code that only affects speed (`independent`, whether a device is a GPU), and
+the contents of exceptions: a raise statement may be removed as a whole, but its message is not changed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-SMALL = 16  # whole numbers up to here are counted one up
+SMALL = 16  # whole numbers up to this one are increased by one
 OPPOSITE: dict[type[ast.AST], type[ast.AST]] = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
     ast.Lt: ast.Gt, ast.Gt: ast.Lt, ast.LtE: ast.Gt, ast.GtE: ast.Lt,
@@ -29,16 +29,16 @@ DECORATION = ("strict", "repr", "eq", "hash", "compare", "encoding", "kw_only")
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change.
+    """A mutant: one change of one module.
 
     Args:
-        module: Relative to `src/gradaudit`.
-        number: Of the change, counted from 0 in the order of the syntax tree.
-        line: Of what is changed, and `end`, its last line.
-        end: At least `line`.
+        module: Path relative to `src/gradaudit`.
+        number: Number of the change, from 0 in the order of the syntax tree.
+        line: First line of the changed code.
+        end: Last line of the changed code.
         operator: The kind of change.
         before: The statement, or its head, on one line.
-        after: The same, changed.
+        after: The changed statement.
     """
 
     module: str
@@ -53,7 +53,7 @@ class Mutant:
         return f"{self.module}:{self.line} [{self.operator}] {' → '.join(self.shown())}"
 
     def shown(self, around: int = 45) -> tuple[str, str]:
-        """Before and after, each with so many characters on either side of where they differ."""
+        """Return `before` and `after`, each with `around` characters on either side of the difference."""
         first = _alike(self.before, self.after)
         last = _alike(self.before[first:][::-1], self.after[first:][::-1])
         cut = max(0, first - around)
@@ -61,13 +61,13 @@ class Mutant:
 
 
 def _alike(one: str, other: str) -> int:
-    """How many characters are the same from the start."""
+    """Return the number of equal characters from the start."""
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 @dataclass
 class Change:
-    """A node that can be put into the place of another: `parent.field`, or `parent.field[index]`."""
+    """A replacement of one node, `parent.field` or `parent.field[index]`, by another."""
 
     operator: str
     at: ast.AST
@@ -77,7 +77,7 @@ class Change:
     new: ast.AST | object
 
     def apply(self) -> Callable[[], None]:
-        """Make the change; returns what takes it back."""
+        """Make the change, and return a function that undoes it."""
         if self.index is None:
             old = getattr(self.parent, self.field)
             setattr(self.parent, self.field, self.new)
@@ -92,7 +92,7 @@ class Change:
 
 
 def mutants(module: str, source: str) -> list[Mutant]:
-    """Every mutant of a module, in the order of its lines."""
+    """Return every mutant of a module, in the order of its lines."""
     tree, found = ast.parse(source), []
     for number, (statement, change) in enumerate(_all(tree)):
         gone = change.operator == "leave out"
@@ -107,7 +107,7 @@ def mutants(module: str, source: str) -> list[Mutant]:
 
 
 def mutated(source: str, number: int) -> ast.Module:
-    """The module's tree with one change made."""
+    """Return the syntax tree of a module with one change."""
     tree = ast.parse(source)
     for place, (_, change) in enumerate(_all(tree)):
         if place == number:
@@ -128,7 +128,7 @@ def _all(tree: ast.Module) -> list[tuple[ast.AST, Change]]:
 
 
 def _nodes(tree: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
-    """Every node that may be changed, with the statement it stands in."""
+    """Yield every node that may be changed, with its statement."""
 
     def walk(node: ast.AST, statement: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
         for field, child in _children(node):
@@ -151,7 +151,7 @@ def _children(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
 
 
 def _kept(parent: ast.AST, field: str, node: ast.AST) -> bool:
-    """Whether a node and all below it are left as they are."""
+    """Return whether a node and its children are not mutated."""
     if field in ("decorator_list", "annotation", "returns", "bases", "type_params"):
         return True
     if isinstance(node, ast.Import | ast.ImportFrom | ast.Assert | ast.JoinedStr | ast.Delete):
@@ -170,7 +170,7 @@ def _kept(parent: ast.AST, field: str, node: ast.AST) -> bool:
         return True
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("format", "join"):
         return True
-    if isinstance(parent, ast.IfExp) and field == "test":  # which of two wordings
+    if isinstance(parent, ast.IfExp) and field == "test":  # the choice between two texts
         return _wording(parent.body) and _wording(parent.orelse)
     return isinstance(node, ast.Assign) and any(ast.unparse(target) == "__all__" for target in node.targets)
 
@@ -180,7 +180,7 @@ def _wording(node: ast.AST) -> bool:
 
 
 def _changes(statement: ast.AST, node: ast.AST) -> Iterator[Change]:
-    """The changes of the children of `node`, and of the node's own parts."""
+    """Yield the changes of the children of `node`, and of its own parts."""
     yield from _statements(node)
     yield from _operators(node)
     for field, value in ast.iter_fields(node):
@@ -223,7 +223,7 @@ def _operators(node: ast.AST) -> Iterator[Change]:
 
 
 def _whole(node: ast.AST) -> bool:
-    """Whether a side of a comparison is plainly a whole number."""
+    """Return whether one side of a comparison is certainly a whole number."""
     if isinstance(node, ast.Constant):
         return isinstance(node.value, int)
     return isinstance(node, ast.Call) and ast.unparse(node.func) in ("len", "int")
@@ -236,7 +236,7 @@ def _of_words(node: ast.BinOp | ast.AugAssign) -> bool:
 
 
 def _instead(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """What may stand in the place of an expression."""
+    """Yield the possible replacements of an expression."""
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.USub | ast.Invert):
         yield "without sign or not", node.operand
     elif isinstance(node, ast.Constant):

@@ -1,4 +1,4 @@
-"""A pytest plugin: which test runs which line of the targets, and for how long, as one JSON file per process."""
+"""A pytest plugin that records which test runs which target lines, and for how long, as one JSON file per process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PARTS = BUILD / "parts"
 
 
 class Recording:
-    """One process's share of the map."""
+    """The record of one process."""
 
     def __init__(self) -> None:
         self.coverage = coverage.Coverage(data_file=None, include=[str(SOURCE / name) for name in modules()])
@@ -28,7 +28,7 @@ class Recording:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        """Give the test a context of its own and measure it."""
+        """Run the test in a coverage context of its own and measure its time."""
         self.coverage.switch_context(item.nodeid)
         began = time.perf_counter()
         try:
@@ -37,16 +37,16 @@ class Recording:
             self.seconds[item.nodeid] = time.perf_counter() - began
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Remember what did not pass."""
+        """Record a test that did not pass."""
         if not report.passed:
             self.failed.add(report.nodeid)
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Leave out tests that start other programs."""
+        """Skip tests that start other programs."""
         items[:] = [item for item in items if not any(word in getsource(item.function) for word in SLOW)]
 
     def pytest_sessionfinish(self) -> None:
-        """Write this process's share."""
+        """Write the record of this process."""
         self.coverage.stop()
         data, lines = self.coverage.get_data(), {}
         for file in data.measured_files():
@@ -59,7 +59,7 @@ class Recording:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Record in the processes that run tests, not in the one that hands them out."""
+    """Record in the processes that run tests, not in the one that distributes them."""
     assert config.rootpath == ROOT
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         config.pluginmanager.register(Recording(), "mutants-recording")

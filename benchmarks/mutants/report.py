@@ -1,4 +1,4 @@
-"""The figures by module as Markdown, and the mutants that are known to change nothing."""
+"""The results by module as Markdown, and the mutants that are known to have no effect."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ EQUIVALENT = Path(__file__).with_name("equivalent.txt")
 
 
 def equivalent() -> set[tuple[str, str, str]]:
-    """Module, before and after of every mutant that the file lists; its blocks are module, before, after and reason."""
+    """Return module, before and after of every mutant in the file, whose blocks are these three and a reason."""
     blocks = EQUIVALENT.read_text(encoding="utf-8").split("\n\n") if EQUIVALENT.exists() else []
     lines = [[line for line in block.splitlines() if not line.startswith("#")] for block in blocks]
     return {(block[0], block[1], block[2]) for block in lines if len(block) >= 4}
 
 
 def wilson(hits: int, of: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a share, by Wilson's score (1927)."""
+    """Return the 95 % interval of a share, by Wilson's score (1927)."""
     share, spread = hits / of, z * z / of
     middle = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * (share * (1 - share) / of + spread / (4 * of)) ** 0.5
@@ -26,7 +26,7 @@ def wilson(hits: int, of: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def table(outcomes: Sequence[Judged]) -> str:
-    """Mutants, killed and survived by module, the whole, and every survivor."""
+    """Return the killed and surviving mutants by module and in total, and the list of survivors."""
     lines = ["| module | mutants | killed | of these by time | survived |", "|---|---|---|---|---|"]
     by_module: dict[str, list[Judged]] = {}
     for one in outcomes:

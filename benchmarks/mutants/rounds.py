@@ -1,4 +1,4 @@
-"""Which tests a mutant meets: a few that are quick, and more of them where it survives those."""
+"""The two rounds of tests for a mutant: a few fast tests, and more tests if it survives them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from .covering import FIRST, SECOND, Covering
 from .judge import ENDED, Job, Judged, judge
 from .mutate import Mutant
 
-SLACK, TIMES = 20.0, 6.0  # seconds for a mutant: this, and so many times what its tests took
-EARLY = 0.6  # of the time for the first round
+SLACK, TIMES = 20.0, 6.0  # time limit of a mutant: SLACK seconds plus TIMES the recorded seconds of its tests
+EARLY = 0.6  # share of the time for the first round
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """Judges a sample of mutants.
+    """Judges a sample of mutants in two rounds.
 
     Args:
-        workers: Processes at once.
-        check: Leave out tests that fail without any mutant.
-        until: When to stop, on the monotonic clock: mutants that are not judged by then are left out, and survivors of
-            the first round that the second has not come to stay survivors.
+        workers: Number of parallel processes.
+        check: Whether to exclude tests that fail without any mutant.
+        until: When to stop, on the monotonic clock. Mutants that are not judged by then are omitted, and survivors of
+            the first round that the second round has not judged count as survivors.
     """
 
     workers: int
@@ -34,7 +34,7 @@ class Rounds:
     began: float = field(default_factory=time.monotonic)
 
     def judged(self, chosen: Sequence[Mutant]) -> list[Judged]:
-        """Outcomes by module and line; each is printed as it comes."""
+        """Return the outcomes by module and line, and print each one when it is known."""
         tests = {mutant: self.covering.of(mutant) for mutant in chosen}
         first = {mutant: self.covering.within(some, *FIRST) for mutant, some in tests.items()}
         found = self.round_of(first, self.began + EARLY * (self.until - self.began))
@@ -49,7 +49,7 @@ class Rounds:
         return [found[mutant] for mutant in sorted(found, key=lambda one: (one.module, one.line, one.number))]
 
     def round_of(self, tests: Mapping[Mutant, Sequence[str]], until: float) -> dict[Mutant, Judged]:
-        """Every mutant judged by its tests."""
+        """Judge every mutant by its tests, and return the outcomes."""
         unsteady = self._unsteady({test for some in tests.values() for test in some}) if self.check else set()
 
         def jobs() -> Iterator[Job]:
@@ -67,7 +67,7 @@ class Rounds:
         return found
 
     def _unsteady(self, tests: set[str]) -> set[str]:
-        """The tests that fail without any mutant: they judge nothing."""
+        """Return the tests that fail without any mutant; they cannot judge a mutant."""
         by_file: dict[str, list[str]] = {}
         for test in sorted(tests):
             by_file.setdefault(test.split("::")[0], []).append(test)

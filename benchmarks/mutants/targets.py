@@ -1,4 +1,4 @@
-"""Which modules are mutated, and where the tool keeps its files."""
+"""The modules that are mutated, and the paths of the tool's files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SOURCE = ROOT / "src" / "gradaudit"
 BUILD = ROOT / "build" / "mutants"
 MAP = BUILD / "coverage.json"
 
-# What an audit's honesty rests on: files, and folders with all they hold.
+# The code that decides whether an audit is correct: files, and folders with all their files.
 TARGETS = (
     *(f"inversion/parts/{name}" for name in ("objectives", "priors", "labels", "simulations")),
     *(f"inversion/step/{name}.py" for name in ("matching", "routes", "one_step")),
@@ -23,7 +23,7 @@ TARGETS = (
 
 
 def modules() -> list[str]:
-    """Every target file, relative to `src/gradaudit`, sorted."""
+    """Return every target file, relative to `src/gradaudit`, sorted."""
     found = []
     for target in TARGETS:
         path = SOURCE / target

@@ -1,4 +1,4 @@
-"""Audit what a federated-learning client leaks through the update it shares.
+"""Audit what a federated-learning client leaks through the update that it shares.
 
 The public names load on first use, so that the command line can answer without importing torch.
 """

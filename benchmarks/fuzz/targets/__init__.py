@@ -1,4 +1,4 @@
-"""One file for each kind of thing that a user hands to the command."""
+"""The targets of the fuzzer: one file for each kind of input of the command."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..mutate import Dice
 from . import audit_files, options, parts, pictures, rows, runs, tensor_files, user_code
 
 Target = Callable[[Dice, Path], Input]
-"""Makes the files of one input in its folder, and says the command line."""
+"""A function that creates the files of one input in its folder, and returns the command line."""
 
 TARGETS: dict[str, Target] = {
     "audit-file": audit_files.make,

@@ -1,4 +1,4 @@
-"""Audit files: values, keys and bytes of the YAML, and the same by `--set`."""
+"""Audit files with mutated values, keys and bytes, and the same changes by `--set`."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ WRONG: dict[tuple, tuple] = {
     ("nothing",): (1, None, {}),
     ("Data",): (1,),
 }  # fmt: skip
-"""Path -> values that are wrong there, whatever the rest says."""
+"""Path -> values that are always wrong there."""
 
 FEDAVG = {"kind": "fedavg", "learning_rate": 0.1, "epochs": 1}
 WRONG_FEDAVG: dict[tuple, tuple] = {
@@ -76,7 +76,7 @@ WRONG_FEDAVG: dict[tuple, tuple] = {
 
 
 def make(dice: Dice, folder: Path) -> Input:
-    """One audit file, wrong in one place or in its bytes."""
+    """Return an input with an audit file that is wrong at one position or in its bytes."""
     whole.project(folder)
     way = dice.choice(("wrong", "wrong", "tree", "tree", "bytes", "bytes", "set", "set", "missing", "place"))
     return {"wrong": _wrong, "tree": _tree, "bytes": _bytes, "set": _set, "missing": _missing, "place": _place}[way](
@@ -85,7 +85,7 @@ def make(dice: Dice, folder: Path) -> Input:
 
 
 def _chosen(dice: Dice) -> tuple[dict[str, Any], tuple, Any]:
-    """A whole configuration, a path in it, and what is wrong there."""
+    """Return a valid configuration, a path in it, and a wrong value for that path."""
     fedavg = dice.rare(0.2)
     raw = whole.config(**({"training": FEDAVG} if fedavg else {}))
     path = dice.choice(list(WRONG_FEDAVG if fedavg else WRONG))
@@ -132,7 +132,7 @@ def _missing(dice: Dice, folder: Path) -> Input:
 
 
 def _place(dice: Dice, folder: Path) -> Input:
-    """The file is something else than a file, or the text is hostile as a whole."""
+    """Return an input whose audit file is not a regular file, or has hostile text."""
     path = whole.audit_file(folder, whole.config())
     text = path.read_text(encoding="utf-8")
     hostile = {

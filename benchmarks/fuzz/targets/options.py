@@ -1,4 +1,4 @@
-"""The command line itself: every option with numbers, names and paths at its edge and beyond."""
+"""Command lines: every option with boundary and invalid numbers, names and paths."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ LISTINGS = ("attacks", "defenses", "priors", "metrics", "models", "sources", "st
 
 
 def make(dice: Dice, folder: Path) -> Input:
-    """One command line over whole files."""
+    """Return an input with a mutated command line and valid files."""
     whole.project(folder)
     whole.audit_file(folder, whole.config())
     saved(folder / "w.pt", whole.weights())
@@ -111,7 +111,7 @@ def make(dice: Dice, folder: Path) -> Input:
 
 
 def _some(dice: Dice, options: dict[str, tuple[str, ...]], flags: tuple[str, ...] = ("--json",)) -> list[str]:
-    """One to four options with a value each; now and then a flag, a value left out, or one given twice."""
+    """Return one to four options with values; sometimes a flag, a missing value or a repeated option."""
     words = []
     for _ in range(dice.choice((1, 1, 2, 4))):
         name = dice.choice(list(options))
@@ -141,7 +141,7 @@ def _labels(dice: Dice) -> list[str]:
 
 
 def _study(dice: Dice) -> list[str]:
-    """Never a whole study: at least one option is wrong."""
+    """Return the options of a study, at least one of which is wrong, so that no study runs."""
     name = dice.choice(("label-inference", "mgia", "nothing", "", "\x1b[2J"))
     return ["study", name, *_some(dice, STUDY), "--scale", "nothing"]
 

@@ -1,4 +1,4 @@
-"""Attacks, defenses, training and knowledge: any of them together, with a field or two at its edge."""
+"""Random combinations of attacks, defenses, training and knowledge, with one or two boundary values."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TRAINING = (
 
 
 def make(dice: Dice, folder: Path) -> Input:
-    """One audit of pictures, with a part or a number that few would choose."""
+    """Return an audit of images with unusual parts or numbers."""
     whole.project(folder)
     names = [name for name, attack in ATTACKS.items() if modality_of(attack) in (None, Modality.PICTURES)]
     name, model = dice.choice(names), dice.choice(MODELS)
@@ -61,7 +61,7 @@ def make(dice: Dice, folder: Path) -> Input:
 
 
 def paths(value: Any, at: str = "") -> list[tuple[str, Any]]:
-    """Dotted path and value of every field of a value that is made of dataclasses and tuples."""
+    """Return dotted path and value of every field of a value of nested dataclasses and tuples."""
     if is_dataclass(value) and not isinstance(value, type):
         inner = [(field.name, getattr(value, field.name)) for field in fields(value) if field.init]
     else:
@@ -70,7 +70,7 @@ def paths(value: Any, at: str = "") -> list[tuple[str, Any]]:
 
 
 def _edge(dice: Dice, value: Any) -> Any:
-    """A value at the edge of what `value` is an example of; now and then of any kind."""
+    """Return a boundary value of the type of `value`, or sometimes of any type."""
     if isinstance(value, bool):
         usual: tuple[Any, ...] = (True, False)
     elif isinstance(value, int):
@@ -83,7 +83,7 @@ def _edge(dice: Dice, value: Any) -> Any:
 
 
 def _changes(dice: Dice, attack: Any) -> tuple[dict[str, Any], str]:
-    """What makes an attack short, and now and then a field at its edge."""
+    """Return changes that make an attack short, and sometimes set a field to a boundary value."""
     known = {path: value for path, value in paths(attack) if not path.startswith(("deviations", "paper", "name"))}
     short = {path: 1 for path in known if path.rpartition(".")[2] in TIMES}
     made = []
@@ -95,7 +95,7 @@ def _changes(dice: Dice, attack: Any) -> tuple[dict[str, Any], str]:
 
 
 def _defense(dice: Dice) -> dict[str, Any]:
-    """A defense with all its fields, each usual or at its edge."""
+    """Return a defense with all its fields, each with a usual or a boundary value."""
     name = dice.choice(list(DEFENSES))
     kinds = {field.name: True if field.type in ("bool", bool) else 0.1 for field in fields(DEFENSES[name])}
     return {"name": name, **{key: _edge(dice, kind) if dice.rare(0.5) else kind for key, kind in kinds.items()}}

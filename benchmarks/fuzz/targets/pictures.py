@@ -1,4 +1,4 @@
-"""Pictures as examples: archives of them, and folders."""
+"""Images as private examples: archives and folders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AUDIT = ("audit", "a.yaml")
 
 
 def archive(dice: Dice, folder: Path) -> Input:
-    """`p.npz` with a wrong array, or damaged bytes."""
+    """Return an input whose `p.npz` has a wrong array or damaged bytes."""
     whole.project(folder)
     size = dice.choice(({}, {}, {"size": 8}, {"size": 4}))
     whole.audit_file(folder, whole.config(data={"source": "npz", "path": "p.npz", "batch_size": 1, **size}))
@@ -42,7 +42,7 @@ def _arrays(dice: Dice, way: str) -> tuple[dict[str, Any], str, Must]:
 
 
 def _wrong(images: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, Any]]:
-    """Arrays that no archive of pictures may hold."""
+    """Return arrays that must be refused in an archive of images."""
     unit = images / 255.0
     return {
         "no images": {"images": None},
@@ -82,7 +82,7 @@ def _wrong(images: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, Any]]:
 
 
 def _odd(images: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, Any]]:
-    """Arrays that may be read or refused."""
+    """Return arrays that may be accepted or refused."""
     unit = images / 255.0
     return {
         "big endian": {"images": unit.astype(">f4"), "labels": labels.astype(">i2")},
@@ -118,7 +118,7 @@ def _damaged(path: Path, dice: Dice, way: str) -> tuple[str, Must]:
 
 
 def folder_of(dice: Dice, folder: Path) -> Input:
-    """A folder of pictures in which one file, or the folder, is not what it should be."""
+    """Return an input whose folder of images has a wrong file or is itself wrong."""
     whole.project(folder)
     root = whole.picture_files(folder)
     data: dict[str, Any] = {"source": "folder", "path": "pictures", "batch_size": dice.choice((1, 2, 6))}
@@ -137,7 +137,7 @@ def folder_of(dice: Dice, folder: Path) -> Input:
 
 
 def _picture(dice: Dice, path: Path) -> tuple[str, Must]:
-    """Another kind of picture in the place of one."""
+    """Replace an image by one of another kind."""
     values, file = whole.pixels()[0], io.BytesIO()
     image = Image.fromarray(values)
     kinds: dict[str, tuple[Image.Image, str, Must]] = {
@@ -161,7 +161,7 @@ def _picture(dice: Dice, path: Path) -> tuple[str, Must]:
 
 
 def _folder(dice: Dice, root: Path, path: Path) -> tuple[str, Must]:
-    """Something else than files in folders."""
+    """Replace the folder of files by something else."""
     what = dice.choice(("broken link", "loop", "folder named like a file", "empty", "both layouts", "no pictures",
                        "hidden",
                         "link to itself", "text", "pipe", "name", "one file"))  # fmt: skip

@@ -1,4 +1,4 @@
-"""Rows and texts as examples: tables, texts by the line or in a table, and vocabularies."""
+"""Rows and texts as private examples: tables, texts in lines or in a table, and vocabularies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CELLS = ("", " ", "?", "NA", "nan", "inf", "1e400", "-1e308", "1,234", "0x10", "
 
 
 def table(dice: Dice, folder: Path) -> Input:
-    """A CSV file with a wrong cell, row, header or byte."""
+    """Return an input with a wrong cell, row, header or byte in a CSV file."""
     whole.project(folder)
     data: dict[str, Any] = {"source": "table", "path": "t.csv", "batch_size": dice.choice((1, 2))}
     data.update(dice.choice(({}, {}, {"missing": "drop"}, {"missing": "category"}, {"label": "kind"},
@@ -31,7 +31,7 @@ def table(dice: Dice, folder: Path) -> Input:
 
 
 def _rows(dice: Dice, text: str, mark: str) -> tuple[bytes, str, Must]:
-    """A table with one thing changed: its bytes, what was done, and what must come of it."""
+    """Return the bytes of a table with one change, a description of it, and what must happen."""
     lines = [line.split(mark) for line in text.splitlines()]
     row, column = dice.randrange(1, len(lines)), dice.randrange(len(lines[0]))
     way = dice.choice(("cell", "cell", "cell", "bytes", "longer", "shorter", "header", "twice", "quote", "empty",
@@ -62,14 +62,14 @@ def _rows(dice: Dice, text: str, mark: str) -> tuple[bytes, str, Must]:
     elif way == "NUL":
         place = dice.randrange(len(data))
         data = data[:place] + b"\0" + data[place:]
-    if way == "quote" and mark == "\t":  # means itself there
+    if way == "quote" and mark == "\t":  # a quote has no special meaning there
         return data, way, "any"
     refused = way in ("longer", "shorter", "twice", "quote", "empty", "only header", "utf-16", "NUL")
     return data, way, "refuse" if refused else "any"
 
 
 def text(dice: Dice, folder: Path) -> Input:
-    """Texts by the line or in a table, or a vocabulary, with something wrong in them."""
+    """Return an input with an error in texts (in lines or in a table) or in a vocabulary."""
     data: dict[str, Any] = {"source": "text", "batch_size": dice.choice((1, 2)), "path": "t.tsv"}
     (folder / "t.tsv").write_text(whole.tsv(), encoding="utf-8")
     (folder / "net.py").write_text(whole.NET.format(features=5), encoding="utf-8")

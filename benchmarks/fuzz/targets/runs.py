@@ -1,4 +1,4 @@
-"""What a run left on the disk: results, what the run is, pictures, transcripts, kept attacks; and a study's."""
+"""Files of a finished run or study: results, records, images, transcripts and checkpoints of attacks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NESTED = {"name": "inverting-gradients", "set": {"stages.0.steps": 2, "seeds": 1
 
 @cache
 def scratch() -> Path:
-    """A folder that lives as long as this process."""
+    """Return a folder that is deleted at the end of this process."""
     folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
     atexit.register(folder.cleanup)
     return Path(folder.name)
@@ -37,7 +37,7 @@ def scratch() -> Path:
 
 @cache
 def finished(kind: str) -> Path:
-    """A folder in which a run of pictures, rows or text, a kept attack, or a study has ended."""
+    """Return the folder of a finished run on images, rows or text, of a checkpoint, or of a study."""
     folder = scratch() / kind
     folder.mkdir()
     whole.project(folder)
@@ -66,7 +66,7 @@ def finished(kind: str) -> Path:
 
 
 def results(dice: Dice, folder: Path) -> Input:
-    """The folder of a run with something changed, gone on with or reported again."""
+    """Return an input that resumes or reports a run whose folder was changed."""
     kind = dice.choice(("pictures", "pictures", "pictures", "rows", "text", "study"))
     whole.copied(finished(kind), folder)
     study = kind == "study"
@@ -92,7 +92,7 @@ def results(dice: Dice, folder: Path) -> Input:
 
 
 def _tree(dice: Dice, path: Path) -> tuple[str, Must]:
-    """One value of a record changed."""
+    """Change one value of a record."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.suffix == ".jsonl" else [path.read_text()]
     place = dice.randrange(len(lines))
     record = json.loads(lines[place])
@@ -112,7 +112,7 @@ def _tree(dice: Dice, path: Path) -> tuple[str, Must]:
 
 
 def _lines(dice: Dice, path: Path) -> tuple[str, Must]:
-    """Whole lines twice, damaged, cut or strange."""
+    """Repeat, damage, cut or replace whole lines."""
     lines = path.read_bytes().splitlines(keepends=True)
     what = dice.choice(("twice", "strange", "cut", "swapped", "blank", "NaN", "deep", "BOM", "lacks the last"))
     strange = dice.choice((b"[]\n", b"3\n", b"null\n", b'"a"\n', b"{}\n", b"\xff\n", b"{\n", b'{"case": 1}\n'))
@@ -132,7 +132,7 @@ def _lines(dice: Dice, path: Path) -> tuple[str, Must]:
 
 
 def _file(dice: Dice, path: Path) -> tuple[str, Must]:
-    """Something else in the place of a file."""
+    """Replace a file by something else."""
     what = dice.choice(("nothing", "a folder", "a link to nothing", "a loop", "a closed file", "an empty file"))
     content = path.read_bytes()
     path.unlink()
@@ -150,7 +150,7 @@ def _file(dice: Dice, path: Path) -> tuple[str, Must]:
 
 
 def _beside(dice: Dice, run: Path, *, reads: bool) -> tuple[str, Must]:
-    """A picture, a transcript, the page or the lock damaged."""
+    """Damage an image, a transcript, the page or the lock."""
     files = sorted(
         path for place in ("images", "examples") if (run / place).is_dir() for path in (run / place).iterdir()
     )
@@ -178,7 +178,7 @@ def _beside(dice: Dice, run: Path, *, reads: bool) -> tuple[str, Must]:
 
 
 def kept(dice: Dice, folder: Path) -> Input:
-    """An attack that was stopped half way, whose file is damaged or says something else."""
+    """Return an input that resumes a stopped attack from a damaged or changed checkpoint."""
     whole.copied(finished("kept"), folder)
     run = folder / "run"
     (run / "results.jsonl").unlink()
@@ -207,7 +207,7 @@ def kept(dice: Dice, folder: Path) -> Input:
 
 
 def _state(dice: Dice, path: Path) -> str:
-    """Change what was saved, and put the right hash before it."""
+    """Change the saved state, and write the matching hash before it."""
     mark, _, content = path.read_bytes().split(b"\n", 2)
     state, what = _tensors_mutated(torch.load(io.BytesIO(content), weights_only=True), dice)
     file = io.BytesIO()
@@ -224,6 +224,6 @@ def _tensors_mutated(state: Any, dice: Dice) -> tuple[Any, str]:
     what = dice.choice(list(pool))
     try:
         at(state, path[:-1])[path[-1]] = pool[what](at(state, path), dice)
-    except (RuntimeError, NotImplementedError, TypeError):  # not every kind of tensor can become every other
+    except (RuntimeError, NotImplementedError, TypeError):  # not every type of tensor can be converted to every other
         return mutated(state, dice)
     return state, f"{'.'.join(map(str, path))} {what}"

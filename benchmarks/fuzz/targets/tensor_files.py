@@ -1,4 +1,4 @@
-"""Captured updates and weights: names, tensors, nesting, formats and bytes."""
+"""Captured updates and weights with mutated names, tensors, nesting, formats and bytes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NESTED = ("state_dict", "model", "update", "gradients", "module", "data", "weigh
 
 
 def saved(path: Path, value: Any, metadata: dict[str, str] | None = None) -> bool:
-    """Write in the format that the ending names; false where the format cannot hold it."""
+    """Save in the format of the file's ending; return false if the format cannot store the value."""
     try:
         if path.suffix == ".npz":
             named = value if isinstance(value, dict) else {f"arr_{i}": entry for i, entry in enumerate(value)}
@@ -37,13 +37,13 @@ def saved(path: Path, value: Any, metadata: dict[str, str] | None = None) -> boo
             safetensors.torch.save_file({k: v.contiguous() for k, v in value.items()}, path, metadata)
         else:
             torch.save(value, path)
-    except Exception:  # formats differ in what they cannot hold, and libraries in how they say it
+    except Exception:  # formats differ in what they cannot store, and libraries in the exceptions they raise
         return False
     return True
 
 
 def update(dice: Dice, folder: Path) -> Input:
-    """A captured update that `inspect` reads."""
+    """Return an input with a mutated update for `inspect`."""
     whole.project(folder)
     kind = dice.choice(("gradient", "gradient", "difference", "weights"))
     tensors = dict(whole.gradient())
@@ -61,7 +61,7 @@ def update(dice: Dice, folder: Path) -> Input:
 
 
 def weights(dice: Dice, folder: Path) -> Input:
-    """Weights that an audit or `inspect` reads."""
+    """Return an input with mutated weights for an audit or `inspect`."""
     whole.project(folder)
     name, made, must = _file(dice, folder, dict(whole.weights()), whole_file=True)
     if dice.rare(0.3):
@@ -73,13 +73,13 @@ def weights(dice: Dice, folder: Path) -> Input:
 
 
 def _file(dice: Dice, folder: Path, tensors: dict[str, Tensor], *, whole_file: bool) -> tuple[str, str, str]:
-    """Write a mutated file; its name, what was done, and what must come of it."""
+    """Write a mutated file, and return its name, a description of the change, and what must happen."""
     ending = dice.choice(ENDINGS)
     path = folder / f"u{ending}"
     way = dice.choice(("wrong", "wrong", "tensor", "names", "nest", "bytes", "bytes", "cut", "place", "archive"))
     made, must, value = _value(dice, tensors, way, whole_file)
     fits = saved(path, value, {str(dice.choice(TEXTS))[:50]: "x"} if dice.rare() else None)
-    if not fits:  # another format holds it
+    if not fits:  # another format can store it
         path = folder / "u.pt"
         if not saved(path, value):
             return _file(dice, folder, tensors, whole_file=whole_file)
@@ -89,7 +89,7 @@ def _file(dice: Dice, folder: Path, tensors: dict[str, Tensor], *, whole_file: b
 
 
 def _value(dice: Dice, tensors: dict[str, Tensor], way: str, whole_file: bool) -> tuple[str, str, Any]:
-    """What is saved: what was done, what must come of it, and the value."""
+    """Return a description of the change, what must happen, and the value to save."""
     name = dice.choice(list(tensors))
     if way == "wrong":
         what = dice.choice(list(WRONG))
@@ -146,7 +146,7 @@ def _nested(dice: Dice, tensors: dict[str, Tensor]) -> tuple[str, str, Any]:
 
 
 def _damaged(dice: Dice, path: Path, way: str) -> tuple[str, str]:
-    """Break the file as a whole: what was done, and what must come of it."""
+    """Damage the file as a whole, and return a description of the change and what must happen."""
     data = path.read_bytes()
     if way == "bytes":
         data, made = bytes_mutated(data, dice, whole.archive())
@@ -171,7 +171,7 @@ def _damaged(dice: Dice, path: Path, way: str) -> tuple[str, str]:
 
 
 def _archive(dice: Dice, path: Path, data: bytes) -> tuple[str, str]:
-    """Change what a zip archive holds: a member dropped, doubled, emptied or renamed."""
+    """Change a zip archive: remove, repeat, empty or rename a member."""
     what = dice.choice(("drop", "double", "empty", "rename", "packed", "claim"))
     with zipfile.ZipFile(io.BytesIO(data)) as before:
         members = [(info.filename, before.read(info)) for info in before.infolist()]

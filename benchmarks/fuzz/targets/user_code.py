@@ -1,4 +1,4 @@
-"""The user's own code: factories and attacks that raise, or return what nobody can use."""
+"""User code: factories and attacks that raise exceptions or return invalid values."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ ATTACKS = (
 
 
 def make(dice: Dice, folder: Path) -> Input:
-    """A factory or an attack of the user's own."""
+    """Return an input with a user's factory or attack."""
     whole.project(folder)
     return dice.choice((_factory, _factory, _attack, _attack, _module))(dice, folder)
 
@@ -219,7 +219,8 @@ def _factory(dice: Dice, folder: Path) -> Input:
         saved(folder / "g.pt", whole.gradient())
         return Input(("inspect", "g.pt", "--model", "own.py:make", "--input-shape", "1,8,8"), made, "any")
     whole.audit_file(folder, whole.config(model={"factory": "own.py:make"}))
-    command = "audit" if what == "zero weights" else dice.choice(("audit", "audit", "labels"))  # they have labels
+    # with zero weights, labels can still be inferred, so that `labels` need not refuse the model
+    command = "audit" if what == "zero weights" else dice.choice(("audit", "audit", "labels"))
     return Input((command, "a.yaml"), made, must)  # type: ignore[arg-type]
 
 
@@ -241,7 +242,7 @@ def _attack(dice: Dice, folder: Path) -> Input:
 
 
 def _module(dice: Dice, folder: Path) -> Input:
-    """A file that does not load, for a factory and for an attack."""
+    """Return an input whose user module cannot be loaded, for a factory and for an attack."""
     bodies = {
         "a syntax error": "def (",
         "NUL": "\0",

@@ -1,4 +1,4 @@
-"""From an audit file to its findings: the file, the plan, the cases, and the judge.
+"""The audit: the audit file, the plan that it resolves to, the cases of the plan, and their scoring.
 
 The names load on first use, so that an audit file can be read without importing torch.
 """

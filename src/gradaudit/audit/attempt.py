@@ -1,4 +1,4 @@
-"""One attack on what it sees: whatever the attack's code does, a reconstruction comes of it, or one sentence."""
+"""Running one attack safely: it yields a valid reconstruction, a reason why it could not run, or an `AuditError`."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def attempt(
     watch: Watch | None = None,
     keep: Path | None = None,
 ) -> list[Attempt]:
-    """Run an attack on several updates of one client, in one pass where that is possible.
+    """Run an attack on several updates of one client, in one forward and backward pass where that is possible.
 
     Args:
-        attack: Of this package or of the user's own.
-        name: What to call it in an error.
+        attack: An attack of this package or the user's own.
+        name: Name of the attack in errors.
         seen: What the adversary sees of each update.
-        seeds: One for each.
-        watch: Told of the progress.
-        keep: Where a long attack is kept while it runs; see `inversion.keeper`.
+        seeds: One seed for each update.
+        watch: Called with the progress.
+        keep: Folder for the checkpoints of a long attack; see `inversion.keeper`.
 
     Returns:
-        For each update the reconstruction, or why the attack could not run on it.
+        For each update the reconstruction, or the reason why the attack could not run on it.
 
     Raises:
-        AuditError: The attack's code raised anything else, or returned no valid `Reconstruction`.
+        AuditError: The attack's code raised any other exception, or returned no valid `Reconstruction`.
     """
     open_ = [i for i, one in enumerate(seen) if not one.update.emptiness]
     with guarded(name):
@@ -58,23 +58,23 @@ def attempt(
 
 
 def _readable(value: Tensor) -> bool:
-    """Whether a tensor holds real numbers with which one can count: none that torch only stores, such as float8."""
+    """Return whether torch can compute with the numbers of a tensor: float8, for instance, it only stores."""
     if value.is_complex() or value.is_quantized or value.is_meta or value.layout is not torch.strided:
         return False
     return not value.is_floating_point() or value.element_size() > 1
 
 
 def _real(guess: Reconstruction) -> Attempt:
-    """`guess`, and in its notes how many of its values are no numbers; a failure where none is one."""
+    """Return `guess` with a note on its non-finite values, or a failure if no value is finite."""
     broken = int((~guess.inputs.isfinite()).sum())
     if broken and broken == guess.inputs.numel():
-        return AttackFailed("what it returned holds no number, only NaN or infinity.")
+        return AttackFailed("every value of the reconstruction is NaN or infinite.")
     note = f"{broken} of {guess.inputs.numel()} values of the reconstruction are NaN or infinity; each counts as wrong."
     return replace(guess, notes=(*guess.notes, note)) if broken else guess
 
 
 def _valid(guess: Reconstruction, name: str, classes: bool) -> Reconstruction:
-    """`guess`, its plain fields as plain values, without labels that are no classes; or `AuditError`."""
+    """Return `guess` with checked fields, without labels that are not classes; raise `AuditError` if it is invalid."""
     if not isinstance(guess, Reconstruction):
         raise AuditError(f"{name}: returned a value of type {type(guess).__name__}, not a Reconstruction.")
     guess = guess if classes else replace(guess, labels=None)

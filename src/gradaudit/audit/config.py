@@ -1,4 +1,4 @@
-"""The audit file: its schema, how it is read, and what is said when it is wrong."""
+"""The audit file: its schema, its reading and its error messages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .yaml_text import LARGEST, MOST_BYTES, decode_yaml, parse_yaml, write_yaml
 T = TypeVar("T")
 
 _Fraction = Annotated[float, Field(ge=0, lt=1)]
-# A run of more is a slip of the keyboard: it would end in years.
+# A larger count is a typing error: such a run would take years.
 _Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
@@ -43,14 +43,15 @@ class ModelSection(_Section):
     """`model:` which network the client trains.
 
     Args:
-        name: One of ours for the data's modality, or any torchvision classifier; or else
+        name: A model of this package for the modality of the data, or any torchvision classifier. Either `name` or
+            `factory` is needed.
         factory: `package.module:function` or `file.py:function`, called without arguments.
-        num_classes: Outputs; the data's number of classes by default, 10 where it has none.
+        num_classes: Number of outputs; the data's number of classes by default, 10 if it has none.
         cifar_stem: For torchvision's ResNets: a 3x3 first convolution and no max-pool.
-        weights: `.safetensors`, `.pt` or `.npz`.
-        mean: Per-channel normalisation; ImageNet's by default, 0.5 for one channel.
-        std: As `mean`.
-        channels: Input channels; the data's by default.
+        weights: A file `.safetensors`, `.pt` or `.npz`.
+        mean: Mean of each channel for the normalisation; ImageNet's by default, 0.5 for one channel.
+        std: Standard deviation of each channel, with the same defaults.
+        channels: Number of input channels; the data's by default.
     """
 
     name: str | None = None
@@ -72,7 +73,7 @@ class ModelSection(_Section):
 
 
 class TrainingSection(_Section):
-    """`training:` what the client does locally; see `LocalTraining`.
+    """`training:` the client's local training; see `LocalTraining`.
 
     `loss` is a name, or a mapping of `name` and the options of that loss; cross entropy by default.
     """
@@ -101,7 +102,7 @@ class TrainingSection(_Section):
         given = self.model_dump(exclude={"kind", "loss", "batch_norm", "dropout", "share_buffers", "shared"})
         steps = [key for key, value in given.items() if value != type(self).model_fields[key].default]
         if self.kind == "fedsgd" and steps and (steps, self.update) != (["update"], "gradient"):
-            raise ValueError(f"fedsgd is one step on the whole batch, without {steps[0]}; take kind: fedavg")
+            raise ValueError(f"fedsgd is one step on the whole batch, without {steps[0]}; choose kind: fedavg")
         if self.kind == "fedavg" and self.learning_rate is None:
             raise ValueError("fedavg needs a learning_rate")
         try:
@@ -112,7 +113,7 @@ class TrainingSection(_Section):
 
     @model_serializer(mode="wrap")
     def _without_default(self, written: Any) -> dict[str, Any]:
-        """Leave the loss out where it is the default, as in the files of earlier runs."""
+        """Omit the loss if it is the default, as the files of earlier runs do."""
         found = written(self)
         if self.loss is None:
             found.pop("loss", None)
@@ -120,7 +121,7 @@ class TrainingSection(_Section):
 
 
 class AttackEntry(_Section):
-    """One entry of `attacks:` a name or `file.py:ATTACK`, and fields to change."""
+    """One entry of `attacks:`, a name or `file.py:ATTACK` with the fields to change."""
 
     name: str
     set: dict[str, Any] = {}
@@ -137,7 +138,7 @@ def _fact(value: Any) -> Any:
 
 
 class AuditConfig(_Section):
-    """A whole audit file."""
+    """The contents of an audit file."""
 
     data: dict[str, Any]
     model: ModelSection
@@ -153,11 +154,11 @@ class AuditConfig(_Section):
 
     @property
     def granted(self) -> Knowledge:
-        """All facts together."""
+        """All granted facts together."""
         return granted(self.knowledge)
 
     def as_yaml(self) -> str:
-        """The resolved file, every default written out."""
+        """Return the resolved audit file as YAML, with every default written out."""
         return write_yaml(self.model_dump(mode="json"))
 
 
@@ -165,7 +166,8 @@ def read_config(path: Path, changes: Sequence[str] = ()) -> AuditConfig:
     """Read an audit file and apply `key.sub=value` changes.
 
     Raises:
-        AuditError: No such file, broken YAML (with its line), an unknown key, a value out of range.
+        AuditError: There is no such file, its YAML is broken (with the line), a key is unknown, or a value is out of
+            range.
     """
     try:
         with path.open("rb") as file:
@@ -177,7 +179,7 @@ def read_config(path: Path, changes: Sequence[str] = ()) -> AuditConfig:
 
 
 def make_config(raw: Any, changes: Sequence[str] = (), label: str = "audit") -> AuditConfig:
-    """The configuration from parsed YAML; `label` names it in errors."""
+    """Return the configuration from parsed YAML; `label` names it in errors."""
     if not isinstance(raw, dict):
         raise AuditError(f"{label}: must be a mapping with at least data, model and knowledge.")
     raw = deepcopy(raw)
@@ -190,21 +192,22 @@ def make_config(raw: Any, changes: Sequence[str] = (), label: str = "audit") -> 
 
 
 def validated(kind: type[T], raw: Any, at: str) -> T:
-    """A model or dataclass from plain values of exactly its types: `true` is no number, and neither is `"3"`.
+    """Return a model or dataclass from plain values of exactly its types: `true` is not a number, nor is `"3"`.
 
     Raises:
-        AuditError: The first problem in one line that begins with `at`, which ends in `: ` or a full stop.
+        AuditError: A value does not fit; the message is one line on the first problem and begins with `at`, which ends
+            in `: ` or a full stop.
     """
     try:
         return TypeAdapter(kind).validate_json(json.dumps(raw, default=os.fspath, allow_nan=False), strict=True)
     except ValidationError as error:
         raise AuditError(f"{at}{explain(error, kind)}") from error
-    except (TypeError, ValueError, RecursionError) as error:  # only from Python: a key that is no text, NaN, a cycle
-        raise AuditError(f"{at.rstrip('.: ')}: must hold plain values: {error}.") from error
+    except (TypeError, ValueError, RecursionError) as error:  # only from Python: a key that is not text, NaN, a cycle
+        raise AuditError(f"{at.rstrip('.: ')}: must contain only plain values: {error}.") from error
 
 
 def explain(error: ValidationError, model: type[Any]) -> str:
-    """The first problem of a validation, in one line with its path and, for an unknown key, the keys that exist."""
+    """Return the first problem of a validation as one line with its path and, for an unknown key, the known keys."""
     problem = error.errors()[0]
     path = ".".join(map(str, problem["loc"]))
     known = _fields(model, problem["loc"][:-1])
@@ -227,7 +230,7 @@ def _fields(model: Any, path: tuple[int | str, ...]) -> list[str]:
 
 
 def _change_file(raw: dict[str, Any], path: list[str], value: Any, whole: str) -> None:
-    """One change of an audit file, in which a path below an attack leads into the attack itself."""
+    """Apply one change to an audit file; a path below an attack names a field of the attack itself."""
     if path[0] != "attacks" or len(path) == 1:
         return _change(raw, path, value, whole)
     entries = raw.setdefault("attacks", ["inverting-gradients"])
@@ -239,7 +242,7 @@ def _change_file(raw: dict[str, Any], path: list[str], value: Any, whole: str) -
         return _change(entry, path[2:], value, whole)
     fields = entry.setdefault("set", {}) if isinstance(entry, dict) else None
     if not isinstance(fields, dict):
-        raise AuditError(f"--set {whole}: attacks.{path[1]} is no name, and no mapping of name and set.")
+        raise AuditError(f"--set {whole}: attacks.{path[1]} is neither a name nor a mapping of name and set.")
     fields[".".join(path[2:])] = value
     return None
 
@@ -257,7 +260,7 @@ def _change(node: Any, path: list[str], value: Any, whole: str) -> None:
     elif isinstance(node, dict):
         node[head] = value
     else:
-        raise AuditError(f"--set {whole}: {head} has no place below a plain value.")
+        raise AuditError(f"--set {whole}: {head} cannot be set, as the value above it is not a mapping.")
 
 
 def _position(entries: Any, name: str, whole: str) -> int:

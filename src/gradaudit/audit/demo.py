@@ -1,4 +1,4 @@
-"""The built-in audit: four photographs through a small network's gradient, without and with a defense."""
+"""The demo audit: four photographs and the gradient of a small network, without and with a defense."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ DEFENSE = {"name": "gaussian-noise", "std": 0.1}
 
 
 def demo_configs(seed: int) -> tuple[AuditConfig, AuditConfig]:
-    """The same audit undefended and defended.
+    """Return the configurations of one audit without and with a defense.
 
-    The fast variant of Inverting Gradients. The labels are granted, as in the paper's experiments.
+    The attack is the fast variant of Inverting Gradients. The labels are granted, as in the paper's experiments. Raise
+    `AuditError` if the seed is negative.
     """
     if seed < 0:
         raise AuditError(f"--seed: must be at least 0. Found {seed}.")

@@ -1,4 +1,4 @@
-"""The cases of batches that are given from Python, without an audit file."""
+"""The cases of an audit that is given as batches from Python, without an audit file."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from .schedule import model_digest, public_warnings, raw_bytes, require_room
 
 @dataclass(frozen=True, eq=False)
 class GivenBatches:
-    """Batches of one client, each under every attack; see `make_batches`.
+    """The schedule of batches from Python: every attack on every batch of one client; see `make_batches`.
 
     Args:
-        client: The victim.
+        client: The client under audit.
         batches: Its private examples, on the device of its model.
-        attacks: Name and value of each.
+        attacks: Name and value of each attack.
         knowledge: What the adversary is granted.
-        seed: Of the run.
-        public: Examples that the adversary is handed under PUBLIC_DATA.
-        others: Examples like the private ones, from which the control and the gallery are made, `[N, ...]`.
+        seed: Seed of the run.
+        public: Public examples that the adversary knows under PUBLIC_DATA.
+        others: Examples of the same kind as the private ones, `[N, ...]`, for the control and the gallery.
         number: Which client of the run, from 0.
     """
 
@@ -96,7 +96,7 @@ class GivenBatches:
                 )
 
     def identity(self) -> dict[str, Any]:
-        """Return everything that must be the same for a run to be continued, flat."""
+        """Return everything that must be equal for a run to resume, as a flat mapping."""
         values = {f"attacks.{i} value": repr(attack) for i, (_, attack) in enumerate(self.attacks)}
         public = self.public.inputs if isinstance(self.public, Batch) else self.public
         return {
@@ -116,7 +116,7 @@ class GivenBatches:
 
     @cached_property
     def _root(self) -> int:
-        """The run's seed together with its data, which no attack holds."""
+        """A seed from the run's seed and its private data, which no attack knows."""
         return child_seed(self.seed, "the run", self._fingerprint)
 
 
@@ -131,22 +131,23 @@ def make_batches(
     others: Batch | Tensor | None = None,
     number: int = 0,
 ) -> GivenBatches:
-    """Check what was given from Python, and return its cases.
+    """Check the arguments of an audit from Python, and return the schedule of its cases.
 
     Args:
-        client: The victim, on the device where the attacks are to run.
+        client: The client under audit, on the device where the attacks are to run.
         batches: Its private examples, moved to the device of its model.
-        attacks: Values, names of attacks of the literature, or `file.py:ATTACK` relative to the working directory.
+        attacks: Attack values, names of attacks of the literature, or `file.py:ATTACK` relative to the working
+            directory.
         knowledge: The threat model, as flags or by name.
-        seed: Of the run, at least 0.
-        public: Examples that the adversary is handed under PUBLIC_DATA.
-        others: Examples like the private ones; those that are private ones are left out of the control. By default
-            the public ones.
+        seed: Seed of the run, at least 0.
+        public: Public examples that the adversary knows under PUBLIC_DATA.
+        others: Examples of the same kind as the private ones, for the control; the public ones by default. Private
+            examples among them are skipped.
         number: Which client of the run, from 0.
 
     Raises:
-        AuditError: There is no batch or no attack, an attack is unknown, lacks knowledge or is made for other data, or
-            the other examples are unlike the private ones.
+        AuditError: There is no batch or no attack, an attack is unknown, needs more knowledge or another modality, or
+            `others` differ from the private examples in shape or range.
     """
     if not isinstance(client, Client):
         raise AuditError(f"client: should be a gradaudit.Client. Found {brief(client)}.")
@@ -168,15 +169,15 @@ def make_batches(
 
 
 def control_and_gallery(batch: Batch, others: Tensor | None) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """Return the control of a batch, the examples to tell a reconstruction from, and notes on them.
+    """Return the control of a batch, the distractors of the identification rank, and notes on them.
 
-    Of pictures the control is the pixelwise mean of the others, of rows the most frequent category and the mean number
-    of each column. Without others it is mid grey, a row of zeros or padding, and a note says so. Examples among the
-    others that are private ones, exactly or nearly, do not count.
+    For images the control is the pixelwise mean of `others`; for rows it is the most frequent category and the mean
+    number of each column. Without `others` it is mid grey, a row of zeros or padding, and a note says so. Examples
+    among `others` that equal or nearly equal a private one are skipped.
 
     Raises:
-        AuditError: The others are unlike the private examples, or they are texts, which take their control from a
-            source of an audit file.
+        AuditError: `others` differ from the private examples in shape or range, or they are texts, whose control can
+            only come from the source of an audit file.
     """
     handling, own = handling_of(batch.modality), batch.inputs.cpu()
     rest = own[:0] if others is None else _unlike_private(others, batch).to(own)
@@ -198,7 +199,7 @@ def control_and_gallery(batch: Batch, others: Tensor | None) -> tuple[Tensor, Te
 
 def _unlike_private(others: Tensor, batch: Batch) -> Tensor:
     if batch.modality is Modality.TEXT:
-        raise AuditError("others: of texts are taken from a source alone; audit them with an audit file.")
+        raise AuditError("others: texts can only come from a source; audit them with an audit file.")
     try:
         check_public(others, batch)
     except AuditError as error:
@@ -212,7 +213,7 @@ def _private(client: Client, batches: Batch | Iterable[Batch]) -> tuple[Batch, .
         raise AuditError(f"batches: should be a gradaudit.Batch, or several. Found {brief(batches)}.")
     if len({batch.modality for batch in found}) > 1:
         kinds = " and ".join(sorted({MEASURES[batch.modality].nouns for batch in found}))
-        raise AuditError(f"batches: must hold one kind of data. Found {kinds}.")
+        raise AuditError(f"batches: must contain one kind of data. Found {kinds}.")
     device = next((parameter.device for parameter in client.model.parameters()), torch.device("cpu"))
     return tuple(batch.to(device) for batch in found)
 
@@ -234,7 +235,7 @@ def _attacks(attacks: Attack | str | Iterable[Attack | str]) -> tuple[tuple[str,
 
 
 def several(value: Any, *kinds: type) -> tuple[Any, ...]:
-    """Return the entries of what was given as one value of some kinds or as several; no entry is checked."""
+    """Return a value of one of the `kinds` as a tuple of one entry, and several values as a tuple, unchecked."""
     return (value,) if isinstance(value, kinds) or not isinstance(value, Iterable) else tuple(value)
 
 

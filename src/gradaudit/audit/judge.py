@@ -1,6 +1,6 @@
-"""Where a reconstruction meets the private batch: match, score, and compare with a control.
+"""Scoring reconstructions: match them with the private batch, score them, and compare them with a control.
 
-The only room that holds both a `Batch` and a `Reconstruction`.
+This is the only package that handles both a `Batch` and a `Reconstruction`.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ from .attempt import attempt
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One attack on one update: everything that a finding depends on.
+    """One case of an audit: one attack on one update, with everything that its finding depends on.
 
     Args:
         key: Unique within the run.
-        attack_name: As the user gave it.
-        attack: The value itself.
-        client: The victim, on the device where the attack is to run.
+        attack_name: Name of the attack as the user gave it.
+        attack: The attack itself.
+        client: The client under audit, on the device where the attack is to run.
         batch: Its private examples.
         knowledge: What the adversary is granted.
-        control: A guess made without the update, that expands to the batch's inputs: `[C, H, W]` in [0, 1] for
-            pictures, `[B, L]` ids for text, `[D]` for rows.
-        distractors: `[N, C, H, W]`, other pictures of the source; none for text and rows.
-        seed: Of the run.
-        repeat: Which batch, from 0.
-        chance: The seed that client and attack draw theirs from, each its own, so that no attack finds the client's.
-        picture_names: One per example, or empty.
-        notes: Sentences that belong on the page.
-        warnings: Sentences that belong on the page in red.
-        public: Examples, with labels where there are some, that the adversary is handed under PUBLIC_DATA.
-        handling: How its examples are matched, scored and written down; by their modality alone where it is `None`.
-        shared: The client's update of the batch, which cases of the same batch may have in common, so that it trains
-            once for all of them; one of its own where it is `None` or of another client, batch or chance.
+        control: A guess made without the update, which expands to the shape of the batch's inputs: `[C, H, W]` in
+            [0, 1] for images, `[B, L]` ids for text, `[D]` for rows.
+        distractors: `[N, C, H, W]`, other images of the source; none for text and rows.
+        seed: Seed of the run.
+        repeat: Number of the batch, from 0.
+        chance: The seed from which client and attack each derive their own, so that no attack can derive the client's.
+        picture_names: One name for each example, or empty.
+        notes: Sentences for the page of the audit.
+        warnings: Sentences for the page of the audit, shown in red.
+        public: Public examples that the adversary knows under PUBLIC_DATA, with labels if there are any.
+        handling: How examples are matched, scored and written; the default of their modality if `None`.
+        shared: The client's update of the batch. Cases of one batch may share it, so that the client trains once for
+            all of them. If it is `None` or of another client, batch or chance, the case makes its own.
     """
 
     key: str
@@ -80,21 +80,21 @@ class Case:
             object.__setattr__(self, "shared", self.client.prepare(self.batch, seed=self.chance))
 
     def observe(self) -> Observation:
-        """Return what the adversary sees, in tensors of its own; raises as `Client.share`."""
+        """Return what the adversary sees, in tensors of its own. Raises the errors of `Client.share`."""
         assert self.shared is not None  # of __post_init__
         return self.shared.show(self.knowledge, public=self.public)
 
     @property
     def idle(self) -> tuple[str, ...]:
-        """The defenses that did not change the update, in words."""
+        """Descriptions of the defenses that did not change the update."""
         assert self.shared is not None
         return tuple(map(describe, self.shared.idle)) if self.client.defenses else ()
 
 
 class Audited(NamedTuple):
-    """A finding, and its examples in the order of the batch: as tensors, and in words where they are no pictures.
+    """A finding with its examples in the order of the batch, as tensors and, for text and rows, in words.
 
-    Where the attack could not run there is no reconstruction.
+    There is no reconstruction if the attack could not run.
     """
 
     finding: Finding
@@ -105,48 +105,48 @@ class Audited(NamedTuple):
 
 
 def match(batch: Batch, guess: Reconstruction) -> Matched:
-    """Assign one reconstruction to every private example: of pictures, at the least total squared error.
+    """Assign one reconstruction to every private example; for images, at the least total squared error.
 
     Raises:
-        AuditError: The attack returned another number of examples, or another shape.
+        AuditError: The attack returned a wrong number of examples, or a wrong shape.
     """
     return handling_of(batch.modality).match(batch, guess)
 
 
 def score(batch: Batch, guess: Reconstruction, *, distractors: Tensor | None = None) -> Scores:
-    """All metrics of a reconstruction against the private batch, after the assignment.
+    """Return all metrics of a reconstruction against the private batch, after the assignment.
 
     Args:
-        batch: The truth.
-        guess: What an attack returned.
-        distractors: `[N, C, H, W]` other pictures, for the identification rank.
+        batch: The private examples, which are the ground truth.
+        guess: The reconstruction that an attack returned.
+        distractors: `[N, C, H, W]` other images, for the identification rank.
 
     Raises:
-        AuditError: As `match`.
+        AuditError: `match` raises it.
     """
     return handling_of(batch.modality).score(batch, match(batch, guess).inputs, distractors)
 
 
 def audit(case: Case, watch: Watch | None = None, keep: Path | None = None) -> Audited:
-    """Let the client share, the attack run, and the truth judge.
+    """Let the client share its update, run the attack on it, and score the reconstruction against the ground truth.
 
-    Where the update is empty, the attack cannot run on it, or the control leaves no room, the finding says that the
-    case cannot be judged, and why.
+    If the update is empty, the attack cannot run on it, or the control is already so close to the ground truth that no
+    attack could do recognisably better, the finding says that the case cannot be judged, and why.
 
     Args:
-        case: What is audited.
-        watch: Told of the attack's progress.
-        keep: Where a long attack is kept while it runs, and goes on from; it stays there until
+        case: The case to audit.
+        watch: Called with the attack's progress.
+        keep: Folder for the checkpoints of a long attack, from which it resumes. They stay until
             `inversion.keeper.forget(keep)`. See `GradientMatching`.
 
     Raises:
-        AuditError: The client cannot train on the batch, the adversary lacks knowledge, or the attack's code breaks.
+        AuditError: The client cannot train on the batch, the adversary lacks knowledge, or the attack's code fails.
     """
     return audit_together([case], watch, keep)[0]
 
 
 def audit_together(cases: Sequence[Case], watch: Watch | None = None, keep: Path | None = None) -> list[Audited]:
-    """As `audit`, of several updates of one client under one attack, in one pass where that is possible."""
+    """Audit several updates of one client under one attack, in one pass where that is possible; see `audit`."""
     first = cases[0]
     seeds = [attack_seed(case.chance) for case in cases]
     seen = [case.observe() for case in cases]
@@ -160,7 +160,7 @@ def audit_together(cases: Sequence[Case], watch: Watch | None = None, keep: Path
 
 
 def _judged(case: Case, guess: Reconstruction, seconds: float) -> Audited:
-    """What a reconstruction is worth."""
+    """Return the finding of a reconstruction, with its scores."""
     handling = case.handling or handling_of(case.batch.modality)
     matched = handling.match(case.batch, guess)
     truth = case.batch.inputs.cpu()
@@ -179,23 +179,23 @@ def _judged(case: Case, guess: Reconstruction, seconds: float) -> Audited:
 
 
 def _unjudged(case: Case, failure: AttackFailed, seconds: float) -> Audited:
-    """What is left to say of a case whose attack could not run."""
+    """Return the finding of a case whose attack could not run: it has no scores, and says why."""
     truth = case.batch.inputs.cpu()
     finding = replace(_described(case, seconds), cannot_judge=str(failure))
     return Audited(finding, truth, None, case.control.expand_as(truth))
 
 
 def _no_room(finding: Finding, truth: Tensor) -> str:
-    """Why no example can be judged, or nothing where one can."""
+    """Return why no example can be judged, or an empty string if at least one can."""
     if any(finding.judgeable):
         return ""
     measure, lowest = finding.measure, min(finding.measured_control.per_example)
-    why = f"a guess without the update already comes to {measure.prefix}{measure.text(lowest)} or more"
+    why = f"a guess without the update already reaches {measure.prefix}{measure.text(lowest)} or more"
     return f"{why}: {handling_of(finding.modality).unlike(truth)}."
 
 
 def _described(case: Case, seconds: float) -> Finding:
-    """Everything about a case that does not depend on what came back."""
+    """Return the finding with everything that does not depend on the reconstruction."""
     attack, unscored = case.attack, Scores({})
     return Finding(
         attack=case.attack_name,
@@ -225,7 +225,7 @@ def _described(case: Case, seconds: float) -> Finding:
 
 
 def _said(case: Case, guess: Reconstruction, order: Tensor) -> dict[str, Any]:
-    """The fields of a finding that hold what the attack says."""
+    """Return the fields of a finding that come from the attack."""
     labels = None if guess.labels is None or not _classes(case) else guess.labels.cpu()
     return {
         "label_accuracy": None if labels is None else metrics.label_accuracy(labels, case.batch.labels.cpu(), order),
@@ -239,15 +239,15 @@ def _said(case: Case, guess: Reconstruction, order: Tensor) -> dict[str, Any]:
 
 
 def _classes(case: Case) -> bool:
-    """Whether the labels are the class of each example, which a reader can be shown."""
+    """Return whether the labels are the class of each example, so that a report can show them."""
     return rules_of(case.client.training.loss).classes
 
 
 def attack_seed(seed: int) -> int:
-    """What an attack draws its random numbers from: a child of `seed` that does not lead back to it."""
+    """Return the seed of an attack, derived from `seed` in such a way that `seed` cannot be computed from it."""
     return child_seed(seed, "the attack")
 
 
 def client_name(client: Client) -> str:
-    """The defenses in words."""
+    """Return a short description of the client's defenses."""
     return ", ".join(map(describe, client.defenses)) or "no defense"

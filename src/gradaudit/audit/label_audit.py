@@ -1,4 +1,4 @@
-"""Label inference alone: what every method reads off a client's updates, scored against the truth."""
+"""Label inference alone: the labels that each method infers from a client's updates, scored against the true ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .judge import attack_seed
 from .plan import Plan
 
 METHODS = tuple(name for name in LABELS if name not in ("known", "joint"))
-"""The methods that read labels off an update, without an attack."""
+"""The methods that infer labels from an update, without an attack."""
 
 MEASURES = {
     "existence": metrics.class_existence_accuracy,
@@ -32,13 +32,13 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class MethodResult:
-    """What one method read over all batches.
+    """The scores of one label inference method over all batches.
 
     Args:
-        name: In `METHODS`.
-        scores: Measure -> one value per batch on which the method applied.
-        why_not: Reason where it applied to none.
-        notes: What it said about its readings, each sentence once.
+        name: One of `METHODS`.
+        scores: Measure -> one value for each batch to which the method applies.
+        why_not: The reason if it applies to no batch.
+        notes: The notes of the method on its inferences, each sentence once.
     """
 
     name: str
@@ -48,18 +48,18 @@ class MethodResult:
 
     @property
     def applies(self) -> bool:
-        """Whether it read anything."""
+        """Whether the method applied to at least one batch."""
         return bool(self.scores["recall"])
 
     def to_json(self) -> dict[str, Any]:
-        """`{"name", "existence", "counts", "recall", "error", "applies", "why_not", "notes"}`."""
+        """Return `{"name", "existence", "counts", "recall", "error", "applies", "why_not", "notes"}`."""
         shown = {measure: interval(values) for measure, values in self.scores.items()}
         why_not = None if self.applies else self.why_not
         return {"name": self.name, **shown, "applies": self.applies, "why_not": why_not, "notes": list(self.notes)}
 
 
 def interval(values: Sequence[float]) -> dict[str, float | int | None] | None:
-    """Mean with its 95 % interval as JSON; no bounds for a single value, `None` without any."""
+    """Return the mean with its 95 % interval as JSON: no bounds for a single value, `None` for no value."""
     if not values:
         return None
     found = metrics.mean_interval(values)
@@ -68,7 +68,7 @@ def interval(values: Sequence[float]) -> dict[str, float | int | None] | None:
 
 
 def chosen_methods(names: Sequence[str] | None) -> tuple[str, ...]:
-    """All methods, or those named. Raises `AuditError` for an unknown name."""
+    """Return the named methods, or all methods by default. Raise `AuditError` if a name is unknown."""
     for name in names or ():
         if name not in METHODS:
             raise AuditError(f"--method {name}: unknown method{suggest(name, METHODS)}")
@@ -78,7 +78,7 @@ def chosen_methods(names: Sequence[str] | None) -> tuple[str, ...]:
 def score_methods(
     seen: Observation, labels: torch.Tensor, methods: Sequence[str], seed: int
 ) -> dict[str, dict[str, Any]]:
-    """Method -> its measures on one update, or `{"why_not": reason}`; `{"notes": ...}` beside either."""
+    """Return method -> its measures on one update, or `{"why_not": reason}` if it does not apply, and its `notes`."""
     truth = torch.bincount(labels.cpu(), minlength=seen.classes)
     found: dict[str, dict[str, Any]] = {}
     for name in methods:
@@ -93,15 +93,15 @@ def score_methods(
 
 
 def audit_labels(plan: Plan, methods: Sequence[str]) -> list[MethodResult]:
-    """Every method on every batch of the plan.
+    """Run every method on every batch of the plan, and return the result of each method.
 
     Raises:
-        AuditError: The client cannot train on a batch.
+        AuditError: The client's loss has no logit for each class, or the client cannot train on a batch.
     """
     if not rules_of(plan.client.training.loss).inferable:
         raise AuditError(
-            f"training.loss: under {plan.client.training.loss!r} no label can be inferred, for its output holds no "
-            "logit for each class. Take training.loss: cross-entropy, or audit the attacks with LABELS granted."
+            f"training.loss: under {plan.client.training.loss!r} no label can be inferred, as its output has no "
+            "logit for each class. Choose training.loss: cross-entropy, or audit the attacks with LABELS granted."
         )
     readings: list[dict[str, dict[str, Any]]] = []
     for repeat, batch in enumerate(plan.batches()):

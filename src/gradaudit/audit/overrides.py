@@ -1,4 +1,4 @@
-"""Changing one field of a frozen value by its dotted path: `stages.0.steps=2000`, checked against the value itself."""
+"""Changing one field of a frozen value by its dotted path, such as `stages.0.steps=2000`, with checks."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from ..values.validation import annotations_of, as_name, brief, fitted, settable
 
 T = TypeVar("T")
 
-LONGEST = 20_000  # characters of a part's constructor; the longest attack of this package takes two thousand
+LONGEST = 20_000  # characters of a part's constructor; the longest attack of this package has two thousand
 
 
 def override(value: T, path: str, new: Any, names: Mapping[str, type], *, at: str = "", entries: Any = None) -> T:
-    """A copy of `value` in which the field at the dotted `path` is `new`.
+    """Return a copy of `value` in which the field at the dotted `path` is `new`.
 
     Args:
         value: A frozen dataclass, or a tuple of them.
         path: Fields and indices joined by dots.
         new: A plain value of the field's type, or for a part its constructor as text, such as `Cosine()`.
-        names: Constructors that such a text may use.
-        at: What to call `value` in an error.
-        entries: Type of the entries where `value` is a tuple; that of the entry as it is by default.
+        names: Name -> class of the constructors that such a text may use.
+        at: Name of `value` in errors.
+        entries: Type of the entries if `value` is a tuple; the type of the present entry by default.
 
     Raises:
-        AuditError: A name, index or type that the value does not have, with those that it has; or a value that the
-            part itself refuses.
+        AuditError: The value has no such field or index (the message lists the known ones), `new` is of a wrong type,
+            or the part itself refuses it.
     """
     name, _, rest = path.partition(".")
     here = f"{at}.{name}" if at else name
@@ -51,27 +51,27 @@ def override(value: T, path: str, new: Any, names: Mapping[str, type], *, at: st
 
 
 def _entries(hint: Any) -> Any:
-    """The type of every entry of `tuple[X, ...]`; `None` for any other type."""
+    """Return the type X of the entries of `tuple[X, ...]`, or `None` for any other type."""
     given = get_args(hint)
     return given[0] if get_origin(hint) is tuple and given[1:] == (...,) else None
 
 
 def place_in(count: int, name: str) -> int | None:
-    """The place, from 0, that `name` is in a list of `count` entries; `None` where it is none of them."""
+    """Return `name` as an index in a list of `count` entries, from 0, or `None` if it is not one."""
     digits = name.isascii() and name.isdigit() and len(name) < 10
     return int(name) if digits and int(name) < count else None
 
 
 def construct(text: str, names: Mapping[str, type], *, at: str = "") -> Any:
-    """Evaluate `Name(field=literal, ...)`, nested and in tuples, with nothing else allowed.
+    """Return the value of `Name(field=literal, ...)`, which may be nested and in tuples; nothing else is evaluated.
 
     Args:
-        text: An expression of Python.
-        names: Dataclasses that it may name; their fields are checked as `override` checks them.
-        at: What the value is for, in an error.
+        text: A Python expression.
+        names: Name -> dataclass that the expression may construct; its fields are checked as in `override`.
+        at: What the value is for, in errors.
 
     Raises:
-        AuditError: Any other expression, an unknown name or field, or a value that does not fit its field.
+        AuditError: The text is another expression, a name or field is unknown, or a value does not fit its field.
     """
     here = f"{at}: " if at else ""
 
@@ -85,7 +85,7 @@ def construct(text: str, names: Mapping[str, type], *, at: str = "") -> Any:
         try:
             return ast.literal_eval(node)
         except ValueError:
-            raise ValueError("only numbers, text, lists and parts with their fields have a place in it") from None
+            raise ValueError("only numbers, text, lists and parts with their fields are allowed") from None
 
     if len(text) > LONGEST:
         raise AuditError(f"{here}{brief(text)} is too long for a value, {len(text)} characters.")
@@ -96,7 +96,7 @@ def construct(text: str, names: Mapping[str, type], *, at: str = "") -> Any:
 
 
 def _made(cls: type, call: ast.Call, build: Callable[[ast.expr], Any], here: str) -> Any:
-    """A dataclass from the arguments of a call, each checked against its field."""
+    """Return a dataclass from the arguments of a call, each checked against its field."""
     known = settable(cls)
     at = f"{here}{cls.__name__}"
     if len(call.args) > len(known):
@@ -106,7 +106,7 @@ def _made(cls: type, call: ast.Call, build: Callable[[ast.expr], Any], here: str
     hints = annotations_of(cls)
     for name, node in given:
         if name is None or isinstance(node, ast.Starred):
-            raise AuditError(f"{at}: a star has no place in a part; write its fields out.")
+            raise AuditError(f"{at}: a part cannot be given with a star; write its fields out.")
         if name not in known:
             raise AuditError(f"{at} has no field {name}{suggest(name, known)}")
         if name in values:
@@ -119,7 +119,7 @@ def _made(cls: type, call: ast.Call, build: Callable[[ast.expr], Any], here: str
 
 
 def _refused_as(at: str, make: Callable[..., Any], *args: Any, **fields: Any) -> Any:
-    """What `make` returns; what it refuses, as an error that names `at`."""
+    """Return the result of `make`; raise an `AuditError` that names `at` if `make` refuses its arguments."""
     try:
         return make(*args, **fields)
     except AuditError as error:
@@ -130,12 +130,12 @@ def _refused_as(at: str, make: Callable[..., Any], *args: Any, **fields: Any) ->
 
 
 def _read(expected: Any, new: Any, names: Mapping[str, type], at: str) -> Any:
-    """A field's value from what the user wrote: a part from its constructor, all else as it is."""
+    """Return a field's value from the user's text: a part from its constructor, anything else as it is."""
     written = isinstance(new, str) and expected is not str and new.rstrip().endswith(")")
     return fitted(expected, construct(new, names, at=at) if written else new, at)
 
 
 def _reason(error: BaseException) -> str:
-    """Why, without a full stop, as Python says it."""
+    """Return the message of a Python exception without its full stop."""
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     return (text or "it is nested too deeply").rstrip(".")

@@ -1,4 +1,4 @@
-"""From an audit file to the cases that it asks for."""
+"""The plan of an audit: an audit file resolved to its cases."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ from .resolve import (
 )
 from .schedule import model_digest, public_warnings, require_room
 
-PUBLIC = 2_000  # public examples that an adversary gets at most
+PUBLIC = 2_000  # most public examples that an adversary gets
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """One audit file, resolved: every name is a value, every file is read.
+    """A resolved audit file: all names are replaced by their values, and all files are read.
 
     Args:
-        config: As given.
-        source: The examples.
-        client: The victim, on its device.
-        attacks: Name as given, and the value with its changed fields.
-        number: Which plan of the run, from 0.
-        batch_size: Examples in one update, of all clients together.
-        handling: How the source's examples are gathered and judged.
-        classes: K; 0 where the labels of the client's loss are no classes.
-        public: Examples, with labels where there are some, that the adversary is handed under PUBLIC_DATA.
+        config: The audit file.
+        source: The source of the private examples.
+        client: The client under audit, on its device.
+        attacks: Name of each attack as given, and the attack with its changed fields.
+        number: Number of the plan in the run, from 0.
+        batch_size: Number of examples in one update, of all clients together.
+        handling: How the source's examples are gathered, matched and scored.
+        classes: K, the number of classes; 0 if the labels of the client's loss are not classes.
+        public: Public examples that the adversary knows under PUBLIC_DATA, with labels if there are any.
     """
 
     config: AuditConfig
@@ -79,7 +79,7 @@ class Plan:
 
     @property
     def attribution(self) -> str:
-        """Credit lines that the licences of the examples ask for."""
+        """Credit lines that the licences of the examples require."""
         return self.source.attribution
 
     @property
@@ -88,7 +88,7 @@ class Plan:
         return self.config.as_yaml()
 
     def cases(self) -> Iterator[Case]:
-        """Every attack on every batch, batch by batch."""
+        """Yield every attack on every batch, batch by batch."""
         for repeat in range(self.config.repeats):
             indices = self._indices(repeat)
             chance, about = self.chance(repeat), self._batch(indices)
@@ -109,16 +109,16 @@ class Plan:
                 )
 
     def batches(self) -> Iterator[Batch]:
-        """The private batches alone."""
+        """Yield the private batches alone."""
         for repeat in range(self.config.repeats):
             yield self._private(self._indices(repeat))
 
     def chance(self, repeat: int) -> int:
-        """The seed that the client of one batch, and those who attack it, draw theirs from."""
+        """Return the seed from which the client of one batch and the attacks on it derive theirs."""
         return child_seed(self._root, f"batch {repeat}")
 
     def identity(self) -> dict[str, Any]:
-        """Everything that must be the same for a run to be continued, flat."""
+        """Return everything that must be equal for a run to resume, as a flat mapping."""
         flat = _flat(self.config.model_dump(mode="json"))
         values = {f"attacks.{i} value": repr(attack) for i, (_, attack) in enumerate(self.attacks)}
         return {**flat, **values, "data sha256": self._fingerprint, "model sha256": model_digest(self.client.model)}
@@ -129,7 +129,7 @@ class Plan:
 
     @cached_property
     def _root(self) -> int:
-        """The run's seed together with its data, which no attack holds: else one could draw the batches again."""
+        """A seed from the run's seed and its data, which no attack knows, so that none can derive the batches."""
         return child_seed(self.config.seed, "the run", self._fingerprint)
 
     def _indices(self, repeat: int) -> list[int]:
@@ -141,7 +141,7 @@ class Plan:
         return self.handling.gather(source, indices, labels).to(device)
 
     def _batch(self, indices: list[int]) -> dict[str, Any]:
-        """What a case holds of its batch: the examples, the control, the gallery, names and notes."""
+        """Return the fields of a case that depend on its batch: examples, control, distractors, names and notes."""
         source, notes = self.source, []
         noun = MEASURES[source.modality].noun
         if source.labels is None:
@@ -165,10 +165,10 @@ class Plan:
 
 
 def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
-    """Resolve an audit file whose relative paths start at `folder`.
+    """Return the plan of an audit file whose relative paths start at `folder`.
 
     Raises:
-        AuditError: A name, file, weight or option does not fit; an attack lacks knowledge; the batch is too large.
+        AuditError: A name, file, weight or option does not fit, an attack lacks knowledge, or the batch is too large.
     """
     source, batch_size = open_source(config.data, folder)
     attacks = tuple((entry.name, make_attack(entry, folder, f"attacks.{i}")) for i, entry in enumerate(config.attacks))
@@ -182,7 +182,7 @@ def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
     if sum(sizes) > len(source):
         raise AuditError(f"clients: {config.clients} need {sum(sizes)} examples. {source.name} has {len(source)}.")
     require_room(sum(sizes), shape, "data.batch_size")
-    for i, (_, attack) in enumerate(attacks):  # every guess holds a batch
+    for i, (_, attack) in enumerate(attacks):  # every candidate of an attack has the size of the batch
         require_room(sum(sizes) * getattr(attack, "seeds", 1), shape, f"attacks.{i}.seeds")
     client = (Client if config.clients == 1 else partial(SecureAggregation, sizes=sizes))(
         model.to(device),
@@ -191,19 +191,19 @@ def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
         normalisation=handling.normalisation(config.model, shape),
         model_name=config.model.name or str(config.model.factory),
     )
-    client.training.shared_parameters(model)  # a pattern that matches nothing is said before anything runs
+    client.training.shared_parameters(model)  # raises for a pattern that matches nothing, before anything runs
     public = _public(config, folder, handling, device, classes)
     return Plan(config, source, client, attacks, sum(sizes), handling, classes, number, public)
 
 
 def labels_at(labels: Tensor, indices: list[int]) -> Tensor:
-    """The labels `[N, ...]` of a source at `indices`: whole numbers as int64, others as they are."""
+    """Return the labels `[N, ...]` of a source at `indices`: integers as int64, others unchanged."""
     chosen = labels[indices]
     return chosen if chosen.is_floating_point() else chosen.to(torch.int64)
 
 
 def draw(count: int, batch_size: int, repeat: int, seed: int) -> list[int]:
-    """Indices of one batch, without replacement; repeats are disjoint until the source is used up."""
+    """Return the indices of one batch, drawn without replacement; repeats are disjoint until the source is used up."""
     round_, slot = divmod(repeat, count // batch_size)
     generator = torch.Generator().manual_seed(seed + 1_000_003 * round_)
     return torch.randperm(count, generator=generator)[slot * batch_size :][:batch_size].tolist()
@@ -212,11 +212,11 @@ def draw(count: int, batch_size: int, repeat: int, seed: int) -> list[int]:
 def _public(
     config: AuditConfig, folder: Path, handling: Handling, device: torch.device, classes: int
 ) -> Batch | Tensor | None:
-    """The examples of `public_data`, with their labels where the source has some."""
+    """Return the examples of `public_data`, with their labels if the source has any."""
     if config.public_data is None:
         return None
     if Knowledge.PUBLIC_DATA not in config.granted:
-        raise AuditError("public_data: is given, but knowledge lacks PUBLIC_DATA. Add it, or leave public_data out.")
+        raise AuditError("public_data: is given, but knowledge lacks PUBLIC_DATA. Add it, or remove public_data.")
     source = open_source(config.public_data, folder, at="public_data")[0]
     if source.modality is not handling.modality:
         raise AuditError(f"public_data: holds {source.modality}, but data holds {handling.modality}.")

@@ -1,4 +1,4 @@
-"""From the names in an audit file to values: sources, models, attacks, defenses, devices."""
+"""Resolving the names in an audit file to values: sources, models, attacks, defenses and devices."""
 
 from __future__ import annotations
 
@@ -28,11 +28,15 @@ from .overrides import override
 
 T = TypeVar("T")
 
-MOST_CLASSES = 100_000  # of a model that is as wide as its labels: more are ids, or a slip
+MOST_CLASSES = 100_000  # most outputs of a model that is as wide as its labels: more are ids, or a typing error
 
 
 def open_source(section: Mapping[str, Any], folder: Path, at: str = "data") -> tuple[AnySource, int]:
-    """The source that a section names, and the batch size that it asks for (1 by default)."""
+    """Return the source that a section names, and its batch size (1 by default).
+
+    Raises:
+        AuditError: The source, an option or the batch size does not fit, or the source cannot be read.
+    """
     options = dict(section)
     name, batch_size = options.pop("source", None), options.pop("batch_size", 1)
     kind = _named(SOURCES, name, f"{at}.source", "source")
@@ -42,7 +46,7 @@ def open_source(section: Mapping[str, Any], folder: Path, at: str = "data") -> t
     paths = {f.name: folder / value for f in fields(chosen) if isinstance(value := getattr(chosen, f.name), Path)}
     try:
         source = replace(chosen, **paths).open()
-    except OSError as error:  # what no source foresees, such as a name that is too long or a folder that is closed
+    except OSError as error:  # not handled by any source: a name that is too long, no permission
         raise AuditError(f"{at}: cannot read {error.filename or name}: {error.strerror or error}.") from error
     except MemoryError as error:
         raise AuditError(f"{at}: {name} does not fit into the memory of this machine; audit a part of it.") from error
@@ -53,14 +57,14 @@ def open_source(section: Mapping[str, Any], folder: Path, at: str = "data") -> t
 
 
 def _named(table: Mapping[str, T], name: Any, at: str, noun: str) -> T:
-    """The entry of a table that the user named; raises `AuditError` with those that there are."""
+    """Return the entry of a table that the user named; raise `AuditError` with the known names if there is none."""
     if not isinstance(name, str) or name not in table:
         raise AuditError(f"{at}: unknown {noun} {as_name(name)}{suggest(as_name(name), table)}")
     return table[name]
 
 
 def _options(cls: type[Any], options: Mapping[str, Any], at: str, extra: tuple[str, ...] = ()) -> Any:
-    """A frozen dataclass from the keys of a section."""
+    """Return a frozen dataclass from the keys of a section."""
     known = [f.name for f in fields(cls)]
     for key in options:
         if key not in known:
@@ -69,14 +73,18 @@ def _options(cls: type[Any], options: Mapping[str, Any], at: str, extra: tuple[s
 
 
 def make_defense(entry: Mapping[str, Any], at: str) -> Defense:
-    """The defense that an entry names."""
+    """Return the defense that an entry names; raise `AuditError` if the name or an option is wrong."""
     options = dict(entry)
     kind = _named(DEFENSES, options.pop("name", None), f"{at}.name", "defense")
     return _options(kind, options, at, extra=("name",))
 
 
 def make_attack(entry: AttackEntry, folder: Path, at: str) -> Attack:
-    """The attack that an entry names, from the table or a file of the user's own, with its changed fields."""
+    """Return the attack that an entry names, of this package or from the user's file, with its changed fields.
+
+    Raises:
+        AuditError: The name is unknown, the file cannot be loaded, or a changed field does not fit.
+    """
     attack = ATTACKS.get(entry.name) or _own_attack(entry.name, folder, at)
     for path, new in entry.set.items():
         attack = override(attack, path, new, constructors(), at=at)
@@ -85,7 +93,7 @@ def make_attack(entry: AttackEntry, folder: Path, at: str) -> Attack:
 
 
 def _require_optimisers(attack: Attack, at: str) -> None:
-    """Raise `AuditError` where an optimiser would refuse its numbers, such as a negative rate, once the attack runs."""
+    """Raise `AuditError` before the attack runs if an optimiser refuses its numbers, such as a negative rate."""
     for number, stage in enumerate(getattr(attack, "stages", ())):
         try:
             stage.optimiser.build([torch.zeros(1, requires_grad=True)], stage.steps, lambda seed: ((), ()))
@@ -119,10 +127,11 @@ def _own_attack(name: str, folder: Path, at: str) -> Attack:
 
 
 def make_handling(config: AuditConfig, source: AnySource) -> tuple[Handling, tuple[int, ...]]:
-    """How the source's examples are gathered and judged, and the shape in which the model takes one.
+    """Return how the source's examples are gathered and scored, and the shape of one example as the model takes it.
 
     Raises:
-        AuditError: Channels that the pictures cannot be brought to, or a key of pictures beside text or rows.
+        AuditError: The images cannot be converted to the model's channels, or a key for images is given for text or
+            rows.
     """
     kind, noun = kind_of(source.modality), MEASURES[source.modality].noun
     for other in HANDLINGS.values():
@@ -135,9 +144,12 @@ def make_handling(config: AuditConfig, source: AnySource) -> tuple[Handling, tup
 def make_model(
     config: AuditConfig, source: AnySource, shape: tuple[int, ...], folder: Path, handling: Handling
 ) -> tuple[nn.Module, int]:
-    """The network with its weights, drawn from the seed or read from a file, and its number of classes.
+    """Return the network and its number of classes, which is 0 if the labels of the loss are not classes.
 
-    That number is 0 where the labels of the loss are no classes.
+    The weights are drawn from the seed or read from a file.
+
+    Raises:
+        AuditError: The model cannot be built or loaded, or it does not fit the examples or labels of the source.
     """
     section, loss = config.model, make_loss(config.training.loss)
     _require_targets(source, loss)
@@ -152,33 +164,33 @@ def make_model(
     classes = _classes(model, shape, source, loss)
     if not loss.classes:
         return model, 0
-    if section.num_classes not in (None, classes):  # only of a factory, which is not told
-        raise AuditError(f"model.num_classes: is {section.num_classes}, but the model tells {classes} classes apart.")
+    if section.num_classes not in (None, classes):  # only possible for a factory, which does not get num_classes
+        raise AuditError(f"model.num_classes: is {section.num_classes}, but the model has {classes} classes.")
     require_labels(source, classes)
     return model, classes
 
 
 def require_labels(source: AnySource, classes: int, at: str = "data") -> None:
-    """Raise `AuditError` where a label of the source is no class of a model that tells `classes` apart."""
+    """Raise `AuditError` if a label of the source is not one of the `classes` of the model."""
     highest = _highest_label(source, at)
     if highest >= classes:
         raise AuditError(
-            f"{at}: {source.name} holds the label {highest}, but the model tells {classes} classes apart, from 0 to "
-            f"{classes - 1}. Mend the labels, or model.num_classes."
+            f"{at}: {source.name} contains the label {highest}, but the model has {classes} classes, from 0 to "
+            f"{classes - 1}. Fix the labels, or model.num_classes."
         )
 
 
 def _highest_label(source: AnySource, at: str = "data") -> int:
-    """The largest label of a source; -1 where it has none. Raises `AuditError` for a negative one."""
+    """Return the largest label of a source, or -1 if it has none. Raise `AuditError` if a label is negative."""
     if source.labels is None or not len(source.labels) or not is_classes(source.labels):
         return -1
     if int(source.labels.min()) < 0:
-        raise AuditError(f"{at}: {source.name} holds the label {int(source.labels.min())}; labels count from 0.")
+        raise AuditError(f"{at}: {source.name} contains the label {int(source.labels.min())}; labels count from 0.")
     return int(source.labels.max())
 
 
 def _classes(model: nn.Module, shape: tuple[int, ...], source: AnySource, loss: Loss) -> int:
-    """Number of classes that the model tells apart, once it has taken one example as the loss asks of it."""
+    """Return the number of classes of the model, after a check on one example that it returns what the loss needs."""
     if loss.inferable:
         return models.input_check(model, shape, torch.device("cpu"), source.modality)
     output = models.answer(model, shape, torch.device("cpu"), source.modality)
@@ -187,7 +199,7 @@ def _classes(model: nn.Module, shape: tuple[int, ...], source: AnySource, loss: 
 
 
 def _require_targets(source: AnySource, loss: Loss) -> None:
-    """Raise `AuditError` where the labels of the source are no classes, or it has none, as the loss would need."""
+    """Raise `AuditError` if the loss needs labels and the source has none, or needs classes and it has others."""
     if source.labels is None and not loss.classes:
         raise AuditError(
             f"data: {source.name} has no labels, and training.loss: {loss!r} needs some. Give an .npz with targets."
@@ -195,55 +207,55 @@ def _require_targets(source: AnySource, loss: Loss) -> None:
     if source.labels is not None and loss.classes and not is_classes(source.labels):
         found = f"{str(source.labels.dtype).removeprefix('torch.')} {list(source.labels.shape)}"
         raise AuditError(
-            f"data: the labels of {source.name} are no classes but {found}, and training.loss: {loss!r} takes "
-            f"classes [N]. Take another loss: {', '.join(name for name, kind in LOSSES.items() if not kind.classes)}."
+            f"data: the labels of {source.name} are not classes but {found}, and training.loss: {loss!r} takes "
+            f"classes [N]. Choose another loss: {', '.join(name for name, kind in LOSSES.items() if not kind.classes)}."
         )
 
 
 def is_classes(labels: torch.Tensor) -> bool:
-    """Whether labels of a source are the class of each example, `[N]` integers."""
+    """Return whether the labels of a source are the class of each example, `[N]` integers."""
     return labels.ndim == 1 and not labels.is_floating_point()
 
 
 def _width(section: ModelSection, source: AnySource, loss: Loss) -> int:
-    """How many outputs a model that is given by its name gets."""
+    """Return the number of outputs of a model that is built by name."""
     width = loss.width(source.labels)
     if width is not None:
         return section.num_classes or width
     known = len(source.class_names) or _highest_label(source) + 1
     if known > MOST_CLASSES and section.num_classes is None:
         raise AuditError(
-            f"data: {source.name} holds the label {known - 1}, which would make a model of {known} classes. It looks "
-            "like an id: mend the labels, or give model.num_classes."
+            f"data: {source.name} contains the label {known - 1}, which would make a model of {known} classes. It "
+            "looks like an id: fix the labels, or give model.num_classes."
         )
     if known == 1 and section.num_classes is None:
         raise AuditError(
             f"data: all labels of {source.name} are 0, one class, and a model of one class learns nothing from them. "
-            "Mend the labels, or give model.num_classes."
+            "Fix the labels, or give model.num_classes."
         )
     return section.num_classes or known or 10
 
 
 def make_training(section: TrainingSection) -> LocalTraining:
-    """The client's local training."""
+    """Return the client's local training."""
     return LocalTraining(loss=make_loss(section.loss), **section.model_dump(exclude={"kind", "loss"}))
 
 
 def make_loss(entry: str | Mapping[str, Any] | None) -> Loss:
-    """The loss that `training.loss` names; cross entropy by default."""
+    """Return the loss that `training.loss` names, cross entropy by default; raise `AuditError` if it is unknown."""
     options = {"name": entry or "cross-entropy"} if entry is None or isinstance(entry, str) else dict(entry)
     kind = _named(LOSSES, options.pop("name", None), "training.loss", "loss")
     return _options(kind, options, "training.loss", extra=("name",))
 
 
 def make_device(name: str) -> torch.device:
-    """`auto` takes a GPU where there is one; anything else must be usable here, and hold numbers."""
+    """Return the device of a name; `auto` is a GPU if there is one. Raise `AuditError` if it is not usable here."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device).cpu()  # a device such as meta makes tensors, but has nothing in them
+        torch.zeros(1, device=device).cpu()  # a device such as meta makes tensors without values
     except (RuntimeError, AssertionError, ImportError, ValueError) as error:
         reason = str(error).partition("\n")[0].rstrip(".!")
-        raise AuditError(f"device: {name} cannot be used here: {reason}. Take auto or cpu.") from error
+        raise AuditError(f"device: {name} cannot be used here: {reason}. Choose auto or cpu.") from error
     return device

@@ -1,4 +1,4 @@
-"""What an engine is asked to audit: the cases of one client, and what a run records about them."""
+"""Schedules: the cases of one client that a run audits, and the facts that the run records about them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Schedule(Protocol):
 
     @property
     def number(self) -> int:
-        """Which schedule of the run, from 0."""
+        """Number of the schedule in the run, from 0."""
         ...
 
     @property
@@ -37,12 +37,12 @@ class Schedule(Protocol):
 
     @property
     def attribution(self) -> str:
-        """Credit lines that the licences of the examples ask for, or nothing."""
+        """Credit lines that the licences of the examples require, or an empty string."""
         ...
 
     @property
     def configuration(self) -> str:
-        """The resolved audit file as YAML, or nothing where there is none."""
+        """The resolved audit file as YAML, or an empty string if there is none."""
         ...
 
     def __len__(self) -> int:
@@ -54,7 +54,7 @@ class Schedule(Protocol):
         ...
 
     def identity(self) -> dict[str, Any]:
-        """Return everything that must be the same for a run to be continued, flat."""
+        """Return everything that must be equal for a run to resume, as a flat mapping."""
         ...
 
 
@@ -67,12 +67,12 @@ def model_digest(model: nn.Module) -> str:
 
 
 def raw_bytes(tensor: Tensor) -> bytes:
-    """Return the values of a tensor of any precision as they lie in memory."""
+    """Return the bytes of a tensor of any precision as they are in memory."""
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def public_warnings(public: Batch | Tensor | None, batch: Batch) -> tuple[str, ...]:
-    """Return what is wrong with the public data of one batch; its private examples are left out when it is shared."""
+    """Return a warning if public examples are also private ones of the batch; the adversary does not see these."""
     found = 0 if public is None else int(private_among(public, batch).sum())
     if not found:
         return ()
@@ -82,6 +82,6 @@ def public_warnings(public: Batch | Tensor | None, batch: Batch) -> tuple[str, .
 
 
 def require_room(count: int, shape: tuple[int, ...], at: str) -> None:
-    """Raise `AuditError` where so many examples of a shape do not fit into memory."""
+    """Raise `AuditError` if `count` examples of this shape do not fit into memory."""
     needed = 4 * count * math.prod(shape)
-    require_memory(needed, f"{at}: {count} examples of shape {list(shape)}", "Take fewer, or smaller ones.")
+    require_memory(needed, f"{at}: {count} examples of shape {list(shape)}", "Use fewer, or smaller ones.")

@@ -1,4 +1,4 @@
-"""YAML as plain values: text that holds anything else, or holds it twice, is refused with its line."""
+"""Reading YAML as plain values; anything else, and any repeated key, is refused with its line."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ PLAIN = {
     "float": re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
     "merge": re.compile("<<"),
 }
-"""What a scalar without quotes is, by YAML 1.2's core schema: `1e-3` is a number, `no`, `1_000` and `2020-01-01` are
-text. The first that fits the whole scalar counts."""
+"""The type of a scalar without quotes by YAML 1.2's core schema: `1e-3` is a number, while `no`, `1_000` and
+`2020-01-01` are text. The first pattern that matches the whole scalar decides."""
 
 
 class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
-    """Text to nodes; what a node is worth is said below, so that no tag can call anything."""
+    """Parses text to nodes. The values of nodes are computed by `_YamlReading`, so that no tag can call any code."""
 
     def __init__(self, text: str) -> None:
         Reader.__init__(self, text)
@@ -45,7 +45,7 @@ class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts quotes around text that would be read back as something else."""
+    """Writes YAML with quotes around text that would otherwise be read back as another type."""
 
 
 for _kind, _pattern in PLAIN.items():
@@ -54,15 +54,17 @@ for _kind, _pattern in PLAIN.items():
 
 
 def parse_yaml(text: str, label: str) -> Any:
-    """The plain value of a YAML document: mappings with text as keys, lists, text, finite numbers, booleans, `None`.
+    """Return the plain value of a YAML document.
+
+    Plain values are mappings with text as keys, lists, text, finite numbers, booleans and `None`.
 
     Args:
         text: One document; an empty one is `None`.
-        label: Names the text in errors, beside the line.
+        label: Name of the text in errors, with the line.
 
     Raises:
-        AuditError: Broken YAML, a second document, a key that stands twice or is no text, a tag, a number out of range,
-            control characters, or more values or levels than an audit file can need.
+        AuditError: The YAML is broken, there is a second document, a key is repeated or is not text, a tag, a number
+            out of range, control characters, or more values or levels than an audit file can need.
     """
     try:
         root = _Loader(text).get_single_node()
@@ -72,7 +74,7 @@ def parse_yaml(text: str, label: str) -> Any:
         raise _wrong(label, mark, error.problem or error.context or "broken YAML") from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise AuditError(f"{label}, line {line}: holds the character #x{error.character:04x}.") from error
+        raise AuditError(f"{label}, line {line}: contains the character #x{error.character:04x}.") from error
     except (ValueError, OverflowError) as error:  # an escape beyond the last character
         raise AuditError(f"{label}: broken YAML: {error}.") from error
     except RecursionError as error:
@@ -80,34 +82,34 @@ def parse_yaml(text: str, label: str) -> Any:
 
 
 def decode_yaml(data: bytes, label: str) -> str:
-    """The text of a file, a byte order mark dropped.
+    """Return the text of a file without its byte order mark.
 
     Raises:
-        AuditError: More than 256 kB, or bytes that are no UTF-8, with their line.
+        AuditError: The file is larger than 256 kB, or a line is not UTF-8.
     """
     if len(data) > MOST_BYTES:
-        raise AuditError(f"{label}: is larger than 256 kB; an audit file takes a few lines.")
+        raise AuditError(f"{label}: is larger than 256 kB; an audit file needs only a few lines.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise AuditError(f"{label}, line {line}: not a text file: the bytes are no UTF-8.") from error
+        raise AuditError(f"{label}, line {line}: not a text file: the bytes are not UTF-8.") from error
 
 
 def write_yaml(value: Any) -> str:
-    """YAML that `parse_yaml` reads back to the same plain value."""
+    """Return YAML that `parse_yaml` reads back to the same plain value."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 class _YamlReading:
-    """From nodes to values, within the bounds above."""
+    """Converts nodes to values, within the bounds above."""
 
     def __init__(self, label: str) -> None:
         self.label = label
         self.values = 0
 
     def value(self, node: yaml.Node, level: int) -> Any:
-        """What a node is worth, `level` lists and mappings down."""
+        """Return the value of a node that is nested in `level` lists and mappings."""
         self.values += 1
         if self.values > MOST_VALUES or level > MOST_LEVELS:
             raise _wrong(self.label, node.start_mark, "too many values, or lists within lists; an alias counts in full")
@@ -117,13 +119,13 @@ class _YamlReading:
         if isinstance(node, yaml.MappingNode) and kind == "map":
             return self.mapping(node, level)
         if not isinstance(node, yaml.ScalarNode) or kind not in (*PLAIN, "str") or kind == "merge":
-            raise _wrong(self.label, node.start_mark, f"the tag {node.tag} has no meaning here; leave it out")
+            raise _wrong(self.label, node.start_mark, f"the tag {node.tag} has no meaning here; remove it")
         if kind != "str" and not PLAIN[kind].fullmatch(node.value):
             raise _wrong(self.label, node.start_mark, f"{_short(repr(node.value))} is no {kind}")
         return _scalar(kind, node, self.label)
 
     def mapping(self, node: yaml.MappingNode, level: int) -> dict[str, Any]:
-        """Its own keys, and those that `<<` merges where they are not its own."""
+        """Return the keys of a mapping, and those that `<<` merges unless the mapping has them itself."""
         found: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         for key, entry in node.value:
@@ -138,13 +140,13 @@ class _YamlReading:
             if not isinstance(name, str):
                 raise _wrong(self.label, key.start_mark, f"a key must be text, not {_short(repr(name))}; quote it")
             if name in found:
-                raise _wrong(self.label, key.start_mark, f"the key {_short(name)} stands twice")
+                raise _wrong(self.label, key.start_mark, f"the key {_short(name)} occurs twice")
             found[name] = self.value(entry, level + 1)
         return {**merged, **found}
 
 
 def _scalar(kind: str, node: yaml.ScalarNode, label: str) -> Any:
-    """The value of a scalar whose text fits its kind."""
+    """Return the value of a scalar whose text matches its type."""
     text = node.value
     if kind == "null":
         return None
@@ -153,18 +155,18 @@ def _scalar(kind: str, node: yaml.ScalarNode, label: str) -> Any:
     if kind == "str":
         wrong = next((c for c in text if unicodedata.category(c) in ("Cc", "Cs")), None)
         if wrong is not None:
-            raise _wrong(label, node.start_mark, f"a value holds the character {wrong!r}")
+            raise _wrong(label, node.start_mark, f"a value contains the character {wrong!r}")
         return text
     number = _number(kind, text)
     if not -LARGEST <= number <= LARGEST and (kind == "int" or not math.isfinite(number)):
         raise _wrong(
-            label, node.start_mark, f"{_short(text)} is out of range: whole numbers end at 2^63, all are finite"
+            label, node.start_mark, f"{_short(text)} is out of range: numbers are finite, whole ones below 2^63"
         )
     return number
 
 
 def _number(kind: str, text: str) -> int | float:
-    """A number's value; infinite where a whole number has more digits than any that is in range."""
+    """Return the value of a number; infinity if a whole number has more digits than any number in range."""
     if kind == "float":
         return math.inf if text[-1].isalpha() else float(text)
     if len(text) > 30:

@@ -1,1 +1,1 @@
-"""The victim: local training, defenses, the update that it shares, and what an adversary sees of it."""
+"""The federated-learning client under audit: its local training, its defenses, and what an adversary observes."""

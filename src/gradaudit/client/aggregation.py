@@ -1,4 +1,4 @@
-"""Several clients of which the server sees only the weighted sum: what secure aggregation leaves."""
+"""Secure aggregation: several clients whose updates the server sees only as one weighted sum."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from .participant import Client
 
 @dataclass(frozen=True, eq=False)
 class SecureAggregation(Client):
-    """K clients with the same model, local training and defenses; their updates leave as `Σ_k (n_k / n) · update_k`.
+    """K clients with the same model, local training and defenses, who share only `Σ_k (n_k / n) · update_k`.
 
-    The weights are FedAvg's (McMahan et al., 2017, algorithm 1); that the server learns nothing but the sum is what
-    secure aggregation promises (Bonawitz et al., 2017). Every client defends its own update before the sum. The batch
-    is that of all clients together, client after client, and so is what the attack is asked for.
+    The weights are those of FedAvg (McMahan et al., 2017, algorithm 1). Secure aggregation promises that the server
+    learns nothing but the sum (Bonawitz et al., 2017). Every client applies its defenses to its own update before the
+    sum. The batch contains the examples of all clients, one client after the other, and the attack has to reconstruct
+    all of them.
 
-    With BATCH_SIZE the adversary knows K and every n_k, and a known local training is that of all clients
-    (`AggregatedTraining`). With DEFENSE it simulates the defenses on the sum, which is exact only for those that work
-    on every entry by itself. Batch statistics are those of the whole batch.
+    With BATCH_SIZE the adversary knows K and every n_k, and a granted local training is that of all clients
+    (`AggregatedTraining`). With DEFENSE the adversary simulates the defenses on the sum, which is exact only for
+    defenses that act on each entry independently. Batch statistics are computed over the whole batch.
 
     Args:
-        sizes: n_k, examples of each client, in the order of the batch.
+        sizes: n_k, the number of examples of each client, in the order of the batch.
 
     Raises:
-        AuditError: There is no client, or one without examples; later, a batch of another size.
+        AuditError: There is no client, or a client has no examples. Training raises it if the batch has another size.
 
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5))
     >>> both = ga.SecureAggregation(net, sizes=(1, 1))
@@ -48,12 +49,12 @@ class SecureAggregation(Client):
             raise AuditError(f"aggregation: sizes needs at least one example for each client. Found {self.sizes}.")
 
     def train(self, batch: Batch, *, seed: int = 0) -> Update:
-        """The weighted sum before any defense, and that of the buffers; arguments and errors as of one client."""
+        """Return the weighted sum of the undefended updates and of the buffers; arguments as for `Client.train`."""
         member = self._member()
         return self._sum([member.train(part, seed=own) for part, own in self._parts(batch, seed)])
 
     def protected(self, batch: Batch, *, seed: int = 0) -> tuple[Update, tuple[Defense, ...]]:
-        """The weighted sum of the defended updates, and the defenses that changed none of them."""
+        """Return the weighted sum of the defended updates, and the defenses that left every update unchanged."""
         member = self._member()
         updates, idle = zip(*(member.protected(part, seed=own) for part, own in self._parts(batch, seed)), strict=True)
         return self._sum(updates), tuple(defense for defense in self.defenses if all(defense in i for i in idle))
@@ -61,7 +62,7 @@ class SecureAggregation(Client):
     def observed(
         self, update: Update, batch: Batch, knowledge: Knowledge, public: Batch | Tensor | None = None
     ) -> Observation:
-        """Return what `knowledge` grants of the sum; arguments and errors as of one client."""
+        """Return what `knowledge` grants the adversary of the sum; arguments and errors as for `Client.observed`."""
         seen = super().observed(update, batch, knowledge, public)
         if Knowledge.BATCH_SIZE not in knowledge:
             return seen
@@ -72,7 +73,7 @@ class SecureAggregation(Client):
         return Client(self.model, self.training, self.defenses, self.normalisation, self.model_name)
 
     def _parts(self, batch: Batch, seed: int) -> list[tuple[Batch, int]]:
-        """What each client holds, and the seed of its chance."""
+        """Return the examples of each client, and the seed of its random numbers."""
         if len(batch) != sum(self.sizes):
             wanted = f"{len(self.sizes)} clients hold {sum(self.sizes)} examples together"
             raise AuditError(f"aggregation: {wanted}. Found a batch of {len(batch)}.")

@@ -1,4 +1,4 @@
-"""A client whose examples have a picture, a sentence and one label."""
+"""A client whose examples each consist of an image, a sentence and one label."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .participant import Client
 
 @dataclass(frozen=True, eq=False)
 class MultiModalBatch:
-    """Private examples in two modalities. Only the client and the audit may hold one.
+    """A private batch of image-text pairs with labels. Only the client and the audit may hold one.
 
     Args:
         pictures: `[B, C, H, W]`, in [0, 1].
-        text: `[B, 1, L, width]`, word vectors scaled to [0, 1] (`WordVectors.encode`); to the model a sentence is a
-            picture of one channel, whose normalisation takes it back to the vectors.
-        labels: `[B]`, integers in [0, K), one for both.
+        text: `[B, 1, L, width]`, word vectors scaled to [0, 1] (`WordVectors.encode`). The model takes a sentence as
+            an image of one channel, whose normalisation restores the vectors.
+        labels: `[B]`, integers in [0, K), one label for each pair.
 
     Raises:
-        AuditError: The numbers of examples differ.
+        AuditError: The numbers of images, sentences and labels differ.
     """
 
     pictures: Tensor
@@ -35,7 +35,7 @@ class MultiModalBatch:
     def __post_init__(self) -> None:
         if not len(self.pictures) == len(self.text) == len(self.labels):
             found = f"{len(self.pictures)}, {len(self.text)} and {len(self.labels)}"
-            raise AuditError(f"batch: needs as many pictures as sentences and labels. Found {found}.")
+            raise AuditError(f"batch: needs as many images as sentences and labels. Found {found}.")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -43,18 +43,18 @@ class MultiModalBatch:
 
 @dataclass(frozen=True, eq=False)
 class MultiModalClient:
-    """A network for each modality, trained on the same examples; both updates are shared.
+    """A client with one network for each modality, trained on the same examples; it shares both updates.
 
     Args:
-        text: Takes the sentences; its normalisation is the word vectors' own.
-        image: Takes the pictures.
+        text: The client of the sentences; its normalisation is that of the word vectors.
+        image: The client of the images.
     """
 
     text: Client
     image: Client
 
     def share(self, batch: MultiModalBatch, knowledge: Granted, *, seed: int = 0) -> tuple[Observation, Observation]:
-        """What the adversary sees of the text's update and of the picture's, in this order; see `Client.share`."""
+        """Return what the adversary sees of the text update and of the image update; see `Client.share`."""
         return (
             self.text.share(Batch(batch.text, batch.labels), knowledge, seed=seed),
             self.image.share(Batch(batch.pictures, batch.labels), knowledge, seed=seed),
@@ -63,24 +63,25 @@ class MultiModalClient:
 
 @dataclass(frozen=True, eq=False)
 class SplicedClient:
-    """One network for both modalities, which takes them as one input; one update is shared.
+    """A client with one network that takes both modalities as one spliced input; it shares one update.
 
     Args:
-        client: With a model for `splice.shape`, such as `FusedNet` or a network for pictures with that many channels.
-        splice: The layout.
+        client: Its model takes inputs of shape `splice.shape`, such as `FusedNet` or an image network with that many
+            channels.
+        splice: The layout of the joint input.
     """
 
     client: Client
     splice: Splice
 
     def share(self, batch: MultiModalBatch, knowledge: Granted, *, seed: int = 0) -> Observation:
-        """What the adversary sees; `Splice.split` takes a reconstruction apart again."""
+        """Return what the adversary sees; `Splice.split` separates a reconstruction into image and text."""
         joined = self.splice.join(batch.pictures, batch.text)
         return self.client.share(Batch(joined, batch.labels), knowledge, seed=seed)
 
 
 def spliced(pictures: Normalisation, text: Normalisation, splice: Splice) -> Normalisation:
-    """The normalisation of a spliced input: each plane as its modality."""
+    """Return the normalisation of a spliced input: each plane is normalised as its modality is."""
     mean, std = pictures.mean, pictures.std
     if len(mean) == 1:
         mean, std = mean * splice.picture[0], std * splice.picture[0]

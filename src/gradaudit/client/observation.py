@@ -1,4 +1,4 @@
-"""Everything that an adversary sees of one client."""
+"""The adversary's view of one client."""
 
 from __future__ import annotations
 
@@ -21,32 +21,33 @@ HALVES = (torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """Everything that the adversary sees. A fact outside its knowledge is `None`, so that no attack can read it.
+    """Everything that the adversary sees of one update; a fact that was not granted is `None`.
 
     Args:
-        model: The model before local training, as the server sent it: a copy that the attack may not change.
+        model: A copy of the model that the server sent, before local training; an attack must not change it.
         update: What the client shared, after its defenses.
-        input_shape: `(C, H, W)` of one picture, `(L,)` of a text or `(D,)` of an encoded row.
-        normalisation: What the client does to a picture before its model sees it; the identity for text and rows.
-        loss: The training loss.
+        input_shape: Shape of one example: `(C, H, W)` of an image, `(L,)` of a text or `(D,)` of an encoded row.
+        normalisation: The normalisation that the client applies to an image; the identity for text and rows.
+        loss: The client's training loss.
         batch_norm: `"eval"` (public running statistics) or `"train"` (statistics of the client's own batch).
-        knowledge: What was granted.
+        knowledge: The facts that were granted.
         batch_size: Number of examples, or `None`.
-        clients: Examples of each client, where the update is the weighted sum of several clients' and the batch size is
-            granted, else `None`.
+        clients: Number of examples of each client if the update is a weighted sum over several clients and the batch
+            size is granted, otherwise `None`.
         labels: `[B]`, or `None`.
-        training: The client's local training, or `None` (then the adversary assumes one FedSGD step).
+        training: The client's local training, or `None`, in which case the adversary assumes one FedSGD step.
         defenses: The client's defenses, or `None`.
-        batch_statistics: Name of a BatchNorm layer -> (mean, biased variance) of what enters it at the first local
-            step, or `None`.
-        public_data: Examples like the client's, not the client's, or `None`: `[N, C, H, W]` pictures in [0, 1],
+        batch_statistics: Name of a BatchNorm layer -> (mean, biased variance) of its inputs at the first local step,
+            or `None`.
+        public_data: Public examples of the same kind as the client's, or `None`: `[N, C, H, W]` images in [0, 1],
             `[N, L']` padded token ids or `[N, D]` encoded rows.
-        public_labels: `[N]` integers, their classes, or `None` where they come without.
-        modality: What an example is.
-        lengths: Of texts: `[B]` tokens before padding, granted with the batch size, or `None`.
-        text: Of texts: what is public about the tokenizer, where it is known.
-        table: Of rows: the table's columns, where they are known; public.
-        image_statistics: Of pictures: their true channel means and edge maps, or `None`; an oracle.
+        public_labels: `[N]` integers, the classes of the public examples, or `None` if these have no labels.
+        modality: Whether an example is an image, a text or a row.
+        lengths: For text, the number of tokens before padding, `[B]`, granted with the batch size; otherwise `None`.
+        text: For text, the public facts about the tokenizer, if they are known.
+        table: For rows, the columns of the table, which are public, if they are known.
+        image_statistics: For images, their true channel means and edge maps, or `None`. An oracle: no real adversary
+            knows them.
 
     >>> client = ga.Client(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5)))
     >>> seen = client.share(ga.Batch(torch.rand(1, 1, 4, 4), torch.tensor([3])), "priors")
@@ -77,7 +78,7 @@ class Observation:
 
     @cached_property
     def classes(self) -> int:
-        """K, the width of the model's output; raises `AttackFailed` under a loss without a logit for each class."""
+        """K, the number of logits of the model. Raises `AttackFailed` if the loss has no logit for each class."""
         require_inferable(self.loss)
         of_model = next((p.dtype for p in self.model.parameters()), torch.float32)
         kind = torch.int64 if self.modality is Modality.TEXT else of_model
@@ -92,14 +93,15 @@ class Observation:
 
     @property
     def assumed_training(self) -> LocalTraining:
-        """The client's training where it is known, else one FedSGD step; what is shared is seen by everybody."""
+        """The client's local training if it is granted, otherwise one FedSGD step; the shared tensors are public."""
         training = self.training or LocalTraining(self.loss, batch_norm=self.batch_norm)  # type: ignore[arg-type]
         return replace(training, shared=tuple(self.update.tensors))
 
     def in_full_precision(self) -> Observation:
-        """The same, with model and update in single precision where they are in half: an adversary need not compute so.
+        """Return the observation with model and update in single precision where they are in half precision.
 
-        Whatever its precision, the model of what is returned shares nothing with this one's.
+        An adversary need not compute in the precision of the client. The model of the returned observation is always
+        a copy that shares no tensor with this one's.
         """
         model = private_copy(self.model)
         if not any(tensor.dtype in HALVES for tensor in (*model.parameters(), *model.buffers(), *self.update.values)):
@@ -109,6 +111,6 @@ class Observation:
 
     @property
     def device(self) -> torch.device:
-        """Where the update lies, or the model where the update holds nothing."""
+        """The device of the update, or of the model if the update is empty."""
         tensors = self.update.values or tuple(self.model.parameters())
         return tensors[0].device if tensors else torch.device("cpu")

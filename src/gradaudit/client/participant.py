@@ -1,4 +1,4 @@
-"""The victim: trains on a private batch, defends its update, and shares it."""
+"""The federated-learning client under audit: it trains on a private batch, defends its update, and shares it."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from .granted import public_examples, text_lengths
 from .local_training import LocalTraining, batch_norm_mode, rules_of, tensors_of
 from .observation import Observation
 
-SAME = 1e-3  # difference of two passes, relative to the largest logit, that is still rounding
+SAME = 1e-3  # largest difference of two forward passes, relative to the largest logit, that counts as rounding
 
 
 @dataclass(frozen=True, eq=False)
 class Client:
-    """One participant of a federation.
+    """A federated-learning client: a model, its local training and the defenses on its update.
 
     Args:
-        model: The model as the server sent it. Never changed, and never shown a private example: a copy trains.
-        training: What the client does locally.
-        defenses: Applied to the update, in this order.
-        normalisation: Applied to pictures in [0, 1] before the model sees them, to nothing else.
-        model_name: What to call the model in a report; its class by default.
+        model: The model that the server sent. It is never changed and never sees a private example: a copy trains.
+        training: The local training.
+        defenses: The defenses, applied to the update in this order.
+        normalisation: Applied to images in [0, 1] before the model; text and rows are not normalised.
+        model_name: Name of the model in reports; the name of its class by default.
 
     >>> client = ga.Client(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5)))
     >>> client.share(ga.Batch(torch.rand(1, 1, 4, 4), torch.tensor([3])), ["priors", "LABELS"]).labels
@@ -52,15 +52,15 @@ class Client:
         object.__setattr__(self, "model_name", self.model_name or type(self.model).__name__)
 
     def train(self, batch: Batch, *, seed: int = 0) -> Update:
-        """The update before any defense, with the buffers that local training leaves behind.
+        """Return the update before any defense, with the model's buffers after local training.
 
         Args:
             batch: The private examples, on the model's device.
-            seed: Of shuffling and dropout; the global random state is left alone.
+            seed: Seed of shuffling and dropout; the global random state is not changed.
 
         Raises:
-            AuditError: The batch does not fit the model, the model answers the same batch differently from pass to
-                pass, or the update holds NaN or infinity.
+            AuditError: The batch does not fit the model, two forward passes over the same batch give different
+                logits, or the update contains NaN or infinity.
         """
         model = private_copy(self.model)
         _check(self, model, batch)
@@ -74,36 +74,36 @@ class Client:
         return update
 
     def protected(self, batch: Batch, *, seed: int = 0) -> tuple[Update, tuple[Defense, ...]]:
-        """The update that leaves, and those of the defenses that did not change it; arguments as of `train`."""
+        """Return the defended update, and the defenses that did not change it; arguments as for `train`."""
         return self.defend(self.train(batch, seed=seed), seed=own_seed("defenses", seed, batch))
 
     def share(
         self, batch: Batch, knowledge: Granted, *, seed: int = 0, public: Batch | Tensor | None = None
     ) -> Observation:
-        """Train, defend, and show the adversary what `knowledge` grants.
+        """Train, apply the defenses, and return what `knowledge` grants the adversary.
 
         Args:
             batch: The private examples, on the model's device.
             knowledge: The threat model, as flags or by name: `"priors"`, `["priors", "LABELS"]`.
-            seed: Of shuffling, dropout and the defenses' noise; the global random state is left alone.
-            public: Examples like the client's that anyone may hold, such as pictures `[N, C, H, W]` in [0, 1], or with
-                their labels as a `Batch`; the adversary sees them where `knowledge` holds PUBLIC_DATA, without those
-                that are private ones, exactly or nearly (`modalities.private_among`).
+            seed: Seed of shuffling, dropout and the noise of the defenses; the global random state is not changed.
+            public: Public examples of the same kind as the client's, such as images `[N, C, H, W]` in [0, 1], or a
+                `Batch` with their labels. The adversary sees them if `knowledge` contains PUBLIC_DATA, without those
+                that equal or nearly equal a private example (`modalities.private_among`).
 
         Raises:
-            AuditError: As `train`, the public examples are unlike the private ones in shape or range, or all of them
-                are private ones.
+            AuditError: `train` raises it, the public examples differ from the private ones in shape or range, or all
+                of them are private.
         """
         return self.prepare(batch, seed=seed).show(knowledge, public=public)
 
     def prepare(self, batch: Batch, *, seed: int = 0) -> SharedUpdate:
-        """Return the update of one batch as a value that trains on first use, and once; arguments as of `share`."""
+        """Return the update of one batch as a value that trains once, on first use; arguments as for `share`."""
         return SharedUpdate(self, batch, seed)
 
     def observed(
         self, update: Update, batch: Batch, knowledge: Knowledge, public: Batch | Tensor | None = None
     ) -> Observation:
-        """Return what `knowledge` grants of a protected `update` of `batch`; arguments and errors as of `share`."""
+        """Return what `knowledge` grants of a defended `update` of `batch`; arguments and errors as for `share`."""
         model, update = _sent(self, update, batch, knowledge)
         buffers = update.buffers if self.training.share_buffers else None
         size = len(batch) if Knowledge.BATCH_SIZE in knowledge else None
@@ -133,17 +133,17 @@ class Client:
         )
 
     def _inputs(self, batch: Batch) -> Tensor:
-        """What the model takes: pictures normalised, floats in its own precision; a copy, which it may write into."""
+        """Return a copy of the model's inputs: images normalised, floats in the precision of the model."""
         inputs = self.normalisation.apply(batch.inputs) if batch.modality is Modality.PICTURES else batch.inputs
         precision = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), inputs.dtype)
         return inputs.to(precision if inputs.is_floating_point() else inputs.dtype, copy=True)
 
     def defend(self, update: Update, *, seed: int = 0) -> tuple[Update, tuple[Defense, ...]]:
-        """The update after all defenses, and those of them that did not change it.
+        """Return the update after all defenses, and the defenses that did not change it.
 
         Args:
-            update: As `train` gives it.
-            seed: Of the defenses' noise, as it is; `protected` draws one that only the holder of the batch can draw.
+            update: The result of `train`.
+            seed: Seed of the noise, used as it is; `protected` derives one that depends on the private batch.
         """
         idle: list[Defense] = []
         with torch.random.fork_rng(devices=_cuda(update)):
@@ -158,14 +158,14 @@ class Client:
 
 @dataclass(frozen=True, eq=False)
 class SharedUpdate:
-    """The update that a client shares of one batch: trained and defended on first use, and held for as long as this is.
+    """The update that a client shares of one batch: trained and defended once, on first use.
 
-    Every attack, every level of knowledge and the question which defenses were idle take the same training.
+    All attacks and all levels of knowledge use the same update, and so does `idle`.
 
     Args:
-        client: Who shares it.
+        client: The client that shares the update.
         batch: The private examples.
-        seed: As of `Client.share`.
+        seed: Seed as for `Client.share`.
     """
 
     client: Client
@@ -178,20 +178,20 @@ class SharedUpdate:
 
     @property
     def idle(self) -> tuple[Defense, ...]:
-        """The defenses that did not change the update; raises as `Client.train`."""
+        """The defenses that did not change the update. Raises the errors of `Client.train`."""
         return self._protected[1]
 
     def show(self, knowledge: Granted, *, public: Batch | Tensor | None = None) -> Observation:
-        """Return what `knowledge` grants of it, in tensors of its own; arguments and errors as of `Client.share`."""
+        """Return what `knowledge` grants, in tensors of its own; arguments and errors as for `Client.share`."""
         return self.client.observed(self._protected[0], self.batch, granted(knowledge), public)
 
     def belongs_to(self, client: Client, batch: Batch, seed: int) -> bool:
-        """Whether it is the update of just this client, batch and seed."""
+        """Return whether this is the update of exactly this client, batch and seed."""
         return self.client is client and self.batch is batch and self.seed == seed
 
 
 def own_seed(use: str, seed: int, batch: Batch) -> int:
-    """The seed of one use of the client's chance: its batch enters it, so that no adversary can draw it again."""
+    """Return a seed of the client for one use. It depends on the batch, so that no adversary can derive it."""
     return child_seed(seed, f"the client's {use}", batch.inputs, batch.labels)
 
 
@@ -200,13 +200,13 @@ def _oracle(batch: Batch, knowledge: Knowledge) -> bool:
 
 
 def _sent(client: Client, update: Update, batch: Batch, knowledge: Knowledge) -> tuple[nn.Module, Update]:
-    """A copy of the model and the update; without the token embedding's gradient where it is not granted.
+    """Return a copy of the model, and the update without the token embedding's gradient if that is not granted.
 
-    A client that keeps its embedding fixed, or keeps its gradient to itself, is the weaker threat that the text
-    attacks are stated for: that gradient alone tells which words the batch holds.
+    The text attacks are stated for a client that freezes its embedding or does not share its gradient, which is the
+    weaker threat: that gradient alone reveals which words the batch contains.
     """
     model = private_copy(client.model)
-    model.zero_grad()  # a gradient left in it would travel undefended
+    model.zero_grad()  # a gradient stored in the model would be sent undefended
     if batch.modality is not Modality.TEXT or Knowledge.EMBEDDING_GRADIENT in knowledge:
         return model, update
     kept_back = set(model.get_submodule("token_embedding").parameters())
@@ -242,21 +242,21 @@ def _check(client: Client, model: nn.Module, batch: Batch) -> None:
     rules.require_output(output, len(batch), client.model_name)
     if not all(map(_alike, tensors_of(output), tensors_of(again))):
         raise AuditError(
-            f"{client.model_name}: two passes over the same batch in evaluation mode give other logits, so that nobody "
-            "can compute its update again. Does it call F.dropout without training=self.training?"
+            f"{client.model_name}: two passes over the same batch in evaluation mode give different logits, so that "
+            "its update cannot be reproduced. Does it call F.dropout without training=self.training?"
         )
     rules.require_labels(output, batch.labels, client.model_name)
 
 
 def _alike(logits: Tensor, again: Tensor) -> bool:
-    """Equal but for the rounding of kernels that add up in another order from call to call."""
+    """Return whether the logits are equal up to rounding: some kernels sum in another order on each call."""
     return logits.shape == again.shape and torch.allclose(
         logits, again, rtol=SAME, atol=SAME * float(logits.abs().nan_to_num().max()), equal_nan=True
     )
 
 
 def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors that an attack may write into without changing what the next one sees."""
+    """Return copies that an attack may write into without changing what the next attack sees."""
     return {name: tensor.clone() for name, tensor in tensors.items()}
 
 

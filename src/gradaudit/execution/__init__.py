@@ -1,4 +1,4 @@
-"""Running the cases of an audit, and keeping what they gave."""
+"""Running the cases of an audit, and saving their findings."""
 
 from .lock import locked
 from .results import Results, difference, read_findings, read_run

@@ -1,4 +1,4 @@
-"""One process at a time in an output folder."""
+"""A lock that lets only one process at a time write to an output folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..values.records import checked, parsed
 if os.name == "nt":
     import msvcrt
 
-    FAR = 2**30  # Windows locks bytes, also against readers: one behind all that is written
+    FAR = 2**30  # Windows locks bytes, also against readers: lock one beyond the end of the file
 
     def _seize(descriptor: int) -> None:
         os.lseek(descriptor, FAR, os.SEEK_SET)
@@ -35,18 +35,18 @@ else:
 NAME = ".lock"
 HELD = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES)
 UNKNOWN = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)  # a file system without locks
-PATIENCE = 20  # looks, 10 ms apart, at a lock file whose holder has not written itself down yet
+PATIENCE = 20  # attempts, 10 ms apart, to read a lock file whose holder has not written its name yet
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who writes to a folder.
+    """The process that holds the lock of a folder.
 
     Args:
-        pid: Its process.
+        pid: Its process id.
         host: The name of its machine.
-        started: Local time at which it began.
-        boot: Tells one start of that machine from another, or empty.
+        started: Local time at which it took the lock.
+        boot: Identifier of the start of that machine, or empty.
     """
 
     pid: int
@@ -56,17 +56,17 @@ class Holder:
 
     @classmethod
     def me(cls) -> Holder:
-        """This process."""
+        """Return the holder that describes this process."""
         return cls(os.getpid(), platform.node(), datetime.now().isoformat(" ", "seconds"), _boot())
 
     @property
     def here(self) -> bool:
-        """Whether it ran on this machine."""
+        """Whether the process runs on this machine."""
         return self.host == platform.node()
 
     @property
     def gone(self) -> bool:
-        """Whether it cannot run any more, as far as this machine can tell; for where the system's locks are missing."""
+        """Whether the process has certainly ended; used where the file system has no locks."""
         if not self.here:
             return False
         if self.boot != _boot():
@@ -82,13 +82,13 @@ class Holder:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold an existing folder while results are written to it, so that no second process writes there, too.
+    """Lock an existing folder while results are written to it, so that no other process writes there.
 
-    The lock is the operating system's: it ends with the process, however that ends. The file `.lock` says who holds it,
-    decides alone on a file system without locks, and is gone afterwards.
+    The lock is that of the operating system: it ends with the process, however that ends. The file `.lock` names the
+    holder. On a file system without locks this file alone decides. It is deleted afterwards.
 
     Raises:
-        AuditError: Another process holds the folder (it is named), or the lock file cannot be written.
+        AuditError: Another process holds the folder (the message names it), or the lock file cannot be written.
     """
     path = folder / NAME
     with refused(path):
@@ -102,12 +102,12 @@ def locked(folder: Path) -> Iterator[None]:
                 path.unlink()
         os.close(descriptor)
         with suppress(OSError):
-            if os.name == "nt":  # which unlinks no open file
+            if os.name == "nt":  # Windows cannot unlink an open file
                 path.unlink()
 
 
 def _taken(path: Path, folder: Path) -> int:
-    """A descriptor of the lock file that holds the lock."""
+    """Return a descriptor of the lock file that holds the lock."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | BARE, FILE_MODE)
         try:
@@ -120,11 +120,11 @@ def _taken(path: Path, folder: Path) -> int:
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # its holder removed the file just now
+        os.close(descriptor)  # the holder has just removed the file
 
 
 def _claim(path: Path, folder: Path, descriptor: int, *, by_system: bool) -> None:
-    """Write this process down, unless the one that is written down may still run."""
+    """Write this process to the lock file, unless the process named there may still run."""
     before = _holder(path)
     if before is not None and not (before.gone if not by_system else before.here):
         hint = "" if before.here else f" If it no longer runs there, delete {path}."
@@ -135,7 +135,7 @@ def _claim(path: Path, folder: Path, descriptor: int, *, by_system: bool) -> Non
 
 
 def _free(descriptor: int) -> bool | None:
-    """Whether the system gave this process the lock; `None` where the file system has none to give."""
+    """Return whether the system gave this process the lock, or `None` if the file system has no locks."""
     try:
         _seize(descriptor)
     except OSError as error:
@@ -146,7 +146,7 @@ def _free(descriptor: int) -> bool | None:
 
 
 def _holder(path: Path, looks: int = 1) -> Holder | None:
-    """Who is written down; `None` where nobody legible is."""
+    """Return the holder that the lock file names, or `None` if it names none that can be read."""
     for look in range(looks):
         if look:
             time.sleep(0.01)
@@ -157,16 +157,16 @@ def _holder(path: Path, looks: int = 1) -> Holder | None:
 
 def _busy(folder: Path, holder: Holder | None) -> str:
     if holder is None:
-        return f"--out {folder}: another process writes there. Wait for it, or take another folder."
+        return f"--out {folder}: another process writes there. Wait for it, or choose another folder."
     where = "" if holder.here else f" on {holder.host}"
     return (
         f"--out {folder}: process {holder.pid}{where} has been writing there since {holder.started}. Wait for it, or "
-        "take another folder."
+        "choose another folder."
     )
 
 
 def _is(path: Path, descriptor: int) -> bool:
-    """Whether the path still leads to the open file."""
+    """Return whether the path still leads to the open file."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""One case after another, in this process."""
+"""Running the cases of an audit one after another, in this process."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from .lock import locked
 from .results import Results
 
 UNFINISHED = "unfinished"
-SHARED = 16  # updates in one pass at most, so that an interruption costs little
+SHARED = 16  # most updates in one pass, so that an interruption costs little
 
 
 class Listener(Protocol):
-    """Told of a run's progress.
+    """A listener that a run calls with its progress.
 
     >>> class Bell:
     ...     def begin(self, case, number, total):
@@ -44,16 +44,16 @@ class Listener(Protocol):
     """
 
     def begin(self, case: Case, number: int, total: int) -> Watch | None:
-        """A case starts; what comes back is told of its steps."""
+        """Handle the start of a case; the returned `Watch`, if any, is called with the steps of the attack."""
         ...
 
     def end(self, finding: Finding, number: int, total: int) -> None:
-        """A case is done and on disk."""
+        """Handle the end of a case, whose finding is on disk."""
         ...
 
 
 def describe_run(plans: Sequence[Schedule], title: str) -> RunRecord:
-    """What the page says of the run as a whole, and what must stay equal for it to be continued."""
+    """Return the record of a run: what its page says of the whole run, and what must be equal for it to resume."""
     many = len(plans) > 1
     identity = {f"{plan.number}: {k}" if many else k: v for plan in plans for k, v in plan.identity().items()}
     return RunRecord(
@@ -68,13 +68,13 @@ def describe_run(plans: Sequence[Schedule], title: str) -> RunRecord:
 
 
 def run(plans: Sequence[Schedule], results: Results, listener: Listener) -> None:
-    """Audit every case of every plan that `results` does not hold yet.
+    """Audit every case of every plan that is not in `results` yet.
 
-    Each finding is on disk before the next case starts, so that an interruption or an error loses one case at most, and
-    of a long attack half a minute. Only on small networks up to sixteen updates under one attack share a pass.
+    Each finding is on disk before the next case starts, so that an interruption or an error loses at most one case, or
+    half a minute of a long attack. On small networks, up to sixteen updates under one attack share a pass.
 
     Raises:
-        AuditError: As `audit`, with the case named; or another process writes to the folder.
+        AuditError: `audit` raises it (the message names the case), or another process writes to the folder.
     """
     with locked(results.folder):
         results.refresh()
@@ -85,7 +85,7 @@ def run(plans: Sequence[Schedule], results: Results, listener: Listener) -> None
 
 
 def _audit_pass(cases: list[Case], results: Results, listener: Listener) -> None:
-    """Audit cases that share a pass, and put onto the disk what came of them before the kept run is given up."""
+    """Audit cases that share a pass, and write their findings before the attack's checkpoints are deleted."""
     watch = listener.begin(cases[0], len(results.done) + 1, results.run.planned)
     keep = results.folder / UNFINISHED / cases[0].key
     found = audit_together(cases, watch, keep)
@@ -98,9 +98,9 @@ def _audit_pass(cases: list[Case], results: Results, listener: Listener) -> None
 
 
 def in_passes(plan: Schedule, done: Container[str]) -> Iterator[list[Case]]:
-    """The cases of a plan that are not done, those together that share a pass.
+    """Yield the cases of a plan that are not done, grouped into those that share a pass.
 
-    Which share one does not depend on what is done, so that a run that goes on gives the same numbers.
+    The groups do not depend on which cases are done, so that a resumed run gives the same numbers.
     """
     waiting: dict[int, list[Case]] = {}
     shares: dict[int, bool] = {}
@@ -121,12 +121,12 @@ def _unfinished(cases: list[Case], done: Container[str]) -> Iterator[list[Case]]
 
 
 def _shares(case: Case) -> bool:
-    """Whether updates like this one can share a pass with others, and gain by it."""
+    """Return whether updates like this one can share a pass with others and are faster that way."""
     return shares_passes(case.attack, case.observe())
 
 
 def _with_files(audited: Audited, folder: Path) -> Finding:
-    """Save the examples, and say in the finding where they lie; none where the attack could not run."""
+    """Save the examples and return the finding with their paths; no examples if the attack could not run."""
     if audited.reconstruction is None:
         return replace(audited.finding, versions=versions())
     if audited.transcript is not None:
@@ -155,5 +155,5 @@ def _save(pictures: Tensor, folder: Path, stem: str) -> tuple[str, ...]:
 
 
 def versions() -> dict[str, str]:
-    """What a finding was computed with."""
+    """Return the versions of Python and the packages that compute a finding."""
     return {"python": python_version(), **{name: version_of(name) for name in ("gradaudit", "torch", "torchvision")}}

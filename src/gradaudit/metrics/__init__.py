@@ -1,7 +1,7 @@
-"""How much came back: one file each, with the functions and the `Metric` that lists them.
+"""Metrics of a reconstruction: each file has the functions of one metric, and the `Metric` that describes it.
 
-One value per example, after one assignment. Pictures are clamped to [0, 1] on both sides, data range 1; texts are token
-ids, rows are encoded.
+A metric gives one value for each example, after one assignment of reconstructions to private examples. Images are
+clamped to [0, 1] on both sides, with data range 1; texts are token ids, and rows are encoded.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ __all__ = [
 
 
 def scores_of(modality: Modality, compared: Compared) -> Scores:
-    """Return every metric of a modality on one batch, and of those that do not apply the reason."""
+    """Return every metric of a modality on one batch, and the reason for each metric that does not apply."""
     named, why_not = {}, {}
     for key, metric in METRICS.items():
         if metric.modality == modality and metric.compute is not None:

@@ -1,4 +1,4 @@
-"""What all metrics do to pictures first, and the one squared error that they share.
+"""The preparation of images for all metrics, and the squared error that the metrics share.
 
 Scores are computed on the CPU in float64, so that a finding does not depend on the device of the audit.
 """
@@ -12,46 +12,46 @@ from ..values.errors import AuditError
 
 
 def clean(pictures: Tensor, role: str) -> Tensor:
-    """Pictures as a metric reads them: detached, on the CPU, float64, clamped to [0, 1].
+    """Return images as a metric reads them: detached, on the CPU, float64, clamped to [0, 1].
 
-    A pixel that is not finite becomes NaN, so that each metric can count it against the attack; infinities are not
-    clamped, since an attack that ran away has not seen a white pixel.
+    A pixel that is not finite becomes NaN, so that each metric can count it against the attack. Infinity is not
+    clamped, because an attack that diverged has not found a white pixel.
 
     Args:
         pictures: `[B, C, H, W]` floats, pixels (not normalised inputs).
-        role: What the pictures are, for the error message.
+        role: What the images are, for the error message.
 
     Returns:
         `[B, C, H, W]` float64 in [0, 1], or NaN.
 
     Raises:
-        AuditError: `pictures` are not four-dimensional, or not floats.
+        AuditError: `pictures` is not four-dimensional, or not floating point.
     """
     if pictures.ndim != 4:
-        raise AuditError(f"{role}: pictures must be [B, C, H, W], not {list(pictures.shape)}.")
+        raise AuditError(f"{role}: images must be [B, C, H, W], not {list(pictures.shape)}.")
     if not pictures.is_floating_point():
-        raise AuditError(f"{role}: pictures must be floats in [0, 1], not {pictures.dtype} (divide 8-bit ones by 255).")
+        raise AuditError(f"{role}: images must be floats in [0, 1], not {pictures.dtype} (divide 8-bit images by 255).")
     values = pictures.detach().cpu().to(torch.float64)
     return values.where(values.isfinite(), torch.nan).clamp(0, 1)
 
 
 def clean_truth(pictures: Tensor, role: str = "truth") -> Tensor:
-    """`clean` for pictures that come from a source, where a pixel that is not finite is a mistake.
+    """Return images of a source as `clean` does, where a pixel that is not finite is an error.
 
     Raises:
-        AuditError: As `clean`, or a pixel is not finite.
+        AuditError: `clean` raises it, or a pixel is not finite.
     """
     values = clean(pictures, role)
     if values.isnan().any():
-        raise AuditError(f"{role}: a pixel is NaN or infinite; repair the picture in its source.")
+        raise AuditError(f"{role}: a pixel is NaN or infinite; repair the image in its source.")
     return values
 
 
 def clean_pair(reconstruction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Both sides of a metric, cleaned: equal shapes, so that nothing is broadcast by accident.
+    """Return both sides of a metric as `clean` and `clean_truth` do; shapes must be equal, so that none is broadcast.
 
     Raises:
-        AuditError: As `clean` and `clean_truth`, or the shapes differ.
+        AuditError: `clean` or `clean_truth` raises it, or the shapes differ.
     """
     if reconstruction.shape != truth.shape:
         shapes = f"{list(reconstruction.shape)}, the truth is {list(truth.shape)}"
@@ -60,15 +60,15 @@ def clean_pair(reconstruction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mean_squared_errors(reconstruction: Tensor, pictures: Tensor) -> Tensor:
-    """Mean squared error of every reconstruction against every picture.
+    """Return the mean squared error of every reconstruction against every image.
 
-    A NaN pixel of a reconstruction counts as the largest error there is, 1, against every picture: no finite value
-    would score worse, and a reconstruction of NaNs alone is as far from all pictures. Differences are taken before they
-    are squared (no `a² - 2ab + b²`), so that equal pictures lie at exactly equal distance.
+    A NaN pixel of a reconstruction counts as the largest possible error, 1, against every image: no finite value would
+    score worse, and a reconstruction of only NaN has the same distance to all images. Differences are squared directly
+    (without `a² - 2ab + b²`), so that equal images have exactly equal distances.
 
     Args:
         reconstruction: `[A, C, H, W]`, cleaned.
-        pictures: `[N, C, H, W]`, cleaned, finite.
+        pictures: `[N, C, H, W]` images, cleaned, finite.
 
     Returns:
         `[A, N]` in [0, 1].

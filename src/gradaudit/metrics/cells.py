@@ -1,4 +1,4 @@
-"""How much of a table's row came back, cell by cell."""
+"""Metrics of a reconstructed row of a table: the share of its cells that are correct."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..values.measures import Compared, Measure, Metric
 from ..values.types import Modality
 
 TOLERANCE = 0.319
-"""In standard deviations: how near a number must lie to count as right (Vero et al., 2023)."""
+"""Largest error of a number that counts as correct, in standard deviations of its column (Vero et al., 2023)."""
 
 
 def cells_right(guess: Tensor, truth: Tensor, layout: TableLayout) -> Tensor:
-    """Which cells came back: a category exactly, a number to within 0.319 of its column's standard deviation.
+    """Return which cells are correct: equal categories, and numbers within 0.319 standard deviations of their column.
 
-    The rule of TabLeak (Vero et al., 2023, arXiv:2210.01785). A category is the largest of its one-hot positions; a
-    number that is NaN or infinite is wrong, and so is a category with a position that is NaN.
+    This is the rule of TabLeak (Vero et al., 2023, arXiv:2210.01785). The category of a cell is the largest of its
+    one-hot positions. A number that is NaN or infinite is wrong, and so is a category with a NaN position.
 
     Args:
         guess: `[..., D]` encoded rows, aligned with `truth`.
@@ -31,11 +31,13 @@ def cells_right(guess: Tensor, truth: Tensor, layout: TableLayout) -> Tensor:
         `[..., columns]` booleans.
 
     Raises:
-        AuditError: Rows of another width than the layout's.
+        AuditError: The width of the rows differs from that of the layout.
     """
     for name, side in (("reconstruction", guess), ("truth", truth)):
         if side.shape[-1] != layout.width:
-            raise AuditError(f"{name}: rows of {side.shape[-1]} numbers, but the table's columns take {layout.width}.")
+            raise AuditError(
+                f"{name}: rows have {side.shape[-1]} numbers, but the table's columns need {layout.width}."
+            )
     found = []
     for column, place in zip(layout.columns, layout.slices, strict=True):
         mine, true = guess[..., place], truth[..., place]
@@ -47,17 +49,17 @@ def cells_right(guess: Tensor, truth: Tensor, layout: TableLayout) -> Tensor:
 
 
 def cell_accuracy(guess: Tensor, truth: Tensor, layout: TableLayout) -> Tensor:
-    """Share of a row's cells that came back, by `cells_right`: `[..., D]` -> `[...]` float64 in [0, 1]."""
+    """Return the share of a row's correct cells by `cells_right`: `[..., D]` -> `[...]` float64 in [0, 1]."""
     return cells_right(guess, truth, layout).double().mean(-1)
 
 
 def row_match(guess: Tensor, truth: Tensor, layout: TableLayout) -> Tensor:
-    """1 where every cell of a row came back, else 0: `[..., D]` -> `[...]` float64."""
+    """Return 1 for a row whose cells are all correct, otherwise 0: `[..., D]` -> `[...]` float64."""
     return cells_right(guess, truth, layout).all(-1).double()
 
 
 def row_costs(guess: Tensor, truth: Tensor, layout: TableLayout) -> Tensor:
-    """What it costs to assign each guess to each row: the share of its cells that would be wrong.
+    """Return the cost of assigning each reconstruction to each row: the share of wrong cells.
 
     Args:
         guess: `[B, D]` encoded rows, in any order.
@@ -65,7 +67,7 @@ def row_costs(guess: Tensor, truth: Tensor, layout: TableLayout) -> Tensor:
         layout: The columns.
 
     Returns:
-        `[B, B]` float64 in [0, 1]; row: private row; column: guess.
+        `[B, B]` float64 in [0, 1]; a row for each private row, a column for each reconstruction.
     """
     return 1 - cell_accuracy(guess[None], truth[:, None], layout)
 
@@ -90,7 +92,7 @@ CELLS = Measure(
     recovered_gain=0.25,
     recovered=0.9,
     trace_gain=0.25,
-    ceiling=0.75,  # above it there is no room for the gain
+    ceiling=0.75,  # from a higher control the gain cannot be reached
     line="trace",
 )
 CELL_ACCURACY = Metric(
@@ -98,7 +100,7 @@ CELL_ACCURACY = Metric(
     name="cell accuracy",
     unit="",
     higher_is_better=True,
-    meaning="Share of a row's cells that came back: a category exactly, a number to 0.319 standard deviations.",
+    meaning="Share of a row's correct cells: equal categories, and numbers within 0.319 standard deviations.",
     paper="arXiv:2210.01785",
     modality=Modality.TABLE,
     compute=_of(cell_accuracy),
@@ -110,7 +112,7 @@ ROW_MATCH = Metric(
     name="row match",
     unit="",
     higher_is_better=True,
-    meaning="1 where every cell of the row came back.",
+    meaning="1 if every cell of the row is correct, otherwise 0.",
     paper="arXiv:2210.01785",
     modality=Modality.TABLE,
     compute=_of(row_match),

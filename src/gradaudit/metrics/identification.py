@@ -1,4 +1,4 @@
-"""Would the reconstruction pick its picture out of a gallery?"""
+"""The identification rank: the rank of the true image in a gallery by its distance to the reconstruction."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ..values.measures import Compared, Computed, Metric
 from ..values.types import Modality
 from ._image_pairs import clean, clean_pair, clean_truth, mean_squared_errors
 
-_BLOCK = 32  # distractors looked at together: bounds the memory, changes no rank
+_BLOCK = 32  # distractors compared at once: limits the memory without changing any rank
 
 
 def identification_rank(reconstruction: Tensor, truth: Tensor, distractors: Tensor) -> Tensor:
-    """Rank of the true picture by squared error in a gallery of itself and N distractors.
+    """Return the rank of the true image by squared error in a gallery of itself and N distractors.
 
-    After the image identifiability precision of Yin et al. (2021, arXiv:2104.07586), with pixels in place of deep
-    features. Rank 1: the true picture is nearer to the reconstruction than every distractor. A tie counts against
-    the attack, so that a copy of the true picture among the distractors costs it the first rank. All pictures are
-    clamped to [0, 1]; a pixel of the reconstruction that is NaN or infinite is as far from every picture, and a
-    reconstruction of nothing else has the last rank.
+    The rank follows the image identifiability precision of Yin et al. (2021, arXiv:2104.07586), with pixels in place of
+    deep features. At rank 1, the true image is closer to the reconstruction than every distractor. A tie counts against
+    the attack: a copy of the true image among the distractors rules out rank 1. All images are clamped to [0, 1]. A
+    pixel of the reconstruction that is NaN or infinite has the same error against every image, and a reconstruction of
+    only such pixels has the last rank.
 
     Args:
         reconstruction: `[B, C, H, W]` floats, pixels, already aligned with `truth`.
@@ -31,8 +31,8 @@ def identification_rank(reconstruction: Tensor, truth: Tensor, distractors: Tens
         `[B]` int64 in [1, N + 1].
 
     Raises:
-        AuditError: The shapes differ or are not four-dimensional, a side is not of floats, or the truth or a distractor
-            is not finite.
+        AuditError: The shapes differ or are not four-dimensional, a tensor is not floating point, or the ground truth
+            or a distractor is not finite.
     """
     guess, true = clean_pair(reconstruction, truth)
     if clean(distractors[:0], "distractors").shape[1:] != true.shape[1:]:
@@ -48,7 +48,7 @@ def identification_rank(reconstruction: Tensor, truth: Tensor, distractors: Tens
 
 def _of(compared: Compared) -> Computed:
     if compared.distractors is None or not len(compared.distractors):
-        return "no other pictures to tell it from"
+        return "there are no other images to compare with"
     return identification_rank(compared.guess, compared.truth, compared.distractors)
 
 
@@ -57,7 +57,7 @@ METRIC = Metric(
     name="identification rank",
     unit="",
     higher_is_better=False,
-    meaning="Place of the true picture in a gallery sorted by squared error to the reconstruction, 1 = identified.",
+    meaning="Rank of the true image in a gallery sorted by squared error to the reconstruction; 1 = identified.",
     paper="arXiv:2104.07586",
     modality=Modality.PICTURES,
     compute=_of,

@@ -1,4 +1,4 @@
-"""How many labels came back right."""
+"""Label accuracy: the fraction of examples whose label is correct."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from ..values.measures import Metric
 
 
 def label_accuracy(guess: Tensor, truth: Tensor, order: Tensor) -> float:
-    """Fraction of examples whose assigned reconstruction carries the right label.
+    """Return the fraction of examples whose assigned reconstruction has the correct label.
 
     Args:
         guess: `[B]` integers, labels of the reconstructions in their own order.
         truth: `[B]` integers, labels of the private examples; B at least 1.
-        order: `[B]` integers, from `assign` on the pictures: one assignment for pictures and labels.
+        order: `[B]` integers, from `assign` on the inputs: one assignment for inputs and labels.
 
     Returns:
         A number in [0, 1].
 
     Raises:
-        AuditError: The three are not of one shape `[B]`, or there is no example.
+        AuditError: The three tensors do not have the same shape `[B]`, or there is no example.
     """
     if not guess.shape == truth.shape == order.shape or truth.ndim != 1 or not len(truth):
         shapes = ", ".join(str(list(values.shape)) for values in (guess, truth, order))
@@ -33,7 +33,7 @@ METRIC = Metric(
     name="label accuracy",
     unit="",
     higher_is_better=True,
-    meaning="Fraction of the examples whose label came back right.",
+    meaning="Fraction of the examples whose label is correct.",
     paper="arXiv:2001.02610",
     place=30,
 )

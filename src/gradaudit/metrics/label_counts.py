@@ -1,7 +1,7 @@
-"""How much of a batch's labels came back, as numbers per class: no picture and no order is needed.
+"""Metrics of inferred label counts, which need neither reconstructions nor an order of the examples.
 
-All take `[K]` counts of examples per class, guessed and true; where a method tells only which classes are present, each
-counts once. Guessed counts may be fractional (soft labels) and may sum to less than the batch.
+All metrics take `[K]` counts of examples for each class, inferred and true. If a method infers only which classes are
+present, each counts once. Inferred counts may be fractional (soft labels) and may sum to less than the batch.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from ..values.measures import Metric
 
 
 def class_existence_accuracy(guess: Tensor, truth: Tensor) -> float:
-    """Fraction of the K classes told rightly to be in the batch or not in it (LeAcc of Ma et al., ICLR 2023).
+    """Return the fraction of the K classes correctly inferred as present or absent (LeAcc of Ma et al., ICLR 2023).
 
-    A class counts as told present from half an example on. High by itself where most classes are absent.
+    A class is inferred as present if its count is at least one half. The value is high by chance if most classes are
+    absent.
 
     Args:
         guess: `[K]`, at least 0.
@@ -25,41 +26,39 @@ def class_existence_accuracy(guess: Tensor, truth: Tensor) -> float:
         A number in [0, 1].
 
     Raises:
-        AuditError: The two are not of one shape `[K]`, the truth is empty, or a count is negative or not finite.
+        AuditError: The shapes are not `[K]` and equal, the truth is empty, or a count is negative or not finite.
     """
     guess, truth = _checked(guess, truth)
     return ((guess >= 0.5) == (truth > 0)).double().mean().item()
 
 
 def count_accuracy(guess: Tensor, truth: Tensor) -> float:
-    """Fraction of the K classes whose number of examples is told rightly (LnAcc of Ma et al., ICLR 2023).
+    """Return the fraction of the K classes whose count is correct (LnAcc of Ma et al., ICLR 2023).
 
-    Fractional guesses are rounded. High by itself where most classes are absent; read `instance_recall` beside it.
-
-    Args, returns and raises as `class_existence_accuracy`.
+    Fractional counts are rounded. The value is high by chance if most classes are absent, so compare `instance_recall`.
+    Arguments, range and errors are those of `class_existence_accuracy`.
     """
     guess, truth = _checked(guess, truth)
     return (guess.round() == truth).double().mean().item()
 
 
 def instance_recall(guess: Tensor, truth: Tensor) -> float:
-    """Fraction of the B examples whose label is among the guessed ones, Σ_k min(n̂_k, n_k) / B (Ma et al., ICLR 2023).
+    """Return the fraction of the B examples whose label is among the inferred ones (Ma et al., ICLR 2023).
 
-    Args, returns and raises as `class_existence_accuracy`.
+    The value is Σ_k min(n̂_k, n_k) / B. Arguments, range and errors are those of `class_existence_accuracy`.
     """
     guess, truth = _checked(guess, truth)
     return (guess.minimum(truth).sum() / truth.sum()).item()
 
 
 def count_error(guess: Tensor, truth: Tensor) -> float:
-    """½ ‖n̂ - n‖₁ / B: the share of the labels that would have to move; 0 is perfect.
+    """Return ½ ‖n̂ - n‖₁ / B, the share of the labels that would have to change class; 0 is perfect.
 
-    With Σ n̂ = B it is 1 - `instance_recall`; a label that was not found costs a half, and so does one too many.
-
-    Args and raises as `class_existence_accuracy`.
+    If Σ n̂ = B, it equals 1 - `instance_recall`. A missing label costs one half of an example, and so does a label too
+    many. Arguments and errors are those of `class_existence_accuracy`.
 
     Returns:
-        A number of at least 0; at most 1 where the guess sums to B or less.
+        A number of at least 0, and at most 1 if the inferred counts sum to B or less.
     """
     guess, truth = _checked(guess, truth)
     return (0.5 * (guess - truth).abs().sum() / truth.sum()).item()
@@ -72,7 +71,7 @@ def _checked(guess: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         )
     guess, truth = guess.double().cpu(), truth.double().cpu()
     if not guess.isfinite().all() or (guess < 0).any() or (truth < 0).any() or not truth.sum() >= 1:
-        raise AuditError("counts: must be finite and at least 0, and the true ones must sum to 1 or more.")
+        raise AuditError("counts: must be finite and at least 0, and the true counts must sum to 1 or more.")
     return guess, truth
 
 
@@ -81,7 +80,7 @@ EXISTENCE = Metric(
     name="class existence accuracy",
     unit="",
     higher_is_better=True,
-    meaning="Fraction of all classes of which it is told rightly whether they are in the batch.",
+    meaning="Fraction of all classes correctly inferred as present in the batch or absent from it.",
     paper="openreview:FIrQfNSOoTr",
     place=31,
 )
@@ -90,7 +89,7 @@ COUNTS = Metric(
     name="count accuracy",
     unit="",
     higher_is_better=True,
-    meaning="Fraction of all classes whose number of examples in the batch is told rightly.",
+    meaning="Fraction of all classes whose number of examples in the batch is inferred correctly.",
     paper="openreview:FIrQfNSOoTr",
     place=32,
 )
@@ -99,7 +98,7 @@ RECALL = Metric(
     name="instance recall",
     unit="",
     higher_is_better=True,
-    meaning="Fraction of the examples whose label is among the inferred ones, in whatever order.",
+    meaning="Fraction of the examples whose label is among the inferred ones, in any order.",
     paper="openreview:FIrQfNSOoTr",
     place=33,
 )
@@ -108,7 +107,7 @@ COUNT_ERROR = Metric(
     name="count error",
     unit="",
     higher_is_better=False,
-    meaning="Half the absolute errors of the counts per class, as a share of the batch: 0 for exact counts.",
+    meaning="Half the sum of the absolute errors of the class counts, divided by the batch size: 0 for exact counts.",
     paper="arXiv:2405.00955",
     place=34,
 )

@@ -1,4 +1,4 @@
-"""Learned perceptual distance (Zhang et al., 2018), with the published weights or not at all."""
+"""LPIPS, a learned perceptual distance (Zhang et al., 2018), available only with the published weights."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ from ..values.measures import Compared, Computed, Metric
 from ..values.types import Modality
 from ._image_pairs import clean_pair
 
-LPIPS_NEEDS = "needs grey or RGB pictures of at least 31 x 31 pixels"
-"""Why `lpips` returned `None`."""
+LPIPS_NEEDS = "needs grey or RGB images of at least 31 x 31 pixels"
+"""The reason why `lpips` returned `None`."""
 
 _BACKBONE = "alexnet-owt-7be5be79.pth"
 _ADDRESS = f"https://download.pytorch.org/models/{_BACKBONE}"
-_DIGEST = "7be5be79"  # the publisher puts the start of the SHA-256 into the file's name
-_SMALLEST_SIDE = 31  # AlexNet's two poolings leave nothing of a smaller picture
+_DIGEST = "7be5be79"  # the start of the file's SHA-256, which is part of its name
+_SMALLEST_SIDE = 31  # AlexNet's two poolings leave no pixel of a smaller image
 
 
 def perceptual_network() -> tuple[nn.Module | None, str]:
-    """The LPIPS network v0.1 on AlexNet, if its weights lie on this machine; nothing is ever downloaded.
+    """Return the LPIPS network v0.1 on AlexNet if its weights are on this machine; nothing is ever downloaded.
 
-    Needs the optional package `lpips`, which brings the linear heads, and torchvision's AlexNet weights, looked for in
-    the folder that the environment variable GRADAUDIT_ASSETS names and then in torch.hub's checkpoints folder. The
-    network is built once per process.
+    The network needs the optional package `lpips`, which contains the linear heads, and torchvision's AlexNet weights,
+    searched for in the folder that the environment variable GRADAUDIT_ASSETS names and then in torch.hub's checkpoints
+    folder. It is built once per process.
 
     Returns:
-        `(network, "")` in evaluation mode on the CPU, or `(None, reason)`, where the reason says what to put where.
+        `(network, "")` in evaluation mode on the CPU, or `(None, reason)`, which says what is missing and where to put
+        it.
     """
-    if importlib.util.find_spec("lpips") is None:  # its import takes seconds: not before the weights are found
+    if importlib.util.find_spec("lpips") is None:  # importing it takes seconds, so find_spec only looks for it
         return None, 'the package lpips is missing: pip install "gradaudit[perceptual]"'
     folders = _folders()
     found = next((folder / _BACKBONE for folder in folders if (folder / _BACKBONE).is_file()), None)
@@ -50,10 +51,10 @@ def perceptual_network() -> tuple[nn.Module | None, str]:
 
 @torch.no_grad()
 def lpips(network: nn.Module, reconstruction: Tensor, truth: Tensor) -> Tensor | None:
-    """Perceptual distance of each example (Zhang et al., 2018, arXiv:1801.03924, eq. 1; AlexNet, v0.1).
+    """Return the perceptual distance of each example (Zhang et al., 2018, arXiv:1801.03924, eq. 1; AlexNet, v0.1).
 
-    Both sides are clamped to [0, 1] and handed over in [-1, 1]; a grey picture is repeated over the three channels. A
-    pixel of the reconstruction that is NaN or infinite is read as mid grey.
+    Both sides are clamped to [0, 1] and scaled to [-1, 1] for the network; a grey image is repeated over the three
+    channels. A pixel of the reconstruction that is NaN or infinite is read as mid grey.
 
     Args:
         network: From `perceptual_network`.
@@ -61,11 +62,12 @@ def lpips(network: nn.Module, reconstruction: Tensor, truth: Tensor) -> Tensor |
         truth: `[B, C, H, W]` floats, pixels.
 
     Returns:
-        `[B]` float64, 0 for equal pictures and larger for less alike ones; `None` where a side is under 31 pixels or C
-        is neither 1 nor 3 (`LPIPS_NEEDS`).
+        `[B]` float64, 0 for equal images and larger for less similar ones; `None` if the images are smaller than 31
+        pixels or C is neither 1 nor 3 (`LPIPS_NEEDS`).
 
     Raises:
-        AuditError: The shapes differ or are not four-dimensional, a side is not of floats, or the truth is not finite.
+        AuditError: The shapes differ or are not four-dimensional, a tensor is not floating point, or the ground truth
+            is not finite.
     """
     guess, true = clean_pair(reconstruction, truth)
     channels, *sides = guess.shape[1:]
@@ -82,14 +84,14 @@ def _folders() -> list[Path]:
 
 
 def _shown(path: Path) -> str:
-    """The path without the user's name: reasons end up on pages that are passed on."""
+    """Return a path without the user's name, because the reason appears on pages that are shared."""
     home = Path.home()
     return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
 
 
 @functools.cache
 def _load(backbone: Path, size: int, modified: int) -> tuple[nn.Module | None, str]:
-    """The network on the weights in `backbone`; `size` and `modified` make a replaced file be read again."""
+    """Return the network on the weights in `backbone`; a new `size` or `modified` makes the cache read it again."""
     with backbone.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if not digest.startswith(_DIGEST):
@@ -99,14 +101,14 @@ def _load(backbone: Path, size: int, modified: int) -> tuple[nn.Module | None, s
 
 
 def _build(alexnet: Mapping[str, Tensor]) -> nn.Module:
-    """LPIPS with its published heads on the convolutions of an AlexNet (`features.0.weight`, ...)."""
+    """Return LPIPS with its published heads on the convolutions of an AlexNet (`features.0.weight`, ...)."""
     import lpips as package
 
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        # It asks torchvision for an AlexNet in a deprecated way, and draws random weights that we overwrite.
+        # lpips builds torchvision's AlexNet through a deprecated argument, with random weights that are overwritten.
         warnings.simplefilter("ignore", UserWarning)
         network = package.LPIPS(net="alex", version="0.1", pretrained=True, pnet_rand=True, verbose=False)
-    # Its slices keep AlexNet's numbers: `slice2.3.weight` is `features.3.weight`.
+    # The slices of lpips keep AlexNet's numbers: `slice2.3.weight` is `features.3.weight`.
     names = network.net.state_dict().keys()
     network.net.load_state_dict({name: alexnet[f"features.{name.partition('.')[2]}"] for name in names})
     return network.eval().requires_grad_(False)
@@ -123,7 +125,7 @@ METRIC = Metric(
     name="LPIPS",
     unit="",
     higher_is_better=False,
-    meaning="How far apart a network trained on human judgements puts the pictures, 0 for equal ones.",
+    meaning="Distance of the images in a network trained on human judgements; 0 for equal images.",
     paper="arXiv:1801.03924",
     modality=Modality.PICTURES,
     compute=_of,

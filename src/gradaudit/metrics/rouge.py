@@ -17,17 +17,17 @@ ROUGE_NEEDS = "the package rouge-score is not installed (pip install 'gradaudit[
 def rouge(
     guesses: Sequence[str], truths: Sequence[str], *, variants: Sequence[str] = tuple(ROUGE)
 ) -> dict[str, Tensor] | None:
-    """F-measures of ROUGE-1, ROUGE-2 and ROUGE-L (Lin, 2004, aclanthology:W04-1013), without stemming.
+    """Return the F-measures of ROUGE-1, ROUGE-2 and ROUGE-L (Lin, 2004, aclanthology:W04-1013), without stemming.
 
-    Words are lower-cased runs of letters and digits, as the library cuts them.
+    The library splits a text into words, which are lower-cased runs of letters and digits.
 
     Args:
-        guesses: One text per example, aligned with `truths`.
-        truths: One text per example.
-        variants: Those of `ROUGE` that are wanted.
+        guesses: One reconstructed text for each example, aligned with `truths`.
+        truths: One private text for each example.
+        variants: The variants to compute, keys of `ROUGE`.
 
     Returns:
-        Variant -> `[B]` float64 in [0, 1]; `None` where the library is not installed (see `ROUGE_NEEDS`).
+        Variant -> `[B]` float64 in [0, 1]; `None` if the library is not installed (see `ROUGE_NEEDS`).
     """
     try:
         from rouge_score.rouge_scorer import RougeScorer
@@ -51,7 +51,7 @@ ROUGE_1 = Metric(
     name="ROUGE-1",
     unit="",
     higher_is_better=True,
-    meaning="F-measure of the words that text and guess have in common, in any order.",
+    meaning="F-measure of the words that text and reconstruction have in common, in any order.",
     paper="doi:10.3115/1073445.1073465",
     modality=Modality.TEXT,
     compute=_of("rouge1"),
@@ -62,7 +62,7 @@ ROUGE_2 = Metric(
     name="ROUGE-2",
     unit="",
     higher_is_better=True,
-    meaning="F-measure of the pairs of neighbouring words that they have in common.",
+    meaning="F-measure of the pairs of neighbouring words that text and reconstruction have in common.",
     paper="doi:10.3115/1073445.1073465",
     modality=Modality.TEXT,
     compute=_of("rouge2"),
@@ -73,7 +73,7 @@ ROUGE_L = Metric(
     name="ROUGE-L",
     unit="",
     higher_is_better=True,
-    meaning="F-measure of the longest sequence of words that stands in both in this order, gaps allowed.",
+    meaning="F-measure of the longest sequence of words that occurs in both in the same order, with gaps allowed.",
     paper="doi:10.3115/1218955.1219032",
     modality=Modality.TEXT,
     compute=_of("rougeL"),

@@ -11,31 +11,32 @@ from ..values.measures import Compared, Computed, Metric
 from ..values.types import Modality
 from ._image_pairs import clean_pair
 
-SSIM_NEEDS = "needs pictures of at least 11 x 11 pixels"
-"""Why `ssim` returned `None`."""
+SSIM_NEEDS = "needs images of at least 11 x 11 pixels"
+"""The reason why `ssim` returned `None`."""
 
-_WINDOW = 11  # the Gaussian of sigma 1.5 cut at 3.5 sigma, as in the paper
+_WINDOW = 11  # Gaussian window of sigma 1.5, cut at 3.5 sigma, as in the paper
 
 
 def ssim(reconstruction: Tensor, truth: Tensor) -> Tensor | None:
-    """Mean structural similarity of each example (Wang et al., 2004, doi:10.1109/TIP.2003.819861, section III).
+    """Return the mean SSIM of each example (Wang et al., 2004, doi:10.1109/TIP.2003.819861, section III).
 
-    Gaussian window of 11 x 11 pixels and sigma 1.5, K1 = 0.01, K2 = 0.03, data range 1, population covariance, the mean
-    over channels and over the windows that lie inside the picture (some libraries also count windows over a mirrored
-    border, and differ by some hundredths on small pictures). Both sides are clamped to [0, 1].
+    The window is Gaussian with 11 x 11 pixels and sigma 1.5; K1 = 0.01, K2 = 0.03, data range 1, population covariance.
+    The mean is over channels and over the windows inside the image. (Some libraries also count windows over a mirrored
+    border, and differ by some hundredths on small images.) Both sides are clamped to [0, 1].
 
     A pixel of the reconstruction that is NaN or infinite is read as mid grey by the windows around it, and the window
-    centred on it scores 0 at most: a reconstruction of nothing else shares no structure with any picture.
+    centred on it scores at most 0: a reconstruction of only such pixels shares no structure with any image.
 
     Args:
         reconstruction: `[B, C, H, W]` floats, pixels, already aligned with `truth`.
         truth: `[B, C, H, W]` floats, pixels.
 
     Returns:
-        `[B]` float64 in [-1, 1], 1 for equal pictures; `None` where a side is under 11 pixels (`SSIM_NEEDS`).
+        `[B]` float64 in [-1, 1], 1 for equal images; `None` if a side has fewer than 11 pixels (`SSIM_NEEDS`).
 
     Raises:
-        AuditError: The shapes differ or are not four-dimensional, a side is not of floats, or the truth is not finite.
+        AuditError: The shapes differ or are not four-dimensional, a tensor is not floating point, or the ground truth
+            is not finite.
     """
     guesses, truths = clean_pair(reconstruction, truth)
     if min(guesses.shape[2:]) < _WINDOW:
@@ -70,7 +71,7 @@ METRIC = Metric(
     name="SSIM",
     unit="",
     higher_is_better=True,
-    meaning="How alike brightness, contrast and structure are in small windows, from -1 to 1 for equal pictures.",
+    meaning="Similarity of brightness, contrast and structure in small windows, from -1 to 1; 1 for equal images.",
     paper="doi:10.1109/TIP.2003.819861",
     modality=Modality.PICTURES,
     compute=_of,

@@ -1,7 +1,7 @@
-"""How much of a text came back, token by token: pure functions of token ids.
+"""Metrics of a reconstructed text, computed from its token ids.
 
-`counted` says which positions hold the private text, rather than padding or a marker such as `[CLS]` that every text
-has: nothing else enters a score.
+`counted` says which positions belong to the private text, in contrast to padding and markers such as `[CLS]` that every
+text has. Only these positions enter a score.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ Pair = tuple[list[int], list[int]]
 
 
 def token_accuracy(guess: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
-    """Share of the tokens that came back in their place (the recover rate of tokens).
+    """Return the share of the tokens that are correct at their positions (the recovery rate of tokens).
 
     Args:
         guess: `[B, L]` integers, aligned with `truth`.
         truth: `[B, L]` integers.
-        counted: `[B, L]` booleans, at least one true per text.
+        counted: `[B, L]` booleans, at least one true for each text.
 
     Returns:
         `[B]` float64 in [0, 1].
 
     Raises:
-        AuditError: Shapes differ, or a text has no token to count.
+        AuditError: The shapes differ, or a text has no token to count.
     """
     _check(guess, truth, counted)
     return ((guess == truth) & counted).sum(1).double() / counted.sum(1)
 
 
 def exact_match(guess: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
-    """1 where every token of a text came back in its place, else 0; arguments as `token_accuracy`.
+    """Return 1 for a text whose tokens are all correct, otherwise 0; arguments as for `token_accuracy`.
 
     Returns:
         `[B]` float64, 0 or 1.
@@ -48,7 +48,7 @@ def exact_match(guess: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
 
 
 def edit_distance(guess: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
-    """Tokens to insert, delete or replace to turn the guess into the text (Levenshtein, 1966).
+    """Return how many tokens to insert, delete or replace to turn the guess into the text (Levenshtein, 1966).
 
     Args:
         guess: `[B, L]` integers, aligned with `truth`.
@@ -63,11 +63,11 @@ def edit_distance(guess: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
 
 
 def bag_of_tokens(guess: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
-    """F1 between the different tokens of the whole batch and those that came back, whatever their text and place.
+    """Return the F1 score between the distinct tokens of the whole batch and those of the reconstruction.
 
-    What an attack without an order gives away: a text's own scores miss it, as its tokens may lie in another text. It
-    is one number for the batch, so that a guess of many tokens pays for the wrong ones. Every place of the guess counts
-    here, but for markers and padding.
+    Texts and positions are ignored. The score measures what an attack reveals that does not recover the order of
+    tokens: the scores of a single text miss this, because its tokens may be in another text. It is one value for the
+    whole batch, so that wrong tokens lower it. Every position of the guess counts, except markers and padding.
 
     Args:
         guess: `[B, L]` integers.
@@ -84,7 +84,7 @@ def bag_of_tokens(guess: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
 
 
 def levenshtein(first: Sequence[int], second: Sequence[int]) -> int:
-    """The least number of insertions, deletions and replacements from one sequence to the other."""
+    """Return the least number of insertions, deletions and replacements between two sequences."""
     row = list(range(len(second) + 1))
     for i, a in enumerate(first, 1):
         before, row = row, [i]
@@ -94,18 +94,18 @@ def levenshtein(first: Sequence[int], second: Sequence[int]) -> int:
 
 
 def text_costs(guess: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
-    """What it costs to assign each guess to each text: 1 minus the mean of token accuracy and token F1.
+    """Return the cost of assigning each guess to each text: 1 minus the mean of token accuracy and token F1.
 
-    Token F1 is the harmonic mean of precision and recall over bags of tokens (ROUGE-1 without its words): it tells
-    whose tokens they are where their order is lost, and the accuracy decides between equal bags.
+    Token F1 is the harmonic mean of precision and recall over bags of tokens, like ROUGE-1 on tokens in place of words.
+    It identifies the text of the tokens if their order is lost, and the accuracy decides between equal bags.
 
     Args:
         guess: `[B, L]` integers, in any order.
         truth: `[B, L]` integers.
-        counted: `[B, L]` booleans, of `truth`.
+        counted: `[B, L]` booleans, the counted positions of `truth`.
 
     Returns:
-        `[B, B]` float64 in [0, 1]; row: text; column: guess.
+        `[B, B]` float64 in [0, 1]; a row for each text, a column for each guess.
     """
     _check(guess, truth, counted)
     size = len(truth)
@@ -121,7 +121,7 @@ def text_costs(guess: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
 
 
 def token_f1(guess: Sequence[int], truth: Sequence[int]) -> float:
-    """F1 over bags of tokens, in [0, 1]; 0 where either side is empty."""
+    """Return the F1 score over bags of tokens, in [0, 1]; 0 if either side is empty."""
     common = sum((Counter(guess) & Counter(truth)).values())
     return 2 * common / (len(guess) + len(truth)) if common else 0.0
 
@@ -134,9 +134,9 @@ def _pairs(guess: Tensor, truth: Tensor, counted: Tensor) -> list[Pair]:
 def _check(guess: Tensor, truth: Tensor, counted: Tensor) -> None:
     if not guess.shape == truth.shape == counted.shape or truth.ndim != 2:
         shapes = ", ".join(str(list(side.shape)) for side in (guess, truth, counted))
-        raise AuditError(f"texts: guess, truth and what counts must be of one shape [B, L], not {shapes}.")
+        raise AuditError(f"texts: guess, truth and counted must be of one shape [B, L], not {shapes}.")
     if not counted.any(1).all():
-        raise AuditError("texts: a text has no token besides padding and markers; leave empty texts out.")
+        raise AuditError("texts: a text has no token besides padding and markers; remove empty texts.")
 
 
 def _of(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Compared], Tensor]:
@@ -158,16 +158,16 @@ TOKENS = Measure(
     recovered_gain=0.25,
     recovered=0.9,
     trace_gain=0.25,
-    ceiling=0.75,  # above it there is no room for the gain
+    ceiling=0.75,  # from a higher control the gain cannot be reached
     line="trace",
-    also=("rouge1", "bag_of_tokens"),  # words without their places, or without their text, are a trace too
+    also=("rouge1", "bag_of_tokens"),  # words without their positions, or without their text, are a trace too
 )
 TOKEN_ACCURACY = Metric(
     key="token_accuracy",
     name="token accuracy",
     unit="",
     higher_is_better=True,
-    meaning="Share of a text's tokens that came back in their place, markers and padding left out.",
+    meaning="Share of a text's tokens that are correct at their positions, without markers and padding.",
     paper="arXiv:2103.06819",
     modality=Modality.TEXT,
     compute=_of(token_accuracy),
@@ -179,7 +179,7 @@ EXACT_MATCH = Metric(
     name="exact match",
     unit="",
     higher_is_better=True,
-    meaning="1 where every token of the text came back in its place.",
+    meaning="1 if every token of the text is correct at its position, otherwise 0.",
     paper="doi:10.18653/v1/D16-1264",
     modality=Modality.TEXT,
     compute=_of(exact_match),
@@ -190,7 +190,7 @@ BAG_OF_TOKENS = Metric(
     name="bag of tokens (F1)",
     unit="",
     higher_is_better=True,
-    meaning="F-measure of the batch's different tokens and those that came back, whatever their text and place.",
+    meaning="F-measure of the batch's distinct tokens and the reconstructed ones, in any text and position.",
     paper="arXiv:1805.04049",
     modality=Modality.TEXT,
     compute=_of(bag_of_tokens),
@@ -201,7 +201,7 @@ EDIT_DISTANCE = Metric(
     name="edit distance",
     unit="tokens",
     higher_is_better=False,
-    meaning="Tokens to insert, delete or replace to get the text.",
+    meaning="Number of tokens to insert, delete or replace to get the text.",
     paper="doi:10.1145/321796.321811",
     modality=Modality.TEXT,
     compute=_of(edit_distance),

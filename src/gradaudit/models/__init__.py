@@ -1,6 +1,6 @@
-"""The client's models: one file per architecture, all of torchvision's, and the user's own.
+"""The client's models: one file for each architecture, all torchvision classifiers, and the user's own models.
 
-Weights are drawn from torch's global generator and nowhere else, so seed it before building.
+Weights are drawn from torch's global generator only; seed it before building a model.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from ._torchvision_models import pretrained_state
 from ._weights import load_weights
 from .text_transformer import TextClassifier
 
-COPIES = 3  # of the parameters that an audit holds at least: the client's, the adversary's, and an update
-MIN_LENGTH = 64  # places of the position embedding at least, so that short texts do not make it tiny
+COPIES = 3  # least number of copies of the parameters in an audit: the client's, the adversary's, and an update
+MIN_LENGTH = 64  # least number of positions of the position embedding, so that short texts do not make it tiny
 
 Builder = Callable[[int, int, int], nn.Module]
 """`(num_classes, channels, size in pixels of the square side)` -> model."""
 
 MODELS: Mapping[str, Builder] = ModelsOf(Modality.PICTURES)
-"""Name in the audit file -> builder; torchvision's names come on top (`build`)."""
+"""Name in the audit file -> builder; `build` also takes torchvision's names."""
 
 TEXT_MODELS: Mapping[str, Callable[..., nn.Module]] = ModelsOf(Modality.TEXT)
 """Name in the audit file -> builder `(num_classes, vocabulary, ...)`."""
@@ -40,20 +40,20 @@ TABLE_MODELS: Mapping[str, Callable[[int, int], nn.Module]] = ModelsOf(Modality.
 
 
 def build(name: str, *, num_classes: int, channels: int, size: int, cifar_stem: bool = False) -> nn.Module:
-    """A model with fresh weights from torch's global generator.
+    """Return an image classifier with fresh weights from torch's global generator.
 
     Args:
-        name: One of `MODELS`, or any classifier of torchvision.
+        name: A name in `MODELS`, or any classifier of torchvision.
         num_classes: K, at least 1.
-        channels: Of the pictures, at least 1.
-        size: Side of the square pictures in pixels.
+        channels: Channels of the images, at least 1.
+        size: Side of the square images in pixels.
         cifar_stem: For torchvision's ResNet family: start with a 3x3 convolution of stride 1 and without max-pool.
 
     Returns:
-        `[B, channels, size, size]` -> logits `[B, K]`.
+        A model from `[B, channels, size, size]` to logits `[B, K]`.
 
     Raises:
-        AuditError: An unknown name, numbers out of range, or a model that cannot be built for them.
+        AuditError: The name is unknown, a number is out of range, or the model cannot be built for these numbers.
     """
     for option, value in (("num_classes", num_classes), ("channels", channels), ("size", size)):
         if value < 1:
@@ -67,7 +67,7 @@ def build(name: str, *, num_classes: int, channels: int, size: int, cifar_stem: 
         near = difflib.get_close_matches(name, [*MODELS, *_torchvision_models.names()])
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         if name in NAMED_MODELS:
-            raise AuditError(f"model: {name} takes no pictures. Known: {', '.join(MODELS)}.")
+            raise AuditError(f"model: {name} takes no images. Known: {', '.join(MODELS)}.")
         raise AuditError(f"model: no model {name!r}.{hint} Known: {', '.join(MODELS)}, or any torchvision classifier.")
     if cifar_stem:
         raise AuditError(f"{name}: cifar_stem is for torchvision's resnet, resnext and wide_resnet models only.")
@@ -75,19 +75,19 @@ def build(name: str, *, num_classes: int, channels: int, size: int, cifar_stem: 
 
 
 def build_text(name: str, *, num_classes: int, layout: TextLayout, length: int) -> nn.Module:
-    """A model of text with fresh weights from torch's global generator.
+    """Return a text classifier with fresh weights from torch's global generator.
 
     Args:
-        name: One of `TEXT_MODELS`.
+        name: A name in `TEXT_MODELS`.
         num_classes: K.
-        layout: Of the tokenizer, which sets the size of the embedding and the padding.
-        length: Tokens of the longest text.
+        layout: Layout of the tokenizer, which sets the size of the embedding and the padding.
+        length: Number of tokens of the longest text.
 
     Returns:
-        `[B, L]` ids, or `[B, L, d]` embeddings -> logits `[B, K]`; its embedding is `token_embedding`.
+        A model from `[B, L]` ids, or `[B, L, d]` embeddings, to logits `[B, K]`; its embedding is `token_embedding`.
 
     Raises:
-        AuditError: Another name, or numbers that make it larger than this machine.
+        AuditError: The name is not in `TEXT_MODELS`, or the model does not fit into the memory of this machine.
     """
     length = max(length, MIN_LENGTH)
     return build_for(
@@ -96,26 +96,26 @@ def build_text(name: str, *, num_classes: int, layout: TextLayout, length: int) 
 
 
 def build_table(name: str, *, num_classes: int, features: int) -> nn.Module:
-    """A model of encoded rows `[B, features]` with fresh weights from torch's global generator.
+    """Return a classifier of encoded rows `[B, features]` with fresh weights from torch's global generator.
 
     Raises:
-        AuditError: A name that is not in `TABLE_MODELS`, or numbers that make it larger than this machine.
+        AuditError: The name is not in `TABLE_MODELS`, or the model does not fit into the memory of this machine.
     """
     return build_for(Modality.TABLE, name, num_classes, features, examples="rows of a table")
 
 
 def build_for(modality: Modality, name: str, *sizes: int, examples: str = "", **facts: int) -> nn.Module:
-    """A model of any modality with fresh weights from torch's global generator.
+    """Return a model of any modality with fresh weights from torch's global generator.
 
     Args:
-        modality: Of the examples.
-        name: Of one of the modality's models in `NAMED_MODELS`.
-        sizes: What its builder takes, in this order: K first.
-        examples: What to call the examples in an error; the modality's name by default.
-        facts: What its builder takes by name.
+        modality: Modality of the examples.
+        name: Name of a model of this modality in `NAMED_MODELS`.
+        sizes: Positional arguments of its builder, K first.
+        examples: What to call the examples in errors; the name of the modality by default.
+        facts: Keyword arguments of its builder.
 
     Raises:
-        AuditError: Another name, or numbers that make it larger than this machine.
+        AuditError: There is no such model, or it does not fit into the memory of this machine.
     """
     known = ModelsOf(modality)
     if name not in known:
@@ -125,17 +125,20 @@ def build_for(modality: Modality, name: str, *sizes: int, examples: str = "", **
 
 
 def _within_memory(name: str, make: Callable[[], nn.Module]) -> nn.Module:
-    """What `make` returns, once its outline without numbers has shown that it fits into memory; else `AuditError`."""
+    """Return the model of `make` if it fits into memory; raise `AuditError` otherwise.
+
+    The size is measured first on the meta device, where a model has no values.
+    """
     try:
         try:
             with torch.random.fork_rng(devices=[]), torch.device("meta"):
                 outline = make()
-        except NotImplementedError:  # RegNets read a parameter while they are built: they have no outline
+        except NotImplementedError:  # RegNets read a parameter while they are built, which the meta device cannot do
             return make()
         size = sum(t.numel() * t.element_size() for t in (*outline.parameters(), *outline.buffers()))
-        require_memory(COPIES * size, f"{name}: an audit of this model", "Take fewer classes or smaller examples.")
+        require_memory(COPIES * size, f"{name}: an audit of this model", "Use fewer classes or smaller examples.")
         return make()
-    except (RuntimeError, MemoryError, TypeError, OverflowError) as error:  # each is said of sizes out of range
+    except (RuntimeError, MemoryError, TypeError, OverflowError) as error:  # sizes out of range raise any of these
         raise AuditError(f"{name}: cannot be built so large: {in_one_line(error)}") from error
 
 

@@ -1,4 +1,4 @@
-"""Other people's exceptions, short enough for one line."""
+"""Exceptions of other libraries, shortened to one line."""
 
 from ..values.errors import in_one_line
 

@@ -1,4 +1,4 @@
-"""Does a model take the examples, and how many classes does it tell apart?"""
+"""A check that a model takes the examples, and the number of its classes."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ from ..values.types import Modality
 
 
 class DoesNotTake(AuditError):  # noqa: N818
-    """The model raised when it was shown an example."""
+    """Raised if a model raises an exception for one example."""
 
 
 def input_check(
     model: nn.Module, shape: tuple[int, ...], device: torch.device | str, modality: Modality = Modality.PICTURES
 ) -> int:
-    """Show the model one example in its own precision, in evaluation mode, and put its modes back.
+    """Return the number of classes of a model, from one example in the model's precision and in evaluation mode.
+
+    The modes of the layers are restored afterwards.
 
     Args:
         model: A classifier, on `device`.
-        shape: `(C, H, W)` of a picture, `(L,)` of a text, `(D,)` of a row.
-        device: Where to put the example.
-        modality: What an example is; token ids are integers.
+        shape: Shape of one example: `(C, H, W)` of an image, `(L,)` of a text, `(D,)` of a row.
+        device: Device of the example.
+        modality: Modality of the example; token ids are integers.
 
     Returns:
         K, the number of logits, at least 2.
 
     Raises:
-        DoesNotTake: The model raised.
-        AuditError: It did not return finite floating point logits `[1, K]` of two classes or more.
+        DoesNotTake: The model raised an exception.
+        AuditError: The model did not return finite floating point logits `[1, K]` of at least two classes.
     """
     output = answer(model, shape, device, modality)
     fault = _fault(output)
@@ -45,10 +47,10 @@ def input_check(
 def answer(
     model: nn.Module, shape: tuple[int, ...], device: torch.device | str, modality: Modality = Modality.PICTURES
 ) -> Any:
-    """What the model returns for one example; arguments as of `input_check`.
+    """Return the model's output for one example; arguments as for `input_check`.
 
     Raises:
-        DoesNotTake: The model raised.
+        DoesNotTake: The model raised an exception.
     """
     noun = MEASURES[modality].noun
     modes = [(module, module.training) for module in model.modules()]
@@ -63,19 +65,22 @@ def answer(
 
 
 def precision(model: nn.Module) -> torch.dtype:
-    """Of the model's first floating point parameter, which its inputs must have; float32 where there is none."""
+    """Return the precision of the model's first floating point parameter, or float32 if it has none."""
     return next((value.dtype for value in model.parameters() if value.is_floating_point()), torch.float32)
 
 
 def _example(model: nn.Module, shape: tuple[int, ...], modality: Modality) -> Tensor:
-    """`[1, *shape]`: padding for a text, else a ramp, for a constant example may be divided by its own spread."""
+    """Return an example `[1, *shape]`: padding for a text, otherwise a ramp.
+
+    A constant example would not do, because a model may divide it by its own standard deviation.
+    """
     if modality is Modality.TEXT:
         return torch.zeros(1, *shape, dtype=torch.int64)
     return torch.linspace(0.1, 0.9, math.prod(shape)).view(1, *shape).to(precision(model))
 
 
 def _fault(output: Any) -> str:
-    """What is wrong with an output for one example, and the fix; nothing where it is logits."""
+    """Return what is wrong with the output for one example and how to fix it, or an empty string."""
     if not isinstance(output, Tensor):
         return f"a value of type {type(output).__name__}, not logits [1, K]; return the logits alone."
     if output.ndim != 2 or len(output) != 1:
@@ -86,8 +91,8 @@ def _fault(output: Any) -> str:
     if output.shape[1] < 2:
         return (
             f"{'one logit' if output.shape[1] else 'no logits'}, and cross entropy over fewer than two classes is 0. "
-            "Take training.loss: binary-cross-entropy, or give the model two logits, one for each class."
+            "Choose training.loss: binary-cross-entropy, or give the model two logits, one for each class."
         )
     if not torch.isfinite(output).all():
-        return "logits that hold NaN or infinity; mend the model or its weights."
+        return "logits that hold NaN or infinity; fix the model or its weights."
     return ""

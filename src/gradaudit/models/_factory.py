@@ -1,4 +1,4 @@
-"""The user's own model, from a function of the user's own code."""
+"""The user's own model, from a function in the user's code."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ RAISED = " raised"
 
 
 def from_factory(spec: str, folder: Path) -> nn.Module:
-    """What the user's function returns when it is called without arguments.
+    """Return the model that the user's function returns when it is called without arguments.
 
     Args:
-        spec: `package.module:function` or `path/file.py:function`, the path relative to `folder`. `folder` and the
-            current folder are importable while it runs.
-        folder: Where the audit file lies.
+        spec: `package.module:function` or `path/file.py:function`, the path relative to `folder`. Modules in `folder`
+            and the current folder can be imported while it runs.
+        folder: The folder of the audit file.
 
     Returns:
         The model.
 
     Raises:
-        AuditError: The spec is malformed, the module or the function does not exist, the user's code raised, or what
-            came back is no `nn.Module`, or one of TorchScript, without parameters, or with one that is not dense.
+        AuditError: The spec is malformed, the module or the function does not exist, the user's code raised an
+            exception, or the returned value is not an `nn.Module`, or it is a TorchScript module, has no parameters,
+            or has a tensor that is not dense.
     """
     place, colon, attribute = spec.rpartition(":")
     if not colon or not place or not attribute.isidentifier():
@@ -49,7 +50,7 @@ def from_factory(spec: str, folder: Path) -> nn.Module:
         if factory is None:
             raise AuditError(f"model: {place} has no {attribute}.")
         if not callable(factory):
-            raise AuditError(f"model: {attribute} in {place} is no function but {_kind(factory)}.")
+            raise AuditError(f"model: {attribute} in {place} is not a function but {_kind(factory)}.")
         with guarded(f"model: {spec}", RAISED):
             model = factory()
     if not isinstance(model, nn.Module):
@@ -59,11 +60,11 @@ def from_factory(spec: str, folder: Path) -> nn.Module:
 
 
 def _require_ordinary(model: nn.Module, spec: str) -> None:
-    """Raise `AuditError` for a model that torch can run, but not copy, train or differentiate twice."""
+    """Raise `AuditError` if torch can run the model, but not copy it, train it or differentiate it twice."""
     if not any(True for _ in model.parameters()):
         raise AuditError(f"model: {spec} returned a model without parameters, which learns nothing and shares nothing.")
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-        raise AuditError(f"model: {spec} returned a model of TorchScript; return the module that it was made of.")
+        raise AuditError(f"model: {spec} returned a TorchScript model; return the module that it was made from.")
     for name, value in (*model.named_parameters(), *model.named_buffers()):
         if value.layout is not torch.strided or value.is_quantized or value.is_meta:
             layout = str(value.layout).removeprefix("torch.")
@@ -73,7 +74,7 @@ def _require_ordinary(model: nn.Module, spec: str) -> None:
 
 @contextmanager
 def _importable(folders: list[str]) -> Iterator[None]:
-    """`folders` in front of the import path."""
+    """Put `folders` in front of the import path inside the context."""
     before = list(sys.path)
     sys.path[:0] = folders
     importlib.invalidate_caches()

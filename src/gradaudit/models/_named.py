@@ -1,4 +1,4 @@
-"""Networks that have a name in the audit file."""
+"""Models that have a name in the audit file."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ Maker = Callable[..., nn.Module]
 
 @dataclass(frozen=True)
 class NamedModel:
-    """A network that an audit file may name. A module of `models/` that binds one to a public name adds it.
+    """A model that an audit file can name.
+
+    A `NamedModel` that a module of `models/` binds to a public name is registered automatically.
 
     Args:
-        name: In the audit file.
-        modality: Of the examples that it takes.
-        build: Returns it with weights from torch's global generator. Its arguments are those of its modality:
-            `(num_classes, channels, size)` for pictures, `(num_classes, vocabulary, *, length, pad_id)` for text and
-            `(num_classes, features)` for rows of a table. Its docstring begins with the line that is listed.
+        name: Name in the audit file.
+        modality: Modality of the examples that it takes.
+        build: Function that returns the model with weights from torch's global generator. Its arguments depend on the
+            modality: `(num_classes, channels, size)` for images, `(num_classes, vocabulary, *, length, pad_id)` for
+            text and `(num_classes, features)` for rows of a table. The first line of its docstring is the one listed.
     """
 
     name: str
@@ -36,11 +38,11 @@ def _name(value: Any) -> str | None:
 
 
 NAMED_MODELS: Registry[NamedModel] = Registry("gradaudit.models", "gradaudit.models", _name, values_of(NamedModel))
-"""Every network of this package and of others that has a name; torchvision's come on top."""
+"""Every named model of this and other packages, without torchvision's."""
 
 
 class ModelsOf(Mapping[str, Maker]):
-    """Name -> builder of the networks of one modality."""
+    """A mapping from names to the builders of the models of one modality."""
 
     def __init__(self, modality: Modality) -> None:
         self.modality = modality

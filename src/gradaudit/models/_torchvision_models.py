@@ -1,4 +1,4 @@
-"""Any classifier of torchvision, by its name there, with fresh weights."""
+"""Any classifier of torchvision by its torchvision name, with fresh weights."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from ._causes import in_one_line
 
 
 def names() -> list[str]:
-    """Names of torchvision's classifiers, sorted."""
+    """Return the names of torchvision's classifiers, sorted."""
     return torchvision.models.list_models(module=torchvision.models)
 
 
 def torchvision_model(name: str, num_classes: int, channels: int, size: int, *, cifar_stem: bool = False) -> nn.Module:
-    """A classifier of torchvision with fresh weights.
+    """Return a classifier of torchvision with fresh weights.
 
     Args:
         name: One of `names()`.
         num_classes: K.
-        channels: Of the pictures; for others than 3 the first convolution is drawn anew for them.
-        size: Side of the pictures in pixels; vision transformers are built for it.
+        channels: Channels of the images; unless they are 3, the first convolution is replaced by a new one.
+        size: Side of the images in pixels; vision transformers are built for this size.
         cifar_stem: For the ResNet family: a 3x3 convolution of stride 1 and no max-pool at the start, as is usual for
-            pictures of 32 pixels.
+            images of 32 pixels.
 
     Returns:
-        `[B, channels, size, size]` -> logits `[B, K]`.
+        A model from `[B, channels, size, size]` to logits `[B, K]`.
 
     Raises:
-        AuditError: The family has no such stem, the first convolution cannot be changed, or torchvision refuses.
+        AuditError: The family has no such stem, the first convolution cannot be replaced, or torchvision refuses.
         NotImplementedError: The model reads its own parameters while it is built, and torch's device is `meta`.
     """
     try:
@@ -55,10 +55,10 @@ def torchvision_model(name: str, num_classes: int, channels: int, size: int, *, 
 
 
 def pretrained_state(name: str) -> dict[str, Tensor]:
-    """The values of torchvision's default weights (ImageNet-1k), from its cache or the network.
+    """Return torchvision's default weights (ImageNet-1k), from its cache or by a download.
 
     Raises:
-        AuditError: There are none for this name, or they are not in the cache and cannot be fetched.
+        AuditError: There are no weights for this name, or they are not in the cache and cannot be downloaded.
     """
     try:
         weights = torchvision.models.get_model_weights(name).DEFAULT
@@ -76,7 +76,7 @@ def pretrained_state(name: str) -> dict[str, Tensor]:
 
 def _special_arguments(name: str, size: int) -> dict[str, Any]:
     if name in ("googlenet", "inception_v3"):
-        # Auxiliary outputs would make the training output a tuple; initialising through scipy takes a minute.
+        # With auxiliary outputs the training output would be a tuple; initialisation with scipy takes a minute.
         return {"aux_logits": False, "init_weights": False}
     if name.startswith("vit_"):
         return {"image_size": size}
@@ -88,12 +88,12 @@ def _special_arguments(name: str, size: int) -> dict[str, Any]:
 def _change_first_convolution(model: nn.Module, name: str, channels: int) -> None:
     first = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
     if first is None or first.in_channels != 3 or first.groups != 1:
-        raise AuditError(f"{name}: only its three-channel form can be built; the pictures have {channels} channels.")
+        raise AuditError(f"{name}: only its three-channel form can be built; the images have {channels} channels.")
     first.in_channels = channels
     first.weight = nn.Parameter(first.weight.new_empty(first.out_channels, channels, *first.kernel_size))
     _draw(first)
 
 
 def _draw(convolution: nn.Conv2d) -> None:
-    """He's initialisation, as most of torchvision's first layers have it; the bias stays as it is."""
+    """Draw weights by He's initialisation, as for most of torchvision's first layers; the bias is unchanged."""
     nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")

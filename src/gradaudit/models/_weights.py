@@ -1,4 +1,4 @@
-"""Weights from a file, read without running any code of the file."""
+"""Loading weights from a file without running any code of the file."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from ..values.tensor_files import place, read_tensor_file
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Set all parameters and buffers of `model` from a file; on an error the model is as before.
+    """Load all parameters and buffers of `model` from a file; after an error the model is unchanged.
 
-    What lies nested under a usual key, such as `model` or `state_dict`, is unwrapped, the prefixes of wrappers are
-    dropped, of tied weights one is enough, and BatchNorm's `num_batches_tracked` may be missing.
+    Tensors nested under a usual key, such as `model` or `state_dict`, are unwrapped, and the prefixes of wrappers are
+    removed. One of several tied weights is enough, and BatchNorm's `num_batches_tracked` may be missing.
 
     Args:
-        model: Takes the values on its own devices and in its own precisions.
+        model: The model; it keeps its devices and precisions.
         path: `.safetensors`; `.pt` or `.pth` with plain tensors (`weights_only`); or `.npz` without objects.
 
     Raises:
-        AuditError: No such file, an unknown ending, a file that would need unpickling, or names, shapes and values
-            that do not fit the model.
+        AuditError: There is no such file, its ending is unknown, it would need unpickling, or its names, shapes or
+            values do not fit the model.
     """
     file = read_tensor_file(path, "weights")
     own = {name: value for name, value in model.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}

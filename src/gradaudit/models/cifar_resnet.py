@@ -10,12 +10,12 @@ from ._named import NamedModel
 
 
 def resnet20(num_classes: int, channels: int, size: int) -> nn.Module:
-    """ResNet-20 for small pictures (He et al., 2016, section 4.2, n = 3, option-A shortcuts).
+    """ResNet-20 for small images (He et al., 2016, section 4.2, n = 3, option-A shortcuts).
 
     Args:
         num_classes: K.
-        channels: Of the pictures.
-        size: Side of the pictures in pixels; any, for the last feature map is averaged.
+        channels: Channels of the images.
+        size: Side of the images in pixels; any size fits, because the last feature map is averaged.
 
     Returns:
         `[B, channels, size, size]` -> logits `[B, K]`.
@@ -24,17 +24,17 @@ def resnet20(num_classes: int, channels: int, size: int) -> nn.Module:
 
 
 def resnet32(num_classes: int, channels: int, size: int) -> nn.Module:
-    """ResNet-32 for small pictures (He et al., 2016, section 4.2, n = 5); arguments as of `resnet20`."""
+    """ResNet-32 for small images (He et al., 2016, section 4.2, n = 5); arguments as for `resnet20`."""
     return CifarResNet(num_classes, channels, blocks=5)
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut without parameters (He et al., 2016, section 3.3, option A).
+    """A residual block: two 3x3 convolutions and a parameter-free shortcut (He et al., 2016, section 3.3, option A).
 
     Args:
-        entering: Channels in.
-        leaving: Channels out, `entering` or twice as many.
-        stride: 1, or 2 to halve the picture.
+        entering: Number of input channels.
+        leaving: Number of output channels, `entering` or twice as many.
+        stride: 1, or 2 to halve the sides of the feature map.
     """
 
     def __init__(self, entering: int, leaving: int, stride: int) -> None:
@@ -47,7 +47,7 @@ class Block(nn.Module):
         self.added = (leaving - entering) // 2
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """`[B, entering, H, W]` -> `[B, leaving, H / stride, W / stride]`, rounded up."""
+        """Map `[B, entering, H, W]` to `[B, leaving, H / stride, W / stride]`, rounded up."""
         hidden = F.relu(self.bn1(self.conv1(inputs)))
         shortcut = inputs[:, :, :: self.stride, :: self.stride]
         shortcut = F.pad(shortcut, (0, 0, 0, 0, self.added, self.added))
@@ -55,12 +55,12 @@ class Block(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """The network of 6 n + 2 layers; weights from He's initialisation.
+    """The residual network of 6 n + 2 layers for CIFAR-10, with He's initialisation.
 
     Args:
         num_classes: K.
-        channels: Of the pictures.
-        blocks: n, of each of the three stages.
+        channels: Channels of the images.
+        blocks: n, the number of blocks in each of the three stages.
     """
 
     def __init__(self, num_classes: int, channels: int, blocks: int) -> None:
@@ -76,7 +76,7 @@ class CifarResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """`[B, C, H, W]` -> logits `[B, K]`."""
+        """Map `[B, C, H, W]` to logits `[B, K]`."""
         hidden = F.relu(self.bn1(self.conv1(inputs)))
         hidden = self.layer3(self.layer2(self.layer1(hidden)))
         return self.linear(hidden.mean(dim=(2, 3)))

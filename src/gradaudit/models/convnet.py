@@ -16,17 +16,17 @@ def convnet_64(num_classes: int, channels: int, size: int) -> nn.Module:
 
     Args:
         num_classes: K.
-        channels: Of the pictures.
-        size: Side of the pictures in pixels, at least 9.
+        channels: Channels of the images.
+        size: Side of the images in pixels, at least 9.
 
     Returns:
         `[B, channels, size, size]` -> logits `[B, K]`.
 
     Raises:
-        AuditError: The pictures are smaller than the two pools.
+        AuditError: The images are too small for the two pools.
     """
     if size < 9:
-        raise AuditError(f"convnet-64: pictures must be at least 9 pixels wide, got {size}.")
+        raise AuditError(f"convnet-64: images must be at least 9 pixels wide, got {size}.")
     width = 64
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     entering = channels

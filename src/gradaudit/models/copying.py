@@ -1,4 +1,4 @@
-"""Copies of a model that share nothing with it."""
+"""Copies of a model that share no tensor with it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch.overrides import TorchFunctionMode
 
 
 def private_copy(model: nn.Module) -> nn.Module:
-    """A deep copy of `model`, also where a module holds a tensor with a history.
+    """Return a deep copy of `model`, even if a module stores a tensor with a gradient history.
 
-    Such a tensor is no part of the model: a network that keeps its features in `forward`, or the weight that the legacy
-    `torch.nn.utils.weight_norm` computes anew in every pass. The copy holds its values without the history, which torch
-    refuses to copy.
+    Such a tensor is not a parameter: for example, a network stores its features in `forward`, or the legacy
+    `torch.nn.utils.weight_norm` computes a weight in every forward pass. The copy has its values without the history,
+    which torch refuses to copy.
     """
     with _WithoutHistory():
         return deepcopy(model)
 
 
 class _WithoutHistory(TorchFunctionMode):
-    """Inside, tensors with a history are copied without it."""
+    """A context in which tensors with a gradient history are copied without it."""
 
     def __torch_function__(
         self, call: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

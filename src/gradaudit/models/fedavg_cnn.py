@@ -14,17 +14,17 @@ def fedavg_cnn(num_classes: int, channels: int, size: int) -> nn.Module:
 
     Args:
         num_classes: K.
-        channels: Of the pictures.
-        size: Side of the pictures in pixels, at least 4.
+        channels: Channels of the images.
+        size: Side of the images in pixels, at least 4.
 
     Returns:
         `[B, channels, size, size]` -> logits `[B, K]`.
 
     Raises:
-        AuditError: The pictures are smaller than the two pools.
+        AuditError: The images are too small for the two pools.
     """
     if size < 4:
-        raise AuditError(f"fedavg-cnn: pictures must be at least 4 pixels wide, got {size}.")
+        raise AuditError(f"fedavg-cnn: images must be at least 4 pixels wide, got {size}.")
     return nn.Sequential(
         nn.Conv2d(channels, 32, 5, padding=2),
         nn.ReLU(),

@@ -1,4 +1,4 @@
-"""Two modalities in one network: the layout of their common input, and a model with two encoders and one head."""
+"""Image and text in one network: the layout of their joint input, and a model with two encoders and one head."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .text_cnn import FILTERS, SPANS, TextCNN
 
 @dataclass(frozen=True)
 class Splice:
-    """Pictures `[B, C, H, W]` and word vectors `[B, 1, L, width]` as one input `[B, C + planes, H, W]`.
+    """The layout that joins images `[B, C, H, W]` and word vectors `[B, 1, L, width]` to `[B, C + planes, H, W]`.
 
-    The word vectors fill as many further planes as they need, row by row (MGIA's "Splicing", which needs one); what is
-    left over holds `padding`.
+    The word vectors fill as many further planes as they need, row by row (MGIA's "Splicing", which needs one plane).
+    The rest of the last plane is filled with `padding`.
 
     Args:
-        picture: `(C, H, W)`.
-        words: L.
-        width: Of a word vector.
-        padding: In the units of the text's input; what the normalisation takes to 0.
+        picture: `(C, H, W)`, the shape of an image.
+        words: L, the number of words.
+        width: Length of a word vector.
+        padding: Fill value in the units of the text input, which its normalisation maps to 0.
     """
 
     picture: tuple[int, int, int]
@@ -33,17 +33,17 @@ class Splice:
 
     @property
     def planes(self) -> int:
-        """Planes of text."""
+        """Number of planes of text."""
         return math.ceil(self.words * self.width / (self.picture[1] * self.picture[2]))
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of one spliced example."""
+        """Shape of one spliced example, `(C + planes, H, W)`."""
         channels, height, width = self.picture
         return channels + self.planes, height, width
 
     def join(self, pictures: Tensor, text: Tensor) -> Tensor:
-        """The common input."""
+        """Return the joint input `[B, C + planes, H, W]`."""
         flat = text.flatten(1)
         _, height, width = self.picture
         whole = flat.new_full((len(flat), self.planes * height * width), self.padding)
@@ -51,23 +51,23 @@ class Splice:
         return torch.cat([pictures, whole.view(len(flat), self.planes, height, width)], dim=1)
 
     def split(self, joined: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures `[B, C, H, W]` and word vectors `[B, 1, L, width]`."""
+        """Return the images `[B, C, H, W]` and word vectors `[B, 1, L, width]` of a joint input."""
         channels = self.picture[0]
         text = joined[:, channels:].flatten(1)[:, : self.words * self.width]
         return joined[:, :channels], text.view(-1, 1, self.words, self.width)
 
 
 class FusedNet(nn.Module):
-    """An encoder for each modality and one linear head over both (the model that MGIA's abstract draws).
+    """A network with an encoder for each modality and one linear head over both (the model in MGIA's abstract).
 
-    LeNet without its last layer (768 features of a 32 x 32 picture, weights from U(-0.5, 0.5)) beside TextCNN without
-    its own (768 features). The head is drawn as both networks draw theirs, the picture's columns from U(-0.5, 0.5): as
-    torch draws a layer of 1536 inputs, the picture's gradient would be a twentieth of LeNet's. It takes a spliced input
-    `[B, C + planes, H, W]`; the padding reaches neither encoder.
+    The encoders are LeNet without its last layer (768 features of a 32 x 32 image, weights from U(-0.5, 0.5)) and
+    TextCNN without its last layer (768 features). The weights of the head are drawn as in these networks, those of the
+    image from U(-0.5, 0.5): with torch's own initialisation of a layer of 1536 inputs, the gradient of the image would
+    be a twentieth of LeNet's. The network takes a spliced input `[B, C + planes, H, W]`; no encoder sees the padding.
 
     Args:
         num_classes: K.
-        splice: Layout of the input; its pictures must be square.
+        splice: Layout of the input; its images must be square.
     """
 
     def __init__(self, num_classes: int, splice: Splice) -> None:
@@ -83,6 +83,6 @@ class FusedNet(nn.Module):
             self.head.weight[:, :seen] = whole[-1].weight
 
     def forward(self, joined: Tensor) -> Tensor:
-        """`[B, C + planes, H, W]` -> logits `[B, K]`."""
+        """Map `[B, C + planes, H, W]` to logits `[B, K]`."""
         pictures, text = self.splice.split(joined)
         return self.head(torch.cat([self.image(pictures), self.text(text)], dim=1))

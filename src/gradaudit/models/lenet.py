@@ -13,13 +13,13 @@ CHANNELS = 12
 def lenet(num_classes: int, channels: int, size: int) -> nn.Module:
     """The "LeNet" of DLG (Zhu et al., 2019): twice differentiable, and easy to invert.
 
-    Three 5x5 convolutions with 12 channels (strides 2, 2, 1), sigmoids, one linear layer; all weights and biases are
-    drawn from U(-0.5, 0.5).
+    It has three 5x5 convolutions with 12 channels (strides 2, 2, 1) and sigmoids, and one linear layer. All weights and
+    biases are drawn from U(-0.5, 0.5).
 
     Args:
         num_classes: K.
-        channels: Of the pictures.
-        size: Side of the pictures in pixels.
+        channels: Channels of the images.
+        size: Side of the images in pixels.
 
     Returns:
         `[B, channels, size, size]` -> logits `[B, K]`.
@@ -41,7 +41,7 @@ def lenet(num_classes: int, channels: int, size: int) -> nn.Module:
 
 
 def _halved(size: int) -> int:
-    """Side after a 5x5 convolution with stride 2 and padding 2."""
+    """Return the side after a 5x5 convolution with stride 2 and padding 2."""
     return (size - 1) // 2 + 1
 
 

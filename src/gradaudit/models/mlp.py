@@ -13,8 +13,8 @@ def mlp(num_classes: int, channels: int, size: int) -> nn.Module:
 
     Args:
         num_classes: K.
-        channels: Of the pictures.
-        size: Side of the pictures in pixels.
+        channels: Channels of the images.
+        size: Side of the images in pixels.
 
     Returns:
         `[B, channels, size, size]` -> logits `[B, K]`.

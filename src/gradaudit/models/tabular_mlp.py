@@ -9,11 +9,11 @@ from ._named import NamedModel
 
 
 def tabular_mlp(num_classes: int, features: int) -> nn.Module:
-    """Two hidden layers of 100 units with ReLU (Vero et al., 2023, arXiv:2210.01785, section 5).
+    """The MLP of TabLeak (Vero et al., 2023, arXiv:2210.01785, section 5): two hidden layers of 100 units with ReLU.
 
     Args:
         num_classes: K.
-        features: D, numbers in an encoded row.
+        features: D, the width of an encoded row.
 
     Returns:
         `[B, D]` -> logits `[B, K]`.

@@ -12,15 +12,15 @@ SPANS = (2, 3, 4)
 
 
 class TextCNN(nn.Module):
-    """Three convolutions over spans of 2, 3 and 4 words, ReLU, the largest value over the sentence, a linear layer.
+    """The sentence CNN: convolutions over spans of 2, 3 and 4 words, ReLU, max-pooling over the sentence, linear layer.
 
-    The sizes are those of MGIA's code (Liu et al., 2023): 256 filters per span, 768 features; weights as torch starts
-    them. It takes `[B, 1, L, width]` word vectors, L at least 4, and returns logits `[B, K]`.
+    The sizes are those of MGIA's code (Liu et al., 2023): 256 filters for each span, 768 features, torch's default
+    initialisation. The model takes `[B, 1, L, width]` word vectors, L at least 4, and returns logits `[B, K]`.
 
     Args:
         num_classes: K.
-        width: Of a word vector.
-        head: Whether there is a last layer; without it the 768 features are returned.
+        width: Length of a word vector.
+        head: Whether there is a last layer; without it the model returns the 768 features.
 
     Raises:
         AuditError: A number is below 1.
@@ -34,6 +34,6 @@ class TextCNN(nn.Module):
         self.head = nn.Linear(FILTERS * len(SPANS), num_classes) if head else nn.Identity()
 
     def forward(self, sentences: Tensor) -> Tensor:
-        """`[B, 1, L, width]` -> `[B, K]`."""
+        """Map `[B, 1, L, width]` to logits `[B, K]`, or to the features `[B, 768]` without a head."""
         found = [span(sentences).squeeze(3).relu().amax(2) for span in self.spans]
         return self.head(torch.cat(found, dim=1))

@@ -11,20 +11,20 @@ from ..values.errors import AuditError
 from ..values.types import Modality
 from ._named import NamedModel
 
-SECOND_ORDER = "eager"  # attention in elementary operations: the fused kernels have no second derivative
+SECOND_ORDER = "eager"  # attention as elementary operations, because the fused kernels have no second derivative
 
 
 class TextClassifier(nn.Module):
-    """A transformer of Hugging Face's `transformers` and a linear head, over token ids or their embeddings.
+    """A text classifier over token ids or their embeddings: a Hugging Face transformer with a linear head.
 
-    An encoder's head reads the pooled first token, as BERT's does (Devlin et al., 2019, section 3); a decoder's the
-    last token that is no padding, as that of `GPT2ForSequenceClassification`. Padding comes after the text and is
-    never attended to.
+    The head of an encoder reads the pooled first token, as in BERT (Devlin et al., 2019, section 3). The head of a
+    decoder reads the last token that is not padding, as in `GPT2ForSequenceClassification`. Padding comes after the
+    text and is never attended to.
 
     Args:
-        backbone: Takes `inputs_embeds` and `attention_mask`, attention "eager".
+        backbone: A transformer that takes `inputs_embeds` and `attention_mask`, with "eager" attention.
         num_classes: K.
-        pad_id: The token that fills a sequence up.
+        pad_id: Id of the padding token.
     """
 
     def __init__(self, backbone: nn.Module, num_classes: int, *, pad_id: int) -> None:
@@ -37,15 +37,15 @@ class TextClassifier(nn.Module):
 
     @property
     def token_embedding(self) -> nn.Embedding:
-        """The table `[V, d]` that turns token ids into vectors."""
+        """The embedding table `[V, d]` that maps token ids to vectors."""
         return self.backbone.get_input_embeddings()  # type: ignore[operator]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits `[B, K]`.
+        """Return the logits `[B, K]`.
 
         Args:
-            inputs: `[B, L]` integers in [0, V), or `[B, L, d]` embeddings in their place; a position is padding where
-                it holds `pad_id`, or exactly the row of the table that belongs to it.
+            inputs: `[B, L]` integers in [0, V), or `[B, L, d]` embeddings. A position is padding if it is `pad_id`, or
+                exactly the embedding of `pad_id`.
         """
         table = self.token_embedding
         if inputs.is_floating_point():
@@ -73,17 +73,17 @@ def tiny_bert(
     spread: float = 0.02,
     pad_id: int = 0,
 ) -> TextClassifier:
-    """BERT in the smallest published size (Turc et al., 2019: 2 layers, width 128), untrained; GELU, no dropout.
+    """BERT in its smallest published size (Turc et al., 2019: 2 layers, width 128), untrained; GELU, no dropout.
 
     Args:
         num_classes: K.
         vocabulary: V; the default and `pad_id` are those of BERT's uncased WordPiece vocabulary.
         width: d, a multiple of `heads`; the feed-forward layers are 4 d wide.
-        depth: Layers.
-        heads: Per layer.
-        length: Longest sequence.
-        spread: Standard deviation of the weights as drawn; BERT's own table of tokens has grown to 0.05.
-        pad_id: [PAD].
+        depth: Number of layers.
+        heads: Number of attention heads in each layer.
+        length: Length of the longest sequence.
+        spread: Standard deviation of the initial weights; that of BERT's trained token embedding is 0.05.
+        pad_id: Id of the token [PAD].
 
     Raises:
         AuditError: `transformers` is missing, or the numbers do not fit together.
@@ -117,17 +117,17 @@ def tiny_gpt2(
     spread: float = 0.02,
     pad_id: int = 50_256,
 ) -> TextClassifier:
-    """GPT-2 (Radford et al., 2019) with 4 layers and width 128, untrained, as a classifier; GELU, no dropout.
+    """GPT-2 (Radford et al., 2019) as a classifier with 4 layers and width 128, untrained; GELU, no dropout.
 
     Args:
         num_classes: K.
         vocabulary: V; the default and `pad_id` are those of GPT-2's own byte pairs.
         width: d, a multiple of `heads`; the feed-forward layers are 4 d wide.
-        depth: Layers.
-        heads: Per layer.
-        length: Longest sequence.
-        spread: Standard deviation of the weights as drawn.
-        pad_id: By custom the token that ends a text.
+        depth: Number of layers.
+        heads: Number of attention heads in each layer.
+        length: Length of the longest sequence.
+        spread: Standard deviation of the initial weights.
+        pad_id: Id of the padding token, by convention the token that ends a text.
 
     Raises:
         AuditError: `transformers` is missing, or the numbers do not fit together.

@@ -1,4 +1,4 @@
-"""A small vision transformer whose first attention stands alone, as APRIL's closed form needs it (Lu et al., 2022)."""
+"""A small vision transformer whose first block has no skip connections, as APRIL needs it (Lu et al., 2022)."""
 
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
@@ -8,17 +8,17 @@ from ..values.types import Modality
 from ._named import NamedModel
 
 PATCH, WIDTH, DEPTH, HEADS = 4, 192, 4, 3
-SPREAD = 3.0  # of the first projections, times their usual width
+SPREAD = 3.0  # factor of the usual scale of the first projections
 
 
 class _FirstBlock(nn.Module):
-    """Attention, LayerNorm, MLP, one after the other: nothing goes around them."""
+    """The first transformer block: attention, LayerNorm and MLP in sequence, without skip connections."""
 
     def __init__(self) -> None:
         super().__init__()
         self.attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
-        # Usual weights attend almost evenly, and the gradients of all tokens almost coincide: condition numbers of 1e7
-        # on smooth pictures, too many for float32.
+        # With usual weights the attention is almost uniform, and the gradients of all tokens almost coincide: the
+        # condition number is 1e7 on smooth images, too large for float32.
         nn.init.xavier_uniform_(self.attention.in_proj_weight, gain=SPREAD)
         self.norm = nn.LayerNorm(WIDTH, eps=1e-6)
         self.mlp = nn.Sequential(nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(), nn.Linear(4 * WIDTH, WIDTH))
@@ -28,18 +28,19 @@ class _FirstBlock(nn.Module):
 
 
 def vit_april(num_classes: int, channels: int, size: int) -> nn.Module:
-    """Patches of 4 x 4 pixels, width 192, 3 heads, depth 4, class token, learned position embedding.
+    """ViT for APRIL (Lu et al., 2022): patches of 4 x 4 pixels, width 192, 3 heads, depth 4, class token.
 
-    The first block has no skips and no LayerNorm before its attention; the others are the usual ones. APRIL's closed
-    form also needs no more tokens than the width, which holds up to 52 pixels.
+    The position embedding is learned. The first block has no skip connections and no LayerNorm before its attention;
+    the other blocks are the usual ones. APRIL's closed form also needs at most as many tokens as the width, which is
+    the case up to 52 pixels.
 
     Args:
         num_classes: K.
-        channels: Of the pictures.
-        size: Side in pixels, a multiple of 4.
+        channels: Channels of the images.
+        size: Side of the images in pixels, a multiple of 4.
 
     Raises:
-        AuditError: `size` is no multiple of 4.
+        AuditError: `size` is not a multiple of 4.
     """
     if size % PATCH:
         raise AuditError(f"vit-april: size must be a multiple of {PATCH}, got {size}.")

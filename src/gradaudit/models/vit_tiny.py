@@ -1,4 +1,4 @@
-"""A tiny vision transformer (Dosovitskiy et al., 2021) for small pictures."""
+"""A tiny vision transformer (Dosovitskiy et al., 2021) for small images."""
 
 from torch import nn
 from torchvision.models import VisionTransformer
@@ -11,15 +11,17 @@ PATCH, WIDTH, DEPTH, HEADS = 4, 192, 12, 3
 
 
 def vit_tiny(num_classes: int, channels: int, size: int) -> nn.Module:
-    """Patches of 4 x 4 pixels, width 192, depth 12, 3 heads, no dropout; signed features before the head.
+    """ViT-Tiny (Dosovitskiy et al., 2021): patches of 4 x 4 pixels, width 192, depth 12, 3 heads, no dropout.
+
+    The features before the head may be negative.
 
     Args:
         num_classes: K.
-        channels: Of the pictures.
-        size: Side in pixels, a multiple of 4.
+        channels: Channels of the images.
+        size: Side of the images in pixels, a multiple of 4.
 
     Raises:
-        AuditError: `size` is no multiple of 4.
+        AuditError: `size` is not a multiple of 4.
     """
     if size % PATCH:
         raise AuditError(f"vit-tiny: size must be a multiple of {PATCH}, got {size}.")

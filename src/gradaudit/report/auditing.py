@@ -1,4 +1,4 @@
-"""Running an audit, and writing its page whatever comes of it."""
+"""Running an audit, and writing its page even if it is interrupted."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from .outcome import Run
 
 
 class Silent:
-    """A listener that says nothing."""
+    """A listener that ignores all progress."""
 
     def begin(self, case: Case, number: int, total: int) -> None:
-        """A case starts."""
+        """Ignore the start of a case."""
 
     def end(self, finding: Finding, number: int, total: int) -> None:
-        """A case is done."""
+        """Ignore the end of a case."""
 
 
 AGAIN = "Run the same command again to resume."
@@ -54,40 +54,40 @@ def run(
     title: str = "Audit",
     listener: Listener | None = None,
 ) -> Run:
-    """Let a client share its update of every batch, run every attack on it, and judge what the attacks return.
+    """Let a client share its update of every batch, run every attack on it, and score the reconstructions.
 
-    It is the engine of `gradaudit audit`. A client trains once for each batch. The same call with the same `out` goes
-    on where it stopped.
+    This function is the engine of `gradaudit audit`. A client trains once for each batch. The same call with the same
+    `out` resumes where it stopped.
 
-    The control, a guess without the update, is made of `others` (by default of `public`): the pixelwise mean of
-    pictures, the most frequent category and the mean number of the columns of a table. Among them a reconstruction is
-    also to be told from its original (identification). Without them the control is mid grey, a row of zeros or
-    padding, which a guess beats more easily than a mean: gains are then larger than beside other examples of the same
-    source, no identification is measured, and the page says so. Texts always take padding, and are shown as numbers
-    of tokens: only an audit file has their words.
+    The control, a guess made without the update, is computed from `others` (by default from `public`): the pixelwise
+    mean of images, or the most frequent category and the mean number of each column of a table. For images, `others`
+    are also the gallery in which the original is identified by its reconstruction. Without `others` the control is mid
+    grey, a row of zeros or padding, which is easier to beat than a mean: gains are then larger than with other
+    examples of the same source, no identification is measured, and the page says so. For text the control is always
+    padding, and tokens are shown as their ids, because only an audit file knows their words.
 
     Args:
-        client: The victim, on the device where the attacks are to run; or several, such as one with and one without a
-            defense, which the page compares.
+        client: The client under audit, on the device where the attacks are to run; or several, such as one with and
+            one without a defense, which the page compares.
         batches: Private examples: one batch, or several (repeats).
         attacks: Values such as `ga.attacks.DLG`, names such as `"dlg"`, or `"file.py:ATTACK"`; one or several.
         knowledge: What the adversary knows: flags (`ga.Level.PRIORS | ga.Knowledge.LABELS`) or names
             (`["priors", "LABELS"]`).
-        out: Folder for the findings, the pictures and the page. Without one they lie in a temporary folder that only
-            this user can read, until the `Run` is no longer used.
-        seed: Of all chance, of the client's as of the attacks'.
-        public: Examples that the adversary is handed under PUBLIC_DATA, `[N, ...]`.
-        others: Examples like the private ones, `[N, ...]`, for the control and the identification alone.
+        out: Folder for the findings, the images and the page. By default it is a temporary folder that only this user
+            can read and that is deleted when the `Run` is no longer used.
+        seed: Seed of all random numbers, of the client and of the attacks.
+        public: Public examples that the adversary knows under PUBLIC_DATA, `[N, ...]`.
+        others: Examples of the same kind as the private ones, `[N, ...]`, only for the control and the identification.
         title: Heading of the page.
-        listener: Told of the progress.
+        listener: Called with the progress.
 
     Returns:
-        The findings, and the road to their page.
+        The findings, with the path of their page.
 
     Raises:
-        AuditError: Something given does not fit, `out` holds another run or is used by another process, or an attack's
-            code breaks. An attack that could not run is a finding (`cannot_judge`).
-        AuditInterrupted: Ctrl-C; what was finished is kept in `out`. Without `out` it is a `KeyboardInterrupt`.
+        AuditError: An argument does not fit, `out` contains another run or is used by another process, or an attack's
+            code fails. An attack that could not run is a finding (`cannot_judge`).
+        AuditInterrupted: Ctrl-C was pressed; finished cases are in `out`. Without `out`, `KeyboardInterrupt` is raised.
 
     >>> import torch
     >>> import gradaudit as ga
@@ -126,23 +126,23 @@ def run(
 
 
 def carry_out(schedules: Sequence[Schedule], results: Results, listener: Listener, *, again: str = AGAIN) -> Run:
-    """Audit every case that `results` does not hold yet, and write the page whatever comes of it.
+    """Audit every case that is not in `results` yet, and write the page even if a case fails.
 
     Args:
         schedules: The cases, client by client.
-        results: Of this run, in its folder.
-        listener: Told of the progress.
+        results: The results of this run, in its folder.
+        listener: Called with the progress.
         again: A sentence that says how to resume after an interruption.
 
     Raises:
-        AuditError: As `execution.run`, or the page cannot be written.
-        AuditInterrupted: Ctrl-C, with what was kept.
+        AuditError: `execution.run` raises it, or the page cannot be written.
+        AuditInterrupted: Ctrl-C was pressed; the message says how many cases are saved.
     """
     folder = results.folder
     try:
         run_cases(schedules, results, listener)
     except BaseException as error:
-        with suppress(AuditError):  # what stopped the run is what is said
+        with suppress(AuditError):  # the error that stopped the run is the one to report
             report.write(results.findings, results.run, folder)
         if not isinstance(error, KeyboardInterrupt):
             raise

@@ -1,4 +1,4 @@
-"""What an audit found, as values, as rows, as a page and in a notebook."""
+"""The result of an audit: findings as values, as rows of a table, as a page and in a notebook."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ..values.files import make_folder
 from ..values.finding import Finding, RunRecord
 from .verdict import Verdict
 
-EXAMPLES = ("images", "examples")  # folders of a run that hold pictures and transcripts
+EXAMPLES = ("images", "examples")  # folders of a run that contain images and transcripts
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """The findings of one run, and the road to its page.
+    """The findings of one run, with access to its page, its verdicts and its records.
 
     Args:
-        findings: One for each attack on each batch of each client.
-        record: What the run was.
-        folder: Where its findings, pictures and page lie.
+        findings: One finding for each attack on each batch of each client.
+        record: The record of the run.
+        folder: The folder of its findings, images and page.
 
     >>> import torch
     >>> import gradaudit as ga
@@ -46,20 +46,20 @@ class Run:
 
     @property
     def page(self) -> Path:
-        """The path of the page `report.html`, which is written where it is missing."""
+        """The path of the page `report.html`, which is written if it is missing."""
         path = self.folder / report.PAGE
         return path if path.is_file() else report.write(self.findings, self.record, self.folder)
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
-        """The verdict on each configuration of the client, the worst first, as the page states them."""
+        """The verdicts on the configurations of the client as the page states them, the worst first."""
         return report.verdicts(self.findings, self.record, self.folder)
 
     def write(self, folder: str | PathLike[str]) -> Path:
-        """Copy the run into a folder, findings and pictures included, and return the path of its page there.
+        """Copy the run with its findings and images into a folder, and return the path of its page there.
 
         Raises:
-            AuditError: The folder holds another run, or cannot be used.
+            AuditError: The folder contains another run, or cannot be used.
         """
         results = Results(Path(folder), self.record)
         for name in filter(lambda name: (self.folder / name).is_dir(), EXAMPLES):
@@ -74,8 +74,9 @@ class Run:
     def to_records(self) -> list[dict[str, Any]]:
         """Return one flat record for each private example of each finding.
 
-        Scores are those of the example, in the units of `gradaudit.metrics.METRICS`; `gain` is the deciding metric's
-        over the control's. Of a case that could not run all scores are missing (`None`), and `cannot_judge` says why.
+        Scores are those of the example, in the units of `gradaudit.metrics.METRICS`; `gain` is the difference between
+        reconstruction and control in the deciding metric. If a case could not run, all its scores are `None`, and
+        `cannot_judge` says why.
         """
         names = dict.fromkeys(name for finding in self.findings for name in finding.scores.named)
         return [_record(finding, i, names) for finding in self.findings for i in range(len(finding.labels))]
@@ -90,12 +91,12 @@ class Run:
             pandas = import_module("pandas")
         except ImportError as error:
             raise AuditError(
-                "to_dataframe: needs pandas: `pip install 'gradaudit[dataframe]'`, or take to_records()."
+                "to_dataframe: needs pandas: `pip install 'gradaudit[dataframe]'`, or use to_records()."
             ) from error
         return pandas.DataFrame.from_records(self.to_records())
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the verdicts, and the private examples beside what the attacks made of them."""
+        """Return what a notebook shows: the verdicts, and the private examples beside their reconstructions."""
         return report.notebook(self.findings, self.record, self.folder)
 
 

@@ -1,4 +1,4 @@
-"""Tables and figures of papers, each reproduced by one command."""
+"""Studies: reproductions of tables and figures of papers, each by one command."""
 
 from ..values.discovery import Registry, values_called
 from ._bench import Bench

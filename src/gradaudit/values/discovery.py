@@ -1,4 +1,4 @@
-"""Registries: what a room holds, found by scanning its modules and the entry points of other packages."""
+"""Registries: the members of a package, found by scanning its modules and the entry points of other packages."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Member(Generic[T]):
-    """A value, and the module that offers it."""
+    """A registered value, and the module that provides it."""
 
     value: T
     home: ModuleType
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """The members of one room by their names, in order; the room is scanned on first use.
+    """A mapping from names to the members of one package, sorted; the package is scanned on first use.
 
-    Every module of the package whose name does not begin with an underscore is imported. Another package offers a
-    member of its own through an entry point of the group.
+    The scan imports every module of the package whose name does not begin with an underscore. Another package adds a
+    member through an entry point of the group.
 
-    In Python a member is an attribute of its room: a class under its own name, any other value under its name in
+    In Python a member is an attribute of its package: a class under its own name, any other value under its name in
     capitals (`inverting-gradients` is `INVERTING_GRADIENTS`).
 
     Args:
-        package: The room, as `__name__` of its `__init__`.
+        package: The package, as `__name__` of its `__init__`.
         group: Group of the entry points, such as `gradaudit.attacks`.
-        name_of: Name of a value that belongs into the room, `None` for any other value.
-        within: The values that a module offers; by default its public classes.
-        order: Sorts the members before their names do; by default the names alone sort them.
+        name_of: Returns the name of a value that is a member, and `None` for any other value.
+        within: Returns the candidate values of a module; by default its public classes.
+        order: Sort key of the members; members of equal keys are sorted by name, as all are by default.
 
     Raises:
-        ValueError: On first use, where two members of the room have one name.
+        ValueError: On first use, if two members of the package have the same name.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
     @cached_property
     def _own(self) -> dict[str, _Member[T]]:
-        """The members of the room itself."""
+        """The members of the package itself, without those of other packages."""
         found: dict[str, _Member[T]] = {}
         self._busy = True
         try:
@@ -69,7 +69,7 @@ class Registry(Mapping[str, T], Generic[T]):
                 for value in self.within(module):
                     name = self.name_of(value)
                     if name is not None and found.setdefault(name, _Member(value, module)).value is not value:
-                        raise ValueError(f"{module.__name__}: the name {name} stands twice in {self.package}")
+                        raise ValueError(f"{module.__name__}: the name {name} occurs twice in {self.package}")
         finally:
             self._busy = False
         return found
@@ -86,12 +86,12 @@ class Registry(Mapping[str, T], Generic[T]):
         return dict(sorted(found.items(), key=lambda pair: (self.order(pair[1].value), pair[0])))
 
     def _add(self, point: EntryPoint, found: dict[str, _Member[T]]) -> None:
-        """Take up what an entry point offers; a warning says why where that cannot be."""
+        """Add the member of an entry point, or warn with the reason if it cannot be added."""
         try:
             value = point.load()
             name = self.name_of(value)
             reason = "is of another kind" if name is None else "has a name that is taken" if name in found else ""
-        except Exception as error:  # whatever the code of another package does
+        except Exception as error:  # the code of another package may raise anything
             reason = f"cannot be loaded: {type(error).__name__}: {error}"
         if reason:
             warnings.warn(f"{self.group}: {point.name} ({point.value}) {reason}.", AuditWarning, stacklevel=2)
@@ -99,11 +99,11 @@ class Registry(Mapping[str, T], Generic[T]):
             found[str(name)] = _Member(value, import_module(point.module))
 
     def only(self, belongs: Callable[[T], bool]) -> Registry[T]:
-        """Return the registry of those members for which `belongs` is true."""
+        """Return a registry of the members for which `belongs` is true."""
         return _Chosen(self, belongs)
 
     def home(self, name: str) -> ModuleType:
-        """Return the module that offers a member: its docstring says what the member is.
+        """Return the module that provides a member; its docstring describes the member.
 
         Raises:
             KeyError: No member has that name.
@@ -123,7 +123,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return f"{type(self).__name__}({self.package!r}, {list(self)})"
 
     def attribute(self, name: str) -> Any:
-        """The member whose Python name is `name`: what a room's `__getattr__` returns.
+        """Return the member whose Python name is `name`; a package uses this as its `__getattr__`.
 
         Raises:
             AttributeError: No member has that name.
@@ -137,19 +137,19 @@ class Registry(Mapping[str, T], Generic[T]):
         raise AttributeError(f"module {self.package!r} has no attribute {name!r}{hint}")
 
     def _searched(self) -> Iterator[dict[str, _Member[T]]]:
-        """The room's own members, then all; a module that a scan imports may ask as well, for what is there by then."""
+        """Yield the package's own members, then all; during a scan, only those that are known by then."""
         if not self._busy or "_own" in vars(self):
             yield self._own
         if not self._busy:
             yield self._members
 
     def attributes(self) -> list[str]:
-        """Every name that the room has in Python, sorted: what its `__dir__` returns."""
+        """Return every Python name of the package, sorted; a package uses this as its `__dir__`."""
         return sorted({*vars(import_module(self.package)), *(python_name(name, self[name]) for name in self)})
 
 
 class _Chosen(Registry[T]):
-    """Some members of another registry."""
+    """A registry of some members of another registry."""
 
     def __init__(self, whole: Registry[T], belongs: Callable[[T], bool]) -> None:
         super().__init__(whole.package, whole.group, whole.name_of, whole.within)
@@ -175,14 +175,14 @@ def modules_of(package: str) -> Iterator[ModuleType]:
 
 
 def public_classes(module: ModuleType) -> Iterator[type]:
-    """Yield the classes that a module defines, those with a leading underscore left out."""
+    """Yield the classes that a module defines, without those whose names begin with an underscore."""
     for name, value in vars(module).items():
         if inspect.isclass(value) and value.__module__ == module.__name__ and not name.startswith("_"):
             yield value
 
 
 def values_called(*names: str) -> Callable[[ModuleType], Iterator[Any]]:
-    """Return what `Registry` takes as `within`: the values of a module under these names, each of a tuple by itself."""
+    """Return a rule for `within`: the values that a module binds to these names, with tuples expanded."""
 
     def within(module: ModuleType) -> Iterator[Any]:
         for name in names:
@@ -202,12 +202,12 @@ def values_of(kind: type) -> Callable[[ModuleType], Iterator[Any]]:
 
 
 def python_name(name: str, value: Any) -> str:
-    """Return what a member is called in Python: a class by its own name, any other value by its name in capitals."""
+    """Return the Python name of a member: a class has its own name, any other value its name in capitals."""
     return value.__name__ if inspect.isclass(value) else re.sub(r"\W", "_", name).upper()
 
 
 def _alike(value: Any) -> int:
-    """One number for every member, so that their names alone sort them."""
+    """Return the same sort key for every member, so that only their names sort them."""
     return 0
 
 
@@ -217,9 +217,9 @@ def kebab(name: str) -> str:
 
 
 def subclasses_of(kind: type) -> Callable[[Any], str | None]:
-    """Return a rule for `Registry`: concrete subclasses of `kind`, by the name of the class in lower case with hyphens.
+    """Return a rule for `name_of`: concrete subclasses of `kind`, named as the class in lower case with hyphens.
 
-    One that is listed under another name says so in a class variable `name`, which its own subclasses do not inherit.
+    A class variable `name` gives a class another name, which its subclasses do not inherit.
     """
 
     def name_of(value: Any) -> str | None:
@@ -233,15 +233,15 @@ def subclasses_of(kind: type) -> Callable[[Any], str | None]:
 
 
 def example_of(kind: type[T]) -> T:
-    """Return a value of a class by its defaults, or with the arguments in its `example` where it cannot do without.
+    """Return a value of a class from its defaults, or from the arguments in its `example` if it needs some.
 
     Raises:
-        TypeError: It needs arguments and says no example.
+        TypeError: The class needs arguments and has no example.
     """
     try:
         return kind(*getattr(kind, "example", ()))
     except TypeError as error:
         raise TypeError(
-            f"{kind.__name__} needs arguments: say some in the class, such as `example: ClassVar[tuple[Any, ...]] = "
+            f"{kind.__name__} needs arguments: give some in the class, such as `example: ClassVar[tuple[Any, ...]] = "
             f"(0.1,)` ({error})."
         ) from error

@@ -1,4 +1,4 @@
-"""What the adversary is granted, given as flags or by their names."""
+"""The facts that the adversary is granted, given as flags or by their names."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FACTS = (*LEVELS, *(name for name in Knowledge.__members__ if name != "NOTHING")
 
 
 def granted(knowledge: Granted) -> Knowledge:
-    """Return all facts together.
+    """Return all given facts combined into one flag.
 
     Raises:
-        AuditError: A name is none of `FACTS`, or something is neither a flag nor a name.
+        AuditError: A name is not in `FACTS`, or an entry is neither a flag nor a name.
 
     >>> granted(["priors", "LABELS"]).names
     ('BATCH_SIZE', 'LABELS')
@@ -32,7 +32,7 @@ def granted(knowledge: Granted) -> Knowledge:
 
 
 def level(name: str) -> Knowledge:
-    """Return the facts of an assumption level of the SoK (`Level`) by its name.
+    """Return the facts of an assumption level of the SoK paper (`Level`) by its name.
 
     Raises:
         AuditError: There is no such level.

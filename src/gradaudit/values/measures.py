@@ -1,4 +1,4 @@
-"""What a metric is, and by which of them an example of each modality is judged."""
+"""The description of a metric, and the metric that decides for each modality whether an example is recovered."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ from .types import Batch, Modality
 
 @dataclass(frozen=True)
 class Measure:
-    """The metric that decides whether an example came back.
+    """The metric that decides whether an example of a modality is recovered, with its thresholds.
+
+    Gains are differences between the reconstruction and the control. Thresholds are in the metric's own unit.
 
     Args:
-        metric: Its key in `Scores` and `METRICS`.
-        name: As shown to a reader.
-        noun: What one example is.
-        unit: Of a value as it is shown.
-        gain_unit: Of a difference as it is shown.
-        factor: From the metric's own unit to the one shown.
-        digits: Decimals shown.
-        recovered_gain: Over the control, in the metric's own unit, from which an example counts as recovered.
-        recovered: Value from which an example counts as recovered, in the metric's own unit.
-        trace_gain: Over the control, in the metric's own unit, from which there is a trace.
-        line: What reaching `recovered_gain` is called in the plot of gains.
-        ceiling: Of the control, in the metric's own unit, from which an example cannot be judged: a guess without the
-            update comes so close that no attack could be told from it.
-        also: Other metrics whose gain over the control can make a trace.
+        metric: Key of the metric in `Scores` and `METRICS`.
+        name: Name of the metric for readers.
+        noun: What one example is called.
+        unit: Unit in which a value is shown.
+        gain_unit: Unit in which a gain is shown.
+        factor: Factor from the metric's own unit to the unit shown.
+        digits: Number of decimals shown.
+        recovered_gain: Smallest gain of an example that counts as recovered.
+        recovered: Smallest value of an example that counts as recovered.
+        trace_gain: Smallest gain that counts as a trace.
+        line: Name of the line at `recovered_gain` in the plot of gains.
+        ceiling: Value of the control from which an example cannot be judged: a guess without the update is then so
+            close that no attack can do recognisably better.
+        also: Other metrics whose gain over the control counts as a trace.
     """
 
     metric: str
@@ -50,22 +52,22 @@ class Measure:
 
     @property
     def others(self) -> tuple[str, ...]:
-        """Metrics listed beside it: all others of its modality."""
+        """The other metrics of its modality, which are listed beside it."""
         modality = METRICS[self.metric].modality if self.metric in METRICS else None
         return tuple(key for key, metric in METRICS.items() if metric.modality == modality and key != self.metric)
 
     @property
     def nouns(self) -> str:
-        """Its plural."""
+        """The plural of `noun`."""
         return f"{self.noun}s"
 
     @property
     def prefix(self) -> str:
-        """Its name before a value whose unit does not tell it; decibels tell theirs."""
+        """The name of the metric before a value, empty in decibels, whose unit suffices."""
         return "" if self.unit == "dB" else f"{self.name} "
 
     def text(self, value: float, *, signed: bool = False) -> str:
-        """`26.1 dB`, `87 %`; with its sign, and percent as points, where it is a difference."""
+        """Return a value such as `26.1 dB` or `87 %`; `signed` is for a gain, with a sign and in points."""
         rounded = round(self.factor * value, self.digits) + 0.0  # adding zero turns -0.0 into 0.0
         unit = self.gain_unit if signed else self.unit
         return f"{rounded:{'+' if signed else ''}.{self.digits}f} {unit}"
@@ -73,15 +75,15 @@ class Measure:
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """One batch and what an attack, or the control, says of it: what a metric is computed from.
+    """A batch with its reconstruction or control, from which a metric is computed.
 
     Args:
-        guess: `[B, ...]`, in the order of the batch, on the CPU.
-        truth: `[B, ...]`, on the CPU.
-        distractors: `[N, ...]`, other examples of the source, or `None`.
-        counted: Of texts: `[B, L]` booleans, which places hold the private text rather than padding or a marker.
-        read: Of texts: turns the ids `[L]` of a text into words.
-        batch: The private examples with all that is known of them, where there is more than `truth`.
+        guess: The reconstruction or the control, `[B, ...]`, in the order of the batch, on the CPU.
+        truth: The private examples, `[B, ...]`, on the CPU.
+        distractors: Other examples of the source, `[N, ...]`, or `None`.
+        counted: For text, `[B, L]` booleans: the positions of the private text, without padding and markers.
+        read: For text, a function from the ids `[L]` of a text to its words.
+        batch: The private batch with its further fields, if a metric needs more than `truth`.
     """
 
     guess: Tensor
@@ -93,7 +95,7 @@ class Compared:
 
     @cached_property
     def words(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Of texts: guesses and truths in words, without padding and markers."""
+        """For text, the reconstructions and the private texts in words, without padding and markers."""
         assert self.counted is not None
         assert self.read is not None
         sides = ((side, self.counted) for side in (self.guess, self.truth))
@@ -102,25 +104,27 @@ class Compared:
 
 
 Computed = Tensor | str
-"""One value per example, `[B]`; or why the metric does not apply, as a phrase without a full stop."""
+"""One value for each example, `[B]`, or the reason why the metric does not apply, without a full stop."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric: what it says, and how it is computed. A module of `metrics/` that binds one to a name adds it.
+    """A metric: its description and its computation.
+
+    A `Metric` that a module of `metrics/` binds to a public name is registered automatically.
 
     Args:
-        key: In a finding, and in what the commands print.
-        name: As shown to a reader.
-        unit: Of a value, empty where it has none.
-        higher_is_better: A higher value means a better reconstruction, that is, a larger leak.
-        meaning: One sentence.
-        paper: Where it was published (arXiv id, DOI or OpenReview id).
-        modality: Of the examples that it scores, `None` where it scores labels.
-        compute: From a batch to one value per example, or to the reason why it does not apply; `None` where it
-            scores labels.
-        headline: Of the one metric that decides whether an example of the modality came back: its thresholds.
-        place: Sorts the metrics in lists and tables, lowest first; those of one place by their keys.
+        key: Key of the metric in findings and in the output of the commands.
+        name: Name of the metric for readers.
+        unit: Unit of a value, or empty.
+        higher_is_better: Whether a higher value means a better reconstruction, that is, a larger leak.
+        meaning: The meaning of a value, in one sentence.
+        paper: Where the metric was published (arXiv id, DOI or OpenReview id).
+        modality: Modality of the examples that it scores, or `None` if it scores labels.
+        compute: Function from a batch to one value for each example, or to the reason why it does not apply; `None` if
+            the metric scores labels.
+        headline: The thresholds, if this is the metric that decides whether an example of the modality is recovered.
+        place: Position in lists and tables, lowest first; metrics of equal position are sorted by their keys.
     """
 
     key: str
@@ -142,11 +146,11 @@ def _key(value: Any) -> str | None:
 METRICS: Registry[Metric] = Registry(
     "gradaudit.metrics", "gradaudit.metrics", _key, values_of(Metric), order=lambda metric: metric.place
 )
-"""Every metric by its key, in the order of its place: those of the room `metrics` and of other packages."""
+"""Every metric of this and other packages by its key, sorted by `place`."""
 
 
 class Headlines(Mapping[Modality, Measure]):
-    """What each modality is judged by, as its headline metric says."""
+    """The deciding metric of each modality with its thresholds, from the headlines of the metrics."""
 
     @cached_property
     def _found(self) -> dict[Modality, Measure]:
@@ -167,4 +171,4 @@ class Headlines(Mapping[Modality, Measure]):
 
 
 MEASURES = Headlines()
-"""What each modality is judged by."""
+"""Modality -> the metric that decides whether an example is recovered, with its thresholds."""

@@ -1,7 +1,7 @@
-"""Values checked against the annotations of their fields, in Python and in an audit file by the same rules.
+"""Checks of values against the annotations of their fields, with the same rules in Python and in an audit file.
 
-A number is no truth value, and neither is a text; a whole number may stand for a float. A range is part of the
-annotation (`Count`, `Fraction`, ...).
+Types are strict: a number or a text is not accepted as a boolean, but a whole number is accepted as a float. A range
+is part of the annotation (`Count`, `Fraction`, ...).
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ Fraction = Annotated[float, Range(ge=0, le=1)]
 Decay = Annotated[float, Range(ge=0, lt=1)]
 """A number in [0, 1), such as a momentum."""
 
-LARGEST_INTEGER = 1_000_000_000  # a whole number beyond it, such as a count of steps, would end in years
+LARGEST_INTEGER = 1_000_000_000  # a larger whole number, such as a count of steps, would take years
 BRIEF = 80
 _MADE: WeakKeyDictionary[type, dict[str, TypeAdapter[Any]]] = WeakKeyDictionary()
 
 
 class Checked:
-    """A building block of an attack: a frozen dataclass whose fields are checked when one is made.
+    """The base class of the parts of an attack: a frozen dataclass whose fields are checked when it is created.
 
     Raises:
-        AttackFailed: As `require_fields`.
+        AttackFailed: A field has a wrong type or is out of range; see `require_fields`.
     """
 
     def __post_init__(self) -> None:
@@ -51,13 +51,13 @@ class Checked:
 
 
 def require_fields(value: Any) -> None:
-    """Check every field of a frozen dataclass against its annotation. Lists become tuples.
+    """Check every field of a frozen dataclass against its annotation, and convert lists to tuples.
 
-    A field whose annotation cannot be evaluated where the class was defined is left alone.
+    A field whose annotation cannot be evaluated is not checked.
 
     Raises:
-        AuditError: A field holds a value of another type or outside its range; the message names the class, the field,
-            what is allowed and what was found.
+        AuditError: A field has a value of a wrong type or out of range; the message names the class, the field, the
+            allowed values and the value found.
     """
     cls = type(value)
     for name, adapter in _adapters(cls).items():
@@ -69,22 +69,22 @@ def require_fields(value: Any) -> None:
 
 
 def fitted(expected: Any, new: Any, at: str) -> Any:
-    """Return `new` as a value of the annotation `expected`; raise `AuditError` that begins with `at` otherwise."""
+    """Return `new` as a value of the annotation `expected`; raise an `AuditError` that begins with `at` otherwise."""
     return _require(_adapter(expected), as_tuples(new), at)
 
 
 def settable(cls: type) -> dict[str, Field[Any]]:
-    """Return the fields that a dataclass is made of; none of what is no dataclass."""
+    """Return the fields of a dataclass that its constructor takes; none if `cls` is not a dataclass."""
     return {field.name: field for field in fields(cls) if field.init} if is_dataclass(cls) else {}
 
 
 def annotations_of(cls: type) -> Mapping[str, Any]:
-    """Return name -> annotation of a class and those it inherits from, ranges included."""
+    """Return name -> annotation of a class and its base classes, with ranges."""
     return get_type_hints(cls, include_extras=True)
 
 
 def as_tuples(value: Any) -> Any:
-    """Return `value` with every list in it as a tuple; the value itself where there is none."""
+    """Return `value` with every list in it converted to a tuple; the same object if there is no list."""
     if not isinstance(value, (list, tuple)) or hasattr(value, "_fields"):
         return value
     entries = tuple(map(as_tuples, value))
@@ -101,12 +101,12 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def brief(value: Any) -> str:
-    """Return a value as Python writes it, cut after 80 characters."""
+    """Return the `repr` of a value, cut after 80 characters."""
     return shortened(repr(value), BRIEF)
 
 
 def as_name(value: Any) -> str:
-    """Return what stands where a name is wanted: text without quotes, all else as `brief` does."""
+    """Return a value given as a name for an error message: text without quotes, anything else as `brief` does."""
     return shortened(value if isinstance(value, str) else repr(value), BRIEF)
 
 
@@ -121,7 +121,7 @@ def _require(adapter: TypeAdapter[Any], new: Any, at: str) -> Any:
 
 
 def _require_range(value: Any, at: str) -> None:
-    """Raise `AuditError` for a number that is not finite, or a whole one beyond any count of steps."""
+    """Raise `AuditError` if a number is not finite, or a whole number is larger than any sensible count of steps."""
     if isinstance(value, tuple):
         for entry in value:
             _require_range(entry, at)
@@ -137,7 +137,7 @@ def _adapter(expected: Any) -> TypeAdapter[Any]:
 
 
 def _adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
-    """Name of a field -> what checks it, made once for each class."""
+    """Return name of a field -> the adapter that checks it, created once for each class."""
     if cls not in _MADE:
         _MADE[cls] = _make_adapters(cls)
     return _MADE[cls]
@@ -146,12 +146,12 @@ def _adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
 def _make_adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
     try:
         hints = annotations_of(cls)
-    except NameError:  # of a class inside a function, whose annotations name its neighbours
+    except NameError:  # raised for a class inside a function whose annotations name local classes
         return {}
     found = {}
     for name in settable(cls):
         try:
             found[name] = _adapter(hints[name])
-        except (PydanticSchemaGenerationError, PydanticUserError):  # a kind of annotation that pydantic cannot take
+        except (PydanticSchemaGenerationError, PydanticUserError):  # an annotation that pydantic does not support
             continue
     return found

@@ -1,4 +1,4 @@
-"""Defenses that a client applies to its update before it leaves, one file each."""
+"""Defenses that a client applies to its update before sharing it, one file each."""
 
 from ...values.discovery import Registry, subclasses_of
 from ._defense import Defense, describe

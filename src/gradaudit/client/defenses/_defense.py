@@ -1,4 +1,4 @@
-"""What every defense is: a frozen value that maps an update to the update that leaves."""
+"""The base class of all defenses: a frozen value that maps an update to the update that is shared."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ...values.types import Tensors, Update
 
 @dataclass(frozen=True)
 class Defense:
-    """`Update -> Update`, tensor by tensor unless a defense says otherwise.
+    """A defense that a client applies to its update before sharing it: a function `Update -> Update`.
 
-    The fields of a defense are its parameters, in the audit file under the same names. `name` is that of the class in
-    lower case with hyphens, unless a defense says otherwise.
+    A defense acts on each tensor separately unless its docstring says otherwise. Its fields are its parameters, which
+    have the same names in the audit file. `name` is the name of the class in lower case with hyphens by default.
     """
 
     name: ClassVar[str]
@@ -30,13 +30,14 @@ class Defense:
             cls.name = kebab(cls.__name__)
 
     def protect(self, tensors: Tensors) -> Tensors:
-        """The tensors that leave the client, in the same order and shapes."""
+        """Return the tensors that the client shares, in the same order and shapes."""
         # each defense
 
     def simulate(self, candidate: Tensors, observed: Tensors) -> Tensors:
-        """What an adversary that knows this defense does to its own candidate update before it compares.
+        """Return the candidate update as an adversary that knows this defense compares it with the observed one.
 
-        Differentiable in `candidate`. The identity where knowing the defense gives no better comparison.
+        The result is differentiable in `candidate`. It is the candidate itself if knowing the defense does not improve
+        the comparison.
         """
         return candidate
 
@@ -46,7 +47,7 @@ class Defense:
 
 
 def each(tensors: Tensors, change: Callable[[Tensor], Tensor]) -> Tensors:
-    """`change` applied to every tensor."""
+    """Return the result of `change` for every tensor."""
     return tuple(change(tensor) for tensor in tensors)
 
 
@@ -57,6 +58,6 @@ def require(condition: bool, defense: Defense, rule: str) -> None:
 
 
 def describe(defense: Defense) -> str:
-    """Short form for people, such as `gaussian-noise std=0.01`."""
+    """Return a short description, such as `gaussian-noise std=0.01`."""
     shown = [f"{key}={value}" for key, value in vars(defense).items() if value is not False]
     return " ".join([defense.name, *shown])

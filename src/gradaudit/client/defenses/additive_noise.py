@@ -12,11 +12,13 @@ from ._defense import Defense, each, require
 
 @dataclass(frozen=True)
 class GaussianNoise(Defense):
-    """Adds N(0, std²) to every entry. No calibration to a sensitivity: this alone is not differential privacy.
+    """Gaussian noise N(0, std²) on every entry of the update.
+
+    The noise is not calibrated to a sensitivity, so that this defense alone is not differential privacy.
 
     Args:
         std: Standard deviation, at least 0, in units of the update.
-        relative: `std` is a fraction of each tensor's largest magnitude instead.
+        relative: Whether `std` is a fraction of each tensor's largest magnitude.
     """
 
     example: ClassVar[tuple[Any, ...]] = (0.1,)
@@ -28,17 +30,17 @@ class GaussianNoise(Defense):
         require(self.std >= 0, self, "std must be at least 0")
 
     def protect(self, tensors: Tensors) -> Tensors:
-        """Each tensor plus its noise."""
+        """Return each tensor plus its noise."""
         return each(tensors, lambda g: g + self.std * _unit(g, self.relative) * torch.randn_like(g))
 
 
 @dataclass(frozen=True)
 class LaplaceNoise(Defense):
-    """Adds Laplace noise of the given scale b (standard deviation b·√2) to every entry.
+    """Laplace noise of scale b (standard deviation b·√2) on every entry of the update.
 
     Args:
         scale: Scale b, at least 0, in units of the update.
-        relative: `scale` is a fraction of each tensor's largest magnitude (0.1 in Ye et al., 2024) instead.
+        relative: Whether `scale` is a fraction of each tensor's largest magnitude (0.1 in Ye et al., 2024).
     """
 
     example: ClassVar[tuple[Any, ...]] = (0.1,)
@@ -50,7 +52,7 @@ class LaplaceNoise(Defense):
         require(self.scale >= 0, self, "scale must be at least 0")
 
     def protect(self, tensors: Tensors) -> Tensors:
-        """Each tensor plus its noise."""
+        """Return each tensor plus its noise."""
         return each(tensors, lambda g: g + self.scale * _unit(g, self.relative) * _laplace(g))
 
 
@@ -59,5 +61,5 @@ def _unit(tensor: Tensor, relative: bool) -> Tensor | float:
 
 
 def _laplace(like: Tensor) -> Tensor:
-    """Standard Laplace noise: the difference of two unit exponentials."""
+    """Return standard Laplace noise: the difference of two unit exponentials."""
     return torch.empty_like(like).exponential_() - torch.empty_like(like).exponential_()

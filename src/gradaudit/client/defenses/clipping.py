@@ -11,10 +11,12 @@ from ._defense import Defense, each, require
 
 @dataclass(frozen=True)
 class Clip(Defense):
-    """Scales the whole update down to L2 norm `norm` where it is longer. Changes nothing for a cosine objective.
+    """Clipping: scales the whole update down to L2 norm `norm` if its norm is larger.
+
+    Clipping does not change the direction of the update, so that an attack with a cosine objective is unaffected.
 
     Args:
-        norm: Largest L2 norm over all tensors together, positive.
+        norm: Largest L2 norm of all tensors together, positive.
     """
 
     example: ClassVar[tuple[Any, ...]] = (1.0,)
@@ -25,11 +27,11 @@ class Clip(Defense):
         require(self.norm > 0, self, "norm must be positive")
 
     def protect(self, tensors: Tensors) -> Tensors:
-        """All tensors times `min(1, norm / ||update||)`."""
+        """Return all tensors times `min(1, norm / ||update||)`."""
         length = torch.stack([g.norm() for g in tensors]).norm()
         scale = (self.norm / length.clamp_min(torch.finfo(length.dtype).tiny)).clamp_max(1)
         return each(tensors, lambda g: g * scale)
 
     def simulate(self, candidate: Tensors, observed: Tensors) -> Tensors:
-        """The candidate clipped in the same way."""
+        """Return the candidate clipped in the same way."""
         return self.protect(candidate)

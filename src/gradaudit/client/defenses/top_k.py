@@ -1,4 +1,4 @@
-"""Sparsification: only the entries of largest magnitude leave (Zhu et al., 2019, section 5.2; Lin et al., 2018)."""
+"""Sparsification: only the largest entries are shared (Zhu et al., 2019, section 5.2; Lin et al., 2018)."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,12 +12,12 @@ from ._defense import Defense, each, require
 
 @dataclass(frozen=True)
 class TopK(Defense):
-    """Keeps the largest entries of every tensor and sets the others to zero; 90 % pruning is `keep=0.1`.
+    """Top-k sparsification: keeps the entries of largest magnitude of every tensor and sets the others to zero.
 
-    Knowing it, an adversary compares only where the observed update is not zero.
+    An adversary that knows this defense compares only the entries where the observed update is not zero.
 
     Args:
-        keep: Fraction of each tensor's entries that stays, in (0, 1]; at least one entry does.
+        keep: Fraction of each tensor's entries that is kept, in (0, 1], at least one entry; 90 % pruning is 0.1.
     """
 
     example: ClassVar[tuple[Any, ...]] = (0.5,)
@@ -28,11 +28,11 @@ class TopK(Defense):
         require(0 < self.keep <= 1, self, "keep must be in (0, 1]")
 
     def protect(self, tensors: Tensors) -> Tensors:
-        """Each tensor with its small entries zeroed."""
+        """Return each tensor with its small entries set to zero."""
         return each(tensors, self._sparse)
 
     def simulate(self, candidate: Tensors, observed: Tensors) -> Tensors:
-        """The candidate on the support of the observed update."""
+        """Return the candidate on the support of the observed update."""
         return tuple(c * (o != 0) for c, o in zip(candidate, observed, strict=True))
 
     def _sparse(self, tensor: Tensor) -> Tensor:

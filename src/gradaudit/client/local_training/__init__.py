@@ -1,4 +1,4 @@
-"""How a client turns a batch into an update: used by the client, and by the adversary that simulates it."""
+"""Local training: how a client turns a batch into an update, and how an adversary simulates this."""
 
 from .aggregated import AggregatedTraining, client_seed, weighted_mean
 from .losses import LOSSES, Loss, require_inferable, rules_of, tensors_of

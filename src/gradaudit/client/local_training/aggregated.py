@@ -1,4 +1,4 @@
-"""The local training of several clients of which only the weighted sum is seen: what secure aggregation leaves."""
+"""The local training of several clients under secure aggregation, where only the weighted sum is shared."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SeedT = TypeVar("SeedT", int, int | None)
 
 @dataclass(frozen=True)
 class AggregatedTraining(LocalTraining):
-    """K clients train alike on parts of the batch; the update is their mean, weighted by their examples.
+    """The local training of K clients on parts of one batch; the update is their mean, weighted by their examples.
 
-    `Σ_k (n_k / n) · update_k` is FedAvg's average (McMahan et al., 2017, algorithm 1) and all that secure aggregation
-    (Bonawitz et al., 2017) leaves the server. An order is one of the whole batch: of `[n]` positions the first `n_1`
-    are what client 1 sees in this epoch, and so on.
+    All clients train in the same way. `Σ_k (n_k / n) · update_k` is the average of FedAvg (McMahan et al., 2017,
+    algorithm 1) and all that the server sees under secure aggregation (Bonawitz et al., 2017). An order covers the
+    whole batch: of its `[n]` positions the first `n_1` are the examples of client 1 in this epoch, and so on.
 
     Args:
-        sizes: Examples of each client, in the order of the batch.
+        sizes: Number of examples of each client, in the order of the batch.
     """
 
     sizes: tuple[int, ...] = ()
@@ -39,21 +39,24 @@ class AggregatedTraining(LocalTraining):
 
     @classmethod
     def of(cls, training: LocalTraining, sizes: Sequence[int]) -> AggregatedTraining:
-        """Clients that each train as `training` says."""
+        """Return the training of clients that each train as `training` does."""
         own = {entry.name: getattr(training, entry.name) for entry in fields(LocalTraining)}
         return cls(**own, sizes=tuple(sizes))
 
     @property
     def single_step(self) -> bool:
-        """As of one client; statistics of each client's own batch are not those of all examples."""
+        """Whether the update is the gradient of one loss over all examples.
+
+        With BatchNorm in training mode it is not for several clients: each normalises with its own batch statistics.
+        """
         return self.learning_rate is None and (self.batch_norm == "eval" or len(self.sizes) == 1)
 
     def steps(self, examples: int) -> int:
-        """Of the client with most examples; the sizes are known, so `examples` is not looked at."""
+        """Return the steps of the client with the most examples; `examples` is ignored, as the sizes are known."""
         return super().steps(max(self.sizes))
 
     def orders(self, examples: int, seed: int | None = None) -> tuple[Tensor, ...]:
-        """As of one client, each within its own part."""
+        """Return the orders as for one client, where each client shuffles only its own part of the batch."""
         self._check(examples)
         own = [super(AggregatedTraining, self).orders(n, client_seed(seed, k)) for k, n in enumerate(self.sizes)]
         first = [sum(self.sizes[:k]) for k in range(len(self.sizes))]
@@ -72,7 +75,7 @@ class AggregatedTraining(LocalTraining):
         orders: Orders | None = None,
         **options: Any,
     ) -> tuple[Tensors, Mapping[str, Tensor]]:
-        """As of one client; the buffers are averaged likewise."""
+        """Return the weighted mean of the clients' updates and buffers; arguments as for `LocalTraining.train`."""
         if orders is None:
             orders = self.orders(len(inputs), seed)
         parts = [order.split(self.sizes) for order in orders]
@@ -93,11 +96,11 @@ class AggregatedTraining(LocalTraining):
 
 
 def weighted_mean(updates: Sequence[Tensors], sizes: Sequence[int]) -> Tensors:
-    """`Σ_k (n_k / n) · update_k`, tensor by tensor; counters are rounded to whole numbers.
+    """Return `Σ_k (n_k / n) · update_k` for each tensor; integer tensors, such as counters, are rounded.
 
     Args:
-        updates: Of each client, the same shapes.
-        sizes: n_k, examples of each.
+        updates: The update of each client, all of the same shapes.
+        sizes: n_k, the number of examples of each client.
     """
     total = sum(sizes)
 
@@ -111,5 +114,5 @@ def weighted_mean(updates: Sequence[Tensors], sizes: Sequence[int]) -> Tensors:
 
 
 def client_seed(seed: SeedT, number: int) -> SeedT:
-    """The seed of one of several clients; `None` stays `None`."""
+    """Return the seed of one of several clients; `None` stays `None`."""
     return None if seed is None else child_seed(seed, f"client {number}")

@@ -1,4 +1,4 @@
-"""The mode in which a client's layers work while it trains."""
+"""The mode of a client's layers during training: evaluation or training mode, with or without dropout."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ BatchNormMode = Literal["eval", "train"]
 
 @contextmanager
 def batch_norm_mode(model: nn.Module, mode: str, *, dropout: bool = False) -> Iterator[None]:
-    """Put every layer in evaluation mode, BatchNorm in `mode`, and restore what was there.
+    """Put every layer in evaluation mode and BatchNorm in `mode`, and restore the previous modes afterwards.
 
     Args:
-        model: Whose modes change inside.
-        mode: `"eval"` or `"train"`.
-        dropout: Put all layers but the normalising ones in training mode: dropout, stochastic depth and their like.
+        model: The model whose modes change inside the context.
+        mode: `"eval"` or `"train"`, the mode of the BatchNorm layers.
+        dropout: Whether all layers except normalisation layers are in training mode, such as dropout and stochastic
+            depth.
     """
     before = [(module, module.training) for module in model.modules()]
     try:
@@ -33,14 +34,15 @@ def batch_norm_mode(model: nn.Module, mode: str, *, dropout: bool = False) -> It
 
 
 class InMode:
-    """A model as its client trains it, for many passes: a context that looks up only once what it must change.
+    """A context that puts a model in the mode of its client's training, for many forward passes.
 
-    Every layer is in evaluation mode, BatchNorm in `mode`; what the passes write into buffers, as BatchNorm does when
-    it trains, is undone.
+    Every layer is in evaluation mode and BatchNorm in `mode`. Buffers that a forward pass changes, such as BatchNorm's
+    statistics in training mode, are restored afterwards. The context finds once, when it is created, what it has to
+    change.
 
     Args:
-        model: Whose parameters the passes use as they are.
-        mode: `"eval"` or `"train"`.
+        model: The model; its parameters are not changed.
+        mode: `"eval"` or `"train"`, the mode of the BatchNorm layers.
     """
 
     def __init__(self, model: nn.Module, mode: str) -> None:

@@ -1,4 +1,4 @@
-"""What one step of a local optimiser does to one parameter, as differentiable functions without side effects.
+"""One step of a local optimiser on one parameter, as differentiable functions without side effects.
 
 The arithmetic is that of `torch.optim`, whose own steps write in place and cannot be differentiated.
 """
@@ -12,12 +12,12 @@ from torch import Tensor
 
 
 class Moments(NamedTuple):
-    """What an optimiser remembers of one parameter between steps, each in the parameter's shape.
+    """The optimiser's state of one parameter between two steps; its tensors have the shape of the parameter.
 
     Args:
-        steps: Steps so far.
+        steps: Number of steps so far.
         first: SGD's velocity, or Adam's running mean of the gradient.
-        second: Adam's running mean of its square; empty for SGD.
+        second: Adam's running mean of the squared gradient; empty for SGD.
     """
 
     steps: int
@@ -35,7 +35,7 @@ def sgd(
     weight_decay: float,
     nesterov: bool,
 ) -> tuple[Tensor, Moments | None]:
-    """The parameter after one step of `torch.optim.SGD` without dampening, and what is remembered."""
+    """Return the parameter after one step of `torch.optim.SGD` without dampening, and the optimiser's state."""
     if weight_decay:
         gradient = gradient + weight_decay * parameter
     if not momentum:
@@ -56,7 +56,7 @@ def adam(
     eps: float,
     weight_decay: float,
 ) -> tuple[Tensor, Moments | None]:
-    """As `sgd`, for `torch.optim.Adam` (Kingma and Ba, 2015, algorithm 1), decay added to the gradient."""
+    """Return the same for `torch.optim.Adam` (Kingma and Ba, 2015, algorithm 1), with decay added to the gradient."""
     if weight_decay:
         gradient = gradient + weight_decay * parameter
     steps, first, second = before or Moments(0, torch.zeros_like(gradient), torch.zeros_like(gradient))
@@ -69,6 +69,6 @@ def adam(
 
 
 def _root(second: Tensor) -> Tensor:
-    """The square root, whose slope is taken to be 0 where a gradient is exactly 0, as those of dead ReLUs are."""
+    """Return the square root, with derivative 0 where the gradient is exactly 0, as that of an inactive ReLU is."""
     alive = second > 0
     return torch.where(alive, torch.where(alive, second, 1.0).sqrt(), 0.0)

@@ -1,4 +1,4 @@
-"""One local step: the gradient of the training loss at given parameters, and where the optimiser goes from there."""
+"""One local step: the gradient of the training loss at given parameters, and the optimiser's update of them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Again = Literal["gradient", "step"] | None
 
 
 class OptimiserState(NamedTuple):
-    """Between two local steps.
+    """The parameters, optimiser state and buffers between two local steps.
 
     Args:
-        parameters: One tensor per trainable parameter, leaves or with their graph.
-        moments: What the optimiser remembers of each.
+        parameters: One tensor for each trainable parameter, either a leaf or with its graph.
+        moments: The optimiser's state of each parameter.
         buffers: Name -> buffer of the model.
     """
 
@@ -35,17 +35,18 @@ class OptimiserState(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """What is the same in all steps of one training run; holds no state, so that a step can be computed again.
+    """The settings of all steps of one training run, without any state, so that a step can be recomputed.
 
     Args:
-        model: Never changed.
+        model: The model, which is never changed.
         loss: `(logits, labels) -> scalar`.
         rule: `(parameter, gradient, moments) -> (parameter, moments)`.
         batch_norm: Mode of the BatchNorm layers.
-        dropout: Dropout is on.
-        differentiable: Steps keep their graph.
-        again: What of a step is computed again in the backward pass instead of being kept, if anything: the gradient,
-            or the whole step. SGD's rule is linear and keeps nothing, so that its velocities need not be kept either.
+        dropout: Whether dropout is on.
+        differentiable: Whether steps keep their graph.
+        again: The part of a step that is recomputed in the backward pass to save memory, if any: the gradient, or the
+            whole step. For SGD the gradient is enough, because its rule is linear and stores nothing for the backward
+            pass.
     """
 
     model: nn.Module
@@ -57,7 +58,7 @@ class Steps:
     again: Again = None
 
     def start(self) -> OptimiserState:
-        """The model as it is, each parameter as a leaf of its own."""
+        """Return the state of the untrained model, with each parameter as a new leaf."""
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         leaves = tuple(parameter.detach().requires_grad_() for parameter in trained)
         return OptimiserState(leaves, (None,) * len(leaves), dict(self.model.named_buffers()))
@@ -65,9 +66,10 @@ class Steps:
     def gradient(
         self, state: OptimiserState, inputs: Tensor, labels: Tensor, wanted: Tensors
     ) -> tuple[tuple[Tensor | None, ...], Mapping[str, Tensor]]:
-        """∂loss/∂`wanted`, `None` for what the model does not use, and the buffers after the forward pass.
+        """Return ∂loss/∂`wanted` and the buffers after the forward pass; `None` for parameters the model does not use.
 
-        The model takes a copy of the inputs, on which it may work in place; what is differentiated refuses that.
+        The model gets a copy of the inputs, which it may change in place, unless the step is differentiable, in which
+        case torch refuses changes in place.
         """
         names = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
         buffers = {name: buffer.clone() for name, buffer in state.buffers.items()}
@@ -78,7 +80,7 @@ class Steps:
         return torch.autograd.grad(loss, wanted, create_graph=self.differentiable, allow_unused=True), buffers
 
     def step(self, state: OptimiserState, inputs: Tensor, labels: Tensor) -> OptimiserState:
-        """The state after one step; a parameter that the model does not use stays, as in `torch.optim`."""
+        """Return the state after one step; a parameter that the model does not use stays as it is, as in torch."""
         after: OptimiserState = self._maybe_again("step", self._step, state, inputs, labels)
         return after
 

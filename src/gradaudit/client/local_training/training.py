@@ -1,4 +1,4 @@
-"""Local training, written once: the client runs it, and the adversary differentiates through it."""
+"""Local training as one differentiable function: the client runs it, and the adversary differentiates through it."""
 
 from __future__ import annotations
 
@@ -21,44 +21,43 @@ from .rules import adam, sgd
 from .steps import Again, Rule, Steps
 
 Orders = Sequence[Tensor]
-"""For each epoch the positions of the examples in the order in which they are seen, `[n]` integers."""
+"""For each epoch, the positions of the examples in the order in which the client sees them, `[n]` integers."""
 
 
 @dataclass(frozen=True)
 class LocalTraining:
-    """How a client turns a batch into an update: its local optimiser, as one differentiable function.
+    """A client's local training, which turns a batch into an update, as one differentiable function.
 
     Without a learning rate the client takes one step on the whole batch and shares its gradient (FedSGD). With one, it
     runs `epochs` over minibatches and shares `θ_before - θ_after` (FedAvg; McMahan et al., 2017, algorithm 1), which
     has the sign of a gradient.
 
-    Shuffling and dropout are the client's own chance: they act where a call is given a `seed`, which an adversary has
-    not. Its simulation runs in the order of the batch, or in `orders` of its own, and without dropout.
+    Shuffling and dropout use the client's random numbers: they are active only if a call is given a `seed`, which an
+    adversary does not know. The adversary simulates the training in the order of the batch, or in `orders` that it
+    chooses, and without dropout.
 
     Args:
         loss: A `Loss`, or any function `(logits [B, K], labels) -> scalar`, the mean over the examples.
         epochs: Passes over the batch, at least 1.
-        minibatch_size: Examples per step; `None` takes the whole batch. The last minibatch may be smaller.
-        learning_rate: Of the local optimiser, positive; `None` for FedSGD.
-        momentum: Of local SGD, in [0, 1), as `torch.optim.SGD` defines it.
+        minibatch_size: Examples per step; `None` uses the whole batch. The last minibatch may be smaller.
+        learning_rate: Learning rate of the local optimiser, positive; `None` for FedSGD.
+        momentum: Momentum of local SGD, in [0, 1), as `torch.optim.SGD` defines it.
         batch_norm: `"eval"` normalises with the running statistics, `"train"` with those of the minibatch.
-        weight_decay: Times the parameter, added to the gradient; at least 0.
-        nesterov: Nesterov's form of the momentum.
+        weight_decay: Factor of the parameter that is added to its gradient; at least 0.
+        nesterov: Whether SGD uses Nesterov momentum.
         optimiser: `"sgd"` or `"adam"`, as in `torch.optim`.
-        betas: Of Adam, each in [0, 1).
-        eps: Of Adam, positive.
-        shuffle: Each epoch sees the examples in another random order.
-        drop_last: Leave out a last minibatch that is smaller than the others.
-        dropout: Dropout and stochastic depth are on.
-        share_buffers: The buffers after the training travel beside the update, such as BatchNorm's statistics.
-        shared: Glob patterns over parameter names. What matches none of them is trained and stays at home.
-        update: What is shared after local steps: by default the weight difference; `"gradient"` is that difference
-            over learning rate and number of steps, the mean step in units of a gradient (as FedNova normalises; Wang
-            et al., 2020).
+        betas: Decay rates of Adam, each in [0, 1).
+        eps: Denominator constant of Adam, positive.
+        shuffle: Whether each epoch sees the examples in a new random order.
+        drop_last: Whether a last minibatch that is smaller than the others is omitted.
+        dropout: Whether dropout and stochastic depth are on.
+        share_buffers: Whether the buffers after training, such as BatchNorm's statistics, are sent with the update.
+        shared: Glob patterns of parameter names. Parameters that match none of them are trained but not shared.
+        update: What is shared after local steps: by default the weight difference. `"gradient"` divides it by learning
+            rate and number of steps, the mean step in units of a gradient (as FedNova normalises; Wang et al., 2020).
 
     Raises:
-        AuditError: A value is out of range, or something was asked for that takes several steps, without a learning
-            rate.
+        AuditError: A value is out of range, or an option that needs several steps is given without a learning rate.
 
     >>> ga.LocalTraining(learning_rate=0.1, epochs=2, minibatch_size=2).steps(examples=4)
     4
@@ -90,30 +89,30 @@ class LocalTraining:
 
     @property
     def kind(self) -> UpdateKind:
-        """What the client shares."""
+        """Whether the client shares a gradient or a weight difference."""
         if self.update is not None:
             return UpdateKind(self.update)
         return UpdateKind.GRADIENT if self.learning_rate is None else UpdateKind.WEIGHT_DIFFERENCE
 
     @property
     def single_step(self) -> bool:
-        """Whether the update is the gradient of one loss over all examples at the model as it was sent."""
+        """Whether the update is the gradient of one loss over all examples at the model that the server sent."""
         return self.learning_rate is None
 
     def steps(self, examples: int) -> int:
-        """Local steps on so many examples."""
+        """Return the number of local steps on a batch of `examples`."""
         size = self.minibatch_size or examples
         return self.epochs * (examples // size if self.drop_last else -(-examples // size))
 
     def orders(self, examples: int, seed: int | None = None) -> tuple[Tensor, ...]:
-        """The order of the examples in each epoch, `[examples]` each: that of the batch without a seed."""
+        """Return the order of the examples in each epoch, `[examples]` each; without a seed, that of the batch."""
         if seed is None or not self.shuffle:
             return (torch.arange(examples),) * self.epochs
         generator = torch.Generator().manual_seed(seed)
         return tuple(torch.randperm(examples, generator=generator) for _ in range(self.epochs))
 
     def shared_parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """Name -> parameter of all that the update is about, in the model's order: trained, and shared.
+        """Return name -> parameter of all trainable parameters that the client shares, in the model's order.
 
         Raises:
             AuditError: A pattern of `shared` matches no trainable parameter.
@@ -122,7 +121,7 @@ class LocalTraining:
         return {name: trained[name] for name in _matching(tuple(trained), self.shared)}
 
     def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, **options: Any) -> Tensors:
-        """The update alone; arguments as of `train`."""
+        """Return the update alone; arguments as for `train`."""
         return self.train(model, inputs, labels, **options)[0]
 
     def train(
@@ -136,26 +135,26 @@ class LocalTraining:
         orders: Orders | None = None,
         checkpoint: bool = False,
     ) -> tuple[Tensors, Mapping[str, Tensor]]:
-        """The update that training `model` gives, and its buffers then; model and global random state stay as they are.
+        """Return the update from training `model`, and its buffers afterwards, without changing model or random state.
 
         Args:
-            model: Starting point; its trainable parameters, in their order, are what is trained.
+            model: The starting point; its trainable parameters are trained.
             inputs: `[B, ...]`, normalised.
             labels: `[B, ...]`, as the loss takes them.
-            differentiable: Keep the graph from `inputs` and `labels` to the update. With every step its memory grows
-                by that step's activations and derivatives.
-            seed: Of shuffling and dropout; without it there is neither.
-            orders: Instead of those that the seed gives. They need not be permutations: an adversary that guesses a
-                copy of the inputs per epoch lets each epoch see its own.
-            checkpoint: Compute every step again in the backward pass. With every step memory then grows by the
-                parameters alone (three times that with Adam); the time about doubles. It pays where activations
-                outweigh the parameters.
+            differentiable: Keep the graph from `inputs` and `labels` to the update. Every step adds its activations and
+                derivatives to the memory of the graph.
+            seed: Seed of shuffling and dropout; without a seed there is neither.
+            orders: The orders of the examples, in place of those from the seed. They need not be permutations: an
+                adversary may optimise one copy of the inputs for each epoch and give each epoch its own copy.
+            checkpoint: Recompute every step in the backward pass. Every step then adds only the size of the parameters
+                to the memory (three times that with Adam); the time about doubles. This saves memory if the
+                activations are larger than the parameters.
 
         Returns:
-            One tensor per parameter of `shared_parameters`, and name -> buffer.
+            One tensor for each parameter of `shared_parameters`, and name -> buffer.
 
         Raises:
-            AuditError: `orders` are not as many as the epochs, or no step would be taken.
+            AuditError: The number of `orders` differs from the number of epochs, or no step would be taken.
         """
         trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         kept = list(map(self.shared_parameters(model).__contains__, trained))
@@ -184,7 +183,9 @@ class LocalTraining:
 def FedSGD(  # noqa: N802
     loss: LossFunction | None = None, *, batch_norm: BatchNormMode = "eval", **details: Any
 ) -> LocalTraining:
-    """One step on the whole batch; the client shares its gradient. `details` are fields of `LocalTraining`.
+    """Return FedSGD: the client shares the gradient of one step on the whole batch.
+
+    `details` are further fields of `LocalTraining`.
 
     >>> print(ga.FedSGD().kind)
     gradient
@@ -202,7 +203,7 @@ def FedAvg(  # noqa: N802
     batch_norm: BatchNormMode = "eval",
     **details: Any,
 ) -> LocalTraining:
-    """Several local steps; the client shares the difference of the weights (McMahan et al., 2017).
+    """Return FedAvg: the client shares the weight difference after local steps (McMahan et al., 2017).
 
     `details` are further fields of `LocalTraining`.
 
@@ -237,7 +238,7 @@ def _minibatches(
 
 @lru_cache(maxsize=256)
 def _matching(names: tuple[str, ...], patterns: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of `names` that are a pattern or match one, in their order."""
+    """Return the `names` that equal or match a pattern, in their order."""
     if patterns == ("*",):
         return names
     globs = [pattern for pattern in patterns if pattern not in names]
@@ -284,7 +285,7 @@ def _two_fractions(betas: tuple[float, ...]) -> bool:
 
 @contextmanager
 def _chance(seed: int | None, device: torch.device) -> Iterator[None]:
-    """Random numbers from a seed; the state from before is restored."""
+    """Draw random numbers from a seed inside the context, and restore the previous state afterwards."""
     if seed is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""What differs between pictures, text and rows of a table: one file each, and what the rest of the house asks them."""
+"""The handling of images, text and rows of a table: one file for each modality, and functions to look them up."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ HANDLINGS: Registry[type[Handling]] = Registry(__name__, "gradaudit.modalities",
 
 
 def kind_of(modality: Modality) -> type[Handling]:
-    """How examples of `modality` are handled, before anything is known of their source.
+    """Return the class that handles examples of `modality`.
 
     Raises:
-        AuditError: No package that is installed handles them.
+        AuditError: No installed package handles this modality.
     """
     if modality not in HANDLINGS:
         raise AuditError(f"modality: no installed package handles {modality}. Known: {', '.join(HANDLINGS)}.")
@@ -38,24 +38,24 @@ def kind_of(modality: Modality) -> type[Handling]:
 
 
 def handling_of(modality: Modality) -> Handling:
-    """How examples of `modality` are handled where nothing is known of their source; raises as `kind_of`."""
+    """Return the default handling of `modality`, for an unknown source. Raises the errors of `kind_of`."""
     return kind_of(modality)()
 
 
 def check_inputs(batch: Batch, model: nn.Module, name: str) -> None:
-    """Raise `AuditError` where `model`, called `name`, cannot take the batch's inputs, saying what to mend."""
+    """Raise `AuditError` with the fix if `model`, called `name`, cannot take the inputs of the batch."""
     handling_of(batch.modality).check(batch, model, name)
 
 
 def check_public(public: Tensor, batch: Batch) -> None:
-    """Raise `AuditError` where public examples are unlike the private ones of `batch`."""
+    """Raise `AuditError` if public examples differ from the private ones of `batch` in shape or range."""
     handling_of(batch.modality).check_public(public, batch)
 
 
 def private_among(public: Batch | Tensor, batch: Batch) -> Tensor:
-    """Which of the public examples `[N, ...]` are private ones of `batch`, exactly or nearly: `[N]`, on the CPU.
+    """Return which public examples `[N, ...]` equal or nearly equal a private one: `[N]` booleans on the CPU.
 
-    The last answer for a batch is kept, since both the audit and the client ask.
+    The last result for a batch is cached, because both the audit and the client need it.
     """
     known = _LAST.get(batch)
     if known is not None and known[0]() is public:

@@ -1,4 +1,4 @@
-"""What a modality must say and be able to do for an audit."""
+"""The base class for the handling of a modality in an audit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...values.scores import Scores
 from ...values.transcript import Transcript, TranscriptLine
 from ...values.types import Batch, Modality, Normalisation, Reconstruction
 
-FARTHEST = 1e12  # squared error of what is no number
+FARTHEST = 1e12  # squared error of a value that is NaN or infinite
 CONTROL = (
     "For each {noun}, the closest reconstruction over all attacks counts. The control is a guess made without the "
     "update: {control}."
@@ -31,7 +31,8 @@ class Matched(NamedTuple):
     """A reconstruction in the order of the batch.
 
     Args:
-        inputs: Shaped as the batch's, on the CPU; pictures may lie outside [0, 1] or hold no numbers.
+        inputs: The reconstructed inputs in the shape of the batch's, on the CPU. Images may be outside [0, 1] or
+            contain NaN or infinity.
         order: `[B]`, for each private example the index of the reconstruction assigned to it.
     """
 
@@ -40,7 +41,7 @@ class Matched(NamedTuple):
 
 
 class ModelOptions(Protocol):
-    """Keys of `model:` in the audit file that a modality may read."""
+    """The keys of `model:` in the audit file that a modality may read."""
 
     channels: int | None
     mean: tuple[float, ...] | None
@@ -49,19 +50,19 @@ class ModelOptions(Protocol):
 
 
 class Handling(ABC):
-    """How examples of one modality are checked, gathered, given a control, matched, scored, shown and written down.
+    """The handling of one modality: how its examples are checked, gathered, matched, scored and shown.
 
-    A frozen dataclass; what it must know of its source beside the batch (channels, a vocabulary) is a field with a
-    default. A module of `data/modalities/` that defines a subclass adds its modality, and so does an entry point of the
-    group `gradaudit.modalities`. A metric that scores the modality and is its headline names its examples.
+    A subclass is a frozen dataclass. Facts about its source that a batch does not contain (channels, a vocabulary) are
+    fields with defaults. A subclass in a module of `data/modalities/` is registered automatically, and so is one from
+    an entry point of the group `gradaudit.modalities`. The headline metric of the modality gives its examples a name.
 
     Attributes:
-        modality: Its name, which its sources, batches and models say.
+        modality: The modality, which its sources, batches and models name.
         rule: Sentences for the page: when an example counts as recovered, and what the control is.
-        keys: Keys of `model:` in the audit file that belong to it alone.
-        drawn: Examples are pictures `[C, H, W]` in [0, 1], which the page shows; others are written down.
-        ranked: Examples are told from `distractors`, so that an identification rank is looked for.
-        open_facts: Flag of the threat model -> what an audit that did not grant it leaves untested.
+        keys: Keys of `model:` in the audit file that only this modality uses.
+        drawn: Whether examples are images `[C, H, W]` in [0, 1], which the page shows; others are written as text.
+        ranked: Whether examples are compared with `distractors`, so that there is an identification rank.
+        open_facts: Flag of the threat model -> what an audit leaves untested if it does not grant the flag.
     """
 
     modality: ClassVar[Modality]
@@ -73,7 +74,7 @@ class Handling(ABC):
 
     @classmethod
     def of(cls, source: Any, options: ModelOptions) -> tuple[Handling, tuple[int, ...]]:
-        """Return how the examples of `source` are handled, and the shape in which the model takes one.
+        """Return the handling of the examples of `source`, and the shape of one example as the model takes it.
 
         Raises:
             AuditError: The options do not fit the source.
@@ -81,53 +82,53 @@ class Handling(ABC):
         return cls(), source.shape
 
     def build(self, name: str, source: Any, shape: tuple[int, ...], classes: int, options: ModelOptions) -> nn.Module:
-        """Return the model of this modality that `name` names, with weights from torch's global generator.
+        """Return the model called `name`, with weights from torch's global generator.
 
         Args:
-            name: In `models.NAMED_MODELS`.
-            source: Of the examples.
-            shape: Of one example, as the model takes it.
-            classes: Outputs.
-            options: Of the audit file.
+            name: A name in `models.NAMED_MODELS`.
+            source: The source of the examples.
+            shape: Shape of one example, as the model takes it.
+            classes: Number of outputs.
+            options: Options of the audit file.
 
         Raises:
-            AuditError: There is no such model, or it cannot be built so large.
+            AuditError: There is no such model for this modality, or it is too large for the memory.
         """
         return models.build_for(self.modality, name, classes, *shape)
 
     def normalisation(self, options: ModelOptions, shape: tuple[int, ...]) -> Normalisation:
-        """Return what the client does to an example before its model sees it: by default nothing."""
+        """Return the normalisation that the client applies to an example; by default the identity."""
         return Normalisation()
 
     def unlike(self, truth: Tensor) -> str:
-        """Return why a guess without the update may come so close to the private examples, as half a sentence."""
+        """Return a clause that says why a guess without the update can be so close to the private examples."""
         return f"the {MEASURES[self.modality].nouns} hardly differ from those outside the batch"
 
     @abstractmethod
     def check(self, batch: Batch, model: nn.Module, name: str) -> None:
-        """Raise `AuditError` where `model`, called `name`, cannot take the batch's inputs, saying what to mend."""
+        """Raise `AuditError` with the fix if `model`, called `name`, cannot take the inputs of the batch."""
 
     @abstractmethod
     def check_public(self, public: Tensor, batch: Batch) -> None:
-        """Raise `AuditError` where public examples are unlike the private ones of `batch`."""
+        """Raise `AuditError` if public examples differ from the private ones of `batch` in shape or range."""
 
     @abstractmethod
     def gather(self, source: Any, indices: list[int], labels: Tensor) -> Batch:
-        """The examples of `source` at `indices`, with these labels `[B]`."""
+        """Return the examples of `source` at `indices`, with these labels `[B]`."""
 
     @abstractmethod
     def control(self, source: Any, batch: Batch, indices: list[int]) -> tuple[Tensor, tuple[str, ...]]:
-        """A guess without the update, that expands to the batch's inputs, and notes on it."""
+        """Return the control, a guess made without the update that expands to the batch's inputs, and notes on it."""
 
     def distractors(self, source: Any, indices: list[int]) -> Tensor:
-        """Other examples from which a reconstruction is to be told, none where identification is not scored."""
+        """Return other examples for the identification rank; none if the modality has no such rank."""
         return torch.empty(0)
 
     def duplicates(self, public: Tensor, batch: Batch) -> Tensor:
-        """Which public examples `[N, ...]`, in the shape that `check_public` asks for, are private: `[N]` booleans.
+        """Return which public examples `[N, ...]`, of the shape that `check_public` requires, are private: `[N]`.
 
-        An adversary that holds the examples it looks for needs no attack. Each modality says what still counts as the
-        same example; by default every number must be equal.
+        An adversary that already has the private examples needs no attack. Each modality defines which examples count
+        as the same; by default all numbers must be equal.
         """
         theirs, ours = (side.flatten(1).cpu() for side in (public, batch.inputs))
         return (theirs[:, None] == ours[None]).all(-1).any(1)
@@ -142,19 +143,20 @@ class Handling(ABC):
         return Matched(found[order], order)
 
     def align(self, source: Any) -> Any:
-        """Another source of this modality, in the same vocabulary or columns; raises `AuditError` where it differs."""
+        """Return another source in the vocabulary or columns of this one; raise `AuditError` if that is impossible."""
         return source
 
     def score(self, batch: Batch, inputs: Tensor, distractors: Tensor | None = None) -> Scores:
-        """All metrics of `inputs`, in the order of the batch."""
+        """Return all metrics of `inputs`, which are in the order of the batch."""
         return metrics.scores_of(self.modality, Compared(inputs, batch.inputs.cpu(), distractors, batch=batch))
 
     def transcribe(
         self, batch: Batch, reconstruction: Tensor, control: Tensor, confidence: Tensor | None = None
     ) -> Transcript | None:
-        """The three in words, in the order of the batch, with the attack's confidence; `None` for pictures.
+        """Return private examples, reconstructions and controls in words, with the attack's confidence.
 
-        By default their numbers, with four significant digits.
+        The order is that of the batch. By default the words are the numbers with four significant digits. The result
+        is `None` for images.
         """
         if self.drawn:
             return None
@@ -163,7 +165,7 @@ class Handling(ABC):
 
 
 def _numbers(examples: Tensor, truth: Tensor) -> tuple[TranscriptLine, ...]:
-    """Each example as a line of numbers."""
+    """Return each example as a line of numbers."""
     rows = zip(examples.flatten(1).tolist(), truth.flatten(1).tolist(), strict=True)
     return tuple(
         TranscriptLine(
@@ -176,14 +178,14 @@ def _numbers(examples: Tensor, truth: Tensor) -> tuple[TranscriptLine, ...]:
 
 
 def require_shape(batch: Batch, guess: Reconstruction, noun: str) -> None:
-    """Raise `AuditError` where the attack returned another number of examples, or another shape."""
+    """Raise `AuditError` if the attack returned a wrong number of examples, or a wrong shape."""
     if guess.inputs.shape != batch.inputs.shape:
         found, wanted = list(guess.inputs.shape), list(batch.inputs.shape)
         raise AuditError(f"the attack returned {noun} of shape {found} for a batch of shape {wanted}.")
 
 
 def require_batch(batch: Batch, dimensions: int, wanted: str) -> None:
-    """Raise `AuditError` where the batch is empty, or not `wanted` with labels `[B]`."""
+    """Raise `AuditError` if the batch is empty, or is not `wanted` with labels `[B]`."""
     if batch.inputs.ndim != dimensions or len(batch.inputs) != len(batch.labels) or not len(batch):
         found = f"{list(batch.inputs.shape)} and {list(batch.labels.shape)}"
         raise AuditError(f"batch: needs {wanted} and labels [B]. Found {found}.")

@@ -1,4 +1,4 @@
-"""Pictures: `[B, C, H, W]` in [0, 1]."""
+"""The handling of images: `[B, C, H, W]` in [0, 1]."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from ...values.types import Batch, Modality, Normalisation, Reconstruction
 from ..sources._source import Source
 from ._handling import CONTROL, Handling, Matched, ModelOptions, require_batch, require_shape
 
-GALLERY = 999  # pictures that an example is to be told from,
-GALLERY_VALUES = 50_000_000  # or as many as hold this many pixels
-SKETCH = 16  # side of the small versions by which pictures are told to be the same
-FLAT = 0.01  # standard deviation below which a small version shows nothing
-SAME = (0.90, 0.995)  # least and greatest correlation that is asked of the same picture
+GALLERY = 999  # most distractors in the gallery of an image,
+GALLERY_VALUES = 50_000_000  # and most values of all distractors together
+SKETCH = 16  # side of the downscaled images that are compared to find duplicates
+FLAT = 0.01  # standard deviation below which a downscaled image has no content
+SAME = (0.90, 0.995)  # bounds of the correlation from which two images are duplicates
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-CHANCE = 3e-6  # share of pairs of public pictures that may be as much alike as that
+CHANCE = 3e-6  # share of pairs of public images that may be at least as similar as duplicates
 
 
 @dataclass(frozen=True)
 class ImageHandling(Handling):
-    """Pictures as a model of so many channels takes them.
+    """The handling of images for a model with a given number of channels.
 
     Args:
-        channels: Grey is repeated, colour averaged, where the source has another number; `None` leaves them.
+        channels: Channels of the model. If the source has another number, grey images are repeated and colour images
+            averaged; `None` leaves images as they are.
     """
 
     modality: ClassVar[Modality] = Modality.PICTURES
@@ -52,21 +53,21 @@ class ImageHandling(Handling):
 
     @classmethod
     def of(cls, source: Source, options: ModelOptions) -> tuple[ImageHandling, tuple[int, ...]]:
-        """Pictures with the channels that are asked for, or with their own."""
+        """Return the handling of images with the channels of the options, or with those of the source."""
         own = source.shape[0]
         channels = options.channels or own
         if channels not in (1, own) and own != 1:
-            raise AuditError(f"model.channels: cannot show pictures of {own} channels to {channels} input channels.")
+            raise AuditError(f"model.channels: cannot convert images of {own} channels to {channels} input channels.")
         return cls(channels), (channels, *source.shape[1:])
 
     def build(
         self, name: str, source: Source, shape: tuple[int, ...], classes: int, options: ModelOptions
     ) -> nn.Module:
-        """One of ours, or any of torchvision's classifiers."""
+        """Return a model of this package, or any torchvision classifier."""
         return models.build(name, num_classes=classes, channels=shape[0], size=shape[1], cifar_stem=options.cifar_stem)
 
     def normalisation(self, options: ModelOptions, shape: tuple[int, ...]) -> Normalisation:
-        """As given, or ImageNet's for colour and 0.5 otherwise."""
+        """Return the normalisation of the options; by default ImageNet's for colour and 0.5 otherwise."""
         channels = shape[0]
         default = IMAGENET if channels == 3 else ((0.5,) * channels,) * 2
         mean, std = options.mean or default[0], options.std or default[1]
@@ -76,29 +77,29 @@ class ImageHandling(Handling):
         return Normalisation(mean, std)
 
     def unlike(self, truth: Tensor) -> str:
-        """Two reasons for pictures: a wrong scale is the other."""
+        """Return the two possible reasons for images: they hardly differ, or have a wrong scale."""
         reach = f"their values lie between {float(truth.min()):.4g} and {float(truth.max()):.4g}"
         return f"{super().unlike(truth)}, or were read in a wrong scale ({reach})"
 
     def check(self, batch: Batch, model: nn.Module, name: str) -> None:
-        """Raise `AuditError` where the batch is no `[B, C, H, W]` in [0, 1] with labels."""
-        require_batch(batch, 4, "pictures [B, C, H, W]")
+        """Raise `AuditError` if the batch is not `[B, C, H, W]` in [0, 1] with labels."""
+        require_batch(batch, 4, "images [B, C, H, W]")
         _check_range(batch.inputs, "batch")
 
     def check_public(self, public: Tensor, batch: Batch) -> None:
-        """Raise `AuditError` where public pictures are unlike the private ones."""
+        """Raise `AuditError` if public images differ from the private ones in shape or range."""
         like = batch.inputs
         if public.ndim != 4 or not len(public) or public.shape[1:] != like.shape[1:]:
             wanted = ", ".join(map(str, like.shape[1:]))
-            raise AuditError(f"public_data: needs pictures [N, {wanted}]. Found {list(public.shape)}.")
+            raise AuditError(f"public_data: needs images [N, {wanted}]. Found {list(public.shape)}.")
         _check_range(public, "public_data")
 
     def gather(self, source: Source, indices: list[int], labels: Tensor) -> Batch:
-        """The pictures at `indices`."""
+        """Return the images at `indices`, with these labels."""
         return Batch(self._shown(source.stack(indices)), labels)
 
     def control(self, source: Source, batch: Batch, indices: list[int]) -> tuple[Tensor, tuple[str, ...]]:
-        """The pixelwise mean of all other pictures, `[C, H, W]`; mid grey where there are none."""
+        """Return the pixelwise mean of all other images, `[C, H, W]`, or mid grey if there are none."""
         mean = source.mean_except(indices)
         if mean is not None:
             return self._shown(mean), ()
@@ -106,15 +107,15 @@ class ImageHandling(Handling):
         return self._shown(grey), ("No picture lies outside the batch: the control is mid grey.",)
 
     def distractors(self, source: Source, indices: list[int]) -> Tensor:
-        """Up to 999 other pictures, `[N, C, H, W]`."""
+        """Return up to 999 other images, `[N, C, H, W]`."""
         return self._shown(source.distractors(indices, min(GALLERY, GALLERY_VALUES // math.prod(source.shape))))
 
     def duplicates(self, public: Tensor, batch: Batch) -> Tensor:
-        """Which public pictures `[N, C, H, W]` are private ones, perhaps saved again, brightened or resized: `[N]`.
+        """Return which public images `[N, C, H, W]` are private, perhaps saved again, brightened or resized: `[N]`.
 
-        Small versions of 16 x 16 are compared by their correlation over pixels and channels, which no change of
-        brightness or contrast moves. The same picture is nearer than public pictures are to each other: at least as
-        near as all but three in a million of their pairs, with 0.90 and 0.995 as bounds. A picture that shows nothing,
+        Images are downscaled to 16 x 16 and compared by their correlation over pixels and channels, which a change of
+        brightness or contrast does not affect. Two images are duplicates if their correlation is at least as high as
+        that of all but three in a million pairs of public images, bounded by 0.90 and 0.995. An image without content,
         such as a black one, must have the same values. Rates of misses and false alarms: docs/threat-model.md.
         """
         theirs, ours = _sketches(public), _sketches(batch.inputs)
@@ -125,8 +126,8 @@ class ImageHandling(Handling):
         return torch.where(shown[:, None], same, plain).any(1)
 
     def match(self, batch: Batch, guess: Reconstruction) -> Matched:
-        """The assignment of least total squared error."""
-        require_shape(batch, guess, "pictures")
+        """Return the assignment of least total squared error."""
+        require_shape(batch, guess, "images")
         pictures = guess.inputs.detach().cpu()
         order = metrics.assign(pictures, batch.inputs.cpu())
         return Matched(pictures[order], order)
@@ -136,20 +137,20 @@ class ImageHandling(Handling):
 
 
 def _sketches(pictures: Tensor) -> Tensor:
-    """Small versions, `[N, C * 16 * 16]` in float64 on the CPU; pictures below 16 pixels keep their size."""
+    """Return downscaled images, `[N, C * 16 * 16]` float64 on the CPU; images below 16 pixels keep their size."""
     size = [min(SKETCH, side) for side in pictures.shape[-2:]]
     return adaptive_avg_pool2d(pictures.detach().cpu().float(), size).flatten(1).double()
 
 
 def _shapes(sketches: Tensor) -> Tensor:
-    """Without mean and contrast, of length 1; zeros where there is nothing to see."""
+    """Return downscaled images without mean, scaled to L2 norm 1; zeros for an image without content."""
     centred = sketches - sketches.mean(1, keepdim=True)
     seen = centred.square().mean(1, keepdim=True).sqrt() >= FLAT
     return torch.where(seen, normalize(centred, dim=1), 0.0)
 
 
 def _alike(shapes: Tensor) -> float:
-    """The correlation from which on two pictures are the same, given how much alike public ones `[N, D]` are."""
+    """Return the correlation from which two images are duplicates, from the similarity of public ones `[N, D]`."""
     pairs = (shapes @ shapes.T).triu(1).flatten()
     allowed = int(CHANCE * len(shapes) * (len(shapes) - 1) / 2)
     highest = float(pairs.topk(allowed + 1).values[-1])
@@ -157,12 +158,12 @@ def _alike(shapes: Tensor) -> float:
 
 
 def score_pictures(truth: Tensor, pictures: Tensor, distractors: Tensor | None = None) -> Scores:
-    """All metrics of `pictures` against `truth`, both `[B, C, H, W]` in [0, 1] and in the same order."""
+    """Return all metrics of `pictures` against `truth`, both `[B, C, H, W]` in [0, 1] and in the same order."""
     return metrics.scores_of(Modality.PICTURES, Compared(pictures, truth, distractors))
 
 
 def to_channels(pictures: Tensor, channels: int) -> Tensor:
-    """`[..., C, H, W]` -> `[..., channels, H, W]`: grey is repeated, colour is averaged."""
+    """Return `[..., C, H, W]` as `[..., channels, H, W]`: grey is repeated, colour is averaged."""
     if pictures.shape[-3] == channels:
         return pictures
     grey = pictures.mean(-3, keepdim=True)
@@ -172,7 +173,7 @@ def to_channels(pictures: Tensor, channels: int) -> Tensor:
 def _check_range(pictures: Tensor, at: str) -> None:
     if not pictures.is_floating_point():
         raise AuditError(
-            f"{at}: pictures must be floating point in [0, 1], not {pictures.dtype}. Divide 8 bits by 255."
+            f"{at}: images must be floating point in [0, 1], not {pictures.dtype}. Divide 8-bit images by 255."
         )
     if not torch.isfinite(pictures).all() or pictures.min() < 0 or pictures.max() > 1:
-        raise AuditError(f"{at}: pictures must be finite and in [0, 1]. Divide 8-bit pixels by 255.")
+        raise AuditError(f"{at}: images must be finite and in [0, 1]. Divide 8-bit images by 255.")

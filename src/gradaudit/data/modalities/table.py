@@ -1,4 +1,4 @@
-"""Rows of a table: `[B, D]`, one-hot categories and standardised numbers."""
+"""The handling of rows of a table: `[B, D]`, one-hot categories and standardised numbers."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from ...values.types import Batch, Modality, Reconstruction
 from ..sources.table_files import TableSource
 from ._handling import CONTROL, SHARE, Handling, Matched, ModelOptions, require_batch, require_shape
 
-ROUNDED = 0.01  # standard deviations by which a number may differ where two rows are the same
+ROUNDED = 0.01  # largest difference of a number between duplicate rows, in standard deviations
 
 
 @dataclass(frozen=True)
 class TableHandling(Handling):
-    """Rows; their columns travel with the batch.
+    """The handling of rows of a table; a batch of rows contains the layout of its columns.
 
     Args:
-        layout: The columns that other sources must have; `None` asks nothing of them.
+        layout: The columns that other sources must have; `None` for any columns.
     """
 
     modality: ClassVar[Modality] = Modality.TABLE
@@ -49,17 +49,17 @@ class TableHandling(Handling):
 
     @classmethod
     def of(cls, source: TableSource, options: ModelOptions) -> tuple[TableHandling, tuple[int, ...]]:
-        """Rows with the columns of the source."""
+        """Return the handling of rows with the columns of the source."""
         return cls(source.layout), source.shape
 
     def build(
         self, name: str, source: TableSource, shape: tuple[int, ...], classes: int, options: ModelOptions
     ) -> nn.Module:
-        """A model of encoded rows."""
+        """Return a model of encoded rows."""
         return models.build_table(name, num_classes=classes, features=shape[0])
 
     def check(self, batch: Batch, model: nn.Module, name: str) -> None:
-        """Raise `AuditError` where the batch is no `[B, D]` of the layout's width, finite, its categories one-hot."""
+        """Raise `AuditError` if the batch is not finite `[B, D]` of the layout's width with one-hot categories."""
         require_batch(batch, 2, "encoded rows [B, D]")
         layout = layout_of(batch)
         _check_rows(batch.inputs, layout, "batch")
@@ -68,30 +68,31 @@ class TableHandling(Handling):
                 raise AuditError(f"batch: column {column.name} is not one-hot; encode rows with TableLayout.encode.")
 
     def check_public(self, public: Tensor, batch: Batch) -> None:
-        """Raise `AuditError` where public rows are unlike the private ones."""
+        """Raise `AuditError` if public rows do not have the columns of the private ones."""
         if public.ndim != 2 or not len(public):
             raise AuditError(f"public_data: needs rows [N, {batch.inputs.shape[1]}]. Found {list(public.shape)}.")
         _check_rows(public, layout_of(batch), "public_data")
 
     def gather(self, source: TableSource, indices: list[int], labels: Tensor) -> Batch:
-        """The rows at `indices`."""
+        """Return the rows at `indices`, with these labels."""
         return Batch(source.rows[indices], labels, Modality.TABLE, table=source.layout)
 
     def control(self, source: TableSource, batch: Batch, indices: list[int]) -> tuple[Tensor, tuple[str, ...]]:
-        """The most frequent category and the mean number of every column of the other rows, `[D]`."""
+        """Return the most frequent category and the mean number of every column of the other rows, `[D]`."""
         common = source.common_except(indices)
         if common is not None:
             return common, ()
         return torch.zeros(source.layout.width), ("No row lies outside the batch: the control is zero.",)
 
     def align(self, source: TableSource) -> TableSource:
-        """The same rows, encoded by these columns; raises `AuditError` for other columns or an unknown category."""
+        """Return the source encoded with these columns; raise `AuditError` if columns or categories are unknown."""
         return source.read_with(self.layout) if self.layout else source
 
     def duplicates(self, public: Tensor, batch: Batch) -> Tensor:
-        """Which public rows `[N, D]` equal a private one: all categories, and all numbers to 0.01 deviations: `[N]`.
+        """Return which public rows `[N, D]` equal a private row: `[N]` booleans.
 
-        Numbers that were rounded to three digits pass. Rates of misses and false alarms: docs/threat-model.md.
+        All categories must be equal, and all numbers within 0.01 standard deviations, so that numbers rounded to three
+        digits still count as equal. Rates of misses and false alarms: docs/threat-model.md.
         """
         theirs, found = public.cpu(), torch.zeros(len(public), dtype=torch.bool)
         for row in batch.inputs.cpu():
@@ -99,21 +100,21 @@ class TableHandling(Handling):
         return found
 
     def match(self, batch: Batch, guess: Reconstruction) -> Matched:
-        """The assignment of most cells right, as TabLeak's."""
+        """Return the assignment with the most correct cells, as TabLeak does."""
         require_shape(batch, guess, "rows")
         rows = guess.inputs.detach().cpu().float()
         order = metrics.assign_at_cost(metrics.row_costs(rows, batch.inputs.cpu(), layout_of(batch)))
         return Matched(rows[order], order)
 
     def score(self, batch: Batch, inputs: Tensor, distractors: Tensor | None = None) -> Scores:
-        """All metrics of rows."""
+        """Return all metrics of rows."""
         layout_of(batch)
         return metrics.scores_of(self.modality, Compared(inputs, batch.inputs.cpu(), batch=batch))
 
     def transcribe(
         self, batch: Batch, reconstruction: Tensor, control: Tensor, confidence: Tensor | None = None
     ) -> Transcript:
-        """Cells in their columns' own units."""
+        """Return the cells in the units of their columns."""
         truth, layout = batch.inputs.cpu(), layout_of(batch)
         unsure: list[tuple[float, ...]] = [()] * len(truth)
         sure = unsure if confidence is None else [tuple(row.tolist()) for row in confidence.cpu()]
@@ -130,7 +131,7 @@ class TableHandling(Handling):
 
 
 def written(cell: CellValue) -> str:
-    """A cell as text: numbers with four significant digits, whole ones in full."""
+    """Return a cell as text: numbers with four significant digits, whole numbers in full."""
     if isinstance(cell, str):
         return cell
     if not math.isfinite(cell):
@@ -140,7 +141,7 @@ def written(cell: CellValue) -> str:
 
 
 def layout_of(batch: Batch) -> TableLayout:
-    """The batch's columns; raises `AuditError` where it has none."""
+    """Return the columns of a batch; raise `AuditError` if it has none."""
     if batch.table is None:
         raise AuditError("batch: rows of a table need their columns: Batch(..., table=TableLayout(...)).")
     return batch.table

@@ -1,4 +1,4 @@
-"""Text: token ids `[B, L]`, padded."""
+"""The handling of text: token ids `[B, L]`, padded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..sources.texts import TextSource
 from ..vocabulary import Vocabulary
 from ._handling import CONTROL, SHARE, Handling, Matched, ModelOptions, require_batch, require_shape
 
-SAME = 0.9  # share of the different tokens of two texts that is in both, where they are the same
+SAME = 0.9  # least share of common tokens among the distinct tokens of two duplicate texts
 RULE = SHARE.format(
     noun="text",
     least=100 * TOKENS.recovered,
@@ -36,10 +36,10 @@ RULE = SHARE.format(
 
 @dataclass(frozen=True)
 class TextHandling(Handling):
-    """Texts, read with a vocabulary.
+    """The handling of texts, with their vocabulary.
 
     Args:
-        vocabulary: Turns ids into words; without one an id stands for its word, in ROUGE and on the page.
+        vocabulary: Maps ids to words. Without one, ROUGE and the page use the ids in place of words.
     """
 
     modality: ClassVar[Modality] = Modality.TEXT
@@ -51,17 +51,17 @@ class TextHandling(Handling):
 
     @classmethod
     def of(cls, source: TextSource, options: ModelOptions) -> tuple[TextHandling, tuple[int, ...]]:
-        """Texts in the vocabulary of the source."""
+        """Return the handling of texts in the vocabulary of the source."""
         return cls(source.vocabulary), source.shape
 
     def build(
         self, name: str, source: TextSource, shape: tuple[int, ...], classes: int, options: ModelOptions
     ) -> nn.Module:
-        """A model of token ids."""
+        """Return a model of token ids."""
         return models.build_text(name, num_classes=classes, layout=source.vocabulary.layout, length=shape[0])
 
     def check(self, batch: Batch, model: nn.Module, name: str) -> None:
-        """Raise `AuditError` where the batch is no `[B, L]` of ids that the model's embedding holds."""
+        """Raise `AuditError` if the batch is not `[B, L]` ids of the model's token embedding."""
         require_batch(batch, 2, "token ids [B, L]")
         embedding = getattr(model, "token_embedding", None)
         if not isinstance(embedding, nn.Embedding):
@@ -72,23 +72,23 @@ class TextHandling(Handling):
         _check_ids(batch.inputs, embedding, "batch", name)
         _check_lengths(batch)
         if not counted(batch).any(1).all():
-            raise AuditError("batch: a text has no token besides padding and markers; leave empty texts out.")
+            raise AuditError("batch: a text has no token besides padding and markers; remove empty texts.")
 
     def check_public(self, public: Tensor, batch: Batch) -> None:
-        """Raise `AuditError` where public texts are no token ids `[N, L']`."""
+        """Raise `AuditError` if public texts are not token ids `[N, L']`."""
         if public.ndim != 2 or not len(public) or public.is_floating_point():
             found = f"{public.dtype} {list(public.shape)}"
             raise AuditError(f"public_data: needs token ids [N, L], integers. Found {found}.")
 
     def gather(self, source: TextSource, indices: list[int], labels: Tensor) -> Batch:
-        """The texts at `indices`, padded to the longest of them."""
+        """Return the texts at `indices`, padded to the longest of them, with these labels."""
         inputs, lengths = source.stack(indices)
         return Batch(inputs, labels, Modality.TEXT, lengths, source.vocabulary.layout)
 
     def control(self, source: TextSource, batch: Batch, indices: list[int]) -> tuple[Tensor, tuple[str, ...]]:
-        """At every place the token that stands there most often in the other texts, each token once, `[B, L]`.
+        """Return at every position the most frequent token of the other texts there, each token once, `[B, L]`.
 
-        Lengths and markers are public, so that the control has them too.
+        Lengths and markers are public, so that the control contains them.
         """
         common, notes = source.common_except(indices, batch.inputs.shape[1]), ()
         if common is None:
@@ -98,14 +98,15 @@ class TextHandling(Handling):
         return torch.where(counted(batch), common.cpu(), truth), notes
 
     def align(self, source: TextSource) -> TextSource:
-        """The same texts in this vocabulary."""
+        """Return the source in this vocabulary."""
         return source.read_with(self.vocabulary) if self.vocabulary else source
 
     def duplicates(self, public: Tensor, batch: Batch) -> Tensor:
-        """Which public texts `[N, L']` share at least nine tenths of their different tokens with a private one: `[N]`.
+        """Return which public texts `[N, L']` equal or nearly equal a private text: `[N]` booleans.
 
-        Padding and markers do not count, and neither does the order; of texts of fewer than ten different tokens all
-        must be the same. Rates of misses and false alarms: docs/threat-model.md.
+        Two texts count as the same if at least nine tenths of their distinct tokens are in both, so that texts of fewer
+        than ten distinct tokens must have exactly the same ones. Padding, markers and the order of the tokens are
+        ignored. Rates of misses and false alarms: docs/threat-model.md.
         """
         layout = batch.text or TextLayout(0)
         ours = [set(ids[places].tolist()) for ids, places in zip(batch.inputs.cpu(), counted(batch), strict=True)]
@@ -114,23 +115,23 @@ class TextHandling(Handling):
         return torch.tensor(found, dtype=torch.bool)
 
     def match(self, batch: Batch, guess: Reconstruction) -> Matched:
-        """The assignment of least `metrics.text_costs`."""
+        """Return the assignment of least `metrics.text_costs`."""
         require_shape(batch, guess, "token ids")
         if guess.inputs.is_floating_point():
-            raise AuditError(f"the attack returned {guess.inputs.dtype} where token ids are wanted.")
+            raise AuditError(f"the attack returned {guess.inputs.dtype} where token ids are expected.")
         ids = guess.inputs.cpu().long()
         order = metrics.assign_at_cost(metrics.text_costs(ids, batch.inputs.cpu(), counted(batch)))
         return Matched(ids[order], order)
 
     def score(self, batch: Batch, inputs: Tensor, distractors: Tensor | None = None) -> Scores:
-        """All metrics of texts."""
+        """Return all metrics of texts."""
         compared = Compared(inputs, batch.inputs.cpu(), counted=counted(batch), read=self._words, batch=batch)
         return metrics.scores_of(self.modality, compared)
 
     def transcribe(
         self, batch: Batch, reconstruction: Tensor, control: Tensor, confidence: Tensor | None = None
     ) -> Transcript:
-        """Tokens as they are read, without padding and markers."""
+        """Return the tokens as text, without padding and markers."""
         truth, places = batch.inputs.cpu(), counted(batch)
 
         def lines(inputs: Tensor) -> tuple[TranscriptLine, ...]:
@@ -143,7 +144,7 @@ class TextHandling(Handling):
         return TranscriptLine(tuple(self._pieces(ids)), tuple((guess != truth).tolist()), values=tuple(ids))
 
     def _pieces(self, ids: list[int]) -> list[str]:
-        """One string per id; an id that no token has, such as a row that only fills an embedding up, is its number."""
+        """Return one string for each id; an id without a token, such as an unused embedding row, becomes its number."""
         if self.vocabulary is None:
             return [f" {i}" for i in ids]
         known = range(self.vocabulary.layout.size)
@@ -155,7 +156,7 @@ class TextHandling(Handling):
 
 
 def counted(batch: Batch) -> Tensor:
-    """`[B, L]` booleans, on the CPU: which places hold the private text, rather than padding or a marker."""
+    """Return `[B, L]` booleans on the CPU: the positions of the private text, without padding and markers."""
     ids = batch.inputs.cpu()
     places = torch.ones_like(ids, dtype=torch.bool)
     if batch.lengths is not None:
@@ -185,5 +186,5 @@ def _check_ids(ids: Tensor, embedding: nn.Embedding, at: str, name: str) -> None
         wrong = high if low >= 0 else low
         raise AuditError(
             f"{at}: token ids must be in 0...{embedding.num_embeddings - 1}, the token embedding of {name}. "
-            f"Found {wrong}; take the vocabulary that the model was built for."
+            f"Found {wrong}; use the vocabulary that the model was built for."
         )

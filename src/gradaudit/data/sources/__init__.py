@@ -1,4 +1,4 @@
-"""Where the private examples of an audit come from: one file per source, or per family of sources."""
+"""Sources of the private examples of an audit: one file for each source or family of sources."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._source import AnySource, Source, SourceOptions
 
 
 def _name(value: Any) -> str | None:
-    """Under its own `name`, or that of the class: a frozen dataclass of options that can be opened."""
+    """Return the name of a source: the `name` of a dataclass with `open`, or the name of the class."""
     if not (inspect.isclass(value) and is_dataclass(value) and callable(getattr(value, "open", None))):
         return None
     return str(getattr(value, "name", None) or kebab(value.__name__))

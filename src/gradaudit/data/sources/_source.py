@@ -1,4 +1,4 @@
-"""A source of private examples, and of pictures in particular."""
+"""The protocols of a source of private examples, and the source of images."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from torch import Tensor
 from ...values.types import Modality
 from ..image_arrays import PictureSequence, PixelArray, sum_of
 
-# A mean over more pictures than this, each read from its own file, would take minutes; 2 000 give it to within
-# 1 / sqrt(2000) = 2 % of the pixels' own spread.
+# The mean over more images than this, each read from its own file, would take minutes. A sample of 2 000 gives it to
+# within 1 / sqrt(2000) = 2 % of the standard deviation of the pixels.
 LAZY_LIMIT = 20_000
 LAZY_SAMPLE = 2_000
 FINGERPRINTED = 1_000
 
 
 class AnySource(Protocol):
-    """Examples of any modality: what an audit asks of every source."""
+    """A source of private examples of any modality, as an audit needs it."""
 
     modality: ClassVar[Modality]
     name: str
@@ -37,26 +37,26 @@ class AnySource(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one example as the model takes it; of texts, the longest."""
+        """Shape of one example as the model takes it; for text, of the longest one."""
         ...
 
     def fingerprint(self) -> str:
-        """SHA-256 that tells one source from another."""
+        """Return a SHA-256 that identifies the source."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Pictures, and what is known of them.
+    """A source of images, with labels and names if they are known.
 
     Args:
-        name: As in the audit file.
-        description: Where they come from, in words for the report.
-        pictures: N pictures; `pictures[i]` is `[C, H, W]` float32 in [0, 1], all of one shape.
-        labels: `[N]` integers, or targets of another loss, `[N, ...]`, or `None` where the source has none.
+        name: Name of the source in the audit file.
+        description: Where the images come from, in words for the report.
+        pictures: N images; `pictures[i]` is `[C, H, W]` float32 in [0, 1], all of one shape.
+        labels: `[N]` integers, or targets of another loss, `[N, ...]`, or `None` if the source has none.
         class_names: Name of each class, or empty.
-        picture_names: Name of each picture, or empty.
-        attribution: Credit lines that the licences ask for.
+        picture_names: Name of each image, or empty.
+        attribution: Credit lines that the licences require.
     """
 
     modality: ClassVar[Modality] = Modality.PICTURES
@@ -73,24 +73,24 @@ class Source:
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
-        """`(C, H, W)` of every picture."""
+        """Shape `(C, H, W)` of every image."""
         channels, height, width = self.pictures[0].shape
         return channels, height, width
 
     def stack(self, indices: Sequence[int]) -> Tensor:
-        """The pictures at `indices` as `[len(indices), C, H, W]`."""
+        """Return the images at `indices` as `[len(indices), C, H, W]`."""
         return torch.stack([self.pictures[i] for i in indices]) if len(indices) else torch.empty(0, *self.shape)
 
     def mean_except(self, indices: Sequence[int]) -> Tensor | None:
-        """Pixelwise mean of all pictures but those at `indices`: the control that knows the source, not the batch.
+        """Return the pixelwise mean of all images except those at `indices`: the control, which knows only the source.
 
-        Where more than 20 000 pictures would have to be read from files, every n-th stands for all, at most 2 000.
+        If more than 20 000 images would have to be read from files, every n-th one is used, at most 2 000.
 
         Args:
-            indices: Pictures to leave out; repetitions count once.
+            indices: Images to omit; repetitions count once.
 
         Returns:
-            `[C, H, W]` in [0, 1], or `None` where no picture is left.
+            `[C, H, W]` in [0, 1], or `None` if no image is left.
         """
         counted, total = self._sum
         left_out = sorted(self._numbers(indices).intersection(counted))
@@ -100,14 +100,14 @@ class Source:
         return ((total - sum_of(self.pictures, left_out, self.shape)) / left).float().clamp(0, 1)
 
     def distractors(self, indices: Sequence[int], count: int) -> Tensor:
-        """Evenly spaced pictures outside `indices`: the others of a line-up.
+        """Return evenly spaced images outside `indices`: the distractors of the identification rank.
 
         Args:
-            indices: Pictures to leave out.
-            count: How many are wanted, at least 0.
+            indices: Images to omit.
+            count: Number of images, at least 0.
 
         Returns:
-            `[min(count, pictures left), C, H, W]`.
+            `[min(count, images left), C, H, W]`.
         """
         left_out = self._numbers(indices)
         others = [i for i in range(len(self)) if i not in left_out]
@@ -115,7 +115,7 @@ class Source:
         return self.stack([others[k * len(others) // count] for k in range(count)])
 
     def fingerprint(self) -> str:
-        """SHA-256 over up to 1 000 evenly spaced pictures and all labels: tells one source from another."""
+        """Return the SHA-256 over up to 1 000 evenly spaced images and all labels, which identifies the source."""
         digest = hashlib.sha256(repr((len(self), self.shape)).encode())
         for i in _spaced(len(self), FINGERPRINTED):
             digest.update(self.pictures[i].mul(255).round().to(torch.uint8).numpy().tobytes())
@@ -126,7 +126,7 @@ class Source:
 
     @cached_property
     def _sum(self) -> tuple[range, Tensor]:
-        """The numbers of the pictures that enter the mean, and their pixelwise sum."""
+        """The indices of the images that enter the mean, and their pixelwise sum."""
         in_memory = isinstance(self.pictures, (PixelArray, list, tuple))
         counted = range(len(self)) if in_memory or len(self) <= LAZY_LIMIT else _spaced(len(self), LAZY_SAMPLE)
         return counted, sum_of(self.pictures, counted, self.shape)
@@ -136,13 +136,13 @@ class Source:
 
 
 def _spaced(length: int, most: int) -> range:
-    """At most `most` evenly spaced numbers below `length`."""
+    """Return at most `most` evenly spaced numbers below `length`."""
     return range(0, length, max(1, -(-length // most)))
 
 
 class SourceOptions(Protocol):
-    """Options of a source in the audit file: a frozen dataclass whose fields are the keys."""
+    """The options of a source in the audit file: a frozen dataclass whose fields are the keys."""
 
     def open(self) -> AnySource:
-        """Read the examples; raises `AuditError` where that cannot be."""
+        """Read the examples and return the source; raise `AuditError` if they cannot be read."""
         ...

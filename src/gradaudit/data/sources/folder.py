@@ -1,4 +1,4 @@
-"""Pictures in a folder, with a sub-folder per class or without classes."""
+"""Image files in a folder, with one sub-folder for each class or without classes."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 
 @dataclass(frozen=True)
 class Folder:
-    """Picture files below a folder, sorted by name and read when they are needed.
+    """The image files in a folder, sorted by name and read when they are needed.
 
-    Sub-folders with pictures in them are classes, and labels count the sub-folders in the order of their names (empty
-    ones too, so that a class without a picture keeps its number). Hidden files and folders are left out. Pictures
-    become RGB, unless all are grey. As in torchvision's `ImageFolder`, a rotation noted in a photograph is not applied.
+    Sub-folders with images are classes, and labels number the sub-folders in the order of their names (with empty ones,
+    so that a class without an image keeps its number). Hidden files and folders are skipped. Images are converted to
+    RGB unless all are grey. As in torchvision's `ImageFolder`, a rotation stored in a photograph is not applied.
 
     Args:
         path: The folder.
-        size: Side in pixels to resize and centre-crop to; `None` where all pictures are of one shape.
+        size: Side in pixels to resize and centre-crop to; `None` if all images have one shape.
     """
 
     path: Path
     size: int | None = None
 
     def open(self) -> Source:
-        """Read the headers of all pictures.
+        """Read the headers of all images, and return the source.
 
         Raises:
-            AuditError: No such folder, no pictures in it, an unreadable one, or different shapes without `size`.
+            AuditError: There is no such folder, it has no images, an image cannot be read, or shapes differ and there
+                is no `size`.
         """
         check_size("folder", self.size)
         if not self.path.is_dir():
@@ -47,10 +48,10 @@ class Folder:
             _check_equal(files, [(height, width) for height, width, _ in headers])
         grey = all(mode in ("L", "1") for _, _, mode in headers)
         pictures = PictureFiles(tuple(files), channels=1 if grey else 3, size=self.size, source="folder")
-        require_pixels(pictures, f"folder: the pictures in {self.path}")
+        require_pixels(pictures, f"folder: the images in {self.path}")
         return Source(
             name="folder",
-            description=f"{len(files)} pictures of the folder {printable(self.path.name)}",
+            description=f"{len(files)} images of the folder {printable(self.path.name)}",
             pictures=pictures,
             labels=None if labels is None else torch.tensor(labels),
             class_names=classes,
@@ -59,19 +60,19 @@ class Folder:
 
 
 def _listing(root: Path) -> tuple[list[Path], list[int] | None, tuple[str, ...]]:
-    """Files, labels and class names; raises `AuditError` where there is no picture, or both layouts at once."""
+    """Return files, labels and class names; raise `AuditError` if there is no image, or both layouts are mixed."""
     folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     flat = sorted(entry for entry in root.iterdir() if _is_picture(entry, root))
     by_class = [sorted(_pictures_below(folder)) for folder in folders]
     filled = [folder for folder, files in zip(folders, by_class, strict=True) if files]
     if flat and filled:
         raise AuditError(
-            f"folder: {root} holds both pictures ({flat[0].name}) and class folders ({filled[0].name}); keep one kind."
+            f"folder: {root} contains both images ({flat[0].name}) and class folders ({filled[0].name}); keep one kind."
         )
     if flat:
         return flat, None, ()
     if not filled:
-        raise AuditError(f"folder: no pictures in {root} (looked for {', '.join(sorted(SUFFIXES))}).")
+        raise AuditError(f"folder: no images in {root} (known endings: {', '.join(sorted(SUFFIXES))}).")
     labels = [label for label, files in enumerate(by_class) for _ in files]
     names = tuple(printable(folder.name) for folder in folders)
     return [file for files in by_class for file in files], labels, names
@@ -82,16 +83,16 @@ def _pictures_below(folder: Path) -> Iterator[Path]:
 
 
 def _is_picture(entry: Path, root: Path) -> bool:
-    """Whether a file has the name of a picture, and none of the folders down to it is hidden.
+    """Return whether an entry has the name of an image file, and neither it nor a folder above it is hidden.
 
     Raises:
-        AuditError: It has, but is no file that can be read to its end.
+        AuditError: The entry has the name of an image file, but is not a regular file.
     """
     hidden = any(part.startswith(".") for part in entry.relative_to(root).parts)
     if hidden or entry.suffix.lower() not in SUFFIXES or entry.is_dir():
         return False
     if not entry.is_file():
-        raise AuditError(f"folder: {entry} is no file but a broken link, a loop of links or a device; remove it.")
+        raise AuditError(f"folder: {entry} is not a file but a broken link, a loop of links or a device; remove it.")
     return True
 
 

@@ -1,4 +1,4 @@
-"""Pictures in a numpy `.npz` file."""
+"""Images in a numpy `.npz` file."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ KNOWN = ("images", "labels", "targets", "class_names", "names")
 class Npz:
     """A numpy archive with `images` and, optionally, `labels`, `class_names` and `names`.
 
-    `images` is `[N, H, W, C]` (C is 1 or 3) or `[N, H, W]`, uint8, or floating point in [0, 1]; `labels` is `[N]`
-    integers from 0; `class_names` and `names` are arrays of strings, the latter one per picture (left out otherwise).
-    In the place of labels, `targets` holds what a loss of no classes takes: numbers `[N]` or `[N, D]`, or integer masks
+    `images` is `[N, H, W, C]` (C is 1 or 3) or `[N, H, W]`, either uint8 or floating point in [0, 1]. `labels` is `[N]`
+    integers from 0. `class_names` and `names` are arrays of strings; `names` is ignored unless it has one entry for
+    each image. For a loss without classes, `targets` replaces `labels`: numbers `[N]` or `[N, D]`, or integer masks
     `[N, H, W]`, which are not resized.
 
     Args:
         path: The file.
-        size: Side in pixels to resize and centre-crop to; `None` leaves the pictures as they are.
+        size: Side in pixels to resize and centre-crop to; `None` leaves the images as they are.
     """
 
     path: Path
     size: int | None = None
 
     def open(self) -> Source:
-        """Read the whole file into memory, without unpickling anything.
+        """Read the whole file into memory without unpickling anything, and return the source.
 
         Raises:
-            AuditError: No such file, not an `.npz`, no `images`, or arrays of the wrong type, shape or range.
+            AuditError: There is no such file, it is not an `.npz`, it has no `images`, or an array has a wrong type,
+                shape or range.
         """
         check_size("npz", self.size)
         arrays, held = read_arrays(self.path, KNOWN, "npz")
         if "images" not in arrays:
-            raise AuditError(f"npz: {self.path} has no array named images; it holds {', '.join(held) or 'nothing'}.")
+            raise AuditError(f"npz: {self.path} has no array named images; it contains {', '.join(held) or 'nothing'}.")
         images = _checked_images(arrays["images"], self.path)
         class_names = _strings(arrays, "class_names", self.path)
         names = _strings(arrays, "names", self.path)
@@ -55,7 +56,7 @@ class Npz:
         require_pixels(pictures, f"npz: images in {self.path}")
         return Source(
             name="npz",
-            description=f"{len(images)} pictures of the file {printable(self.path.name)}",
+            description=f"{len(images)} images of the file {printable(self.path.name)}",
             pictures=pictures,
             labels=labels,
             class_names=class_names,
@@ -64,7 +65,7 @@ class Npz:
 
 
 def _strings(arrays: dict[str, np.ndarray], key: str, path: Path) -> tuple[str, ...]:
-    """The printable texts of an array of text; none where it is missing."""
+    """Return the printable strings of an array of text; none if it is missing."""
     if key not in arrays:
         return ()
     if arrays[key].dtype.kind not in "US" or arrays[key].ndim != 1:
@@ -75,15 +76,17 @@ def _strings(arrays: dict[str, np.ndarray], key: str, path: Path) -> tuple[str, 
 
 
 def _checked_images(images: np.ndarray, path: Path) -> np.ndarray:
-    """`[N, H, W, C]` uint8 or float32."""
+    """Return the images as `[N, H, W, C]` uint8 or float32; raise `AuditError` if they do not fit."""
     shape = list(images.shape)
     if images.ndim == 3 and shape[-1] in (1, 3, 4):
-        raise AuditError(f"npz: images in {path} has shape {shape}, which looks like one picture; write images[None].")
+        raise AuditError(f"npz: images in {path} has shape {shape}, which looks like one image; write images[None].")
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or images.size == 0:
         turn = (
-            " Turn [N, C, H, W] with images.transpose(0, 2, 3, 1)." if images.ndim == 4 and shape[1] in (1, 3) else ""
+            " Convert [N, C, H, W] with images.transpose(0, 2, 3, 1)."
+            if images.ndim == 4 and shape[1] in (1, 3)
+            else ""
         )
         raise AuditError(
             f"npz: images in {path} has shape {shape}; it must be [N, H, W, C] with C = 1 or 3, "
@@ -94,7 +97,7 @@ def _checked_images(images: np.ndarray, path: Path) -> np.ndarray:
     if images.dtype.kind != "f":
         raise AuditError(
             f"npz: images in {path} is {images.dtype}; it must be uint8, or floating point in [0, 1]: divide it by the "
-            "largest value that it can hold."
+            "largest possible value."
         )
     low, high = float(images.min()), float(images.max())
     if not (low >= 0 and high <= 1):  # also where either is NaN
@@ -103,30 +106,32 @@ def _checked_images(images: np.ndarray, path: Path) -> np.ndarray:
 
 
 def _checked_labels(labels: np.ndarray, count: int, class_names: tuple[str, ...], path: Path) -> np.ndarray:
-    """`[N]` int64."""
+    """Return the labels as `[N]` int64; raise `AuditError` if they do not fit."""
     if labels.dtype.kind not in "iu" or labels.ndim != 1:
         raise AuditError(f"npz: labels in {path} is {labels.dtype} {list(labels.shape)}; it must be integers [N].")
     if len(labels) != count:
-        raise AuditError(f"npz: {path} holds {count} images but {len(labels)} labels.")
+        raise AuditError(f"npz: {path} contains {count} images but {len(labels)} labels.")
     if labels.min() < 0 or (class_names and labels.max() >= len(class_names)):
         limit = f" to {len(class_names) - 1}, one per class name" if class_names else ""
         raise AuditError(
             f"npz: labels in {path} run from {labels.min()} to {labels.max()}; they must be 0{limit or ' or more'}."
         )
     if labels.max() > np.iinfo(np.int64).max:
-        raise AuditError(f"npz: labels in {path} run up to {labels.max()}, which is no class; they must count from 0.")
+        raise AuditError(
+            f"npz: labels in {path} run up to {labels.max()}, which is not a class; they must count from 0."
+        )
     return labels.astype(np.int64)
 
 
 def _checked_targets(targets: np.ndarray, count: int, options: Npz) -> np.ndarray:
-    """`[N, ...]` float32, or int64."""
+    """Return the targets as `[N, ...]` float32 or int64; raise `AuditError` if they do not fit."""
     path, found = options.path, f"{targets.dtype} {list(targets.shape)}"
     if targets.dtype.kind not in "biuf" or not 1 <= targets.ndim <= 3 or len(targets) != count:
         raise AuditError(f"npz: targets in {path} is {found}; it must be numbers [{count}, ...], one to three axes.")
     if targets.ndim == 3 and options.size is not None:
-        raise AuditError("npz: size would resize the pictures but not the masks in targets; leave size out.")
+        raise AuditError("npz: size would resize the images but not the masks in targets; remove size.")
     if targets.dtype.kind == "f":
         if not np.isfinite(targets).all():
-            raise AuditError(f"npz: targets in {path} holds NaN or infinity; mend it.")
+            raise AuditError(f"npz: targets in {path} contains NaN or infinity; fix it.")
         return targets.astype(np.float32)
     return targets.astype(np.int64)

@@ -1,4 +1,4 @@
-"""The photographs that scikit-image and scikit-learn carry: pictures for everyone, without a download."""
+"""The photographs that come with scikit-image and scikit-learn, available without a download."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..image_arrays import PixelArray, check_size, square
 from ..image_files import decode
 from ._source import Source
 
-# The files are read directly: skimage.data's functions would download where a file is not in the wheel.
+# The files are read directly, because the functions of skimage.data download a file that is not in the wheel.
 SCIKIT_IMAGE = (
     "astronaut.png",
     "chelsea.png",
@@ -31,27 +31,28 @@ SCIKIT_IMAGE = (
 )
 SCIKIT_LEARN = ("china.jpg", "flower.jpg")
 
-# Standard deviation of a tile's grey values, of [0, 1]; below it there is sky, or nothing.
+# Least standard deviation of a tile's grey values in [0, 1]; a tile with less shows only sky, or nothing.
 LEAST_CONTRAST = 0.06
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """Twelve photographs and tiles of them, from the scikit-image and scikit-learn packages; no labels.
+    """Twelve photographs from the scikit-image and scikit-learn packages, and tiles of them; no labels.
 
-    First the twelve whole pictures (centre square), then, for `crops="all"`, the square tiles of half a photograph's
-    shorter side that fit without overlap, named `china (row, column)` from 1; tiles without contrast are left out.
+    The twelve whole photographs (centre square) come first. With `crops="all"` they are followed by square tiles, whose
+    side is half of the photograph's shorter side and which do not overlap; they are named `china (row, column)` from 1.
+    Tiles without contrast are skipped.
 
     Args:
-        size: Side of each picture in pixels, from 8 to 224.
-        crops: `"all"` for whole pictures and tiles, `"whole"` for the twelve alone.
+        size: Side of each image in pixels, from 8 to 224.
+        crops: `"all"` for whole photographs and tiles, `"whole"` for the twelve whole photographs alone.
     """
 
     size: int = 32
     crops: Literal["all", "whole"] = "all"
 
     def open(self) -> Source:
-        """Read the photographs. Raises `AuditError` for a size out of range or a package without its pictures."""
+        """Read the photographs; raise `AuditError` if the size is out of range, or a package or file is missing."""
         check_size("photographs", self.size, 8, 224)
         if self.crops not in ("all", "whole"):
             raise AuditError(f"photographs: crops must be all or whole, got {self.crops}.")
@@ -79,7 +80,7 @@ def _tiles(name: str, photograph: Tensor) -> Iterator[tuple[str, Tensor]]:
     for row in range(height // side):
         for column in range(width // side):
             tile = photograph[:, row * side : (row + 1) * side, column * side : (column + 1) * side]
-            if tile[:, ::4, ::4].mean(dim=0).std() >= LEAST_CONTRAST:  # every 16th pixel tells as much
+            if tile[:, ::4, ::4].mean(dim=0).std() >= LEAST_CONTRAST:  # every 16th pixel is enough
                 yield f"{name} ({row + 1}, {column + 1})", tile
 
 
@@ -93,7 +94,7 @@ def _files() -> list[Path]:
 
 
 def _package(name: str) -> Path:
-    """Folder of an installed package, found without importing it (scikit-learn alone takes a second)."""
+    """Return the folder of an installed package without importing it, as importing scikit-learn takes a second."""
     spec = find_spec(name)
     if spec is None or spec.origin is None:
         raise AuditError(f"photographs: the package {name} is not installed.")

@@ -1,4 +1,4 @@
-"""Rows of a table as private examples: invented people, or the rows of a CSV file."""
+"""Rows of a table as private examples: a synthetic table of people, or the rows of a CSV file."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from ..row_files import NUMBER, Cells, classes_of, column_of, read_cells
 
 INVENTED = 1_000
 MOST_CATEGORIES = 200
-LARGEST = 1e100  # of a number in a table: larger ones have no standard deviation
+LARGEST = 1e100  # largest number in a table, as the standard deviation of larger ones overflows
 MISSING = frozenset(
     ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "NAN", "None", "null", "NULL", "Null", "?", "-")
 )
-"""Cells that say that there is no value, as programs write them."""
+"""Cells that usual programs write for a missing value."""
 
 Missing = Literal["category", "drop"]
 
 
 @dataclass(frozen=True, eq=False)
 class TableSource:
-    """Encoded rows, and what is known of them.
+    """A source of encoded rows, with their columns and labels.
 
     Args:
-        name: As in the audit file.
-        description: Where they come from, in words for the report.
+        name: Name of the source in the audit file.
+        description: Where the rows come from, in words for the report.
         rows: `[N, D]`, encoded by `layout`.
         layout: The columns.
         labels: `[N]` integers.
         class_names: Name of each class.
-        attribution: Credit lines that the licences ask for.
+        attribution: Credit lines that the licences require.
     """
 
     modality: ClassVar[Modality] = Modality.TABLE
@@ -58,17 +58,17 @@ class TableSource:
 
     @property
     def shape(self) -> tuple[int]:
-        """`(D,)`."""
+        """Shape `(D,)` of an encoded row."""
         return (self.layout.width,)
 
     def common_except(self, indices: Sequence[int]) -> Tensor | None:
-        """The most frequent category and the mean number of every column of the other rows: the control.
+        """Return the control: the most frequent category and the mean number of every column of the other rows.
 
         Args:
-            indices: Rows to leave out; repetitions count once.
+            indices: Rows to omit; repetitions count once.
 
         Returns:
-            `[D]`, or `None` where no other row is left.
+            `[D]`, or `None` if no other row is left.
         """
         left_out = sorted({range(len(self))[i] for i in indices})
         left = len(self) - len(left_out)
@@ -81,14 +81,14 @@ class TableSource:
         return mean.float()
 
     def read_with(self, layout: TableLayout) -> TableSource:
-        """The same rows encoded by another layout; raises `AuditError` for other columns or an unknown category."""
+        """Return the rows encoded with another layout; raise `AuditError` if columns or categories do not fit."""
         here, there = ([column.name for column in one.columns] for one in (self.layout, layout))
         if here != there:
-            raise AuditError(f"table: has the columns {', '.join(here)}, where {', '.join(there)} are wanted.")
+            raise AuditError(f"table: has the columns {', '.join(here)}, but needs {', '.join(there)}.")
         return replace(self, rows=layout.encode(self.layout.decode(self.rows)), layout=layout)
 
     def fingerprint(self) -> str:
-        """SHA-256 over the columns, all rows and all labels: tells one source from another."""
+        """Return the SHA-256 over the columns, all rows and all labels, which identifies the source."""
         digest = hashlib.sha256(repr(self.layout).encode() + self.rows.numpy().tobytes())
         if self.labels is not None:
             digest.update(self.labels.to(torch.int64).numpy().tobytes())
@@ -101,19 +101,19 @@ class TableSource:
 
 @dataclass(frozen=True)
 class Tables:
-    """Invented people, drawn by a seeded rule, or the rows of a CSV file with a header.
+    """A synthetic table of people, drawn by a seeded rule, or the rows of a CSV file with a header.
 
-    A column is numeric where all its cells are numbers, categorical otherwise. A cell such as `?`, `NA` or an empty one
-    is refused unless `missing` says what it means. Means, deviations, extremes and categories are those of the whole
-    file, and public.
+    A column is numeric if all its cells are numbers, and categorical otherwise. A missing cell, such as `?`, `NA` or an
+    empty one, is refused unless `missing` says how to treat it. Means, standard deviations, extremes and categories are
+    those of the whole file, and public.
 
     Args:
-        path: The `.csv` or `.tsv`; a thousand invented people without one.
-        label: Name of the column of classes; the last one by default.
-        categorical: Columns of numbers that are categories all the same, such as codes.
-        ignore: Columns to leave out.
-        missing: `category` makes a missing cell of a categorical column a category of its own, `drop` leaves rows with
-            a missing cell out.
+        path: The `.csv` or `.tsv`; without one, a thousand synthetic people.
+        label: Name of the column of classes; the last column by default.
+        categorical: Columns of numbers to treat as categories, such as codes.
+        ignore: Columns to omit.
+        missing: `category` makes missing cells of a categorical column a category of their own, `drop` omits rows with
+            a missing cell.
     """
 
     name: ClassVar[str] = "table"
@@ -124,11 +124,11 @@ class Tables:
     missing: Missing | None = None
 
     def open(self) -> TableSource:
-        """Read all rows.
+        """Read all rows, and return the source.
 
         Raises:
-            AuditError: No such file or column, no column besides the label, a missing cell, a column of too many
-                categories or of numbers and words, a number out of range, or labels that are no classes.
+            AuditError: There is no such file or column, or no column besides the label; a cell is missing, a column
+                has too many categories or mixes numbers and words, a number is out of range, or labels are not classes.
         """
         table = read_cells(self.path, "table") if self.path else invented_people(INVENTED)
         path = self.path or Path("the built-in table")
@@ -144,7 +144,7 @@ class Tables:
         ]
         layout = TableLayout(tuple(columns))
         labels, classes = classes_of([row[label] for row in whole.rows], table.header[label], "table")
-        require_memory(8 * len(labels) * layout.width, f"table: {path}, encoded,", "Take fewer rows or columns.")
+        require_memory(8 * len(labels) * layout.width, f"table: {path}, encoded,", "Use fewer rows or columns.")
         return TableSource(
             name="table",
             description=self._description(whole, len(table.rows) - len(whole.rows), len(columns)),
@@ -155,7 +155,7 @@ class Tables:
         )
 
     def _columns(self, header: list[str], path: Path) -> tuple[int, list[int]]:
-        """Places of the label and of the columns that are kept."""
+        """Return the positions of the label and of the used columns."""
         if self.missing not in (None, *get_args(Missing)):
             raise AuditError(f"table.missing: should be category or drop. Found {self.missing!r}.")
         label = column_of(self.label or header[-1], header, path, "table", "label")
@@ -168,48 +168,50 @@ class Tables:
         return label, chosen
 
     def _description(self, table: Cells, dropped: int, columns: int) -> str:
-        """What was read and what was left out, in words."""
+        """Return a description of the rows that were read and those that were omitted."""
         file = f"the file {printable(self.path.name)}" if self.path else ""
         origin = file or "invented people (synthetic, drawn by a seeded rule)"
-        left_out = f" ({dropped} with a missing cell left out)" if dropped else ""
+        left_out = f" ({dropped} with a missing cell omitted)" if dropped else ""
         return f"{len(table.rows)} rows of {origin}{left_out}, {columns} columns"
 
 
 def _whole(table: Cells, used: Sequence[int], rule: Missing | None, path: Path) -> Cells:
-    """The table by the rule for missing cells; raises `AuditError` where there is none, or no row is left."""
+    """Return the table after the rule for missing cells; raise `AuditError` if a rule is needed or no row is left."""
     kept = []
     for number, row in enumerate(table.rows):
         gap = next((i for i in used if row[i] in MISSING), None)
         if gap is not None and rule is None:
             raise AuditError(
-                f"table: {path}, line {table.lines[number]}, column {table.header[gap]}: {row[gap]!r} is no value. Say "
-                "what it means: missing: category, or missing: drop for rows without it."
+                f"table: {path}, line {table.lines[number]}, column {table.header[gap]}: {row[gap]!r} is a missing "
+                "value. Choose missing: category, or missing: drop to omit such rows."
             )
         if gap is None or rule == "category":
             kept.append(number)
     if not kept:
-        raise AuditError(f"table: {path} has no row without a missing cell; leave its empty columns out with ignore.")
+        raise AuditError(f"table: {path} has no row without a missing cell; omit its empty columns with ignore.")
     return Cells(table.header, [table.rows[i] for i in kept], [table.lines[i] for i in kept])
 
 
 def _require_classes(table: Cells, label: int, path: Path) -> None:
-    """Raise `AuditError` for a row without a label."""
+    """Raise `AuditError` if a row has no label."""
     for row, line in zip(table.rows, table.lines, strict=True):
         if row[label] in MISSING:
             where = f"line {line}, column {table.header[label]}"
-            raise AuditError(f"table: {path}, {where}: {row[label]!r} is no class; drop such rows with missing: drop.")
+            raise AuditError(
+                f"table: {path}, {where}: {row[label]!r} is not a class; omit such rows with missing: drop."
+            )
 
 
 def make_column(
     name: str, cells: Sequence[str], categorical: bool = False, lines: Sequence[int] | None = None
 ) -> Column:
-    """A column from all its cells: numeric where all are numbers, unless `categorical`.
+    """Return a column from all its cells: numeric if all are numbers, unless `categorical`.
 
     Args:
-        name: Of the column.
-        cells: At least one.
-        categorical: Numbers are categories, too.
-        lines: Of each cell, its line of the file, for error messages.
+        name: Name of the column.
+        cells: The cells, at least one.
+        categorical: Whether numbers are categories.
+        lines: The line of each cell in the file, for error messages.
 
     Raises:
         AuditError: A number is out of range, numbers and words are mixed, or there are more than 200 categories.
@@ -222,14 +224,14 @@ def make_column(
         place = next(i for i, cell in enumerate(cells) if not NUMBER.fullmatch(cell))
         fix = f"missing: drop or ignore: [{name}]" if cells[place] in MISSING else f"categorical: [{name}]"
         raise AuditError(
-            f"table: column {name} holds numbers, but {cells[place]!r} in line {where[place]}. Mend the cell, or give "
-            f"{fix}."
+            f"table: column {name} contains numbers, but {cells[place]!r} in line {where[place]}. Fix the cell, or "
+            f"give {fix}."
         )
     categories = tuple(sorted(set(cells)))
     if len(categories) > MOST_CATEGORIES:
         raise AuditError(
             f"table: column {name} has {len(categories)} categories, more than {MOST_CATEGORIES}: it looks like "
-            f"names or ids. Leave it out: ignore: [{name}]."
+            f"names or ids. Omit it: ignore: [{name}]."
         )
     return Column(name, categories)
 
@@ -239,20 +241,22 @@ def _numeric(name: str, cells: Sequence[str], lines: Sequence[int]) -> Column:
     large = np.flatnonzero(~(np.abs(numbers) <= LARGEST))
     if len(large):
         found = f"{cells[large[0]]} in line {lines[large[0]]}"
-        raise AuditError(f"table: column {name} holds {found}, a number that is out of range; mend or drop the row.")
+        raise AuditError(
+            f"table: column {name} contains {found}, a number that is out of range; fix or remove the row."
+        )
     mean, std = float(numbers.mean()), float(numbers.std())
     return Column(name, mean=mean, std=std or 1.0, minimum=float(numbers.min()), maximum=float(numbers.max()))
 
 
 def invented_people(count: int, seed: int = 0) -> Cells:
-    """Header and rows of a synthetic table: people who do not exist, with columns that depend on each other.
+    """Return a synthetic table of people who do not exist, whose columns depend on each other.
 
     Args:
-        count: Rows.
-        seed: Of the rule; equal seeds give equal tables.
+        count: Number of rows.
+        seed: Seed of the rule; equal seeds give equal tables.
 
     Returns:
-        Three numeric columns (age, hours, savings), four categorical ones, and the label `tenant`.
+        Header and rows: three numeric columns (age, hours, savings), four categorical ones, and the label `tenant`.
     """
     draw = np.random.default_rng(seed)
     age = np.clip(draw.normal(44, 14, count), 18, 85).round().astype(int)

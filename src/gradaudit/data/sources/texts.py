@@ -1,4 +1,4 @@
-"""Texts as private examples: sentences of this package, or those of a file."""
+"""Texts as private examples: the sentences of this package, or the texts of a file."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ NO_LABEL = frozenset(("", "nan", "NaN"))
 
 @dataclass(frozen=True, eq=False)
 class TextSource:
-    """Texts, their tokens, and what is known of them.
+    """A source of texts, with their vocabulary and labels.
 
     Args:
-        name: As in the audit file.
-        description: Where they come from, in words for the report.
-        texts: N of them, each of at least one token.
-        vocabulary: Between text and ids.
-        labels: `[N]` integers, or `None` where the source has none.
+        name: Name of the source in the audit file.
+        description: Where the texts come from, in words for the report.
+        texts: N texts, each of at least one token.
+        vocabulary: Maps text to ids and back.
+        labels: `[N]` integers, or `None` if the source has none.
         class_names: Name of each class, or empty.
-        max_tokens: Where longer texts are cut, markers included.
-        attribution: Credit lines that the licences ask for.
+        max_tokens: Most tokens of a text, with markers; longer texts are cut.
+        attribution: Credit lines that the licences require.
     """
 
     modality: ClassVar[Modality] = Modality.TEXT
@@ -51,16 +51,16 @@ class TextSource:
 
     @cached_property
     def ids(self) -> tuple[tuple[int, ...], ...]:
-        """Token ids of every text, with markers, without padding."""
+        """Token ids of every text, with markers and without padding."""
         return tuple(self._cut(self.vocabulary.encode(text)) for text in self.texts)
 
     @cached_property
     def shape(self) -> tuple[int]:
-        """`(L,)`, tokens of the longest text."""
+        """Shape `(L,)`, the number of tokens of the longest text."""
         return (max(map(len, self.ids)),)
 
     def stack(self, indices: list[int] | range) -> tuple[Tensor, Tensor]:
-        """The texts at `indices` as `[B, L]` ids padded to the longest of them, and their lengths `[B]`."""
+        """Return the texts at `indices` as `[B, L]` ids padded to the longest of them, and their lengths `[B]`."""
         chosen = [torch.tensor(self.ids[i]) for i in indices]
         padded = torch.nn.utils.rnn.pad_sequence(
             chosen, batch_first=True, padding_value=float(self.vocabulary.layout.padding)
@@ -68,14 +68,14 @@ class TextSource:
         return padded.long(), torch.tensor([len(ids) for ids in chosen])
 
     def common_except(self, indices: list[int], length: int) -> Tensor | None:
-        """At every place the token that stands there most often in the other texts, each token once: the control.
+        """Return the control: at every position the most frequent token of the other texts there, each token once.
 
         Args:
-            indices: Texts to leave out.
-            length: Places to fill.
+            indices: Texts to omit.
+            length: Number of positions.
 
         Returns:
-            `[length]` ids, or `None` where no other text is left.
+            `[length]` ids, or `None` if no other text is left.
         """
         left_out = {range(len(self))[i] for i in indices}
         if len(left_out) == len(self):
@@ -91,11 +91,11 @@ class TextSource:
         return torch.tensor(found)
 
     def read_with(self, vocabulary: Vocabulary) -> TextSource:
-        """The same texts in the ids of another vocabulary."""
+        """Return the same texts in the ids of another vocabulary."""
         return replace(self, vocabulary=vocabulary)
 
     def fingerprint(self) -> str:
-        """SHA-256 over all tokens and labels: tells one source from another."""
+        """Return the SHA-256 over all tokens and labels, which identifies the source."""
         digest = hashlib.sha256(repr(self.ids).encode())
         if self.labels is not None:
             digest.update(self.labels.to(torch.int64).numpy().tobytes())
@@ -117,13 +117,13 @@ class Texts:
     """Sixty sentences written for this package, or the texts of a file: `.tsv` or `.csv` with a header, `.txt` by line.
 
     Args:
-        path: The file; the built-in sentences without one.
-        text: Name of the column that holds the texts, of a `.tsv` or `.csv`.
-        label: Name of the column of their classes, numbers or names.
-        tokenizer: BERT's `vocab.txt` or GPT-2's `encoder.json`; without one, the words of the texts themselves.
+        path: The file; without one, the built-in sentences.
+        text: Name of the column of texts in a `.tsv` or `.csv`.
+        label: Name of the column of classes, which are numbers or names.
+        tokenizer: BERT's `vocab.txt` or GPT-2's `encoder.json`; without one, the vocabulary is the words of the texts.
         merges: GPT-2's `vocab.bpe`; by default the one beside `tokenizer`.
-        lowercase: Read texts in lower case (words and BERT's uncased vocabulary).
-        max_tokens: Cut texts after so many tokens.
+        lowercase: Whether to convert texts to lower case (for words and BERT's uncased vocabulary).
+        max_tokens: Most tokens of a text; longer texts are cut.
     """
 
     name: ClassVar[str] = "text"
@@ -151,10 +151,10 @@ class Texts:
             raise AuditError(f"text: max_tokens must be above {markers}, the markers. Found {self.max_tokens}.")
         kept = [i for i, text in enumerate(texts) if len(vocabulary.encode(text)) > markers]
         if not kept:
-            raise AuditError(f"text: {self.path} holds no text with a token.")
+            raise AuditError(f"text: {self.path} contains no text with a token.")
         origin = f"the file {printable(self.path.name)}" if self.path else "this package, written for it"
         dropped = len(texts) - len(kept)
-        left_out = f" ({dropped} without a token left out)" if dropped else ""
+        left_out = f" ({dropped} without a token omitted)" if dropped else ""
         return TextSource(
             name="text",
             description=f"{len(kept)} texts of {origin}{left_out}, {vocabulary.layout.size} tokens",
@@ -178,6 +178,6 @@ class Texts:
         cells = [row[table.header.index(self.label)] for row in table.rows]
         for cell, line in zip(cells, table.lines, strict=True):
             if cell in NO_LABEL:
-                raise AuditError(f"text: {self.path}, line {line}: has no {self.label}; label it, or drop it.")
+                raise AuditError(f"text: {self.path}, line {line}: has no {self.label}; label it, or remove it.")
         labels, names = classes_of(cells, self.label, "text")
         return texts, labels, names

@@ -1,4 +1,4 @@
-"""What a loss says besides its value: which outputs and labels it takes, and whether labels are classes."""
+"""The base class of the losses: which outputs and labels a loss takes, and whether its labels are classes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ....values.types import LossFunction
 
 
 class Loss(ABC):
-    """A client's loss over a model's output of any shape: a frozen dataclass whose fields are its options.
+    """A training loss of a client over a model's output of any shape: a frozen dataclass whose fields are its options.
 
-    A module of `client/local_training/losses/` that holds a subclass adds it, under the class's own `name` or the name
-    of the class in lower case with hyphens; another package offers one through the group `gradaudit.losses`.
+    A subclass in a module of `client/local_training/losses/` is registered automatically, under its own `name` or the
+    name of the class in lower case with hyphens. Another package adds one through the entry points `gradaudit.losses`.
 
     Attributes:
         output: What the model must return, as a phrase; `{count}` stands for the number of examples.
-        classes: Labels are `[B]` integers, the class of each example.
-        inferable: The output is `[B, K]`, a logit for each class, so that an attack may read labels off the update or
-            optimise them from random logits `[B, K]`. Under any other loss LABELS must be granted.
+        classes: Whether labels are `[B]` integers, the class of each example.
+        inferable: Whether the output is `[B, K]`, a logit for each class, so that an attack can infer labels from the
+            update or optimise them from random logits `[B, K]`. Under any other loss LABELS must be granted.
     """
 
     name: ClassVar[str] = ""
@@ -41,54 +41,54 @@ class Loss(ABC):
 
     @abstractmethod
     def fault(self, output: Any, labels: Tensor, model: str) -> str:
-        """Return what is wrong with the labels `[B, ...]` for an output that fits, and the fix; nothing where nothing.
+        """Return what is wrong with the labels `[B, ...]` and how to fix it, or an empty string if nothing is wrong.
 
         Args:
-            output: Of the model called `model`, for the examples of the labels.
-            labels: Of the batch.
-            model: Its name.
+            output: The output of the model for the same examples, which `fits`.
+            labels: The labels of the batch.
+            model: Name of the model.
         """
 
     def count(self, output: Any) -> int:
-        """Return K, the number of classes that the output tells apart; 0 where labels are no classes."""
+        """Return K, the number of classes of the output, or 0 if labels are not classes."""
         return 0
 
     def width(self, labels: Tensor | None) -> int | None:
-        """Return how many outputs a model that is given by its name needs; `None` takes one for each class.
+        """Return how many outputs a model that is built by name needs; `None` means one for each class.
 
         Args:
-            labels: `[N, ...]`, of the whole source, or `None` where it has none.
+            labels: `[N, ...]`, the labels of the whole source, or `None` if it has none.
         """
         return None
 
     def require_output(self, output: Any, count: int, model: str) -> None:
-        """Raise `AuditError` where `output` is not what the model called `model` must return for `count` examples."""
+        """Raise `AuditError` if `output` is not what the model must return for `count` examples."""
         if not self.fits(output, count):
             raise AuditError(f"{model}: must return {self.output.format(count=count)}. Found {described(output)}.")
 
     def require_labels(self, output: Any, labels: Tensor, model: str) -> None:
-        """Raise `AuditError` where the loss cannot take the labels, saying the fix."""
+        """Raise `AuditError` with the fix if the loss cannot take the labels."""
         fault = self.fault(output, labels, model)
         if fault:
             raise AuditError(fault)
 
 
 class ClassLoss(Loss):
-    """A loss over `[B, K]` logits, one for each class: what every function that is no `Loss` is taken for."""
+    """A loss over `[B, K]` logits, one for each class. Any function that is not a `Loss` is treated as one."""
 
     classes: ClassVar[bool] = True
     inferable: ClassVar[bool] = True
 
     def __call__(self, output: Tensor, labels: Tensor) -> Tensor:
-        """Only its rules are used."""
+        """Raise `NotImplementedError`: only the checks of this class are used."""
         raise NotImplementedError
 
     def fits(self, output: Any, count: int) -> bool:
-        """`[B, K]`."""
+        """Return whether the output is `[B, K]`."""
         return isinstance(output, Tensor) and output.ndim == 2 and len(output) == count
 
     def fault(self, output: Tensor, labels: Tensor, model: str) -> str:
-        """Classes in [0, K), or their probabilities."""
+        """Return what is wrong unless the labels are classes in [0, K), or probabilities `[B, K]`."""
         if labels.is_floating_point() and labels.shape == output.shape:
             return ""
         if labels.ndim != 1 or labels.is_floating_point():
@@ -97,31 +97,31 @@ class ClassLoss(Loss):
             wrong = labels.max() if labels.min() >= 0 else labels.min()
             return (
                 f"labels: must be in 0...{output.shape[1] - 1}, the classes of {model}. Found {int(wrong)}; raise "
-                "num_classes or mend the labels."
+                "num_classes or fix the labels."
             )
         return ""
 
     def count(self, output: Tensor) -> int:
-        """K."""
+        """Return K, the number of logits."""
         return output.shape[1]
 
 
 def rules_of(loss: LossFunction) -> Loss:
-    """Return what a loss says of outputs and labels; a plain function is taken for one over `[B, K]` logits."""
+    """Return the loss itself; for a plain function, a `ClassLoss` with the checks of a loss over `[B, K]` logits."""
     return loss if isinstance(loss, Loss) else _PLAIN
 
 
 def require_inferable(loss: LossFunction) -> None:
-    """Raise `AttackFailed` under a loss whose labels no attack can infer."""
+    """Raise `AttackFailed` if no attack can infer labels under this loss."""
     if not rules_of(loss).inferable:
         raise AttackFailed(
-            f"labels cannot be inferred under {loss!r}, whose output holds no logit for each class. Grant LABELS, and "
-            "take an attack that works with granted labels."
+            f"labels cannot be inferred under {loss!r}, whose output has no logit for each class. Grant LABELS, and "
+            "choose an attack that works with granted labels."
         )
 
 
 def tensors_of(output: Any) -> list[Tensor]:
-    """Return all tensors of an output: itself, or those of a tuple, list or mapping."""
+    """Return all tensors of an output: the output itself, or the tensors in a tuple, list or mapping."""
     if isinstance(output, Tensor):
         return [output]
     entries = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
@@ -129,7 +129,7 @@ def tensors_of(output: Any) -> list[Tensor]:
 
 
 def described(output: Any) -> str:
-    """Return the shape of an output, or its type where it has none."""
+    """Return the shape of an output, or its type if it is not a tensor."""
     if isinstance(output, Tensor):
         return str(list(output.shape))
     found = tensors_of(output)
@@ -137,9 +137,9 @@ def described(output: Any) -> str:
 
 
 def wrong_labels(wanted: str, labels: Tensor) -> str:
-    """Return the sentence on labels of another shape or type than `wanted`."""
+    """Return the error text for labels whose shape or type is not `wanted`."""
     found = f"{str(labels.dtype).removeprefix('torch.')} {list(labels.shape)}"
-    return f"labels: this loss takes {wanted}. Found {found}; mend the labels, or take another training.loss."
+    return f"labels: this loss takes {wanted}. Found {found}; fix the labels, or choose another training.loss."
 
 
 def in_range(values: Tensor, low: float, high: float) -> bool:
@@ -148,7 +148,7 @@ def in_range(values: Tensor, low: float, high: float) -> bool:
 
 
 class _Plain(ClassLoss):
-    """The rules of a plain function."""
+    """The checks of a plain function."""
 
 
 _PLAIN = _Plain()

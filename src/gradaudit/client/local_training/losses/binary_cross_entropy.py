@@ -24,32 +24,32 @@ class BinaryCrossEntropy(Loss):
         return binary_cross_entropy_with_logits(logits, labels.to(logits))
 
     def fits(self, output: Any, count: int) -> bool:
-        """`[B]` or `[B, 1]`."""
+        """Return whether the output is `[B]` or `[B, 1]`."""
         return isinstance(output, Tensor) and output.shape in ((count,), (count, 1)) and output.is_floating_point()
 
     def fault(self, output: Tensor, labels: Tensor, model: str) -> str:
-        """Integers, 0 or 1."""
+        """Return what is wrong unless the labels are integers, 0 or 1."""
         if labels.ndim != 1 or labels.is_floating_point():
             return wrong_labels("classes [B], integers 0 or 1", labels)
         if not in_range(labels, 0, 1):
             return (
                 f"labels: must be 0 or 1 under binary cross entropy. Found {int(labels.min())} to {int(labels.max())}; "
-                "mend the labels, or take training.loss: cross-entropy."
+                "fix the labels, or choose training.loss: cross-entropy."
             )
         return ""
 
     def count(self, output: Tensor) -> int:
-        """Two: no and yes."""
+        """Return 2, the classes no and yes."""
         return 2
 
     def width(self, labels: Tensor | None) -> int:
-        """One logit."""
+        """Return 1, a single logit."""
         return 1
 
 
 @dataclass(frozen=True)
 class MultiLabel(Loss):
-    """Mean binary cross entropy of `[B, K]` logits against `[B, K]` labels in [0, 1], several of which may hold."""
+    """Mean binary cross entropy of `[B, K]` logits against `[B, K]` labels in [0, 1], several of which may apply."""
 
     output: ClassVar[str] = "logits [{count}, labels]"
 
@@ -58,17 +58,17 @@ class MultiLabel(Loss):
         return binary_cross_entropy_with_logits(output, labels.detach().to(output))
 
     def fits(self, output: Any, count: int) -> bool:
-        """`[B, K]`."""
+        """Return whether the output is `[B, K]`."""
         return isinstance(output, Tensor) and output.ndim == 2 and len(output) == count and output.is_floating_point()
 
     def fault(self, output: Tensor, labels: Tensor, model: str) -> str:
-        """`[B, K]` in [0, 1]."""
+        """Return what is wrong unless the labels are `[B, K]` in [0, 1]."""
         if labels.shape != output.shape:
             return wrong_labels(f"labels [B, {output.shape[1]}] in [0, 1], one for each logit of {model}", labels)
         if not in_range(labels, 0, 1):
-            return "labels: must lie in [0, 1] under multi-label, 1 where a label holds. Mend the labels."
+            return "labels: must lie in [0, 1] under multi-label, 1 where a label applies. Fix the labels."
         return ""
 
     def width(self, labels: Tensor | None) -> int | None:
-        """One logit for each label."""
+        """Return one logit for each label, or `None` if the labels are not `[N, K]`."""
         return labels.shape[1] if labels is not None and labels.ndim == 2 else None

@@ -18,15 +18,15 @@ class CrossEntropy(ClassLoss):
         return nn.functional.cross_entropy(logits, labels)
 
     def fault(self, logits: Tensor, labels: Tensor, model: str) -> str:
-        """Two logits at least, classes in [0, K)."""
+        """Return what is wrong unless there are at least two logits and the labels are classes in [0, K)."""
         return one_logit(logits, model) or super().fault(logits, labels, model)
 
 
 def one_logit(logits: Tensor, model: str) -> str:
-    """Return what is wrong with a single logit under cross entropy; nothing where there are more."""
+    """Return what is wrong with a single logit under cross entropy, or an empty string if there are more."""
     if logits.shape[1] > 1:
         return ""
     return (
-        f"{model}: returns one logit, over which cross entropy is 0 whatever the batch holds. Give it one logit for "
-        "each class, two for yes and no, or take training.loss: binary-cross-entropy."
+        f"{model}: returns one logit, over which cross entropy is 0 whatever the batch contains. Give it one logit for "
+        "each class, two for yes and no, or choose training.loss: binary-cross-entropy."
     )

@@ -14,10 +14,11 @@ from .cross_entropy import one_logit
 
 @dataclass(frozen=True)
 class DistilledCrossEntropy(ClassLoss):
-    """`alpha CE(z, y) + (1 - alpha) / tau CE(z / tau, t)`, means over the batch; t is the teacher's answer.
+    """The distillation loss `alpha CE(z, y) + (1 - alpha) / tau CE(z / tau, t)`, with means over the batch.
 
-    MGIA (Liu et al., 2023, doi:10.1609/aaai.v37i13.26995) takes it for the picture's network; its code trains the
-    client with t = y, and so does this loss where it is given no teacher. Its gradient with respect to the logits z is
+    t are the probabilities of the teacher. MGIA (Liu et al., 2023, doi:10.1609/aaai.v37i13.26995) uses this loss for
+    the image network; its code trains the client with t = y, and so does this loss if it is given no teacher. Its
+    gradient with respect to the logits z is
     `alpha (softmax(z) - y) + (1 - alpha) / tau² (softmax(z / tau) - t)`, over the batch size.
 
     Args:
@@ -38,7 +39,7 @@ class DistilledCrossEntropy(ClassLoss):
             raise AuditError(f"DistilledCrossEntropy: tau must be positive. Found {self.tau}.")
 
     def __call__(self, logits: Tensor, labels: Tensor, teacher: Tensor | None = None) -> Tensor:
-        """The loss, a scalar.
+        """Return the loss, a scalar.
 
         Args:
             logits: `[B, K]`.
@@ -49,5 +50,5 @@ class DistilledCrossEntropy(ClassLoss):
         return self.alpha * cross_entropy(logits, labels) + (1 - self.alpha) / self.tau * softened
 
     def fault(self, logits: Tensor, labels: Tensor, model: str) -> str:
-        """Two logits at least, classes in [0, K)."""
+        """Return what is wrong unless there are at least two logits and the labels are classes in [0, K)."""
         return one_logit(logits, model) or super().fault(logits, labels, model)

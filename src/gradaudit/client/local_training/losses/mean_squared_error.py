@@ -1,4 +1,4 @@
-"""Regression."""
+"""Mean squared error: the loss of regression."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class MeanSquaredError(Loss):
         return (output.reshape(labels.shape) - labels.to(output)).square().mean()
 
     def fits(self, output: Any, count: int) -> bool:
-        """`[B]` or `[B, D]`."""
+        """Return whether the output is `[B]` or `[B, D]`."""
         right = isinstance(output, Tensor) and output.ndim in (1, 2) and len(output) == count
         return right and output.is_floating_point()
 
     def fault(self, output: Tensor, labels: Tensor, model: str) -> str:
-        """As many finite numbers as the model returns."""
+        """Return what is wrong unless there is one finite target for each number that the model returns."""
         shapes = {output.shape, output.shape[:1]} if output[0].numel() == 1 else {output.shape}
         if labels.shape not in (*shapes, (*output.shape, 1)[:2] if output.ndim == 1 else output.shape):
             return wrong_labels(f"targets {list(output.shape)}, one for each number that {model} returns", labels)
         if not torch.isfinite(labels).all():
-            return "labels: a target is NaN or infinite; mend the labels."
+            return "labels: a target is NaN or infinite; fix the labels."
         return ""
 
     def width(self, labels: Tensor | None) -> int:
-        """One number for each target."""
+        """Return one number for each target."""
         return labels.shape[1] if labels is not None and labels.ndim == 2 else 1

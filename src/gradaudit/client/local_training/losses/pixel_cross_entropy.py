@@ -1,4 +1,4 @@
-"""Segmentation."""
+"""Cross entropy for each pixel: the loss of semantic segmentation."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class PixelCrossEntropy(Loss):
         return cross_entropy(output, labels)
 
     def fits(self, output: Any, count: int) -> bool:
-        """`[B, K, H, W]`, two classes at least."""
+        """Return whether the output is `[B, K, H, W]` with at least two classes."""
         return isinstance(output, Tensor) and output.ndim == 4 and len(output) == count and output.shape[1] > 1
 
     def fault(self, output: Tensor, labels: Tensor, model: str) -> str:
-        """`[B, H, W]` classes of pixels."""
+        """Return what is wrong unless the labels are `[B, H, W]`, the class of each pixel."""
         shape = (len(output), *output.shape[2:])
         if labels.shape != shape or labels.is_floating_point():
-            return wrong_labels(f"masks {list(shape)}, integers, as large as what {model} returns", labels)
+            return wrong_labels(f"masks {list(shape)}, integers, of the size that {model} returns", labels)
         if not in_range(labels, 0, output.shape[1] - 1):
             return (
                 f"labels: pixels of a mask must be in 0...{output.shape[1] - 1}, the classes of {model}. Found "
-                f"{int(labels.min())} to {int(labels.max())}; mend the masks."
+                f"{int(labels.min())} to {int(labels.max())}; fix the masks."
             )
         return ""

@@ -1,4 +1,4 @@
-"""Several heads of one model."""
+"""The loss of a model with several heads."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class SumOfHeads(Loss):
     Head m takes column m of `[B, M]` labels, as integers where it takes classes; `[B]` labels go to every head.
 
     Args:
-        heads: For each head a loss, or its name, in the order in which the model returns them.
+        heads: A loss or the name of a loss for each head, in the order in which the model returns the outputs.
 
     Raises:
-        AuditError: There is no head, or no loss of that name.
+        AuditError: There is no head, or no loss has the given name.
     """
 
     output: ClassVar[str] = "a tuple or dictionary of the outputs of its heads for {count} examples"
@@ -38,20 +38,20 @@ class SumOfHeads(Loss):
         return sum(head(one, own) for head, one, own in self._each(output, labels))  # type: ignore[return-value]
 
     def fits(self, output: Any, count: int) -> bool:
-        """One output for each head, each as its own loss takes it."""
+        """Return whether there is one output for each head, and each fits the loss of its head."""
         found = _outputs(output)
         pairs = zip(self.heads, found, strict=False)
         return len(found) == len(self.heads) and all(head.fits(one, count) for head, one in pairs)
 
     def fault(self, output: Any, labels: Tensor, model: str) -> str:
-        """`[B]`, or a column for each head."""
+        """Return what is wrong unless the labels are `[B]`, or have a column for each head."""
         if labels.ndim != 1 and labels.shape != (len(labels), len(self.heads)):
             return wrong_labels(f"labels [B], or [B, {len(self.heads)}] with a column for each head", labels)
         faults = (head.fault(one, own, model) for head, one, own in self._each(output, labels))
         return next(filter(None, faults), "")
 
     def _each(self, output: Any, labels: Tensor) -> list[tuple[Loss, Any, Tensor]]:
-        """Each head's loss, output and labels."""
+        """Return the loss, output and labels of each head."""
         columns = [labels] * len(self.heads) if labels.ndim == 1 else list(labels.unbind(1))
         whole = [own.long() if head.classes else own for head, own in zip(self.heads, columns, strict=True)]
         return list(zip(self.heads, _outputs(output), whole, strict=True))
