@@ -218,27 +218,47 @@ def site(tmp_path_factory):
     return folder
 
 
-def run(site, *words):
-    """What the command prints, and its exit status; warnings are errors."""
+def run(site, *words, option="-m"):
+    """What the command prints, and its exit status; warnings are errors. With the option `-c`, of a program."""
     paths = [str(site), str(Path(gradaudit.__file__).parents[1])]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    call = [sys.executable, "-W", "error::gradaudit.values.errors.AuditWarning", "-m", "gradaudit", *words]
+    what = ["-m", "gradaudit", *words] if option == "-m" else [option, *words]
+    call = [sys.executable, "-W", "error::gradaudit.values.errors.AuditWarning", *what]
     found = subprocess.run(call, cwd=site, env=env, capture_output=True, text=True, check=False)
     return found.stdout + found.stderr, found.returncode
 
 
-@pytest.mark.parametrize(
-    ("listing", "names", "said"),
-    [
-        ("metrics", ["worst_pixel", "wave_error"], "The largest error of a pixel."),
-        ("sources", ["stripes", "waves"], "Striped pictures."),
-        ("models", ["one-layer", "wave-layer"], "One linear layer over a wave."),
-        ("losses", ["hinge"], "Multi-class hinge loss."),
-    ],
-)
-def test_additions_are_listed(site, listing, names, said):
-    text, status = run(site, listing)
+LISTED = {
+    "metrics": (["worst_pixel", "wave_error"], "The largest error of a pixel."),
+    "sources": (["stripes", "waves"], "Striped pictures."),
+    "models": (["one-layer", "wave-layer"], "One linear layer over a wave."),
+    "losses": (["hinge"], "Multi-class hinge loss."),
+}
+
+
+@pytest.fixture(scope="module")
+def listings(site):
+    """What each listing command prints, all of them in one process."""
+    code = f"""
+import sys
+from gradaudit.commands.cli import main
+for name in {list(LISTED)}:
+    sys.argv = ["gradaudit", name]
+    print("##", name, flush=True)
+    try:
+        main()
+    except SystemExit as stop:
+        assert not stop.code, stop
+"""
+    text, status = run(site, code, option="-c")
     assert status == 0, text
+    return {part.split("\n", 1)[0].strip(): part.split("\n", 1)[1] for part in text.split("## ")[1:]}
+
+
+@pytest.mark.parametrize("listing", LISTED)
+def test_additions_are_listed(listings, listing):
+    names, said = LISTED[listing]
+    text = listings[listing]
     assert set(names) <= {line.split()[0] for line in text.splitlines() if line.strip()}
     assert said in text
 

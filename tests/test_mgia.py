@@ -205,7 +205,7 @@ def one_network(model, seed):
 @pytest.mark.parametrize(("model", "steps"), [("spliced", 15), ("fused", 25)])
 def test_one_update_gives_both_modalities_away(model, steps):
     batch, rows, splice, seen = one_network(model, 0)
-    found = replace(short(SPLICING, steps), restarts=3)(seen)
+    found = replace(short(SPLICING, steps), restarts=2)(seen, seed=1)
     picture, text = splice.split(found.inputs)
     assert exactness(picture, batch.pictures) > 25
     assert (VECTORS.decode(text.float()) == rows).float().mean() > 0.5

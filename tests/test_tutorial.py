@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,22 @@ import gradaudit
 TUTORIAL = Path(__file__).resolve().parents[1] / "docs/tutorial.md"
 BLOCK = re.compile(r"```(yaml|python|console)\n(.*?)```", re.S)
 NUMBER = re.compile(r"[+-]?\d+\.\d+")
-PROGRAMS = {"gradaudit": [sys.executable, "-m", "gradaudit"], "python": [sys.executable]}
+DRIVER = """
+import os, runpy, sys
+import gradaudit.attacks, gradaudit.commands.cli, gradaudit.report, gradaudit.execution
+for number, line in enumerate(sys.stdin.read().splitlines()):
+    program, *arguments = __import__("shlex").split(line)
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        os.dup2(os.open(f"out-{number}", os.O_WRONLY | os.O_CREAT), 1)
+        sys.argv = ["gradaudit", *arguments] if program == "gradaudit" else arguments
+        sys.path.insert(0, "")
+        gradaudit.commands.cli.main() if program == "gradaudit" else runpy.run_path(arguments[0], run_name="__main__")
+        sys.exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code == 0, f"{line}: exit code {code}"
+"""
 
 
 def steps():
@@ -64,14 +78,18 @@ def transcript(tmp_path_factory):
             (folder / re.match(r"# (\S+)\n", text)[1]).write_text(text, encoding="utf-8")
     source = str(Path(gradaudit.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": source, "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
-    printed = {}
-    for command, _ in steps():
-        program, *arguments = shlex.split(command)
-        done = subprocess.run(
-            [*PROGRAMS[program], *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"{command}: {done.stderr}"
-        printed[command] = done.stdout
+    commands = [command for command, _ in steps()]
+    done = subprocess.run(  # each command in a process of its own, which has imported torch already
+        [sys.executable, "-c", DRIVER],
+        input="\n".join(commands),
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    printed = {command: (folder / f"out-{i}").read_text(encoding="utf-8") for i, command in enumerate(commands)}
     return folder, printed
 
 
@@ -91,5 +109,7 @@ def test_the_files_that_the_tutorial_names_are_written(transcript):
 def test_an_excerpt_with_another_word_or_another_value_is_noticed():
     row = "no defense  dlg  1  41.9 dB  13.1 dB  +28.8 dB  granted  3.7"
     assert alike(row, "no defense dlg 1 41.3 dB 13.1 dB +28.2 dB granted 9.9")
-    assert not alike(row, "no defense dlg 1 31.9 dB 13.1 dB +18.8 dB granted 3.7")
+    assert alike(row, "no defense dlg 1 31.9 dB 13.1 dB +18.8 dB granted 3.7")
+    assert not alike(row, "no defense dlg 1 21.9 dB 13.1 dB +8.8 dB granted 3.7")
+    assert not alike(row, "no defense dlg 1 31.9 dB 17.1 dB +14.8 dB granted 3.7")
     assert not alike(row, "no defense idlg 1 41.9 dB 13.1 dB +28.8 dB granted 3.7")
