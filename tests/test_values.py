@@ -68,3 +68,10 @@ def test_metrics():
     assert metrics.ssim(guess, truth).tolist() == pytest.approx([0.1164, -0.0674], abs=1e-4)
     assert metrics.assign(guess, truth).tolist() == [0, 1]
     assert metrics.identification_rank(guess, truth, guess[:1]).tolist() == [2, 1]
+
+
+def test_attacks_of_release_0_1_find_the_types_that_they_import():
+    from gradaudit import types
+
+    assert types.Knowledge is Knowledge
+    assert all(getattr(types, name).__module__ == "gradaudit.values.types" for name in types.__all__)
