@@ -43,6 +43,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mutants", description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="seed of the sample")
     parser.add_argument(
+        "--share", type=float, default=0.2, help=f"share of each module's mutants, at least {LEAST} of them"
+    )
+    parser.add_argument(
         "--module",
         action="append",
         metavar="NAME",
