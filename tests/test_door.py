@@ -17,6 +17,7 @@ from conftest import linear_net, make_batch, smooth_net
 from gradaudit.attacks import DLG
 from gradaudit.audit.config import make_config
 from gradaudit.audit.plan import make_plan
+from gradaudit.client.local_training.losses.mean_squared_error import MeanSquaredError
 from gradaudit.execution import Results, describe_run
 from gradaudit.report.auditing import Silent, carry_out
 from gradaudit.values.columns import Column, TableLayout
@@ -376,3 +377,15 @@ def test_a_model_in_half_precision_has_an_identity(tmp_path):
     found = ga.run(client, make_batch(1), Grey(), KNOWN, out=tmp_path / "run")
     assert found.findings[0].scored
     assert os.listdir(tmp_path / "run")
+
+
+def test_examples_whose_labels_are_no_classes_have_records_too():
+    """As every example has: a leak that is not listed would pass for none."""
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+    client = ga.Client(model, training=ga.FedSGD(MeanSquaredError()))
+    batch = ga.Batch(torch.rand(1, 1, 4, 4), torch.tensor([[0.1, 0.2, 0.3]]))
+    found = ga.run(client, batch, QUICK, KNOWN)
+    assert not found.findings[0].cannot_judge
+    (record,) = found.to_records()
+    assert record["label"] is None
+    assert record["psnr"] == found.findings[0].scores.psnr.per_example[0]

@@ -9,12 +9,14 @@ import torch
 
 from conftest import make_batch, smooth_net
 from gradaudit import Client, FedAvg, FedSGD, Knowledge, Level, SecureAggregation
+from gradaudit.attacks import APRIL, DLG
 from gradaudit.audit.config import make_config
 from gradaudit.audit.judge import Case, audit
 from gradaudit.audit.plan import make_plan
 from gradaudit.client.defenses import Clip, GaussianNoise
 from gradaudit.client.participant import SharedUpdate
 from gradaudit.execution import Results, describe_run, run
+from gradaudit.inversion.run.call import shares_passes
 
 KNOWN = Level.PRIORS | Knowledge.LABELS
 FOUR_CASES = {
@@ -144,3 +146,11 @@ def test_a_changed_case_does_not_keep_the_update_of_the_old_one():
     for changed in ({"batch": make_batch(2, seed=5)}, {"chance": 3}):
         assert replace(case, **changed).shared is not case.shared
     assert isinstance(case.shared, SharedUpdate)
+
+
+def test_an_attack_that_shares_no_pass_is_not_shown_an_update_for_that_question():
+    def observe():
+        raise AssertionError("asked")
+
+    assert not shares_passes(APRIL, smooth_net(), observe)
+    assert not shares_passes(replace(DLG, together=False), smooth_net(), observe)

@@ -75,7 +75,7 @@ class GivenBatches:
         for repeat, batch in enumerate(self.batches):
             chance = child_seed(self._root, f"batch {repeat}")
             control, distractors, notes = control_and_gallery(batch, self.others)
-            shared = self.client.prepare(batch, seed=chance)
+            shared, warnings = self.client.prepare(batch, seed=chance), public_warnings(self.public, batch)
             for position, (name, attack) in enumerate(self.attacks):
                 yield Case(
                     key=f"client{self.number}-attack{position}-batch{repeat}",
@@ -90,7 +90,7 @@ class GivenBatches:
                     repeat=repeat,
                     chance=chance,
                     notes=notes,
-                    warnings=public_warnings(self.public, batch),
+                    warnings=warnings,
                     public=self.public,
                     shared=shared,
                 )

@@ -211,7 +211,7 @@ def _sent(client: Client, update: Update, batch: Batch, knowledge: Knowledge) ->
         return model, update
     kept_back = set(model.get_submodule("token_embedding").parameters())
     names = {name for name, parameter in model.named_parameters() if parameter in kept_back}
-    tensors = {name: tensor.clone() for name, tensor in update.tensors.items() if name not in names}
+    tensors = {name: tensor for name, tensor in update.tensors.items() if name not in names}
     if not tensors:
         raise AuditError(f"{client.model_name}: has no trainable parameter besides its token embedding.")
     return model, replace(update, tensors=tensors)

@@ -122,7 +122,7 @@ def _unfinished(cases: list[Case], done: Container[str]) -> Iterator[list[Case]]
 
 def _shares(case: Case) -> bool:
     """Return whether updates like this one can share a pass with others and are faster that way."""
-    return shares_passes(case.attack, case.observe())
+    return shares_passes(case.attack, case.client.model, case.observe)
 
 
 def _with_files(audited: Audited, folder: Path) -> Finding:

@@ -110,9 +110,7 @@ def run(
     ]
     record = describe_run(plans, title)
     if out is not None:
-        return carry_out(
-            plans, Results(Path(out), record), listener or Silent(), again="Make the same call again to resume."
-        )
+        return carry_out(plans, Results(Path(out), record), listener or Silent(), again=CALL_AGAIN)
     folder = Path(tempfile.mkdtemp(prefix="gradaudit-"))
     try:
         results = Results(folder, record)

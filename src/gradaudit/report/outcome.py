@@ -79,7 +79,7 @@ class Run:
         `cannot_judge` says why.
         """
         names = dict.fromkeys(name for finding in self.findings for name in finding.scores.named)
-        return [_record(finding, i, names) for finding in self.findings for i in range(len(finding.labels))]
+        return [_record(finding, i, names) for finding in self.findings for i in range(finding.examples)]
 
     def to_dataframe(self) -> Any:
         """Return the records as a `pandas.DataFrame`.
@@ -108,7 +108,7 @@ def _record(finding: Finding, i: int, names: Mapping[str, None]) -> dict[str, An
         "batch": finding.repeat,
         "example": i,
         "name": finding.picture_names[i] if finding.picture_names else None,
-        "label": finding.labels[i],
+        "label": finding.labels[i] if finding.labels else None,
         "guessed_label": guessed[i] if guessed else None,
         "labels_granted": finding.labels_granted,
         **{name: _of(finding.scores.named, name, i) for name in names},

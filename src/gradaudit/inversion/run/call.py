@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from torch import nn
 
 from ...client.observation import Observation
 from ...values.errors import AttackFailed
@@ -22,9 +24,15 @@ def accepts_keep(attack: Attack) -> bool:
         return False
 
 
-def shares_passes(attack: Attack, seen: Observation) -> bool:
-    """Return whether an attack can process several updates like this one in one pass, and is faster that way."""
-    return isinstance(attack, GradientMatching) and attack.gains(seen.model) and attack.shares(seen)
+def shares_passes(attack: Attack, model: nn.Module, observe: Callable[[], Observation]) -> bool:
+    """Return whether an attack can process several updates like one in one pass, and is faster that way.
+
+    Args:
+        attack: Any attack.
+        model: The model of the updates.
+        observe: Returns what the adversary sees of one of them; called only if the rest speaks for one pass.
+    """
+    return isinstance(attack, GradientMatching) and attack.gains(model) and attack.shares(observe())
 
 
 def run_attack(
