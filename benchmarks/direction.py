@@ -19,9 +19,9 @@ from torch import nn
 from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Normalisation
 from gradaudit.capture import Direction
 from gradaudit.capture.direction import told
-from gradaudit.client.local_training import LocalTraining
 from gradaudit.data.sources import SOURCES
 from gradaudit.models import build
+from gradaudit.protocol.local_training import LocalTraining
 from gradaudit.values.errors import AuditError
 
 from .machine import described

@@ -9,13 +9,13 @@ from typing import Any
 import typer
 
 from gradaudit.attacks import EVERY_ATTACK, demonstration_of
-from gradaudit.client.defenses import DEFENSES
 from gradaudit.commands import add_to
 from gradaudit.commands.cli import app
 from gradaudit.data.sources import SOURCES
 from gradaudit.inversion import FAMILIES
 from gradaudit.metrics import METRICS
 from gradaudit.models import MODELS, TABLE_MODELS, TEXT_MODELS
+from gradaudit.protocol.defenses import DEFENSES
 from gradaudit.studies import STUDIES
 
 DOCS = Path(__file__).parent

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from gradaudit import Batch, Client, Knowledge, Level, Normalisation
-from gradaudit.client.local_training import LocalTraining
 from gradaudit.inversion.run.label_reading import read_labels
 from gradaudit.metrics import instance_recall
+from gradaudit.protocol.local_training import LocalTraining
 from gradaudit.values.types import Update
 
 GRANTED = Level.BASIC | Knowledge.PUBLIC_DATA | Knowledge.LOCAL_TRAINING

@@ -72,7 +72,7 @@ KINDS = {
     "optimisers": Kind(
         f"{PARTS}/optimisers", "OPTIMISERS", "heavy-ball", "HeavyBall", use=("dlg", "stages.0.optimiser")
     ),
-    "defenses": Kind("client/defenses", "DEFENSES", "rounding", "Rounding", "defenses"),
+    "defenses": Kind("protocol/defenses", "DEFENSES", "rounding", "Rounding", "defenses"),
     "studies": Kind("studies", "STUDIES", "seeds", "SEEDS", "studies", offered="STUDY"),
 }
 

@@ -72,7 +72,7 @@ MODEL = NamedModel("one-layer", Modality.PICTURES, one_layer)
     "ga_loss.py": '''
 from dataclasses import dataclass
 
-from gradaudit.client.local_training.losses import ClassLoss
+from gradaudit.protocol.local_training.losses import ClassLoss
 from torch.nn.functional import multi_margin_loss
 
 

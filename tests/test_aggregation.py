@@ -7,8 +7,8 @@ import torch
 
 from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation, SecureAggregation
-from gradaudit.client.defenses import Clip, GaussianNoise
-from gradaudit.client.local_training import AggregatedTraining, client_seed, weighted_mean
+from gradaudit.protocol.defenses import Clip, GaussianNoise
+from gradaudit.protocol.local_training import AggregatedTraining, client_seed, weighted_mean
 from gradaudit.values.errors import AuditError
 
 SIZES = (3, 1, 2)

@@ -12,11 +12,11 @@ from torch import nn
 from conftest import make_batch, smooth_net
 from gradaudit import Client, Knowledge, Level
 from gradaudit.attacks import DLG, IDLG, INVERTING_GRADIENTS
-from gradaudit.client.defenses import GaussianNoise
 from gradaudit.inversion.parts import labels
 from gradaudit.inversion.parts.optimisers import LBFGS
 from gradaudit.inversion.run.refusal import needs_given
 from gradaudit.models import build
+from gradaudit.protocol.defenses import GaussianNoise
 from gradaudit.values.errors import AttackFailed
 from properties import short
 from recovery import NORMALISATION, drawn, exactness, gain, in_double, kinked_net

@@ -10,7 +10,6 @@ from torch.autograd.functional import jacobian as reference
 from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation
 from gradaudit.attacks import INVERTING_GRADIENTS, INVERTING_GRADIENTS_FAST
-from gradaudit.client.defenses import Clip, TopK
 from gradaudit.inversion.parts.labels import KnownLabels
 from gradaudit.inversion.parts.objectives import Chord, Cosine
 from gradaudit.inversion.parts.optimisers import LBFGS, Adam
@@ -18,6 +17,7 @@ from gradaudit.inversion.parts.optimisers.levenberg_marquardt import LevenbergMa
 from gradaudit.inversion.parts.parametrisations import Coarse, Pixels
 from gradaudit.inversion.parts.part import Progress, Stage
 from gradaudit.inversion.run.gradient_matching import GradientMatching
+from gradaudit.protocol.defenses import Clip, TopK
 from gradaudit.values.errors import AttackFailed
 from properties import assert_repr_rebuilds
 from recovery import NORMALISATION, drawn, exactness, gain, kinked_net

@@ -13,7 +13,7 @@ from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, Finding, Knowledge, Level, Reconstruction, metrics
 from gradaudit.attacks import INVERTING_GRADIENTS
 from gradaudit.audit import judge as audit
-from gradaudit.client.defenses import Clip
+from gradaudit.protocol.defenses import Clip
 from gradaudit.values.errors import AttackFailed, AuditError
 from gradaudit.values.finding import Score, Scores
 from properties import short

@@ -11,9 +11,9 @@ from gradaudit import Batch, Client, FedAvg, Knowledge, Level, LocalTraining, Se
 from gradaudit.audit import judge as audit
 from gradaudit.audit.config import make_config
 from gradaudit.audit.plan import draw, make_plan
-from gradaudit.client.defenses import GaussianNoise
-from gradaudit.client.local_training import client_seed
 from gradaudit.client.participant import own_seed
+from gradaudit.protocol.defenses import GaussianNoise
+from gradaudit.protocol.local_training import client_seed
 from gradaudit.values.chance import child_seed
 from gradaudit.values.types import Reconstruction
 

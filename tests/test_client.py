@@ -6,8 +6,8 @@ from torch import nn
 
 from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation
-from gradaudit.client.defenses import Clip, GaussianNoise
 from gradaudit.client.participant import _alike
+from gradaudit.protocol.defenses import Clip, GaussianNoise
 from gradaudit.values.errors import AuditError
 from gradaudit.values.types import Update
 

@@ -7,9 +7,9 @@ import torch
 
 from gradaudit import Batch, Client, FedAvg, Knowledge
 from gradaudit.attacks.dager import ATTACK
-from gradaudit.client.defenses import GaussianNoise
 from gradaudit.data.sources.texts import Texts
 from gradaudit.inversion.network.spans import Span, attention_projections, entering, full_rank, is_causal
+from gradaudit.protocol.defenses import GaussianNoise
 from gradaudit.values.errors import AttackFailed, MissingKnowledge
 from gradaudit.values.types import Modality, TextLayout
 from text_cases import bert, gpt2, random_texts, share, texts

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradaudit import Update
-from gradaudit.client.defenses import DEFENSES, Clip, GaussianNoise, LaplaceNoise, TopK, describe
+from gradaudit.protocol.defenses import DEFENSES, Clip, GaussianNoise, LaplaceNoise, TopK, describe
 from gradaudit.values.discovery import example_of
 from gradaudit.values.errors import AuditError
 

@@ -7,7 +7,7 @@ import torch
 
 from demonstrations import case_of
 from gradaudit.attacks import EVERY_ATTACK, demonstration_of
-from gradaudit.client.defenses import GaussianNoise
+from gradaudit.protocol.defenses import GaussianNoise
 from gradaudit.values.errors import AttackFailed
 from properties import assert_refuses_missing_knowledge, assert_repr_rebuilds, untouched
 

@@ -17,8 +17,8 @@ from conftest import linear_net, make_batch, smooth_net
 from gradaudit.attacks import DLG
 from gradaudit.audit.config import make_config
 from gradaudit.audit.plan import make_plan
-from gradaudit.client.local_training.losses.mean_squared_error import MeanSquaredError
 from gradaudit.execution import Results, describe_run
+from gradaudit.protocol.local_training.losses.mean_squared_error import MeanSquaredError
 from gradaudit.report.auditing import Silent, carry_out
 from gradaudit.values.columns import Column, TableLayout
 from gradaudit.values.errors import AuditInterrupted

@@ -9,7 +9,6 @@ import torch
 from conftest import linear_net, make_batch, smooth_net
 from gradaudit import Client, Knowledge, Level, Normalisation
 from gradaudit.attacks.grnn import ATTACK
-from gradaudit.client.defenses import GaussianNoise
 from gradaudit.inversion.parts.labels import JointLabels
 from gradaudit.inversion.parts.objectives import Euclidean, SquaredPlusPlain
 from gradaudit.inversion.parts.optimisers import Adam, RMSprop
@@ -18,6 +17,7 @@ from gradaudit.inversion.parts.part import Prior, Progress, Stage, Term
 from gradaudit.inversion.parts.priors import SquaredTotalVariation
 from gradaudit.inversion.run.gradient_matching import GradientMatching
 from gradaudit.models import build
+from gradaudit.protocol.defenses import GaussianNoise
 from gradaudit.values.errors import AttackFailed
 from properties import (
     assert_deterministic,

@@ -21,9 +21,8 @@ ORDER = {
     "": [
         {"values"},
         {"metrics", "models"},
-        {"data"},
-        {"client"},
-        {"inversion"},
+        {"data", "protocol"},
+        {"client", "inversion"},
         {"attacks", "capture"},
         {"audit", "inspection"},
         {"execution"},
@@ -40,13 +39,8 @@ ORDER = {
         {"measures", "scores", "transcript", "granting"},
         {"finding"},
     ],
-    "client": [
-        {"local_training"},
-        {"defenses"},
-        {"observation", "granted"},
-        {"participant"},
-        {"aggregation", "multimodal"},
-    ],
+    "protocol": [{"local_training"}, {"defenses"}, {"observation"}],
+    "client": [{"granted"}, {"participant"}, {"aggregation", "multimodal"}],
     "inversion": [{"network"}, {"attack", "parts"}, {"step"}, {"run"}],
     "inversion.run": [
         {"best", "keeper", "one_pass", "refusal"},
@@ -66,17 +60,9 @@ ORDER = {
 }
 ROOMS = 16
 BLIND = {"inversion", "attacks"}
-# What the adversary must not import; the rest of the client's room is what both sides know.
-PRIVATE = {"data", "metrics", "audit", "report", "execution", "studies"}
-PRIVATE |= {
-    "client.participant",
-    "client.aggregation",
-    "client.multimodal",
-    "client.granted",
-    "values.finding",
-    "values.scores",
-    "values.measures",
-}
+# What the adversary must not import.
+PRIVATE = {"client", "data", "metrics", "audit", "report", "execution", "studies"}
+PRIVATE |= {"values.finding", "values.scores", "values.measures"}
 PARTS = {path.name for path in SRC.joinpath("inversion", "parts").iterdir() if (path / "__init__.py").exists()}
 PEERS = ("torchmetrics", "skimage.metrics", "lpips", "piq", "kornia")
 
@@ -290,7 +276,7 @@ def public_classes_of(path):
 
 def test_no_room_lists_its_members():
     rooms = {"/".join(parts(path)[:-1]) for path in scanned()}
-    assert {"attacks", "client/defenses", "studies"} | {f"inversion/parts/{kind}" for kind in PARTS} <= rooms
+    assert {"attacks", "protocol/defenses", "studies"} | {f"inversion/parts/{kind}" for kind in PARTS} <= rooms
     none_of(fault for path in scanned() for fault in lists_of_members(path))
 
 

@@ -15,7 +15,6 @@ from torch import nn
 
 from gradaudit import Batch, Client, FedAvg, FedSGD
 from gradaudit.capture import FileKind, Settings, capture
-from gradaudit.client.defenses import Clip, GaussianNoise, TopK
 from gradaudit.commands import cli
 from gradaudit.data.sources import Photographs
 from gradaudit.inspection import Reading, inspect
@@ -24,6 +23,7 @@ from gradaudit.inspection.label_facts import agree
 from gradaudit.inspection.layers import exact_inputs, layer_facts, numerical_rank
 from gradaudit.inspection.signs import nearest_round, signs
 from gradaudit.models import build
+from gradaudit.protocol.defenses import Clip, GaussianNoise, TopK
 from gradaudit.report import inspection_lines as lines
 from gradaudit.report import inspection_page as page
 from gradaudit.report.inspection_screen import show

@@ -4,8 +4,8 @@ from torch import nn
 
 from conftest import make_batch
 from gradaudit import Client, Level
-from gradaudit.client.defenses import GaussianNoise
 from gradaudit.inversion.parts.labels import IDLG
+from gradaudit.protocol.defenses import GaussianNoise
 from gradaudit.values.errors import AttackFailed
 
 

@@ -37,9 +37,7 @@ from gradaudit.inversion.parts.objectives import (
     WeightedCosine,
 )
 from gradaudit.inversion.parts.optimisers import Adam
-from gradaudit.inversion.parts.parametrisations import (
-    Pixels,
-)
+from gradaudit.inversion.parts.parametrisations import Pixels
 from gradaudit.inversion.parts.part import Progress, Term
 from gradaudit.inversion.parts.priors import (
     L2,

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from gradaudit import Batch, Client, FedAvg, Knowledge, Level
-from gradaudit.client.defenses import GaussianNoise
 from gradaudit.inversion.parts.labels import LABELS, BiasCounts, ErroneousConfidence, WeightCounts
 from gradaudit.inversion.parts.labels._head import double_head, mean_head
 from gradaudit.inversion.parts.labels._probe import Answers, ask, require_nonnegative_features, require_positive_masses
@@ -21,6 +20,7 @@ from gradaudit.inversion.parts.labels.recovery_block import _present, simulate
 from gradaudit.inversion.parts.labels.rlg import separable
 from gradaudit.inversion.run.label_reading import read_labels
 from gradaudit.models import build
+from gradaudit.protocol.defenses import GaussianNoise
 from gradaudit.values.errors import AttackFailed
 from label_cases import COUNTING, GRANTED, NORMALISATION, mean_recall, observe, pictures, recall, relu_net
 

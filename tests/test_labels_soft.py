@@ -8,10 +8,10 @@ from torch import nn
 
 from gradaudit import Level
 from gradaudit.attacks import ATTACKS
-from gradaudit.client.local_training import CrossEntropy, LocalTraining
-from gradaudit.client.observation import Observation
 from gradaudit.inversion.parts.labels import SoftLabels
 from gradaudit.inversion.run.label_reading import read_labels
+from gradaudit.protocol.local_training import CrossEntropy, LocalTraining
+from gradaudit.protocol.observation import Observation
 from gradaudit.values.types import Update
 from label_cases import NORMALISATION, observe, pictures, relu_net, with_head
 

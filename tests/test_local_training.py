@@ -6,7 +6,7 @@ from torch import nn
 
 from conftest import make_batch, smooth_net
 from gradaudit import FedAvg, FedSGD, LocalTraining
-from gradaudit.client.local_training import CrossEntropy, DistilledCrossEntropy
+from gradaudit.protocol.local_training import CrossEntropy, DistilledCrossEntropy
 from gradaudit.values.errors import AuditError
 from gradaudit.values.types import UpdateKind
 

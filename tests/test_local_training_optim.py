@@ -9,8 +9,8 @@ from torch import nn
 
 from conftest import make_batch, smooth_net
 from gradaudit import FedAvg, FedSGD, LocalTraining
-from gradaudit.client.local_training import AggregatedTraining, DistilledCrossEntropy, InMode
-from gradaudit.client.local_training.rules import sgd
+from gradaudit.protocol.local_training import AggregatedTraining, DistilledCrossEntropy, InMode
+from gradaudit.protocol.local_training.rules import sgd
 from gradaudit.values.errors import AuditError
 
 SEED = 41

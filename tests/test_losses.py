@@ -14,17 +14,17 @@ from gradaudit.audit.config import make_config
 from gradaudit.audit.judge import Case, audit
 from gradaudit.audit.label_audit import audit_labels
 from gradaudit.audit.plan import make_plan
-from gradaudit.client.local_training import LOSSES, CrossEntropy
-from gradaudit.client.local_training.losses import rules_of
-from gradaudit.client.local_training.losses.binary_cross_entropy import BinaryCrossEntropy, MultiLabel
-from gradaudit.client.local_training.losses.mean_squared_error import MeanSquaredError
-from gradaudit.client.local_training.losses.pixel_cross_entropy import PixelCrossEntropy
-from gradaudit.client.local_training.losses.sum_of_heads import SumOfHeads
 from gradaudit.data.sources import SOURCES
 from gradaudit.inversion.parts.optimisers import Adam
 from gradaudit.inversion.parts.parametrisations import Pixels
 from gradaudit.inversion.parts.part import Stage
 from gradaudit.inversion.run.label_reading import read_labels
+from gradaudit.protocol.local_training import LOSSES, CrossEntropy
+from gradaudit.protocol.local_training.losses import rules_of
+from gradaudit.protocol.local_training.losses.binary_cross_entropy import BinaryCrossEntropy, MultiLabel
+from gradaudit.protocol.local_training.losses.mean_squared_error import MeanSquaredError
+from gradaudit.protocol.local_training.losses.pixel_cross_entropy import PixelCrossEntropy
+from gradaudit.protocol.local_training.losses.sum_of_heads import SumOfHeads
 from gradaudit.report import render
 from gradaudit.values.errors import AttackFailed, AuditError
 from gradaudit.values.finding import RunRecord

@@ -10,8 +10,6 @@ import torch
 from conftest import linear_net, make_batch
 from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation
 from gradaudit.attacks import DLG, INVERTING_GRADIENTS
-from gradaudit.client.defenses import Clip as ClipDefense
-from gradaudit.client.defenses import TopK
 from gradaudit.inversion.parts.gradient_transforms import Noise
 from gradaudit.inversion.parts.labels import KnownLabels
 from gradaudit.inversion.parts.objectives import Cosine, Euclidean
@@ -35,6 +33,8 @@ from gradaudit.inversion.run.gradient_matching import GradientMatching
 from gradaudit.inversion.run.loop import Outcome
 from gradaudit.inversion.run.restarts import Target
 from gradaudit.inversion.step.matching import Matching
+from gradaudit.protocol.defenses import Clip as ClipDefense
+from gradaudit.protocol.defenses import TopK
 from gradaudit.values.errors import AttackFailed
 from properties import short
 

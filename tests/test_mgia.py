@@ -10,7 +10,6 @@ from conftest import make_batch, smooth_net
 from gradaudit import Client, FedSGD, Level, Normalisation, metrics
 from gradaudit.attacks.mgia import ALONE, NO_KD, SPLICING
 from gradaudit.attacks.mgia import ATTACK as MGIA
-from gradaudit.client.local_training import DistilledCrossEntropy
 from gradaudit.client.multimodal import MultiModalBatch, MultiModalClient, SplicedClient, spliced
 from gradaudit.data.described import DESCRIBED, described, missing
 from gradaudit.data.word_vectors import learn_word_vectors, words_of
@@ -20,6 +19,7 @@ from gradaudit.inversion.step.matching import Matching
 from gradaudit.metrics.published_psnr import published_psnr
 from gradaudit.models.fused_net import FusedNet, Splice
 from gradaudit.models.text_cnn import TextCNN
+from gradaudit.protocol.local_training import DistilledCrossEntropy
 from gradaudit.report.study_page import write_study
 from gradaudit.studies import Bench, read_study, run_study
 from gradaudit.studies import _mgia_cells as mgia

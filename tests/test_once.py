@@ -13,10 +13,10 @@ from gradaudit.attacks import APRIL, DLG
 from gradaudit.audit.config import make_config
 from gradaudit.audit.judge import Case, audit
 from gradaudit.audit.plan import make_plan
-from gradaudit.client.defenses import Clip, GaussianNoise
 from gradaudit.client.participant import SharedUpdate
 from gradaudit.execution import Results, describe_run, run
 from gradaudit.inversion.run.call import shares_passes
+from gradaudit.protocol.defenses import Clip, GaussianNoise
 
 KNOWN = Level.PRIORS | Knowledge.LABELS
 FOUR_CASES = {

@@ -11,10 +11,10 @@ from torch import nn
 from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation, SecureAggregation
 from gradaudit.attacks import ATTACKS
-from gradaudit.client.local_training import client_seed
 from gradaudit.client.participant import own_seed
 from gradaudit.inversion.parts.objectives import Cosine, Euclidean
 from gradaudit.inversion.parts.part import Progress
+from gradaudit.protocol.local_training import client_seed
 from properties import short
 
 SEED = 91_827_364

@@ -11,13 +11,13 @@ from torch import nn
 from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation
 from gradaudit.attacks import DLG, INVERTING_GRADIENTS
-from gradaudit.client.defenses import Clip, TopK
 from gradaudit.inversion.parts.objectives import L1, Chord, Cosine, Euclidean, LayerwiseCosine
 from gradaudit.inversion.parts.part import Prior, Progress, Term
 from gradaudit.inversion.parts.priors import TotalVariation
 from gradaudit.inversion.step import routes
 from gradaudit.inversion.step.matching import Matching
 from gradaudit.models import build
+from gradaudit.protocol.defenses import Clip, TopK
 from properties import assert_deterministic, assert_model_untouched, short
 
 AT = Progress(0, 10)

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from gradaudit.attacks import ATTACKS
-from gradaudit.client.defenses import TopK
 from gradaudit.inversion.run import keeper
 from gradaudit.inversion.run.stage import StageRun
+from gradaudit.protocol.defenses import TopK
 from gradaudit.report.study_page import write_study
 from gradaudit.report.study_tables import difference_in_words
 from gradaudit.studies import STUDIES, Bench, Comparison, Figure, Study, StudyCurve, Table, read_study, run_study

@@ -8,9 +8,9 @@ import torch
 from conftest import linear_net, make_batch
 from gradaudit import Client, Knowledge
 from gradaudit.attacks import ATTACKS, bag_of_words, dlg_text, lamp, tag
-from gradaudit.client.defenses import GaussianNoise
 from gradaudit.inversion.parts.optimisers import Adam
 from gradaudit.inversion.parts.parametrisations import TokenEmbeddings
+from gradaudit.protocol.defenses import GaussianNoise
 from gradaudit.values.errors import AttackFailed
 from properties import (
     assert_deterministic,

@@ -5,8 +5,8 @@ import sys
 import pytest
 import torch
 
-from gradaudit.client.local_training import FedSGD
 from gradaudit.models import TEXT_MODELS
+from gradaudit.protocol.local_training import FedSGD
 from gradaudit.values.errors import AuditError
 from text_cases import DECODED, ENCODED, bert, gpt2, random_texts
 

@@ -8,12 +8,12 @@ import torch
 from conftest import make_batch, smooth_net
 from gradaudit import Client, FedSGD, Knowledge, Level, Normalisation
 from gradaudit.attacks import ATTACKS
-from gradaudit.client.defenses import GaussianNoise
 from gradaudit.inversion.parts.gradient_transforms import Noise
 from gradaudit.inversion.parts.labels import JointLabels
 from gradaudit.inversion.parts.part import Progress
 from gradaudit.inversion.run import one_pass as together
 from gradaudit.inversion.run.restarts import Target
+from gradaudit.protocol.defenses import GaussianNoise
 from gradaudit.values.errors import AttackFailed
 from properties import short
 

@@ -12,7 +12,6 @@ from torchvision.models import VisionTransformer
 from conftest import linear_net, make_batch
 from gradaudit import Batch, Client, FedAvg, Knowledge, Level, Normalisation, metrics
 from gradaudit.attacks import ATTACKS, april, april_patches, gradvit
-from gradaudit.client.defenses import GaussianNoise
 from gradaudit.data.sources import SOURCES
 from gradaudit.inversion.network.vision_transformer import first_projections, patch_embedding, position_embedding
 from gradaudit.inversion.parts.objectives import Cosine, Euclidean, PositionEmbedding
@@ -20,6 +19,7 @@ from gradaudit.inversion.parts.optimisers import Adam
 from gradaudit.inversion.parts.part import Progress
 from gradaudit.inversion.parts.priors import L2, PatchBorder, TotalVariation
 from gradaudit.models import build
+from gradaudit.protocol.defenses import GaussianNoise
 from gradaudit.values.errors import AttackFailed, MissingKnowledge
 from properties import (
     assert_deterministic,

@@ -8,8 +8,8 @@ import torch
 
 import gradaudit as ga
 from gradaudit.attacks.dlg import ATTACK as dlg  # noqa: N811
-from gradaudit.client.defenses import Defense
 from gradaudit.client.participant import SharedUpdate
+from gradaudit.protocol.defenses import Defense
 from gradaudit.report.verdict import Verdict
 from gradaudit.values.finding import RunRecord
 from gradaudit.values.scores import Score, Scores
@@ -117,7 +117,7 @@ def rooms() -> list[ModuleType]:
     first: list[ModuleType] = [ga.attacks, ga.audit, ga.capture, ga.client, ga.commands, ga.data, ga.defenses]
     second: list[ModuleType] = [ga.execution, ga.inspection, ga.inversion, ga.metrics, ga.models, ga.report]
     assert_type(ga.__version__, str)
-    return [*first, *second, ga.studies, ga.values]
+    return [*first, *second, ga.protocol, ga.studies, ga.values]
 
 
 def everything(folder: Path) -> ga.Run:

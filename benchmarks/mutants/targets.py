@@ -15,7 +15,7 @@ TARGETS = (
     *(f"inversion/step/{name}.py" for name in ("matching", "routes", "one_step")),
     *(f"inversion/run/{name}.py" for name in ("loop", "stage", "best", "restarts", "ensemble", "keeper")),
     *("values/chance.py", "values/finding.py"),
-    *("metrics", "client/defenses", "client/local_training", "data/modalities"),
+    *("metrics", "protocol/defenses", "protocol/local_training", "data/modalities"),
     *("client/participant.py", "client/aggregation.py", "client/granted.py"),
     *("audit/judge.py", "audit/attempt.py", "audit/plan.py", "audit/given.py", "audit/schedule.py"),
     *("report/verdict.py", "report/cases.py"),

@@ -19,18 +19,19 @@ if TYPE_CHECKING:
         inversion,
         metrics,
         models,
+        protocol,
         report,
         studies,
         values,
     )
-    from .client import defenses
     from .client.aggregation import SecureAggregation
-    from .client.local_training import FedAvg, FedSGD, LocalTraining
-    from .client.observation import Observation
     from .client.participant import Client
     from .execution import Listener
     from .inversion.attack import Attack
     from .inversion.run.gradient_matching import GradientMatching
+    from .protocol import defenses
+    from .protocol.local_training import FedAvg, FedSGD, LocalTraining
+    from .protocol.observation import Observation
     from .report.auditing import run
     from .report.outcome import Run
     from .values.errors import AttackFailed, AuditError
@@ -46,16 +47,16 @@ _HOME = {
     "AuditError": "values.errors",
     "Batch": "values.types",
     "Client": "client.participant",
-    "FedAvg": "client.local_training",
-    "FedSGD": "client.local_training",
+    "FedAvg": "protocol.local_training",
+    "FedSGD": "protocol.local_training",
     "Finding": "values.finding",
     "GradientMatching": "inversion.run.gradient_matching",
     "Knowledge": "values.types",
     "Level": "values.types",
     "Listener": "execution",
-    "LocalTraining": "client.local_training",
+    "LocalTraining": "protocol.local_training",
     "Normalisation": "values.types",
-    "Observation": "client.observation",
+    "Observation": "protocol.observation",
     "Reconstruction": "values.types",
     "Run": "report.outcome",
     "SecureAggregation": "client.aggregation",
@@ -70,12 +71,13 @@ _ROOMS = {
     "client": "client",
     "commands": "commands",
     "data": "data",
-    "defenses": "client.defenses",
+    "defenses": "protocol.defenses",
     "execution": "execution",
     "inspection": "inspection",
     "inversion": "inversion",
     "metrics": "metrics",
     "models": "models",
+    "protocol": "protocol",
     "report": "report",
     "studies": "studies",
     "values": "values",
@@ -115,6 +117,7 @@ __all__ = [
     "level",
     "metrics",
     "models",
+    "protocol",
     "report",
     "run",
     "studies",

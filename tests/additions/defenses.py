@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gradaudit.client.defenses import Defense
+from gradaudit.protocol.defenses import Defense
 
 
 @dataclass(frozen=True)

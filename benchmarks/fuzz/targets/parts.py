@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gradaudit.attacks import ATTACKS
-from gradaudit.client.defenses import DEFENSES
 from gradaudit.inversion.run.refusal import modality_of
+from gradaudit.protocol.defenses import DEFENSES
 from gradaudit.values.types import LEVELS, Knowledge, Modality
 
 from .. import whole

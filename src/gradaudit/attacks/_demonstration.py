@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from ..client.local_training import FedSGD, LocalTraining
+from ..protocol.local_training import FedSGD, LocalTraining
 from ..values.types import Knowledge
 
 A = TypeVar("A")

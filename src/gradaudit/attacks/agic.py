@@ -1,6 +1,5 @@
 """AGIC (Xu et al., SRDS 2022): treat the update as one gradient, with larger weights for deeper layers, over rounds."""
 
-from ..client.local_training import FedAvg
 from ..inversion.parts.gradient_transforms.sign import Sign
 from ..inversion.parts.labels.known import KnownLabels
 from ..inversion.parts.objectives.per_round import PerRound
@@ -11,6 +10,7 @@ from ..inversion.parts.part import Stage, Term
 from ..inversion.parts.priors.total_variation import TotalVariation
 from ..inversion.parts.simulations.as_gradient import AsGradient
 from ..inversion.run.gradient_matching import GradientMatching
+from ..protocol.local_training import FedAvg
 from ..values.types import Knowledge
 from ._demonstration import Demonstration, shortened
 

@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import fold
 
-from ..client.local_training import LocalTraining
-from ..client.observation import Observation
 from ..inversion.attack import Watch
 from ..inversion.network.vision_transformer import first_projections, patch_embedding, position_embedding
 from ..inversion.parts.label_values import Labels
@@ -19,6 +17,8 @@ from ..inversion.parts.labels._head import local_steps
 from ..inversion.parts.labels.label_of_one import IDLG
 from ..inversion.run.refusal import require_fit
 from ..models.copying import private_copy
+from ..protocol.local_training import LocalTraining
+from ..protocol.observation import Observation
 from ..values.errors import AttackFailed
 from ..values.types import Knowledge, Modality, Reconstruction, Tensors
 from ._demonstration import Demonstration

@@ -9,12 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..client.observation import Observation
 from ..inversion.attack import Watch
 from ..inversion.network.gaps import widest_gap
 from ..inversion.network.tokens import framed, padding_id, table_gradient, token_table
 from ..inversion.parts.part import require_batch_size
 from ..inversion.run.refusal import require_fit
+from ..protocol.observation import Observation
 from ..values.errors import AttackFailed
 from ..values.types import Knowledge, Modality, Reconstruction
 from ._demonstration import Demonstration

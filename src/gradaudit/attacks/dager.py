@@ -9,7 +9,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..client.observation import Observation
 from ..inversion.attack import Watch
 from ..inversion.network.gaps import GapSplit, widest_gap
 from ..inversion.network.spans import Projection, Span, attention_projections, entering, full_rank, is_causal
@@ -17,6 +16,7 @@ from ..inversion.network.tokens import padding_id, token_table
 from ..inversion.parts.part import require_batch_size
 from ..inversion.run.refusal import require_fit
 from ..models.copying import private_copy
+from ..protocol.observation import Observation
 from ..values.errors import AttackFailed
 from ..values.types import Knowledge, Modality, Reconstruction
 from ._demonstration import Demonstration

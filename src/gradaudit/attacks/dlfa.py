@@ -1,6 +1,5 @@
 """Data Leakage in Federated Averaging (Dimitrov et al., TMLR 2022): unroll every epoch on its own copies."""
 
-from ..client.local_training import FedAvg
 from ..inversion.parts.labels.mean_counts import WeightCounts
 from ..inversion.parts.objectives.mean_step import MeanStep
 from ..inversion.parts.optimisers.adam import Adam
@@ -10,6 +9,7 @@ from ..inversion.parts.priors.epoch_order import EpochOrder
 from ..inversion.parts.priors.total_variation import TotalVariation
 from ..inversion.parts.simulations.unrolled_copies import UnrolledCopies
 from ..inversion.run.gradient_matching import GradientMatching
+from ..protocol.local_training import FedAvg
 from ..values.types import Knowledge
 from ._demonstration import Demonstration, shortened
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from ..client.local_training import DistilledCrossEntropy, FedSGD
 from ..inversion.run.mutual import MutualInversion
+from ..protocol.local_training import DistilledCrossEntropy, FedSGD
 from ._demonstration import Demonstration, shortened
 from .dlg import ATTACK as DLG
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from ..client.local_training import FedAvg
 from ..inversion.parts.simulations.bezier import Bezier
+from ..protocol.local_training import FedAvg
 from ..values.types import Knowledge
 from . import sme
 from ._demonstration import Demonstration, shortened

@@ -1,6 +1,5 @@
 """SME (Zhu, Yao & Blaschko, ICML 2023): the update as a gradient at a point between the model before and after."""
 
-from ..client.local_training import FedAvg
 from ..inversion.parts.labels.known import KnownLabels
 from ..inversion.parts.objectives.cosine import Cosine
 from ..inversion.parts.optimisers.adam import Adam
@@ -9,6 +8,7 @@ from ..inversion.parts.part import Stage, Term
 from ..inversion.parts.priors.total_variation import TotalVariation
 from ..inversion.parts.simulations.segment import Segment
 from ..inversion.run.gradient_matching import GradientMatching
+from ..protocol.local_training import FedAvg
 from ..values.types import Knowledge
 from ._demonstration import Demonstration, shortened
 

@@ -10,10 +10,10 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from ..client.local_training import rules_of
-from ..client.observation import Observation
 from ..inversion.attack import Attack, Watch
 from ..inversion.run.call import run_attack_on_all
+from ..protocol.local_training import rules_of
+from ..protocol.observation import Observation
 from ..values.errors import AttackFailed, AuditError, guarded
 from ..values.types import Curve, Reconstruction
 

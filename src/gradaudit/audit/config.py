@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from ..client.local_training import LocalTraining
+from ..protocol.local_training import LocalTraining
 from ..values.errors import AuditError
 from ..values.granting import FACTS, granted
 from ..values.types import Knowledge

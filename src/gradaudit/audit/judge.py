@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from .. import metrics
-from ..client.defenses import describe
-from ..client.local_training import rules_of
-from ..client.observation import Observation
 from ..client.participant import Client, SharedUpdate
 from ..data.modalities import Handling, Matched, handling_of
 from ..inversion.attack import Attack, Watch
 from ..inversion.run.refusal import needs_given
+from ..protocol.defenses import describe
+from ..protocol.local_training import rules_of
+from ..protocol.observation import Observation
 from ..values.chance import child_seed
 from ..values.errors import AttackFailed
 from ..values.finding import Finding

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from .. import metrics
-from ..client.local_training import rules_of
-from ..client.observation import Observation
 from ..inversion.parts.labels import LABELS
 from ..inversion.run.label_reading import read_labels
+from ..protocol.local_training import rules_of
+from ..protocol.observation import Observation
 from ..values.errors import AuditError
 from ..values.validation import suggest
 from .judge import attack_seed

@@ -12,11 +12,11 @@ from torch import nn
 
 from .. import models
 from ..attacks import ATTACKS, MULTI_MODAL, constructors
-from ..client.defenses import DEFENSES, Defense
-from ..client.local_training import LOSSES, LocalTraining, Loss
 from ..data.modalities import HANDLINGS, Handling, kind_of
 from ..data.sources import SOURCES, AnySource
 from ..inversion.attack import Attack
+from ..protocol.defenses import DEFENSES, Defense
+from ..protocol.local_training import LOSSES, LocalTraining, Loss
 from ..values.errors import AuditError, guarded
 from ..values.files import is_file
 from ..values.measures import MEASURES

@@ -12,9 +12,9 @@ import math
 import torch
 from torch import Tensor
 
-from ..client.observation import Observation
 from ..inversion.parts.labels._head import Head, find_head, signed_head
 from ..inversion.parts.labels._probe import require_positive_masses
+from ..protocol.observation import Observation
 from ..values.errors import AttackFailed, AuditError
 from .kinds import Direction, FileKind, UpdateReading
 

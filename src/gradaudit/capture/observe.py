@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..client.local_training import BatchNormMode, CrossEntropy, LocalTraining, batch_norm_mode
-from ..client.observation import HALVES, Observation
 from ..models import DoesNotTake, input_check
 from ..models.copying import private_copy
+from ..protocol.local_training import BatchNormMode, CrossEntropy, LocalTraining, batch_norm_mode
+from ..protocol.observation import HALVES, Observation
 from ..values.errors import AuditError
 from ..values.tensor_files import TensorFile, listed, read_tensor_file
 from ..values.types import Knowledge, Normalisation, Update, UpdateKind

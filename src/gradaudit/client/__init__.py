@@ -1,1 +1,1 @@
-"""The federated-learning client under audit: its local training, its defenses, and what an adversary observes."""
+"""The federated-learning client under audit, which holds the private examples; the attacks never import it."""

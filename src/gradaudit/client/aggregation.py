@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from ..protocol.defenses import Defense
+from ..protocol.local_training import AggregatedTraining, client_seed, weighted_mean
+from ..protocol.observation import Observation
 from ..values.errors import AuditError
 from ..values.types import Batch, Knowledge, Update
-from .defenses import Defense
-from .local_training import AggregatedTraining, client_seed, weighted_mean
-from .observation import Observation
 from .participant import Client
 
 

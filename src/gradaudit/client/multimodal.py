@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..models.fused_net import Splice
+from ..protocol.observation import Observation
 from ..values.errors import AuditError
 from ..values.granting import Granted
 from ..values.types import Batch, Normalisation
-from .observation import Observation
 from .participant import Client
 
 

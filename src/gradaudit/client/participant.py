@@ -12,15 +12,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..data.modalities import check_inputs
 from ..models.copying import private_copy
+from ..protocol.defenses import Defense
+from ..protocol.local_training import LocalTraining, batch_norm_mode, rules_of, tensors_of
+from ..protocol.observation import Observation
 from ..values.chance import child_seed
 from ..values.errors import AuditError, guarded
 from ..values.granting import Granted, granted
 from ..values.image_statistics import image_statistics
 from ..values.types import Batch, Knowledge, Modality, Normalisation, Update
-from .defenses import Defense
 from .granted import public_examples, text_lengths
-from .local_training import LocalTraining, batch_norm_mode, rules_of, tensors_of
-from .observation import Observation
 
 SAME = 1e-3  # largest difference of two forward passes, relative to the largest logit, that counts as rounding
 

@@ -62,7 +62,7 @@ def _attacks() -> Iterable[ListingRow]:
 
 
 def _defenses() -> Iterable[ListingRow]:
-    from ..client.defenses import DEFENSES
+    from ..protocol.defenses import DEFENSES
 
     return ((name, cls.paper, _parameters(cls), _doc(cls)) for name, cls in DEFENSES.items())
 
@@ -107,7 +107,7 @@ def _models() -> Iterable[ListingRow]:
 
 
 def _losses() -> Iterable[ListingRow]:
-    from ..client.local_training import LOSSES
+    from ..protocol.local_training import LOSSES
 
     for name, loss in LOSSES.items():
         yield name, loss.output.format(count="B"), "classes" if loss.classes else "others", _doc(loss)

@@ -8,7 +8,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..capture import Captured, FileKind, agreed_steps
-from ..client.observation import Observation
+from ..protocol.observation import Observation
 from ..values.types import UpdateKind
 from . import fact_sentences as words
 from .facts import BatchNormFacts, Contents, Inspection, LabelFacts, LayerFacts, Reading, SignFact

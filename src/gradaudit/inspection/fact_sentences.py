@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..client.observation import Observation
+from ..protocol.observation import Observation
 from ..values.types import UpdateKind
 from .facts import Inspection
 

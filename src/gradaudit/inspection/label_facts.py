@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from ..client.observation import Observation
 from ..inversion.parts.label_values import LabelInference
 from ..inversion.parts.labels import LABELS
 from ..inversion.parts.labels._head import signed_head
 from ..inversion.run.label_reading import LabelReading, read_labels
+from ..protocol.observation import Observation
 from ..values.errors import AttackFailed
 from ..values.types import Knowledge
 from .facts import LabelFacts, Reading, SignFact

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..client.local_training import batch_norm_mode
-from ..client.observation import Observation
 from ..inversion.parts.labels._search import search
 from ..models.copying import private_copy
+from ..protocol.local_training import batch_norm_mode
+from ..protocol.observation import Observation
 from ..values.types import UpdateKind
 from .facts import LayerFacts
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from ..client.observation import Observation
+from ..protocol.observation import Observation
 from .facts import LayerFacts, SignFact
 from .grids import quantised
 from .layers import resolution

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..client.observation import Observation
 from ..inversion.parts.labels._head import find_head
+from ..protocol.observation import Observation
 from ..values.errors import AttackFailed
 from .facts import LayerFacts, SignFact
 from .layers import resolution

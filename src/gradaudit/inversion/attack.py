@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from ..client.observation import Observation
+from ..protocol.observation import Observation
 from ..values.types import Knowledge, Reconstruction
 
 Watch = Callable[[int, int, float], None]

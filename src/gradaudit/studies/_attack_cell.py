@@ -13,14 +13,14 @@ from skimage.registration import phase_cross_correlation
 from torch import Tensor
 
 from ..audit.judge import attack_seed, match
-from ..client.defenses import Defense
-from ..client.local_training import FedSGD, LocalTraining
-from ..client.observation import Observation
 from ..client.participant import Client
 from ..data.modalities.images import score_pictures
 from ..inversion.attack import Attack
 from ..inversion.run.call import run_attack
 from ..metrics import label_accuracy
+from ..protocol.defenses import Defense
+from ..protocol.local_training import FedSGD, LocalTraining
+from ..protocol.observation import Observation
 from ..values.errors import AttackFailed, AuditError
 from ..values.types import Batch, Knowledge, Level, Reconstruction
 from ._bench import Bench

@@ -16,9 +16,7 @@ from ..attacks.inverting_gradients import ATTACK as INVERTING_GRADIENTS
 from ..attacks.mgia import ALONE, NO_KD, SPLICING
 from ..attacks.mgia import ATTACK as MGIA
 from ..audit.judge import attack_seed
-from ..client.local_training import DistilledCrossEntropy, FedSGD
 from ..client.multimodal import MultiModalBatch, MultiModalClient, SplicedClient, spliced
-from ..client.observation import Observation
 from ..client.participant import Client
 from ..data.described import Described, described, missing
 from ..inversion.parts.labels.label_of_one import IDLG
@@ -31,6 +29,8 @@ from ..metrics.published_psnr import published_psnr
 from ..models import build
 from ..models.fused_net import FusedNet, Splice
 from ..models.text_cnn import TextCNN
+from ..protocol.local_training import DistilledCrossEntropy, FedSGD
+from ..protocol.observation import Observation
 from ..values.types import Level, Normalisation, Reconstruction
 from ._bench import Bench
 from ._definition import Values, identity

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from ..client.defenses import Defense
-from ..client.defenses.additive_noise import LaplaceNoise
-from ..client.defenses.top_k import TopK
+from ..protocol.defenses import Defense
+from ..protocol.defenses.additive_noise import LaplaceNoise
+from ..protocol.defenses.top_k import TopK
 from ._attack_cell import SCORES, SMALLER
 from ._definition import Comparison, Study, Table
 from ._hfgradinv_cells import FOUR, PAPER, SETTING, cells

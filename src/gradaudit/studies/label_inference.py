@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ..audit.judge import attack_seed
 from ..audit.label_audit import MEASURES, METHODS, score_methods
-from ..client.defenses import Defense, describe
-from ..client.defenses.additive_noise import GaussianNoise
-from ..client.defenses.top_k import TopK
-from ..client.local_training import FedAvg, FedSGD, LocalTraining
 from ..client.participant import Client
+from ..protocol.defenses import Defense, describe
+from ..protocol.defenses.additive_noise import GaussianNoise
+from ..protocol.defenses.top_k import TopK
+from ..protocol.local_training import FedAvg, FedSGD, LocalTraining
 from ..values.types import Knowledge
 from ._bench import Bench
 from ._definition import Figure, Study, StudyCurve, Table, Values

@@ -6,10 +6,10 @@ from ..attacks.agic import ATTACK as AGIC
 from ..attacks.dlfa import ATTACK as DLFA
 from ..attacks.nl_sme import ATTACK as NL_SME
 from ..attacks.sme import ATTACK as SME
-from ..client.local_training import FedAvg
 from ..inversion.parts.simulations.as_gradient import AsGradient
 from ..inversion.parts.simulations.unrolled import Unrolled
 from ..inversion.run.gradient_matching import GradientMatching
+from ..protocol.local_training import FedAvg
 from ._attack_cell import SCORES, SMALLER, AttackCell
 from ._definition import Comparison, Study, Table
 from ._hfgradinv_cells import shorter

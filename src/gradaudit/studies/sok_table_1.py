@@ -1,6 +1,6 @@
 """Several local updates on one batch, attacked as one gradient (Du et al., 2024, table I)."""
 
-from ..client.local_training import FedAvg
+from ..protocol.local_training import FedAvg
 from ._definition import Cell, Comparison, Figure, Study, StudyCurve
 from ._sok_cells import CAVEATS, PAPER, RATE, STRANGER, TABLES, NotBuilt, SoKCell, gia_o
 

@@ -1,6 +1,6 @@
 """Local minibatches of known or unknown size (Du et al., 2024, table II)."""
 
-from ..client.local_training import FedAvg
+from ..protocol.local_training import FedAvg
 from ._definition import Cell, Comparison, Figure, Study, StudyCurve
 from ._sok_cells import CAVEATS, PAPER, RATE, STRANGER, TABLES, TOLD, NotBuilt, SoKCell, gia_o
 

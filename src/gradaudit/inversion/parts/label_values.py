@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...client.local_training import rules_of
-from ...client.observation import Observation
+from ...protocol.local_training import rules_of
+from ...protocol.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import LossFunction
 from .part import Part

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor
 
-from ...client.observation import Observation
+from ...protocol.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Knowledge, Modality, Tensors
 from ...values.validation import Checked, Count, Fraction, NonNegative

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from ...client.observation import Observation
+from ...protocol.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Reconstruction
 from ..attack import Attack, Watch

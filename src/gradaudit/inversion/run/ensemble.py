@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ...client.observation import Observation
+from ...protocol.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Knowledge, Reconstruction
 from ...values.validation import Checked

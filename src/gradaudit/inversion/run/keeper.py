@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from ...client.observation import Observation
+from ...protocol.observation import Observation
 from ...values.errors import AuditError, AuditWarning
 from ...values.files import delete, make_folder, read_whole, set_aside, write_whole
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...client.local_training import rules_of
-from ...client.observation import Observation
+from ...protocol.local_training import rules_of
+from ...protocol.observation import Observation
 from ...values.errors import AttackFailed, MissingKnowledge
 from ..parts.label_values import LabelInference
 from ..parts.labels import LABELS

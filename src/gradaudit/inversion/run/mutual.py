@@ -9,8 +9,8 @@ from typing import ClassVar, Literal
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ...client.local_training import DistilledCrossEntropy
-from ...client.observation import Observation
+from ...protocol.local_training import DistilledCrossEntropy
+from ...protocol.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Knowledge, Reconstruction
 from ...values.validation import Checked

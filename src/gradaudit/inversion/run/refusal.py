@@ -7,7 +7,7 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
-from ...client.observation import Observation
+from ...protocol.observation import Observation
 from ...values.errors import AttackFailed, MissingKnowledge
 from ...values.types import Knowledge, Modality
 from ..attack import Attack

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ...client.observation import Observation
+from ...protocol.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Curve, Reconstruction
 from ..attack import Watch

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...client.observation import Observation
+from ...protocol.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Tensors
 from ..parts.label_values import Labels

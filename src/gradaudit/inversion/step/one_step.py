@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ...client.local_training import InMode, LocalTraining
-from ...client.observation import Observation
+from ...protocol.local_training import InMode, LocalTraining
+from ...protocol.observation import Observation
 from ..parts.label_values import Labels
 from ..parts.vectors import norm
 from .checkpoint import Around, blocks, checkpointed

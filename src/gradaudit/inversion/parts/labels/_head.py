@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ....client.local_training import AggregatedTraining, LocalTraining
-from ....client.observation import Observation
+from ....protocol.local_training import AggregatedTraining, LocalTraining
+from ....protocol.observation import Observation
 from ....values.errors import AttackFailed
 from ....values.types import UpdateKind
 from ._search import FoundHead, search

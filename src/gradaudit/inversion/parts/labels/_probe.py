@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ....client.local_training import batch_norm_mode
-from ....client.observation import Observation
 from ....models.copying import private_copy
+from ....protocol.local_training import batch_norm_mode
+from ....protocol.observation import Observation
 from ....values.errors import AttackFailed
 from ....values.types import UpdateKind
 from ._head import NO_ROWS, ROUNDING, find_head

@@ -15,9 +15,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from ....client.local_training import batch_norm_mode
-from ....client.observation import Observation
 from ....models.copying import private_copy
+from ....protocol.local_training import batch_norm_mode
+from ....protocol.observation import Observation
 from ....values.types import Modality
 
 EXAMPLES = 4

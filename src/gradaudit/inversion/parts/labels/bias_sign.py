@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ....client.observation import Observation
+from ....protocol.observation import Observation
 from ..label_values import LabelInference, Labels
 from ._counting import present
 from ._head import signed_head

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import torch
 
-from ....client.observation import Observation
+from ....protocol.observation import Observation
 from ....values.types import Knowledge
 from ..label_values import LabelInference, Labels
 from ..part import require_batch_size

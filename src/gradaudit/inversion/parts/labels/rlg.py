@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import linprog, nnls
 from torch import Tensor
 
-from ....client.observation import Observation
+from ....protocol.observation import Observation
 from ....values.errors import AttackFailed
 from ..label_values import LabelInference, Labels
 from ._counting import present

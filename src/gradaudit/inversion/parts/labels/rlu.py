@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
-from ....client.observation import Observation
+from ....protocol.observation import Observation
 from ....values.errors import AttackFailed
 from ....values.types import Knowledge
 from ..label_values import LabelInference, Labels

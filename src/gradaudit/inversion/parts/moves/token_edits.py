@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ....client.observation import Observation
+from ....protocol.observation import Observation
 from ....values.errors import AttackFailed
 from ....values.types import Knowledge, Modality
 from ..parametrisations.token_embeddings import TokenCandidate

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ....client.local_training import require_inferable
-from ....client.observation import Observation
 from ....models.copying import private_copy
+from ....protocol.local_training import require_inferable
+from ....protocol.observation import Observation
 from ....values.errors import AttackFailed
 from ....values.types import Knowledge, LossFunction, Update
 

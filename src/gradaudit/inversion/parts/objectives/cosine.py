@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ....client.observation import Observation
+from ....protocol.observation import Observation
 from ....values.types import Tensors
 from ..part import Objective, Progress
 from ..vectors import Combination, products

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....client.observation import Observation
+from ....protocol.observation import Observation
 from ....values.types import Knowledge, Tensors
 from ..part import Objective, Progress
 from ._rounds import round_slices

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....client.observation import Observation
+from ....protocol.observation import Observation
 from ....values.types import Knowledge, Tensors
 from ...network.vision_transformer import position_embedding
 from ..part import Objective, Progress

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from ....client.observation import Observation
+from ....protocol.observation import Observation
 from ....values.errors import AttackFailed
 from ....values.types import Knowledge, Modality
 from ..part import Candidate, Parametrisation

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from ....client.observation import Observation
+from ....protocol.observation import Observation
 from ....values.columns import Column, TableLayout
 from ....values.errors import AttackFailed
 from ....values.types import Knowledge, Modality

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ....client.observation import Observation
+from ....protocol.observation import Observation
 from ....values.types import Knowledge, Modality
 from ...network.tokens import TokenFrame, framed, mean_length, nearest_tokens, possible_tokens, token_table
 from ..part import Candidate, Parametrisation, require_batch_size

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ....client.observation import Observation
+from ....protocol.observation import Observation
 from ....values.types import Reconstruction
 from ..part import Part
 

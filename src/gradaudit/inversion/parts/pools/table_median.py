@@ -11,7 +11,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ....client.observation import Observation
+from ....protocol.observation import Observation
 from ....values.columns import TableLayout
 from ....values.errors import AttackFailed
 from ....values.types import Reconstruction

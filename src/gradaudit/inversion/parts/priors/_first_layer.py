@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ....client.observation import Observation
 from ....models.copying import private_copy
+from ....protocol.observation import Observation
 from ....values.errors import AttackFailed
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ....client.local_training import InMode
-from ....client.observation import Observation
+from ....protocol.local_training import InMode
+from ....protocol.observation import Observation
 from ....values.errors import AttackFailed
 from ....values.types import Knowledge
 from ..part import Prior, Progress

@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
-from ....client.observation import Observation
+from ....protocol.observation import Observation
 from ....values.errors import AttackFailed
 from ....values.image_statistics import SIGMA, canny, grey
 from ....values.types import Knowledge, Modality

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ....client.observation import Observation
+from ....protocol.observation import Observation
 from ....values.types import Modality
 from ...network.tokens import mean_length, padding_id, token_table
 from ..part import Prior, Progress

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from ....client.local_training import InMode, LocalTraining
-from ....client.observation import Observation
+from ....protocol.local_training import InMode, LocalTraining
+from ....protocol.observation import Observation
 from ....values.types import Tensors
 
 

@@ -16,7 +16,7 @@ from ....values.types import LossFunction
 class Loss(ABC):
     """A training loss of a client over a model's output of any shape: a frozen dataclass whose fields are its options.
 
-    A subclass in a module of `client/local_training/losses/` is registered automatically, under its own `name` or the
+    A subclass in a module of `protocol/local_training/losses/` is registered automatically, under its own `name` or the
     name of the class in lower case with hyphens. Another package adds one through the entry points `gradaudit.losses`.
 
     Attributes:
