@@ -301,3 +301,18 @@ def test_a_modality_has_one_value_for_each_name():
     for same in (copy.deepcopy(Modality.TEXT), pickle.loads(pickle.dumps(Modality.TEXT))):
         assert same is Modality.TEXT
     assert json.dumps([Modality.TABLE]) == '["table"]'
+
+
+def test_a_modality_that_makes_no_source_is_audited_with_a_file(site):
+    """Rather than against a control that nobody chose."""
+    code = """
+import torch, gradaudit as ga
+batch = ga.Batch(torch.rand(1, 6), torch.tensor([0]), ga.values.types.Modality("waves"))
+try:
+    ga.run(ga.Client(torch.nn.Linear(6, 2)), batch, "own.py:ATTACK", "priors")
+except ga.AuditError as error:
+    print(error)
+"""
+    text, status = run(site, code, option="-c")
+    assert status == 0, text
+    assert text == "batches: waves can only be audited with an audit file.\n"

@@ -13,16 +13,14 @@ import torch
 from torch import Tensor
 
 from ..client.participant import Client
-from ..data.modalities import check_public, handling_of, private_among
-from ..data.sources._source import Source
-from ..data.sources.table_files import TableSource
+from ..data.modalities import handling_of, kind_of, private_among
 from ..inversion.attack import Attack
 from ..inversion.run.refusal import require_fit
 from ..values.chance import child_seed
 from ..values.errors import AuditError
 from ..values.granting import Granted, granted
 from ..values.measures import MEASURES
-from ..values.types import Batch, Knowledge, Modality
+from ..values.types import Batch, Knowledge
 from ..values.validation import brief
 from .config import AttackEntry
 from .judge import Case
@@ -163,7 +161,7 @@ def make_batches(
         for batch in mine:
             count = len(batch) * getattr(attack, "seeds", 1)
             require_room(count, tuple(batch.inputs.shape[1:]), f"attacks: {name}")
-    rest = public if others is None and mine[0].modality is not Modality.TEXT else others
+    rest = public if others is None and kind_of(mine[0].modality).comparable else others
     inputs = rest.inputs if isinstance(rest, Batch) else rest
     return GivenBatches(client, mine, found, facts, seed, public, inputs, number)
 
@@ -179,32 +177,19 @@ def control_and_gallery(batch: Batch, others: Tensor | None) -> tuple[Tensor, Te
         AuditError: `others` differ from the private examples in shape or range, or they are texts, whose control can
             only come from the source of an audit file.
     """
-    handling, own = handling_of(batch.modality), batch.inputs.cpu()
-    rest = own[:0] if others is None else _unlike_private(others, batch).to(own)
-    source: Any
-    if batch.modality is Modality.PICTURES:
-        source = Source("batches", "", [*own, *rest])
-    elif batch.modality is Modality.TABLE:
-        if batch.table is None:
-            raise AuditError("batches: rows need the columns of their table to be judged; give Batch(..., table=...).")
-        source = TableSource("batches", "", torch.cat([own, rest]), batch.table)
-    else:
-        padding = torch.full_like(own, batch.text.padding if batch.text else 0)
-        note = "No text lies outside the batch: the control is padding."
-        return padding, handling.distractors(None, []), (note,)
-    indices = list(range(len(own)))
-    control, notes = handling.control(source, batch, indices)
-    return control, handling.distractors(source, indices), notes
-
-
-def _unlike_private(others: Tensor, batch: Batch) -> Tensor:
-    if batch.modality is Modality.TEXT:
-        raise AuditError("others: texts can only come from a source; audit them with an audit file.")
+    handling = handling_of(batch.modality)
+    if others is None:
+        return handling.given_control(batch, None)
+    if not handling.comparable:
+        raise AuditError(
+            f"others: {MEASURES[batch.modality].nouns} can only come from a source; audit them with an audit file."
+        )
     try:
-        check_public(others, batch)
+        handling.check_public(others, batch)
     except AuditError as error:
         raise AuditError(str(error).replace("public_data", "others", 1)) from error
-    return others[~private_among(others, batch).to(others.device)].cpu()
+    kept = others[~private_among(others, batch).to(others.device)]
+    return handling.given_control(batch, kept.to(batch.inputs.cpu()))
 
 
 def _private(client: Client, batches: Batch | Iterable[Batch]) -> tuple[Batch, ...]:

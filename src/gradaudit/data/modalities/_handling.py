@@ -62,6 +62,7 @@ class Handling(ABC):
         keys: Keys of `model:` in the audit file that only this modality uses.
         drawn: Whether examples are images `[C, H, W]` in [0, 1], which the page shows; others are written as text.
         ranked: Whether examples are compared with `distractors`, so that there is an identification rank.
+        comparable: Whether other examples can be given as tensors, for the control of an audit from Python.
         open_facts: Flag of the threat model -> what an audit leaves untested if it does not grant the flag.
     """
 
@@ -70,6 +71,7 @@ class Handling(ABC):
     keys: ClassVar[tuple[str, ...]] = ()
     drawn: ClassVar[bool] = False
     ranked: ClassVar[bool] = False
+    comparable: ClassVar[bool] = True
     open_facts: ClassVar[Mapping[str, str]] = {}
 
     @classmethod
@@ -119,6 +121,24 @@ class Handling(ABC):
     @abstractmethod
     def control(self, source: Any, batch: Batch, indices: list[int]) -> tuple[Tensor, tuple[str, ...]]:
         """Return the control, a guess made without the update that expands to the batch's inputs, and notes on it."""
+
+    def source_of(self, batch: Batch, others: Tensor | None) -> Any:
+        """Return a source whose first examples are those of `batch`, followed by `others` `[N, ...]`.
+
+        Both are of one precision, on the CPU.
+
+        An audit from Python, which has no source, takes its control and distractors from it.
+
+        Raises:
+            AuditError: Batches of this modality can only be audited with an audit file, as is the default.
+        """
+        raise AuditError(f"batches: {MEASURES[self.modality].nouns} can only be audited with an audit file.")
+
+    def given_control(self, batch: Batch, others: Tensor | None) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+        """Return the control and the distractors of a batch without a source, and notes; errors as of `source_of`."""
+        source, indices = self.source_of(batch, others), list(range(len(batch)))
+        control, notes = self.control(source, batch, indices)
+        return control, self.distractors(source, indices), notes
 
     def distractors(self, source: Any, indices: list[int]) -> Tensor:
         """Return other examples for the identification rank; none if the modality has no such rank."""

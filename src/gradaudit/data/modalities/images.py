@@ -106,6 +106,10 @@ class ImageHandling(Handling):
         grey = torch.full(source.shape, 0.5)
         return self._shown(grey), ("No picture lies outside the batch: the control is mid grey.",)
 
+    def source_of(self, batch: Batch, others: Tensor | None) -> Source:
+        """Return a source of the batch's images, followed by `others` `[N, C, H, W]`."""
+        return Source("batches", "", [*batch.inputs.cpu(), *(() if others is None else others)])
+
     def distractors(self, source: Source, indices: list[int]) -> Tensor:
         """Return up to 999 other images, `[N, C, H, W]`."""
         return self._shown(source.distractors(indices, min(GALLERY, GALLERY_VALUES // math.prod(source.shape))))

@@ -84,6 +84,14 @@ class TableHandling(Handling):
             return common, ()
         return torch.zeros(source.layout.width), ("No row lies outside the batch: the control is zero.",)
 
+    def source_of(self, batch: Batch, others: Tensor | None) -> TableSource:
+        """Return a source of the batch's rows, followed by `others` `[N, D]`."""
+        if batch.table is None:
+            raise AuditError("batches: rows need the columns of their table to be judged; give Batch(..., table=...).")
+        own = batch.inputs.cpu()
+        rows = own if others is None else torch.cat([own, others])
+        return TableSource("batches", "", rows, batch.table)
+
     def align(self, source: TableSource) -> TableSource:
         """Return the source encoded with these columns; raise `AuditError` if columns or categories are unknown."""
         return source.read_with(self.layout) if self.layout else source

@@ -44,6 +44,7 @@ class TextHandling(Handling):
 
     modality: ClassVar[Modality] = Modality.TEXT
     rule: ClassVar[str] = RULE
+    comparable: ClassVar[bool] = False
     open_facts: ClassVar[Mapping[str, str]] = {
         "EMBEDDING_GRADIENT": "The gradient of the token embedding, which reveals the words of the batch."
     }
@@ -96,6 +97,11 @@ class TextHandling(Handling):
             notes = ("No text lies outside the batch: the control is padding.",)
         truth = batch.inputs.cpu()
         return torch.where(counted(batch), common.cpu(), truth), notes
+
+    def given_control(self, batch: Batch, others: Tensor | None) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+        """Return padding as the control: the most frequent tokens are only known of a source."""
+        padding = torch.full_like(batch.inputs.cpu(), batch.text.padding if batch.text else 0)
+        return padding, torch.empty(0), ("No text lies outside the batch: the control is padding.",)
 
     def align(self, source: TextSource) -> TextSource:
         """Return the source in this vocabulary."""
