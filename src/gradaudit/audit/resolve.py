@@ -86,8 +86,9 @@ def make_attack(entry: AttackEntry, folder: Path, at: str) -> Attack:
         AuditError: The name is unknown, the file cannot be loaded, or a changed field does not fit.
     """
     attack = ATTACKS.get(entry.name) or _own_attack(entry.name, folder, at)
+    names = constructors() if entry.set else {}
     for path, new in entry.set.items():
-        attack = override(attack, path, new, constructors(), at=at)
+        attack = override(attack, path, new, names, at=at)
     _require_optimisers(attack, at)
     return attack
 
