@@ -1,5 +1,7 @@
 """What an audit file names, turned into values: each refusal is one line with the key and the fix."""
 
+from typing import get_type_hints
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from gradaudit.audit.resolve import make_attack, make_defense, make_device, open
 from gradaudit.data.modalities import check_inputs
 from gradaudit.models import build, build_table, build_text
 from gradaudit.values.errors import AuditError
+from gradaudit.values.own_code import module_of
 from gradaudit.values.types import Batch, TextLayout
 
 CONFIG = {"data": {"source": "npz", "path": "x.npz"}, "model": {"name": "mlp"}, "knowledge": ["priors", "LABELS"]}
@@ -185,3 +188,15 @@ def test_more_guesses_at_once_than_the_machine_holds(tmp_path):
 
 def refuse_examples(needed, what, fix):
     raise AuditError(f"{needed} {what}")
+
+
+def test_two_files_of_one_name_are_two_modules(tmp_path):
+    """The annotations of a class are read in the module that its file became."""
+    for folder, hint in (("a", "int"), ("b", "str")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text(
+            f"from __future__ import annotations\nHint = {hint}\nclass Own:\n    field: Hint\n"
+        )
+    first, second = (module_of(tmp_path / folder / "mine.py").Own for folder in "ab")
+    assert get_type_hints(first) == {"field": int}
+    assert get_type_hints(second) == {"field": str}

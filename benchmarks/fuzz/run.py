@@ -182,5 +182,5 @@ def _state_kept() -> Iterator[None]:
             torch.set_grad_enabled(True)
             torch.set_num_threads(threads)
             for name in set(sys.modules) - modules:
-                if name.startswith(("_gradaudit_factory", "fuzz_")):
+                if name.startswith(("_gradaudit_own", "fuzz_")):
                     del sys.modules[name]
