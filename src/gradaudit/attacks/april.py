@@ -16,6 +16,7 @@ from ..inversion.parts.label_values import Labels
 from ..inversion.parts.labels._head import local_steps
 from ..inversion.parts.labels.label_of_one import IDLG
 from ..inversion.run.refusal import require_fit
+from ..inversion.step.matching import explains
 from ..models.copying import private_copy
 from ..protocol.local_training import LocalTraining
 from ..protocol.observation import Observation
@@ -25,7 +26,6 @@ from ._demonstration import Demonstration
 
 EXACT = 1e-3  # relative error of the adversary's own image up to which the closed form is valid on this model
 ROUNDING = 0.1  # relative error of the solution due to rounding of the update above which a note says so
-VERIFIED = 1e-3  # relative distance of the recomputed update below which a candidate explains the observed one
 
 
 @dataclass(frozen=True)
@@ -282,8 +282,7 @@ def _labels(seen: Observation) -> Labels | None:
 @torch.no_grad()
 def _explains(seen: Observation, inputs: Tensor, labels: Tensor) -> bool:
     update: Tensors = seen.assumed_training(private_copy(seen.model), inputs, labels)
-    gap = torch.stack([(u - o).norm() for u, o in zip(update, seen.update.values, strict=True)]).norm()
-    return bool(gap <= VERIFIED * torch.stack([o.norm() for o in seen.update.values]).norm())
+    return explains(update, seen.update.values)
 
 
 ATTACK = ClosedForm()

@@ -95,26 +95,25 @@ class Matching:
 
     def compare(self, update: Tensors, at: Progress) -> Tensor:
         """Return the objective between a simulated update, with the known defenses applied, and the observed one."""
+        return self.distance(self._defended(update), self.seen.update.values, at)
+
+    def _defended(self, update: Tensors) -> Tensors:
+        """Return a simulated update with the known defenses applied."""
         observed = self.seen.update.values
-        for defense in self.seen.defenses or ():
-            update = defense.simulate(update, observed)
-        return self.distance(update, observed, at)
+        return reduce(lambda tensors, defense: defense.simulate(tensors, observed), self.seen.defenses or (), update)
 
     def updates(self, inputs: Tensor, labels: Tensor, own: Mapping[str, Tensor] = NONE) -> tuple[Tensors, Tensors]:
         """Return a candidate's update, with the known defenses applied, and the observed one.
 
         The first has its graph if gradients are enabled.
         """
-        observed = self.seen.update.values
         update = self.simulate(inputs, labels, own, differentiable=torch.is_grad_enabled())
-        return reduce(lambda u, d: d.simulate(u, observed), self.seen.defenses or (), update), observed
+        return self._defended(update), self.seen.update.values
 
     @torch.no_grad()
     def explained(self, inputs: Tensor, labels: Tensor, own: Mapping[str, Tensor] = NONE) -> bool:
         """Return whether the update of a candidate lies within a relative distance of 1e-3 of the observed one."""
-        update, observed = self.updates(inputs, labels, own)
-        gap = norm(tuple(u - o for u, o in zip(update, observed, strict=True)))
-        return bool(gap <= VERIFIED * norm(observed))
+        return explains(*self.updates(inputs, labels, own))
 
     def value(self, inputs: Tensor, labels: Tensor, at: Progress, own: Mapping[str, Tensor] = NONE) -> Tensor:
         """Return the objective alone, detached."""
@@ -168,6 +167,12 @@ class Matching:
         leaves = {name: value.detach().requires_grad_() for name, value in own.items()}
         value, penalty, found = self.routes.slope(Point(inputs.detach().requires_grad_(), y, terms, at, leaves))
         return Slope(value, value if penalty is None else value + penalty, found[0], found[1:])
+
+
+def explains(update: Tensors, observed: Tensors) -> bool:
+    """Return whether a recomputed update lies within a relative distance of 1e-3 of the observed one."""
+    gap = norm(tuple(u - o for u, o in zip(update, observed, strict=True)))
+    return bool(gap <= VERIFIED * norm(observed))
 
 
 def comparable(terms: Sequence[BoundTerm], at: Progress) -> bool:
