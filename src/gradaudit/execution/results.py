@@ -1,20 +1,20 @@
-"""Results on disk: one JSON line for each finding, appended as soon as it is computed, so that a run can resume."""
+"""The findings of a run on disk: a journal of its trials, from which the run resumes and its files are derived."""
 
 from __future__ import annotations
 
 import json
-import os
-import warnings
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import asdict
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..values.characters import shortened
-from ..values.errors import AuditError, AuditWarning
-from ..values.files import append_line, make_folder, read_whole, refused, write_whole
+from ..values.errors import AuditError
+from ..values.files import is_file, make_folder, read_whole, write_whole
 from ..values.finding import Finding, RunRecord
 from ..values.records import parsed
+from .journal import TRIALS, Failure, Journal
 from .lock import locked
 
 RUN, RESULTS = "run.json", "results.jsonl"
@@ -34,34 +34,52 @@ class Results:
     """
 
     def __init__(self, folder: Path, run: RunRecord) -> None:
-        self.folder, self.run = folder, run
-        self.findings: list[Finding] = []
+        self.folder, self._run = folder, run
+        self.journal = Journal(folder / TRIALS, Finding.from_json)
         make_folder(folder, option="--out")
         with locked(folder):
             self._resume()
             write_whole(folder / RUN, json.dumps(asdict(run), indent=1, default=str))
 
     @property
-    def done(self) -> set[str]:
-        """Keys of the cases that are finished."""
-        return {finding.case for finding in self.findings}
+    def findings(self) -> list[Finding]:
+        """The findings so far, client by client, batch by batch, attack by attack."""
+        return in_order(self.journal.results.values())
+
+    @property
+    def done(self) -> Collection[str]:
+        """Names of the trials that are finished."""
+        return self.journal.results.keys()
+
+    @property
+    def run(self) -> RunRecord:
+        """The record of the run, with the trials that failed."""
+        return replace(self._run, failures=tuple(failure.line for failure in self.journal.failures.values()))
 
     def append(self, finding: Finding) -> None:
         """Write one finding to the disk, where it survives an interruption or an error of a later case."""
-        append_line(self.folder / RESULTS, finding.to_json())
-        self.findings.append(finding)
+        self.journal.append(finding.trial or finding.case, finding.to_json(), finding)
+
+    def fail(self, failure: Failure) -> None:
+        """Write down that a trial failed."""
+        self.journal.fail(failure)
 
     def refresh(self) -> None:
-        """Read the findings of the folder again: another process may have added some before this one locked it."""
-        self.findings = read_findings(self.folder, mend=True)
+        """Read the journal of the folder again: another process may have added lines before this one locked it."""
+        self.journal.read(mend=True)
+
+    def export(self) -> None:
+        """Write `results.jsonl`, one line for each finding in order; it is derived from the journal."""
+        lines = (json.dumps(finding.to_json(), allow_nan=False) + "\n" for finding in self.findings)
+        write_whole(self.folder / RESULTS, "".join(lines))
 
     def _resume(self) -> None:
         before = _run_of(self.folder)
         if before is None:
-            if read_whole(self.folder / RESULTS):
-                raise AuditError(f"--out {self.folder}: contains {RESULTS} without {RUN}. Choose another folder.")
+            if read_whole(self.folder / TRIALS):
+                raise AuditError(f"--out {self.folder}: contains {TRIALS} without {RUN}. Choose another folder.")
             return
-        changed = difference(before.identity, json.loads(json.dumps(self.run.identity, default=str)))
+        changed = difference(before.identity, json.loads(json.dumps(self._run.identity, default=str)))
         if changed:
             raise AuditError(
                 f"--out {self.folder}: holds results of another configuration: {changed}. "
@@ -70,12 +88,21 @@ class Results:
         self.refresh()
 
 
-def read_run(folder: Path) -> RunRecord:
-    """Return the record of the run in `folder`; raise `AuditError` if there is none."""
+def read_folder(folder: Path) -> tuple[list[Finding], RunRecord]:
+    """Return the findings in `folder` in order, and the record of the run with the trials that failed.
+
+    Unusable lines are skipped with a warning. The folder of release 0.2 and earlier, which has no journal, is read too.
+
+    Raises:
+        AuditError: The folder is not that of a run, or a file cannot be read.
+    """
     found = _run_of(folder)
     if found is None:
         raise AuditError(f"{folder}: contains no {RUN}, so it is not the folder of a run.")
-    return found
+    journal = Journal(folder / (TRIALS if is_file(folder / TRIALS) else RESULTS), Finding.from_json)
+    journal.read()
+    failures = tuple(failure.line for failure in journal.failures.values())
+    return in_order(journal.results.values()), replace(found, failures=failures)
 
 
 def read_json(path: Path, convert: Callable[[Any], Record]) -> Record | None:
@@ -95,50 +122,15 @@ def read_json(path: Path, convert: Callable[[Any], Record]) -> Record | None:
         raise AuditError(f"{path}: is damaged: {error}. Restore it, or choose another folder.") from error
 
 
-def read_findings(folder: Path, *, mend: bool = False) -> list[Finding]:
-    """Return the findings in `folder`, without an incomplete last line, which `mend` also cuts off the file.
-
-    Raises:
-        AuditError: Another line is not a finding, or repeats a case.
-    """
-    return read_lines(folder / RESULTS, Finding.from_json, lambda finding: finding.case, mend=mend)
+def in_order(findings: Collection[Finding]) -> list[Finding]:
+    """Return findings in the order of their clients, batches and attacks, whatever order they were computed in."""
+    return sorted(findings, key=_place)
 
 
-def read_lines(
-    path: Path, convert: Callable[[Any], Record], key: Callable[[Record], Hashable], *, mend: bool = False
-) -> list[Record]:
-    """Return the records of a file of JSON lines; an incomplete last line is skipped with a warning.
-
-    Args:
-        path: The file; a missing file has no records.
-        convert: Converts a parsed line to a record; raises `ValueError` if the line is incomplete.
-        key: Returns the key of a record, which must be unique in the file.
-        mend: Whether to cut an incomplete last line off the file.
-
-    Raises:
-        AuditError: `convert` refuses a line, or a line has the key of an earlier one.
-    """
-    raw = read_whole(path) or b""
-    *lines, torn = raw.split(b"\n")
-    records: list[Record] = []
-    first: dict[Hashable, int] = {}
-    for number, line in enumerate(lines, 1):
-        try:
-            record = convert(parsed(line))
-        except ValueError as error:
-            raise AuditError(
-                f"{path}, line {number}: is not a finding: {error}. Restore the line, or delete it to compute it again."
-            ) from error
-        if (earlier := first.setdefault(key(record), number)) != number:
-            raise AuditError(f"{path}, line {number}: repeats the case of line {earlier}. Delete one of the two.")
-        records.append(record)
-    if torn:
-        fate = "was cut off, and its case is computed again" if mend else "is skipped"
-        if mend:
-            with refused(path):
-                os.truncate(path, len(raw) - len(torn))
-        warnings.warn(f"{path}, line {len(lines) + 1}: is incomplete; it {fate}.", AuditWarning, stacklevel=2)
-    return records
+def _place(finding: Finding) -> tuple[int, ...]:
+    numbers = re.fullmatch(r"client(\d+)-attack(\d+)-batch(\d+)", finding.case)
+    client, attack, batch = map(int, numbers.groups()) if numbers else (0, 0, 0)
+    return client, batch, attack
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

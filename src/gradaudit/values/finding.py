@@ -65,6 +65,9 @@ class Finding:
         no_op_defenses: Defenses that did not change the update.
         versions: Library -> version.
         unlabelled: Number of examples where their labels are no classes, else 0.
+        trial: Name of the trial, a hash of everything that the finding depends on.
+        batch: Hash of the private batch; findings with the same one, seed and repeat can be compared in pairs.
+        grid: Key of the audit file -> value in this cell of a sweep; empty in an audit.
 
     >>> client = ga.Client(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5)))
     >>> finding = ga.run(client, ga.Batch(torch.rand(1, 1, 4, 4), torch.tensor([3])), "idlg", "priors").findings[0]
@@ -106,6 +109,9 @@ class Finding:
     no_op_defenses: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     unlabelled: int = 0
+    trial: str = ""
+    batch: str = ""
+    grid: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def examples(self) -> int:
@@ -202,6 +208,10 @@ class RunRecord:
         planned: Number of cases of the whole run; with fewer findings, the run is unfinished.
         identity: Everything that must be equal to resume the run, as a flat mapping.
         version: Version of gradaudit.
+        kind: `audit` or `sweep`.
+        grid: Of a sweep: key of the audit file -> its values, in order.
+        zipped: Of a sweep: the keys whose values go together, the first with the first; the others form a product.
+        failures: One line for each trial that failed and was not computed since.
     """
 
     title: str
@@ -211,6 +221,10 @@ class RunRecord:
     identity: Mapping[str, Any] = field(default_factory=dict)
     attribution: str = ""
     version: str = ""
+    kind: str = "audit"
+    grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    zipped: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, record: Any) -> RunRecord:
