@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,13 +23,13 @@ from ..values.measures import MEASURES
 from ..values.types import Batch, Knowledge
 from ..values.validation import brief
 from .config import AttackEntry
-from .judge import Case
+from .judge import raw_bytes
 from .resolve import make_attack
-from .schedule import model_digest, public_warnings, raw_bytes, require_room
+from .schedule import Schedule, model_digest, public_warnings, require_room
 
 
 @dataclass(frozen=True, eq=False)
-class GivenBatches:
+class GivenBatches(Schedule):
     """The schedule of batches from Python: every attack on every batch of one client; see `make_batches`.
 
     Args:
@@ -54,9 +54,6 @@ class GivenBatches:
     attribution: str = ""
     configuration: str = ""
 
-    def __len__(self) -> int:
-        return len(self.batches) * len(self.attacks)
-
     @property
     def repeats(self) -> int:
         """Number of batches."""
@@ -68,30 +65,24 @@ class GivenBatches:
         many = "1 batch" if len(self.batches) == 1 else f"{len(self.batches)} batches"
         return f"{many} of the caller's own"
 
-    def cases(self) -> Iterator[Case]:
-        """Yield every attack on every batch, batch by batch."""
-        for repeat, batch in enumerate(self.batches):
-            chance = child_seed(self._root, f"batch {repeat}")
-            control, distractors, notes = control_and_gallery(batch, self.others)
-            shared, warnings = self.client.prepare(batch, seed=chance), public_warnings(self.public, batch)
-            for position, (name, attack) in enumerate(self.attacks):
-                yield Case(
-                    key=f"client{self.number}-attack{position}-batch{repeat}",
-                    attack_name=name,
-                    attack=attack,
-                    client=self.client,
-                    batch=batch,
-                    knowledge=self.knowledge,
-                    control=control,
-                    distractors=distractors,
-                    seed=self.seed,
-                    repeat=repeat,
-                    chance=chance,
-                    notes=notes,
-                    warnings=warnings,
-                    public=self.public,
-                    shared=shared,
-                )
+    def chance(self, repeat: int) -> int:
+        """Return the seed from which the client of one batch and the attacks on it derive theirs."""
+        return child_seed(self._root, f"batch {repeat}")
+
+    def about(self, repeat: int) -> dict[str, Any]:
+        """Return the fields of a case that depend on its batch alone."""
+        batch = self.batches[repeat]
+        control, distractors, notes = control_and_gallery(batch, self.others)
+        return {
+            "batch": batch,
+            "knowledge": self.knowledge,
+            "control": control,
+            "distractors": distractors,
+            "seed": self.seed,
+            "notes": notes,
+            "warnings": public_warnings(self.public, batch),
+            "public": self.public,
+        }
 
     def identity(self) -> dict[str, Any]:
         """Return everything that must be equal for a run to resume, as a flat mapping."""

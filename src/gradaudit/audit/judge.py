@@ -5,13 +5,15 @@ This is the only package that handles both a `Batch` and a `Reconstruction`.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from .. import metrics
@@ -55,6 +57,8 @@ class Case:
         handling: How examples are matched, scored and written; the default of their modality if `None`.
         shared: The client's update of the batch. Cases of one batch may share it, so that the client trains once for
             all of them. If it is `None` or of another client, batch or chance, the case makes its own.
+        trial: Name of the trial.
+        grid: Key of the audit file -> value, in a sweep.
     """
 
     key: str
@@ -74,6 +78,8 @@ class Case:
     public: Batch | Tensor | None = None
     handling: Handling | None = None
     shared: SharedUpdate | None = None
+    trial: str = ""
+    grid: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.shared is None or not self.shared.belongs_to(self.client, self.batch, self.chance):
@@ -221,6 +227,9 @@ def _described(case: Case, seconds: float) -> Finding:
         deviations=tuple(getattr(attack, "deviations", ())),
         notes=case.notes,
         warnings=case.warnings,
+        trial=case.trial,
+        grid=case.grid,
+        batch=batch_digest(case.batch),
     )
 
 
@@ -251,3 +260,14 @@ def attack_seed(seed: int) -> int:
 def client_name(client: Client) -> str:
     """Return a short description of the client's defenses."""
     return ", ".join(map(describe, client.defenses)) or "no defense"
+
+
+def batch_digest(batch: Batch) -> str:
+    """Return a hash of the private examples and labels of a batch, 16 hexadecimal digits."""
+    digest = hashlib.sha256(raw_bytes(batch.inputs) + raw_bytes(batch.labels))
+    return digest.hexdigest()[:16]
+
+
+def raw_bytes(tensor: Tensor) -> bytes:
+    """Return the bytes of a tensor of any precision as they are in memory."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

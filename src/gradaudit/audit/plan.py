@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from ..values.errors import AuditError
 from ..values.measures import MEASURES
 from ..values.types import Batch, Knowledge
 from .config import AuditConfig
-from .judge import Case
 from .resolve import (
     make_attack,
     make_defense,
@@ -33,13 +32,13 @@ from .resolve import (
     open_source,
     require_labels,
 )
-from .schedule import model_digest, public_warnings, require_room
+from .schedule import Schedule, model_digest, public_warnings, require_room
 
 PUBLIC = 2_000  # most public examples that an adversary gets
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class Plan(Schedule):
     """A resolved audit file: all names are replaced by their values, and all files are read.
 
     Args:
@@ -51,7 +50,9 @@ class Plan:
         batch_size: Number of examples in one update, of all clients together.
         handling: How the source's examples are gathered, matched and scored.
         classes: K, the number of classes; 0 if the labels of the client's loss are not classes.
+        folder: Folder at which the relative paths of the audit file start.
         public: Public examples that the adversary knows under PUBLIC_DATA, with labels if there are any.
+        grid: Key of the audit file -> value, if this is a cell of a sweep.
     """
 
     config: AuditConfig
@@ -61,11 +62,10 @@ class Plan:
     batch_size: int
     handling: Handling
     classes: int
+    folder: Path
     number: int = 0
     public: Batch | Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.attacks) * self.config.repeats
+    grid: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def repeats(self) -> int:
@@ -87,27 +87,6 @@ class Plan:
         """The resolved audit file as YAML."""
         return self.config.as_yaml()
 
-    def cases(self) -> Iterator[Case]:
-        """Yield every attack on every batch, batch by batch."""
-        for repeat in range(self.config.repeats):
-            indices = self._indices(repeat)
-            chance, about = self.chance(repeat), self._batch(indices)
-            shared = self.client.prepare(about["batch"], seed=chance)
-            for position, (name, attack) in enumerate(self.attacks):
-                yield Case(
-                    key=f"client{self.number}-attack{position}-batch{repeat}",
-                    attack_name=name,
-                    attack=attack,
-                    client=self.client,
-                    knowledge=self.config.granted,
-                    seed=self.config.seed,
-                    repeat=repeat,
-                    chance=chance,
-                    public=self.public,
-                    shared=shared,
-                    **about,
-                )
-
     def batches(self) -> Iterator[Batch]:
         """Yield the private batches alone."""
         for repeat in range(self.config.repeats):
@@ -116,6 +95,41 @@ class Plan:
     def chance(self, repeat: int) -> int:
         """Return the seed from which the client of one batch and the attacks on it derive theirs."""
         return child_seed(self._root, f"batch {repeat}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Send the audit file to another process, which opens its models and data by itself."""
+        return partial(make_plan, number=self.number, grid=dict(self.grid)), (self.config, self.folder)
+
+    def key(self, position: int, repeat: int) -> str:
+        """Return the key of a case: in a sweep it is the name of its trial, so that the grid may grow."""
+        return self.trial(position, repeat) if self.grid else super().key(position, repeat)
+
+    def about(self, repeat: int) -> dict[str, Any]:
+        """Return the fields of a case that depend on its batch alone."""
+        indices, source, notes = self._indices(repeat), self.source, []
+        noun = MEASURES[source.modality].noun
+        if source.labels is None:
+            notes.append(f"The source has no labels: the label is the {noun}'s index modulo {self.classes}.")
+        if self.config.clients > 1:
+            each = self.batch_size // self.config.clients
+            many = f"{self.config.clients} clients with {each} example{'s' if each > 1 else ''} each"
+            notes.append(f"The update is the mean over {many}.")
+        batch = self._private(indices)
+        control, remarks = self.handling.control(source, batch, indices)
+        names = getattr(source, "picture_names", ())
+        return {
+            "batch": batch,
+            "knowledge": self.config.granted,
+            "seed": self.config.seed,
+            "public": self.public,
+            "control": control,
+            "distractors": self.handling.distractors(source, indices),
+            "picture_names": tuple(names[i] for i in indices) if names else (),
+            "notes": (*notes, *remarks),
+            "warnings": public_warnings(self.public, batch),
+            "handling": self.handling,
+            "grid": self.grid,
+        }
 
     def identity(self) -> dict[str, Any]:
         """Return everything that must be equal for a run to resume, as a flat mapping."""
@@ -140,32 +154,9 @@ class Plan:
         labels = torch.tensor(indices) % self.classes if source.labels is None else labels_at(source.labels, indices)
         return self.handling.gather(source, indices, labels).to(device)
 
-    def _batch(self, indices: list[int]) -> dict[str, Any]:
-        """Return the fields of a case that depend on its batch: examples, control, distractors, names and notes."""
-        source, notes = self.source, []
-        noun = MEASURES[source.modality].noun
-        if source.labels is None:
-            notes.append(f"The source has no labels: the label is the {noun}'s index modulo {self.classes}.")
-        if self.config.clients > 1:
-            each = self.batch_size // self.config.clients
-            many = f"{self.config.clients} clients with {each} example{'s' if each > 1 else ''} each"
-            notes.append(f"The update is the mean over {many}.")
-        batch = self._private(indices)
-        control, remarks = self.handling.control(source, batch, indices)
-        names = getattr(source, "picture_names", ())
-        return {
-            "batch": batch,
-            "control": control,
-            "distractors": self.handling.distractors(source, indices),
-            "picture_names": tuple(names[i] for i in indices) if names else (),
-            "notes": (*notes, *remarks),
-            "warnings": public_warnings(self.public, batch),
-            "handling": self.handling,
-        }
 
-
-def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
-    """Return the plan of an audit file whose relative paths start at `folder`.
+def make_plan(config: AuditConfig, folder: Path, *, number: int = 0, grid: Mapping[str, Any] | None = None) -> Plan:
+    """Return the plan of an audit file, or of a cell of a sweep, whose relative paths start at `folder`.
 
     Raises:
         AuditError: A name, file, weight or option does not fit, an attack lacks knowledge, or the batch is too large.
@@ -193,7 +184,9 @@ def make_plan(config: AuditConfig, folder: Path, *, number: int = 0) -> Plan:
     )
     client.training.shared_parameters(model)  # raises for a pattern that matches nothing, before anything runs
     public = _public(config, folder, handling, device, classes)
-    return Plan(config, source, client, attacks, sum(sizes), handling, classes, number, public)
+    return Plan(
+        config, source, client, attacks, sum(sizes), handling, classes, folder.resolve(), number, public, grid or {}
+    )
 
 
 def labels_at(labels: Tensor, indices: list[int]) -> Tensor:

@@ -3,59 +3,120 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from ..client.participant import Client
 from ..data.modalities import private_among
+from ..inversion.attack import Attack
 from ..values.measures import MEASURES
 from ..values.memory import require_memory
+from ..values.records import content_name
 from ..values.types import Batch
-from .judge import Case
+from .judge import Case, raw_bytes
+
+PASS = 16  # most updates in one pass, so that an interruption costs little
+SMALL = 200_000  # parameters of a network whose updates may share a pass, so that several batches are kept
 
 
-class Schedule(Protocol):
-    """The cases of one client: those of an audit file (`Plan`), or those of batches from Python (`GivenBatches`)."""
+class Schedule(ABC):
+    """The cases of one client: those of an audit file (`Plan`), or those of batches from Python (`GivenBatches`).
+
+    It can be sent to another process, which opens the same models and data.
+    """
+
+    client: Client
+    attacks: tuple[tuple[str, Attack], ...]
+    number: int
+    attribution: str | Any
+    configuration: str | Any
 
     @property
-    def number(self) -> int:
-        """Number of the schedule in the run, from 0."""
-        ...
-
-    @property
+    @abstractmethod
     def repeats(self) -> int:
         """Number of batches."""
-        ...
 
     @property
+    def uses_gpu(self) -> bool:
+        """Whether its trials run on a GPU."""
+        return any(parameter.is_cuda for parameter in self.client.model.parameters())
+
+    @property
+    @abstractmethod
     def description(self) -> str:
         """Where the examples come from, in words."""
-        ...
 
-    @property
-    def attribution(self) -> str:
-        """Credit lines that the licences of the examples require, or an empty string."""
-        ...
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Return everything that must be equal for a run to resume, as a flat mapping."""
 
-    @property
-    def configuration(self) -> str:
-        """The resolved audit file as YAML, or an empty string if there is none."""
-        ...
+    @abstractmethod
+    def chance(self, repeat: int) -> int:
+        """Return the seed from which the client of one batch and the attacks on it derive theirs."""
+
+    @abstractmethod
+    def about(self, repeat: int) -> dict[str, Any]:
+        """Return the fields of a case that depend on its batch alone."""
 
     def __len__(self) -> int:
         """Number of cases."""
-        ...
+        return len(self.attacks) * self.repeats
+
+    @property
+    def places(self) -> Iterator[tuple[int, int]]:
+        """Position of the attack and number of the batch of every case, batch by batch."""
+        return ((position, repeat) for repeat in range(self.repeats) for position in range(len(self.attacks)))
 
     def cases(self) -> Iterator[Case]:
         """Yield every attack on every batch, batch by batch."""
-        ...
+        return (self.case(position, repeat) for position, repeat in self.places)
 
-    def identity(self) -> dict[str, Any]:
-        """Return everything that must be equal for a run to resume, as a flat mapping."""
-        ...
+    def case(self, position: int, repeat: int) -> Case:
+        """Return the case of one attack on one batch; the client trains once for all attacks on it."""
+        name, attack = self.attacks[position]
+        chance = self.chance(repeat)
+        about = self._prepared.get(repeat)
+        if about is None:
+            about = {**self.about(repeat), "chance": chance}
+            about["shared"] = self.client.prepare(about["batch"], seed=chance)
+            self._keep(repeat, about)
+        names = {"key": self.key(position, repeat), "trial": self.trial(position, repeat)}
+        return Case(**names, attack_name=name, attack=attack, client=self.client, repeat=repeat, **about)
+
+    def key(self, position: int, repeat: int) -> str:
+        """Return the key of a case, which is unique within the run."""
+        return f"client{self.number}-attack{position}-batch{repeat}"
+
+    def trial(self, position: int, repeat: int) -> str:
+        """Return the name of the trial of a case: a hash of everything that its finding depends on."""
+        return content_name(self._common, position, repr(self.attacks[position][1]), repeat)
+
+    def open(self) -> Schedule:
+        """Return itself: the models and data are open."""
+        return self
+
+    @cached_property
+    def _common(self) -> str:
+        """What all trials of this schedule depend on."""
+        facts = {key: value for key, value in self.identity().items() if not key.startswith("attacks.")}
+        return json.dumps(facts, sort_keys=True, default=str)
+
+    @cached_property
+    def _prepared(self) -> dict[int, dict[str, Any]]:
+        return {}
+
+    def _keep(self, repeat: int, about: dict[str, Any]) -> None:
+        """Keep what belongs to a batch for its other attacks: one batch, or those that may share a pass."""
+        small = sum(parameter.numel() for parameter in self.client.model.parameters()) <= SMALL
+        while len(self._prepared) >= (PASS if small else 1):
+            self._prepared.pop(next(iter(self._prepared)))
+        self._prepared[repeat] = about
 
 
 def model_digest(model: nn.Module) -> str:
@@ -64,11 +125,6 @@ def model_digest(model: nn.Module) -> str:
     for name, tensor in model.state_dict().items():
         state.update(name.encode() + raw_bytes(tensor))
     return state.hexdigest()
-
-
-def raw_bytes(tensor: Tensor) -> bytes:
-    """Return the bytes of a tensor of any precision as they are in memory."""
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def public_warnings(public: Batch | Tensor | None, batch: Batch) -> tuple[str, ...]:

@@ -128,7 +128,7 @@ def _sources() -> Iterable[ListingRow]:
 def _doctor() -> Iterable[ListingRow]:
     import torch
 
-    from ..execution.serial import versions
+    from ..execution.case_jobs import versions
     from ..metrics import perceptual_network
 
     yield from versions().items()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ..values.errors import AuditWarning
 from ..values.files import append_line, read_whole, refused
-from ..values.records import parsed
+from ..values.records import checked, parsed
 
 TRIALS = "trials.jsonl"
 SHOWN = 3  # messages about unusable lines; more are counted
@@ -48,10 +48,11 @@ class Journal(Generic[Record]):
     Args:
         path: The file `trials.jsonl`; it need not exist.
         convert: Converts the parsed `result` of a line to a record; raises `ValueError` if it does not fit.
+        name: Returns the name of a record's trial; needed for a line of an earlier release, which is a bare result.
     """
 
-    def __init__(self, path: Path, convert: Callable[[Any], Record]) -> None:
-        self.path, self._convert = path, convert
+    def __init__(self, path: Path, convert: Callable[[Any], Record], name: Callable[[Record], str]) -> None:
+        self.path, self._convert, self._name = path, convert, name
         self.results: dict[str, Record] = {}
         self.failures: dict[str, Failure] = {}
 
@@ -77,11 +78,12 @@ class Journal(Generic[Record]):
             more = f"{len(unusable) - SHOWN} more lines are skipped, and their trials are computed again."
             warnings.warn(f"{self.path}: {more}", AuditWarning, stacklevel=2)
 
-    def append(self, trial: str, result: Mapping[str, Any], record: Record) -> None:
-        """Write the result of a trial to the disk, where it survives an interruption or an error of a later trial."""
+    def append(self, trial: str, result: Mapping[str, Any]) -> Record:
+        """Write the result of a trial to the disk, where it survives an interruption, and return its record."""
         append_line(self.path, {"trial": trial, "result": result})
-        self.results[trial] = record
+        self.results[trial] = record = self._convert(result)
         self.failures.pop(trial, None)
+        return record
 
     def fail(self, failure: Failure) -> None:
         """Write down that a trial failed; it is computed again when the run is resumed."""
@@ -89,18 +91,22 @@ class Journal(Generic[Record]):
         append_line(self.path, {**line, "trace": failure.trace} if failure.trace else line)
         self.failures[failure.trial] = failure
 
+    def forget_failures(self, *, but: Container[str]) -> None:
+        """Leave out the failures of trials that are not in `but`, because the run no longer has them."""
+        self.failures = {trial: failure for trial, failure in self.failures.items() if trial in but}
+
     def _take(self, number: int, line: bytes) -> str:
         """Take one line in; return why it cannot be used, or an empty string."""
         try:
             found = parsed(line)
-            trial = (found.get("trial") or found.get("case")) if isinstance(found, dict) else None
-            if not isinstance(trial, str) or not trial:
-                raise ValueError("it has no trial")
-            if "error" in found:
-                given = (found.get(name, "") for name in ("title", "error", "trace"))
-                self.failures[trial] = Failure(trial, *map(str, given))
+            if not isinstance(found, dict):
+                raise ValueError("it is not an object")
+            if "error" in found and "trial" in found:
+                failure = checked(Failure, found)
+                self.failures[failure.trial] = failure
                 return ""
             record = self._convert(found.get("result", found))
+            trial = str(found.get("trial") or self._name(record))
         except ValueError as error:
             return f"line {number}: is not a trial ({error}). It is skipped, and its trial is computed again."
         if trial in self.results:

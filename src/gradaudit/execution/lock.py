@@ -106,6 +106,14 @@ def locked(folder: Path) -> Iterator[None]:
                 path.unlink()
 
 
+def holder_of(folder: Path) -> bytes:
+    """Return the contents of the lock file of a folder, which name the process that writes there; empty without one."""
+    try:
+        return (folder / NAME).read_bytes()
+    except OSError:
+        return b""
+
+
 def _taken(path: Path, folder: Path) -> int:
     """Return a descriptor of the lock file that holds the lock."""
     while True:

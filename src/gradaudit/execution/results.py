@@ -35,7 +35,7 @@ class Results:
 
     def __init__(self, folder: Path, run: RunRecord) -> None:
         self.folder, self._run = folder, run
-        self.journal = Journal(folder / TRIALS, Finding.from_json)
+        self.journal = Journal(folder / TRIALS, Finding.from_json, _name)
         make_folder(folder, option="--out")
         with locked(folder):
             self._resume()
@@ -58,7 +58,7 @@ class Results:
 
     def append(self, finding: Finding) -> None:
         """Write one finding to the disk, where it survives an interruption or an error of a later case."""
-        self.journal.append(finding.trial or finding.case, finding.to_json(), finding)
+        self.journal.append(_name(finding), finding.to_json())
 
     def fail(self, failure: Failure) -> None:
         """Write down that a trial failed."""
@@ -99,7 +99,7 @@ def read_folder(folder: Path) -> tuple[list[Finding], RunRecord]:
     found = _run_of(folder)
     if found is None:
         raise AuditError(f"{folder}: contains no {RUN}, so it is not the folder of a run.")
-    journal = Journal(folder / (TRIALS if is_file(folder / TRIALS) else RESULTS), Finding.from_json)
+    journal = Journal(folder / (TRIALS if is_file(folder / TRIALS) else RESULTS), Finding.from_json, _name)
     journal.read()
     failures = tuple(failure.line for failure in journal.failures.values())
     return in_order(journal.results.values()), replace(found, failures=failures)
@@ -125,6 +125,10 @@ def read_json(path: Path, convert: Callable[[Any], Record]) -> Record | None:
 def in_order(findings: Collection[Finding]) -> list[Finding]:
     """Return findings in the order of their clients, batches and attacks, whatever order they were computed in."""
     return sorted(findings, key=_place)
+
+
+def _name(finding: Finding) -> str:
+    return finding.trial or finding.case
 
 
 def _place(finding: Finding) -> tuple[int, ...]:

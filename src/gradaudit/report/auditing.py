@@ -14,28 +14,18 @@ from torch import Tensor
 
 from .. import report
 from ..audit.given import make_batches, several
-from ..audit.judge import Case
 from ..audit.schedule import Schedule
 from ..client.participant import Client
-from ..execution import Listener, Results, describe_run
+from ..execution import Listener, Results, describe_run, make_executor
 from ..execution import run as run_cases
+from ..execution.executors import Executor
+from ..execution.running import Silent
 from ..inversion.attack import Attack
 from ..values.errors import AuditError, AuditInterrupted
 from ..values.finding import Finding
 from ..values.granting import Granted
 from ..values.types import Batch
 from .outcome import Run
-
-
-class Silent:
-    """A listener that ignores all progress."""
-
-    def begin(self, case: Case, number: int, total: int) -> None:
-        """Ignore the start of a case."""
-
-    def end(self, finding: Finding, number: int, total: int) -> None:
-        """Ignore the end of a case."""
-
 
 AGAIN = "Run the same command again to resume."
 CALL_AGAIN = "Make the same call again to resume."
@@ -52,7 +42,10 @@ def run(
     public: Batch | Tensor | None = None,
     others: Batch | Tensor | None = None,
     title: str = "Audit",
-    listener: Listener | None = None,
+    listener: Listener[Finding] | None = None,
+    executor: str | None = None,
+    workers: int | None = None,
+    stop_on_error: bool = True,
 ) -> Run:
     """Let a client share its update of every batch, run every attack on it, and score the reconstructions.
 
@@ -80,6 +73,11 @@ def run(
         others: Examples of the same kind as the private ones, `[N, ...]`, only for the control and the identification.
         title: Heading of the page.
         listener: Called with the progress.
+        executor: `serial`, `pool` (several processes) or `ray`; `pool` by default if there are several workers. A pool
+            needs a client whose classes are defined in a module, not in a notebook.
+        workers: Number of cases at the same time, one by default. Each worker has one thread.
+        stop_on_error: Whether the first case whose code fails stops the run; otherwise the failure is in
+            `Run.record.failures`, and the rest goes on.
 
     Returns:
         The findings, with the path of their page.
@@ -109,12 +107,14 @@ def run(
         for number, one in enumerate(clients)
     ]
     record = describe_run(plans, title)
+    told, where = listener or Silent(), make_executor(executor, workers)
     if out is not None:
-        return carry_out(plans, Results(Path(out), record), listener or Silent(), again=CALL_AGAIN)
+        results = Results(Path(out), record)
+        return carry_out(plans, results, told, executor=where, stop_on_error=stop_on_error, again=CALL_AGAIN)
     folder = Path(tempfile.mkdtemp(prefix="gradaudit-"))
     try:
         results = Results(folder, record)
-        run_cases(plans, results, listener or Silent())
+        run_cases(plans, results, told, executor=where, stop_on_error=stop_on_error)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -123,28 +123,45 @@ def run(
     return found
 
 
-def carry_out(schedules: Sequence[Schedule], results: Results, listener: Listener, *, again: str = AGAIN) -> Run:
-    """Audit every case that is not in `results` yet, and write the page even if a case fails.
+def carry_out(
+    schedules: Sequence[Schedule],
+    results: Results,
+    listener: Listener[Finding],
+    *,
+    executor: Executor | None = None,
+    stop_on_error: bool = True,
+    shard: tuple[int, int] = (1, 1),
+    again: str = AGAIN,
+) -> Run:
+    """Audit every case that is not in `results` yet, and write the page and `results.jsonl` even if a case fails.
 
     Args:
         schedules: The cases, client by client.
         results: The results of this run, in its folder.
         listener: Called with the progress.
+        executor: Where the cases are computed; one after another in this process by default.
+        stop_on_error: Whether the first case that fails stops the run.
+        shard: `(k, n)` runs the k-th of n parts.
         again: A sentence that says how to resume after an interruption.
 
     Raises:
         AuditError: `execution.run` raises it, or the page cannot be written.
         AuditInterrupted: Ctrl-C was pressed; the message says how many cases are saved.
     """
-    folder = results.folder
     try:
-        run_cases(schedules, results, listener)
+        run_cases(schedules, results, listener, executor=executor, stop_on_error=stop_on_error, shard=shard)
     except BaseException as error:
         with suppress(AuditError):  # the error that stopped the run is the one to report
-            report.write(results.findings, results.run, folder)
+            _derive(results)
         if not isinstance(error, KeyboardInterrupt):
             raise
-        kept = f"{len(results.findings)} of {results.run.planned} cases are kept in {folder}"
+        kept = f"{len(results.done)} of {results.run.planned} cases are kept in {results.folder}"
         raise AuditInterrupted(f"interrupted: {kept}. {again}") from None
-    report.write(results.findings, results.run, folder)
-    return Run(tuple(results.findings), results.run, folder)
+    _derive(results)
+    return Run(tuple(results.findings), results.run, results.folder)
+
+
+def _derive(results: Results) -> None:
+    """Write the files that are derived from the journal: the findings in order, and the page."""
+    results.export()
+    report.write(results.findings, results.run, results.folder)

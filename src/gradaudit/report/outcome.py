@@ -67,8 +67,9 @@ class Run:
             for file in sorted((self.folder / name).iterdir()):
                 shutil.copyfile(file, results.folder / name / file.name)
         for finding in self.findings:
-            if finding.case not in results.done:
+            if finding.trial not in results.done:
                 results.append(finding)
+        results.export()
         return report.write(results.findings, results.run, results.folder)
 
     def to_records(self) -> list[dict[str, Any]]:

@@ -142,7 +142,8 @@ class AttackCell:
         clock = time.perf_counter if seen.device.type == "cuda" else time.process_time
         started = clock()
         keep = bench.keep(f"{identity(self)}-{seed}")
-        return run_attack(self.attack, seen, seed=attack_seed(bench.chance(seed)), keep=keep), clock() - started
+        chance = attack_seed(bench.chance(seed))
+        return run_attack(self.attack, seen, seed=chance, watch=bench.watch, keep=keep), clock() - started
 
     def _labels(self, classes: int, generator: torch.Generator) -> Tensor:
         if self.labels == "uniform":

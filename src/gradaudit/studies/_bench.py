@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +15,15 @@ from torch import Tensor, nn
 from .. import models
 from ..data.modalities.images import IMAGENET
 from ..data.sources import SOURCES, Source
-from ..inversion.run.keeper import forget
+from ..inversion.attack import Watch
+from ..inversion.run.keeper import beside
 from ..values.chance import child_seed
 from ..values.errors import AuditError
-from ..values.files import is_file, write_picture
+from ..values.files import is_file, png
+from ..values.records import content_name
 from ..values.types import Batch, Normalisation
 
+PICTURES = "pictures"
 HELD_OUT = 200  # images held out from training, for private batches and public data
 
 
@@ -34,10 +40,33 @@ class Bench:
     def __init__(
         self, data: Path | None = None, weights: dict[str, Path] | None = None, device: torch.device | str = "cpu"
     ) -> None:
-        self.data, self.weights, self.device = data, weights or {}, torch.device(device)
-        self.unfinished: Path | None = None  # folder for checkpoints of long attacks
-        self._kept: list[Path] = []
-        self.pictures: Path | None = None  # folder for images of the report
+        self.data, self.device = data and data.resolve(), torch.device(device)
+        self.weights = {name: _absolute(path) for name, path in (weights or {}).items()}
+        self.watch: Watch | None = None  # called with the progress of an attack in the current measurement
+        self.files: dict[str, bytes] = {}  # images that the current measurement shows
+        self._checkpoint: Path | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Send the names of the files to another process, which opens them by itself."""
+        return Bench, (self.data, self.weights, self.device)
+
+    def open(self) -> Bench:
+        """Return itself: files are opened when they are needed."""
+        return self
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether the networks are on a GPU."""
+        return self.device.type == "cuda"
+
+    @contextmanager
+    def measuring(self, watch: Watch | None, checkpoint: Path | None) -> Iterator[None]:
+        """Inside the block, attacks report to `watch` and keep checkpoints beside `checkpoint`."""
+        self.watch, self._checkpoint, self.files = watch, checkpoint, {}
+        try:
+            yield
+        finally:
+            self.watch = self._checkpoint = None
 
     @cached_property
     def source(self) -> Source:
@@ -49,22 +78,18 @@ class Bench:
         files = {"--data": self.data, **{f"--weights {name}": path for name, path in self.weights.items()}}
         return {option: _content(path) for option, path in files.items() if path is not None}
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the data and the weights."""
+        return content_name(self.identity())
+
     def keep(self, name: str) -> Path | None:
         """Return the path for checkpoints of an attack in the current measurement, or `None`."""
-        if self.unfinished is None:
-            return None
-        self._kept.append(self.unfinished / name)
-        return self._kept[-1]
-
-    def forget(self) -> None:
-        """Delete the checkpoints of a measurement whose result is on disk."""
-        while self._kept:
-            forget(self._kept.pop())
+        return self._checkpoint and beside(self._checkpoint, name)
 
     def show(self, name: str, picture: Tensor) -> None:
-        """Save an image `[C, H, W]` in [0, 1] with the results of the run, if they are saved."""
-        if self.pictures is not None:
-            write_picture(self.pictures / f"{name}.png", picture)
+        """Save an image `[C, H, W]` in [0, 1] with the results of the run."""
+        self.files[f"{PICTURES}/{name}.png"] = png(picture)
 
     def chance(self, seed: int) -> int:
         """Return the seed of one measurement, which also depends on the data; all other seeds derive from it."""
@@ -145,6 +170,10 @@ class Bench:
         else:
             raise AuditError(f"{name}: a trained network needs --data with labels, or --weights {name}=FILE.")
         return model.eval()
+
+
+def _absolute(path: Path) -> Path:
+    return path if str(path) == "torchvision" else path.resolve()
 
 
 def _content(path: Path) -> str:

@@ -15,7 +15,11 @@ Values = Mapping[str, float | None]
 
 
 class Cell(Protocol):
-    """One setting of a study: a frozen dataclass whose `repr` is its identity."""
+    """One setting of a study: a frozen dataclass whose `repr` is its identity.
+
+    A cell with the class variable `shares = True` is measured by the same worker as the other such cells of a seed, and
+    may keep results for them in that process.
+    """
 
     @property
     def name(self) -> str:

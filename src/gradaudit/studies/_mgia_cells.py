@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +73,8 @@ class MgiaCell:
     client: Literal["distilled", "plain"] = "distilled"
     effort: Effort = "short"
 
+    shares: ClassVar[bool] = True  # a phase without a teacher
+
     @property
     def name(self) -> str:
         """Name of the cell, such as `cifar100, mgia`."""
@@ -98,6 +100,8 @@ class LookCell:
 
     of: MgiaCell
     step: int
+
+    shares: ClassVar[bool] = True
 
     @property
     def name(self) -> str:

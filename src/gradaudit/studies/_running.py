@@ -1,63 +1,31 @@
-"""Running a study: cell by cell, one JSON line per measurement, resumable."""
+"""Running a study: cell by cell and seed by seed, resumable, and reading its results."""
 
 from __future__ import annotations
 
 import json
-import math
-import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..execution.executors import Executor
+from ..execution.executors.serial import Serial
+from ..execution.journal import TRIALS
 from ..execution.lock import locked
-from ..execution.results import difference, read_json, read_lines
-from ..execution.serial import UNFINISHED
-from ..inversion.run import keeper
+from ..execution.results import difference, read_json
+from ..execution.running import Listener, Silent, require_complete, run_trials
 from ..metrics import Interval, mean_interval
 from ..values.errors import AuditError
-from ..values.files import append_line, make_folder, write_whole
+from ..values.files import is_file, make_folder, refused, write_whole
 from ..values.records import checked
 from ._bench import Bench
-from ._definition import Cell, Comparison, Study, Values, identity
-from ._workers import MeasureCell, cores, side_by_side
+from ._definition import Comparison, Study, Values, identity
+from ._trials import Measurement, StudyFolder, jobs_of
 
-RESULTS, BENCH = "study.jsonl", "bench.json"
-PICTURES = "pictures"
-Tick = Callable[[int, int, str], None]
-"""Called with (number of finished measurements, total number, name of the cell)."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One line of the results of a study.
-
-    Args:
-        cell: Identity of the cell.
-        name: Name of the cell.
-        seed: Seed of the measurement.
-        values: Column -> value.
-    """
-
-    cell: str
-    name: str
-    seed: int
-    values: Mapping[str, float | None]
-
-    @classmethod
-    def from_json(cls, record: Any) -> Measurement:
-        """Return the measurement of a line. Raise `ValueError` that names the first entry of a wrong type."""
-        found = checked(cls, record)
-        if not all(value is None or math.isfinite(value) for value in found.values.values()):
-            raise ValueError("values: must be finite numbers")
-        return found
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """The key that occurs once per file."""
-        return self.cell, self.seed
+BENCH = "bench.json"
+EARLIER = "study.jsonl"  # the journal of release 0.2 and earlier
 
 
 @dataclass(frozen=True)
@@ -133,20 +101,32 @@ class StudyResult:
         }
 
 
-def run_study(study: Study, scale: str, bench: Bench, folder: Path, tick: Tick, *, workers: int | None = 1) -> None:
-    """Run every measurement that is missing in `folder`; each is written to disk before the next starts.
+def run_study(
+    study: Study,
+    scale: str,
+    bench: Bench,
+    folder: Path,
+    listener: Listener[Measurement] | None = None,
+    *,
+    executor: Executor | None = None,
+    stop_on_error: bool = False,
+    shard: tuple[int, int] = (1, 1),
+) -> None:
+    """Run every measurement that is missing in `folder`; each is written to disk before it counts.
 
     Args:
         study: The study.
         scale: One of its scales.
         bench: Data and networks.
         folder: Folder of the results.
-        tick: Called with the progress.
-        workers: Number of processes, each with some of the seeds; `None` uses one per core, or one on a GPU.
+        listener: Called with the progress.
+        executor: Where the measurements are computed; one after another in this process by default.
+        stop_on_error: Whether the first measurement that fails stops the study.
+        shard: `(k, n)` runs the k-th of n parts.
 
     Raises:
         AuditError: The scale is unknown, no cell can be measured with this data, `folder` belongs to other data or
-            weights, or a measurement fails.
+            weights, or measurements fail, after the rest is done.
     """
     if scale not in study.cells:
         raise AuditError(f"--scale {scale}: {study.name} has {', '.join(study.scales)}.")
@@ -154,60 +134,15 @@ def run_study(study: Study, scale: str, bench: Bench, folder: Path, tick: Tick, 
     if all(why for _, why in asked):
         reasons = "; ".join(dict.fromkeys(why for _, why in asked if why))
         raise AuditError(f"study {study.name}: no cell can be measured: {reasons}.")
+    cells, seeds = [cell for cell, why in asked if not why], study.repeats[scale]
     make_folder(folder, option="--out")
     with locked(folder):
         _claim(folder, bench)
-        bench.unfinished, bench.pictures = folder / UNFINISHED, folder / PICTURES
-        tasks = [(cell, seed) for cell, why in asked if not why for seed in range(study.repeats[scale])]
-        _measure_open(tasks, partial(_measure, study.name, bench, folder), folder, tick, workers or _usual(bench))
-        keeper.clear(bench.unfinished)
-
-
-def _usual(bench: Bench) -> int:
-    """Return the default number of processes."""
-    return cores() if bench.device.type == "cpu" else 1
-
-
-def _measure_open(
-    tasks: Sequence[tuple[Cell, int]], measure: MeasureCell, folder: Path, tick: Tick, workers: int
-) -> None:
-    """Run the measurements that are missing in the folder."""
-    lines = _lines(folder, mend=True)
-    done = {line.key for line in lines}
-    open_tasks = [(cell, seed) for cell, seed in tasks if (identity(cell), seed) not in done]
-    finished = len(tasks) - len(open_tasks)
-    tick(finished, len(tasks), "")
-
-    def look() -> None:
-        with warnings.catch_warnings(action="ignore"):  # a line may be half-written at this moment
-            new = _lines(folder)[len(lines) :]
-        tick(finished + len(new), len(tasks), new[-1].name if new else "")
-
-    if workers > 1 and len({seed for _, seed in open_tasks}) > 1:
-        side_by_side(open_tasks, measure, workers, look)
-    else:
-        for number, (cell, seed) in enumerate(open_tasks, finished):
-            tick(number, len(tasks), cell.name)
-            measure(cell, seed)
-    tick(len(tasks), len(tasks), "")
-
-
-def _measure(name: str, bench: Bench, folder: Path, cell: Cell, seed: int) -> None:
-    """Run one measurement, write it to disk, and then delete its checkpoints."""
-    started = time.perf_counter()
-    values = {column: _plain(value) for column, value in cell.measure(bench, seed).items()}
-    line = {"study": name, "cell": identity(cell), "name": cell.name, "seed": seed, "values": values}
-    append_line(folder / RESULTS, {**line, "seconds": time.perf_counter() - started})
-    bench.forget()
-
-
-def _plain(value: float | None) -> float | None:
-    """Return a finite number, or `None`."""
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _lines(folder: Path, *, mend: bool = False) -> list[Measurement]:
-    return read_lines(folder / RESULTS, Measurement.from_json, lambda line: line.key, mend=mend)
+        store = StudyFolder(folder, bench.fingerprint)
+        store.journal.read(mend=True)
+        jobs, told = jobs_of(study, cells, seeds, bench.fingerprint), listener or Silent()
+        run_trials([bench], jobs, store, executor or Serial(), told, shard=shard, stop_on_error=stop_on_error)
+        require_complete([failure.line for failure in store.journal.failures.values()], len(cells) * seeds)
 
 
 def _claim(folder: Path, bench: Bench) -> None:
@@ -219,11 +154,16 @@ def _claim(folder: Path, bench: Bench) -> None:
             f"--out {folder}: contains measurements of something else: {changed}. Choose another folder, or delete it."
         )
     write_whole(path, json.dumps(now, indent=1))
+    if is_file(folder / EARLIER) and not is_file(folder / TRIALS):
+        with refused(folder / EARLIER, what="renamed"):
+            os.replace(folder / EARLIER, folder / TRIALS)
 
 
 def read_study(study: Study, scale: str, bench: Bench, folder: Path) -> StudyResult:
     """Return the results of a study in `folder`."""
-    lines = _lines(folder)
+    journal = StudyFolder(folder, bench.fingerprint).journal
+    journal.read()
+    lines = journal.results.values()
     values: dict[str, dict[str, list[float]]] = {}
     left_out = {cell.name: why for cell in study.cells[scale] if (why := cell.missing(bench))}
     by_seed: dict[str, dict[int, Values]] = {}

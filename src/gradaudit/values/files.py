@@ -169,12 +169,11 @@ def as_image(picture: Tensor) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels))
 
 
-def write_picture(path: Path, picture: Tensor) -> None:
-    """Save an image `[C, H, W]` in [0, 1] as a PNG; its folder is created if it is missing."""
+def png(picture: Tensor) -> bytes:
+    """Return an image `[C, H, W]` in [0, 1] as a PNG."""
     file = io.BytesIO()
     as_image(picture).save(file, "PNG")
-    make_folder(path.parent, above=False)
-    write_whole(path, file.getvalue())
+    return file.getvalue()
 
 
 def _for_owner_alone(descriptor: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from functools import lru_cache
@@ -35,6 +36,11 @@ def parsed(text: bytes | str) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
+
+
+def content_name(*facts: object) -> str:
+    """Return a name of 16 hexadecimal digits that only the same facts have."""
+    return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:16]
 
 
 @lru_cache(maxsize=16)

@@ -1,0 +1,168 @@
+"""The jobs of an audit or a sweep: attacks on updates, alone or several in one pass."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from platform import python_version
+
+from ..audit.judge import Audited, audit_together, client_name
+from ..audit.schedule import PASS, Schedule
+from ..inversion.attack import Watch
+from ..inversion.run.call import shares_passes
+from ..values.errors import AuditError
+from ..values.files import png
+from ..values.finding import Finding, ImageFiles, RunRecord
+from ..values.transcript import Transcript
+from ..values.versions import version_of
+from .executors import Executor
+from .executors.serial import Serial
+from .lock import locked
+from .results import Results
+from .running import Listener, run_trials
+from .trial import Outcome
+
+
+@dataclass(frozen=True)
+class CaseJob:
+    """One attack on one update, or on several that share a pass.
+
+    Args:
+        setting: Number of the client's schedule in the run.
+        position: Position of the attack in the schedule.
+        repeats: Numbers of the batches.
+        trials: Names of the trials.
+        checkpoint: Key of the first case.
+        attack_name: Name of the attack.
+        client_name: Description of the client's defenses.
+    """
+
+    setting: int
+    position: int
+    repeats: tuple[int, ...]
+    trials: tuple[str, ...]
+    checkpoint: str
+    attack_name: str
+    client_name: str
+
+    @property
+    def title(self) -> str:
+        """The attack, the client and the batch in words."""
+        return f"{self.attack_name} · {self.client_name} · batch {self.repeats[0] + 1}"
+
+    def left(self, done: Container[str]) -> CaseJob | None:
+        """Return itself unless all trials are done: the numbers of a pass depend on all its cases."""
+        return None if all(trial in done for trial in self.trials) else self
+
+    def run(self, schedule: Schedule, watch: Watch | None, keep: Path | None) -> Iterator[Outcome]:
+        """Audit the cases, and yield their findings with the files of their examples."""
+        cases = [schedule.case(self.position, repeat) for repeat in self.repeats]
+        for case, audited in zip(cases, audit_together(cases, watch, keep), strict=True):
+            finding, files = with_files(audited)
+            yield Outcome(case.trial, self.title, finding.to_json(), files)
+
+
+def describe_run(plans: Sequence[Schedule], title: str) -> RunRecord:
+    """Return the record of a run: what its page says of the whole run, and what must be equal for it to resume."""
+    many = len(plans) > 1
+    identity = {f"{plan.number}: {k}" if many else k: v for plan in plans for k, v in plan.identity().items()}
+    return RunRecord(
+        title=title,
+        configuration="---\n".join(filter(None, (plan.configuration for plan in plans))),
+        source=plans[0].description,
+        planned=sum(map(len, plans)),
+        identity={**identity, "gradaudit": version_of("gradaudit")},
+        attribution=plans[0].attribution,
+        version=version_of("gradaudit"),
+    )
+
+
+def run(
+    plans: Sequence[Schedule],
+    results: Results,
+    listener: Listener[Finding],
+    *,
+    executor: Executor | None = None,
+    stop_on_error: bool = False,
+    shard: tuple[int, int] = (1, 1),
+) -> None:
+    """Audit every case of every plan that is not in `results` yet.
+
+    Each finding is on disk before it counts, so that an interruption or an error loses at most one case of each
+    worker, or half a minute of a long attack. On small networks, up to sixteen updates under one attack share a pass.
+
+    Args:
+        plans: The cases, client by client.
+        results: The results of the run, in its folder.
+        listener: Called with the progress.
+        executor: Where the cases are computed; one after another in this process by default.
+        stop_on_error: Whether the first case that fails stops the run; otherwise it is written down.
+        shard: `(k, n)` runs the k-th of n parts, for n machines.
+
+    Raises:
+        AuditError: The folder or the executor cannot be used, or a case failed and `stop_on_error` is set.
+    """
+    with locked(results.folder):
+        results.refresh()
+        jobs = [job for index, plan in enumerate(plans) for job in jobs_of(plan, index)]
+        run_trials(plans, jobs, results, executor or Serial(), listener, shard=shard, stop_on_error=stop_on_error)
+
+
+def jobs_of(plan: Schedule, setting: int) -> Iterator[CaseJob]:
+    """Yield the cases of a plan, grouped into those that share a pass.
+
+    The groups do not depend on which cases are done or on the executor, so that the numbers are the same.
+    """
+    name = client_name(plan.client)
+    waiting: dict[int, list[int]] = {}
+    shares = [plan.repeats > 1 and _shares(plan, position) for position in range(len(plan.attacks))]
+
+    def job(position: int, repeats: Sequence[int]) -> CaseJob:
+        trials = tuple(plan.trial(position, repeat) for repeat in repeats)
+        key = plan.key(position, repeats[0])
+        return CaseJob(setting, position, tuple(repeats), trials, key, plan.attacks[position][0], name)
+
+    for position, repeat in plan.places:
+        waiting.setdefault(position, []).append(repeat)
+        if len(waiting[position]) == (PASS if shares[position] else 1):
+            yield job(position, waiting.pop(position))
+    for position, repeats in waiting.items():
+        yield job(position, repeats)
+
+
+def _shares(plan: Schedule, position: int) -> bool:
+    """Return whether updates under this attack can share a pass with others and are faster that way."""
+    attack, model = plan.attacks[position][1], plan.client.model
+    with suppress(AuditError):  # the case itself fails for the same reason, and its failure is written down
+        return shares_passes(attack, model, lambda: plan.case(position, 0).observe())
+    return False
+
+
+def with_files(audited: Audited) -> tuple[Finding, dict[str, bytes]]:
+    """Return the finding with the paths of its examples, and those files; none if the attack could not run."""
+    finding = replace(audited.finding, versions=versions())
+    if audited.reconstruction is None:
+        return finding, {}
+    if audited.transcript is not None:
+        name = f"examples/{finding.case}.json"
+        return replace(finding, transcript=name), {name: _transcript(audited.transcript)}
+    kinds = {"truth": audited.truth, "reconstruction": audited.reconstruction, "control": audited.control}
+    files: dict[str, bytes] = {}
+    names: dict[str, tuple[str, ...]] = {}
+    for kind, pictures in kinds.items():
+        found = {f"images/{finding.case}-{kind}-{i}.png": png(picture) for i, picture in enumerate(pictures)}
+        names[kind] = tuple(found)
+        files |= found
+    return replace(finding, pictures=ImageFiles(**names)), files
+
+
+def _transcript(transcript: Transcript) -> bytes:
+    return json.dumps(transcript.to_json(), allow_nan=False).encode()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and the packages that compute a finding."""
+    return {"python": python_version(), **{name: version_of(name) for name in ("gradaudit", "torch", "torchvision")}}

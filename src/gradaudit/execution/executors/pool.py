@@ -1,0 +1,208 @@
+"""Running jobs in several processes of this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+import warnings
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import torch
+
+from ...values.errors import AuditError, AuditWarning, in_one_line
+from ..trial import Job, Opened, Outcome, Setting, Site, outcomes
+from . import Hearer
+
+RETRIES = 3  # starts of a job after its process died
+SPAWN = multiprocessing.get_context("spawn")  # a forked process may hang in torch's threads
+BETWEEN = 0.2  # seconds between two messages on the progress of an attack
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Runs jobs in several processes, each of which opens models and data once.
+
+    Args:
+        workers: Number of processes.
+        threads: Threads of each.
+        address: Ignored.
+    """
+
+    workers: int = 1
+    threads: int | None = 1
+    address: str | None = None
+
+    name = "pool"
+
+    def run(self, settings: Sequence[Setting], jobs: Sequence[Job], site: Site, hear: Hearer) -> None:
+        """Run all jobs; see `Executor`."""
+        crew = _Crew(settings, site, self.threads or 1, hear)
+        waiting, died = deque(jobs), Counter[str]()
+        try:
+            while waiting or crew.busy:
+                while waiting and len(crew.busy) < self.workers:
+                    crew.start(waiting.popleft())
+                for job in crew.listen():
+                    died[job.checkpoint] += 1
+                    if died[job.checkpoint] <= RETRIES:
+                        waiting.appendleft(job)
+                    else:
+                        _give_up(job, hear)
+        finally:
+            crew.end()
+
+
+class _Crew:
+    """The processes of a pool; one that died is replaced when the next job starts."""
+
+    def __init__(self, settings: Sequence[Setting], site: Site, threads: int, hear: Hearer) -> None:
+        self.settings, self.site, self.threads, self.hear = settings, site, threads, hear
+        self.busy: dict[Connection, tuple[_Worker, Job]] = {}
+        self.idle: list[_Worker] = []
+
+    def start(self, job: Job) -> None:
+        """Give a job to an idle process, one that has its setting open if there is one, or to a new process."""
+        fitting = [worker for worker in self.idle if job.setting in worker.sent] or self.idle
+        worker = fitting[0] if fitting else _Worker(self.site, self.threads)
+        if fitting:
+            self.idle.remove(worker)
+        self.busy[worker.pipe] = worker, job
+        self.hear.began(job)
+        with suppress(OSError):  # it has just died, which `listen` finds
+            worker.give(job, self.settings[job.setting])
+
+    def listen(self) -> Iterator[Job]:
+        """Handle the messages of a short while; yield the jobs whose process died."""
+        for pipe in wait(list(self.busy), 1.0):
+            assert isinstance(pipe, Connection)
+            worker, job = self.busy[pipe]
+            try:
+                kind, content = pipe.recv()
+            except (EOFError, OSError):
+                del self.busy[pipe]
+                worker.end()
+                yield job
+                continue
+            if kind == "step":
+                self.hear.stepped(job, *content)
+            elif kind == "warning":
+                warnings.warn(content, AuditWarning, stacklevel=2)
+            elif kind == "outcome":
+                self.hear.ended(job, content)
+            else:
+                del self.busy[pipe]
+                self.idle.append(worker)
+                self.hear.finished(job)
+
+    def end(self) -> None:
+        """Stop all processes at once."""
+        for worker in (*self.idle, *(worker for worker, _ in self.busy.values())):
+            worker.end()
+
+
+class _Worker:
+    """One process of a pool."""
+
+    def __init__(self, site: Site, threads: int) -> None:
+        self.sent: set[int] = set()
+        self.pipe, theirs = SPAWN.Pipe()
+        self.process = SPAWN.Process(target=_serve, args=(theirs, site, threads))
+        with _deaf():
+            self.process.start()
+        theirs.close()
+
+    def give(self, job: Job, setting: Setting) -> None:
+        """Send a job, and its setting if the process does not have it yet."""
+        try:
+            content = None if job.setting in self.sent else pickle.dumps(setting)
+        except Exception as error:  # pickling code of the user may raise anything
+            raise AuditError(
+                f"--executor pool: the client cannot be sent to another process: {in_one_line(error)} "
+                "Define its classes in a module, or use --executor serial."
+            ) from error
+        self.pipe.send((job, content))
+        self.sent.add(job.setting)
+
+    def end(self) -> None:
+        """Stop the process."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def _give_up(job: Job, hear: Hearer) -> None:
+    why = f"its process died {RETRIES + 1} times, possibly because memory ran out. Use fewer --workers."
+    for trial in job.trials:
+        hear.ended(job, Outcome(trial, job.title, error=why))
+    hear.finished(job)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Ignore Ctrl-C in a process that starts inside the block; the parent process handles it for the group."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _serve(pipe: Connection, site: Site, threads: int) -> None:
+    """Run the jobs that arrive, until the parent process ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.dup2(2, 1)  # standard output belongs to the result of the command
+    torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    contents: dict[int, bytes] = {}
+    opened = Opened(lambda number: pickle.loads(contents[number]))
+    told = _Told(pipe)
+    warnings.simplefilter("always", AuditWarning)
+    warnings.showwarning = told.warning
+    while True:
+        try:
+            job, content = pipe.recv()
+        except (EOFError, OSError):
+            return
+        if content is not None:
+            contents[job.setting] = content
+        for outcome in outcomes(job, lambda: opened.get(job.setting), site, told.step):  # noqa: B023
+            pipe.send(("outcome", outcome))
+        pipe.send(("done", None))
+
+
+class _Told:
+    """Sends the progress and the warnings of a job to the parent process."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe, self.last = pipe, 0.0
+
+    def step(self, done: int, steps: int, objective: float) -> None:
+        """Send the progress of an attack, unless the last message is recent."""
+        if time.monotonic() - self.last > BETWEEN:
+            self.last = time.monotonic()
+            self.pipe.send(("step", (done, steps, float(objective))))
+
+    def warning(self, message: Warning | str, category: type[Warning], *_: Any) -> None:
+        """Send a warning of this package; others are not for the user."""
+        if issubclass(category, AuditWarning):
+            self.pipe.send(("warning", str(message)))
+
+
+def _end_with_parent() -> None:
+    """Exit with the parent process, which holds the lock of the folder."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
