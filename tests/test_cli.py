@@ -65,7 +65,7 @@ def test_an_audit_from_end_to_end(gradaudit, audit_file, tmp_path):
     code, out, err = gradaudit("audit", audit_file(), "--out", "run", "--json")
     assert code == 0, err
     document = json.loads(out)
-    lines = [json.loads(line) for line in (tmp_path / "run/results.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "run/trials.jsonl").read_text().splitlines()]
     assert document["findings"] == lines
     assert len(lines) == 2
     for repeat, finding in enumerate(lines):
@@ -120,7 +120,7 @@ def test_set_reaches_the_file_and_the_attack(gradaudit, audit_file):
 def test_a_run_goes_on_where_it_stopped(gradaudit, audit_file, tmp_path):
     path = audit_file()
     whole = json.loads(gradaudit("audit", path, "--out", "run", "--json")[1])
-    results = tmp_path / "run/results.jsonl"
+    results = tmp_path / "run/trials.jsonl"
     lines = results.read_bytes().splitlines(keepends=True)
     results.write_bytes(lines[0] + lines[1][:57])  # the second line is cut short
     code, out, err = gradaudit("audit", path, "--out", "run", "--json")
@@ -136,7 +136,7 @@ def test_a_run_goes_on_where_it_stopped(gradaudit, audit_file, tmp_path):
 def test_a_last_line_without_its_end_is_computed_again(gradaudit, audit_file, tmp_path):
     path = audit_file()
     gradaudit("audit", path, "--out", "run")
-    results = tmp_path / "run/results.jsonl"
+    results = tmp_path / "run/trials.jsonl"
     results.write_bytes(results.read_bytes().rstrip(b"\n"))
     assert "1 of 2 cases" in gradaudit("audit", path, "--out", "run")[2]
 
@@ -144,20 +144,20 @@ def test_a_last_line_without_its_end_is_computed_again(gradaudit, audit_file, tm
 def test_a_broken_line_in_the_middle_is_an_error(gradaudit, audit_file, tmp_path):
     path = audit_file()
     gradaudit("audit", path, "--out", "run")
-    results = tmp_path / "run/results.jsonl"
+    results = tmp_path / "run/trials.jsonl"
     results.write_text("{broken\n" + results.read_text())
     code, _, err = gradaudit("audit", path, "--out", "run")
     assert code == 2
-    assert "results.jsonl, line 1: is not a finding" in err
+    assert "trials.jsonl, line 1: is not a finding" in err
 
 
 def test_another_configuration_is_refused_with_the_difference(gradaudit, audit_file, tmp_path):
     gradaudit("audit", audit_file(), "--out", "run")
-    before = (tmp_path / "run/results.jsonl").read_bytes()
+    before = (tmp_path / "run/trials.jsonl").read_bytes()
     code, _, err = gradaudit("audit", audit_file(), "--out", "run", "--set", "seed=7")
     assert code == 2
     assert "holds results of another configuration: seed was 0, is 7" in err
-    assert (tmp_path / "run/results.jsonl").read_bytes() == before
+    assert (tmp_path / "run/trials.jsonl").read_bytes() == before
 
 
 def test_report_renders_again(gradaudit, audit_file, tmp_path):
@@ -298,7 +298,7 @@ def test_bad_input_is_one_line_and_exit_2(gradaudit, audit_file, tmp_path, name)
     assert last.startswith("error: ")
     assert re.search(message, last), last
     assert "Traceback" not in err
-    results = tmp_path / "run/results.jsonl"
+    results = tmp_path / "run/trials.jsonl"
     assert not results.exists() or not results.read_text()
 
 
@@ -432,7 +432,7 @@ def test_what_can_be_judged_is_judged_beside_it(gradaudit, audit_file, tmp_path)
     attacks = ["idlg", {"name": "dlg", "set": {"stages.0.steps": 2}}]
     code, out, err = gradaudit("audit", audit_file(attacks=attacks, knowledge=["basic"], repeats=1), "--out", "run")
     assert code == 2
-    assert len((tmp_path / "run/results.jsonl").read_text().splitlines()) == 2
+    assert len((tmp_path / "run/trials.jsonl").read_text().splitlines()) == 2
     assert re.search(r"no defense +dlg +1 +[\d.]+ dB", out)
     assert err.splitlines()[-1].startswith("error: 1 of 2 cases cannot be judged: idlg: ")
 
@@ -486,7 +486,7 @@ def test_ctrl_c_keeps_what_was_computed(audit_file, tmp_path):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job would ignore it
     )
-    results = tmp_path / "run/results.jsonl"
+    results = tmp_path / "run/trials.jsonl"
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and not (results.exists() and results.read_text().count("\n")):
         time.sleep(0.05)

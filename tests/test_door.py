@@ -75,7 +75,7 @@ def test_one_batch_by_name_and_value_to_the_page(net, tmp_path):
     assert "<h1>Mine</h1>" in text
     assert "the control is mid grey" in text
     assert text.count("data:image/png;base64,") >= 6
-    assert len((tmp_path / "run" / "results.jsonl").read_text().splitlines()) == 2
+    assert len((tmp_path / "run" / "trials.jsonl").read_text().splitlines()) == 2
 
 
 def test_without_a_folder_the_run_lies_where_only_its_user_reads_and_goes_with_it(net, tmp_path):
@@ -92,7 +92,7 @@ def test_without_a_folder_the_run_lies_where_only_its_user_reads_and_goes_with_i
     assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == [
         "images",
         "report.html",
-        "results.jsonl",
+        "trials.jsonl",
         "run.json",
     ]
 

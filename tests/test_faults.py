@@ -89,7 +89,7 @@ def test_a_full_disk_loses_no_attack(gradaudit, audit_file, tmp_path, monkeypatc
     monkeypatch.setattr(results, "append_line", lambda *_: broken_line(tmp_path))
     code, out, err = gradaudit("audit", path, "--out", "run")
     assert (code, out) == (2, "")
-    assert err.splitlines()[-1].endswith("results.jsonl: cannot be written: No space left on device.")
+    assert err.splitlines()[-1].endswith("trials.jsonl: cannot be written: No space left on device.")
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     steps = counted(monkeypatch)
@@ -99,7 +99,7 @@ def test_a_full_disk_loses_no_attack(gradaudit, audit_file, tmp_path, monkeypatc
 
 
 def broken_line(folder):
-    raise AuditError(f"{folder}/run/results.jsonl: cannot be written: No space left on device.")
+    raise AuditError(f"{folder}/run/trials.jsonl: cannot be written: No space left on device.")
 
 
 @pytest.mark.parametrize("command", ["audit", "audit, at the end", "study"])
@@ -244,12 +244,12 @@ def test_a_damaged_bench_is_named(tmp_path, content):
 )
 def test_a_studys_line_of_wrong_types_is_named(tmp_path, change, message):
     study(tmp_path)
-    path = tmp_path / "study.jsonl"
+    path = tmp_path / "trials.jsonl"
     lines = path.read_text().splitlines()
     lines[1] = json.dumps({**json.loads(lines[0]), **change})
     path.write_text("\n".join(lines) + "\n")
     for act in (study, lambda folder: read_study(TOY, "default", Bench(), folder)):
-        with pytest.raises(AuditError, match=f"study.jsonl, line 2: .*{message.removeprefix('line 2: ')}"):
+        with pytest.raises(AuditError, match=f"trials.jsonl, line 2: .*{message.removeprefix('line 2: ')}"):
             act(tmp_path)
 
 
@@ -358,7 +358,7 @@ def test_a_second_ctrl_c_while_the_page_is_written_harms_nothing(
 ):
     path = audit_file(attacks=[APART])
     assert gradaudit("audit", path, "--out", "run", "--set", "repeats=2")[0] == 0
-    page, lines = (tmp_path / "run" / name for name in ("report.html", "results.jsonl"))
+    page, lines = (tmp_path / "run" / name for name in ("report.html", "trials.jsonl"))
     kept = page.read_bytes(), lines.read_bytes()
 
     def again(*_):

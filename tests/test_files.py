@@ -165,7 +165,7 @@ def run_folder(tmp_path):
 
 def change(folder, number, edit):
     """Change one line of the results."""
-    path = folder / "results.jsonl"
+    path = folder / "trials.jsonl"
     lines = path.read_text().splitlines()
     record = json.loads(lines[number])
     edit(record)
@@ -202,7 +202,7 @@ def test_a_line_of_wrong_types_is_named(run_folder, name):
     edit, message = WRONG[name]
     change(folder, 1, edit)
     for read in (lambda: read_findings(folder), lambda: Results(folder, run)):
-        with pytest.raises(AuditError, match=rf"results.jsonl, line 2: is not a finding: .*{message}") as caught:
+        with pytest.raises(AuditError, match=rf"trials.jsonl, line 2: is not a finding: .*{message}") as caught:
             read()
         assert "\n" not in str(caught.value)
 
@@ -210,29 +210,29 @@ def test_a_line_of_wrong_types_is_named(run_folder, name):
 @pytest.mark.parametrize("line", ["3", "null", "[]", '"x"', "{}", "", "{", "[" * 100_000, "\x00", '{"case": NaN}'])
 def test_a_line_of_anything_is_named(run_folder, line):
     folder, _ = run_folder
-    with (folder / "results.jsonl").open("a") as file:
+    with (folder / "trials.jsonl").open("a") as file:
         file.write(line + "\n")
-    with pytest.raises(AuditError, match=r"results.jsonl, line 3: is not a finding"):
+    with pytest.raises(AuditError, match=r"trials.jsonl, line 3: is not a finding"):
         read_findings(folder)
 
 
 def test_a_case_twice_is_named(run_folder):
     folder, _ = run_folder
-    path = folder / "results.jsonl"
+    path = folder / "trials.jsonl"
     path.write_bytes(path.read_bytes() + path.read_bytes().splitlines(keepends=True)[0])
-    with pytest.raises(AuditError, match=r"results.jsonl, line 3: repeats the case of line 1. Delete one"):
+    with pytest.raises(AuditError, match=r"trials.jsonl, line 3: repeats the case of line 1. Delete one"):
         read_findings(folder)
 
 
 def test_a_torn_last_line_is_cut_and_said(run_folder):
     folder, run = run_folder
-    path = folder / "results.jsonl"
+    path = folder / "trials.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    with pytest.warns(AuditWarning, match="results.jsonl, line 2: is incomplete; it is skipped"):
+    with pytest.warns(AuditWarning, match="trials.jsonl, line 2: is incomplete; it is skipped"):
         assert len(read_findings(folder)) == 1
     assert path.read_bytes() == whole[:-1]  # a reader changes nothing
-    with pytest.warns(AuditWarning, match="results.jsonl, line 2: is incomplete; it was cut off"):
+    with pytest.warns(AuditWarning, match="trials.jsonl, line 2: is incomplete; it was cut off"):
         assert len(Results(folder, run).findings) == 1
     assert path.read_bytes() == whole.splitlines(keepends=True)[0]
 
@@ -245,7 +245,7 @@ def test_a_damaged_run_is_named(run_folder, content):
         with pytest.raises(AuditError, match=r"run.json: is damaged: .*\. Restore it, or choose another folder\.$"):
             read()
     (folder / "run.json").unlink()
-    with pytest.raises(AuditError, match=r"contains results.jsonl without run.json"):
+    with pytest.raises(AuditError, match=r"contains trials.jsonl without run.json"):
         Results(folder, run)
 
 
@@ -294,7 +294,7 @@ def test_a_damaged_picture_is_named(tmp_path, content):
     elif content == "other":
         content = whole.replace(b"PNG", b"GIF")
     path.write_bytes(content)
-    with pytest.raises(AuditError, match=r"a-truth-0.png: not a PNG image, or a damaged one .*results.jsonl"):
+    with pytest.raises(AuditError, match=r"a-truth-0.png: not a PNG image, or a damaged one .*trials.jsonl"):
         write([case], RUN, tmp_path)
 
 

@@ -14,7 +14,7 @@ from gradaudit.audit.config import make_config
 from gradaudit.audit.judge import Case, audit
 from gradaudit.audit.plan import make_plan
 from gradaudit.client.participant import SharedUpdate
-from gradaudit.execution import Results, describe_run, run
+from gradaudit.execution import Listener, Results, describe_run, run
 from gradaudit.inversion.run.call import shares_passes
 from gradaudit.protocol.defenses import Clip, GaussianNoise
 
@@ -30,16 +30,6 @@ FOUR_CASES = {
     ],
     "repeats": 2,
 }
-
-
-class Deaf:
-    """Listens to a run and says nothing."""
-
-    def begin(self, case, number, total):
-        return None
-
-    def end(self, finding, number, total):
-        return None
 
 
 @pytest.fixture
@@ -58,7 +48,7 @@ def trainings(monkeypatch):
 def test_two_attacks_and_a_defense_take_one_training_per_batch(tmp_path, trainings):
     plan = make_plan(make_config(FOUR_CASES), tmp_path)
     results = Results(tmp_path / "run", describe_run([plan], "four cases"))
-    run([plan], results, Deaf())
+    run([plan], results, Listener())
     assert len(results.findings) == 4
     assert sorted(trainings.values()) == [1, 1]
 
@@ -66,9 +56,9 @@ def test_two_attacks_and_a_defense_take_one_training_per_batch(tmp_path, trainin
 def test_a_run_that_is_finished_trains_at_most_once_per_question(tmp_path, trainings):
     plan = make_plan(make_config({**FOUR_CASES, "repeats": 1}), tmp_path)
     results = Results(tmp_path / "run", describe_run([plan], "two cases"))
-    run([plan], results, Deaf())
+    run([plan], results, Listener())
     trainings.clear()
-    run([plan], results, Deaf())
+    run([plan], results, Listener())
     assert not trainings
 
 
@@ -80,7 +70,7 @@ def test_the_updates_of_earlier_batches_are_not_held(tmp_path, monkeypatch):
         held.append(ref(update))
         return update, idle
 
-    class Counting(Deaf):
+    class Counting(Listener):
         def begin(self, case, number, total):
             alive.append(sum(one() is not None for one in held))
 

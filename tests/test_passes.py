@@ -42,8 +42,8 @@ def test_an_attack_that_cannot_share_runs_beside_one_that_can(gradaudit, audit_f
 def test_what_is_done_is_not_done_again(gradaudit, audit_file, tmp_path):  # noqa: F811
     path = audit_file(repeats=3, attacks=ATTACKS[:1])
     before = findings(gradaudit, path, tmp_path / "a")
-    lines = (tmp_path / "a" / "results.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "a" / "results.jsonl").write_text(lines[1])
+    lines = (tmp_path / "a" / "trials.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "a" / "trials.jsonl").write_text(lines[1])
     again = findings(gradaudit, path, tmp_path / "a")
     assert {one["case"] for one in again} == {one["case"] for one in before}
     psnr = {one["case"]: one["scores"]["psnr"]["mean"] for one in before}

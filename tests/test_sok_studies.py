@@ -69,5 +69,5 @@ def test_a_study_goes_on_where_it_stopped(tmp_path):
     seen = []
     for _ in range(2):
         run_study(study, "quick", Bench(), tmp_path, lambda *at: seen.append(at))
-    assert len((tmp_path / "study.jsonl").read_text().splitlines()) == 2
+    assert len((tmp_path / "trials.jsonl").read_text().splitlines()) == 2
     assert list(read_study(study, "quick", Bench(), tmp_path).left_out) == ["GIA-L, τ 1"]

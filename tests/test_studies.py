@@ -74,10 +74,10 @@ def test_runs_every_cell_that_can_be_measured(tmp_path):
 
 def test_goes_on_where_it_stopped(tmp_path):
     run(tmp_path)
-    path = tmp_path / "study.jsonl"
+    path = tmp_path / "trials.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:2]) + lines[2][:20])
-    with pytest.warns(AuditWarning, match=r"study.jsonl, line 3: is incomplete; it was cut off"):
+    with pytest.warns(AuditWarning, match=r"trials.jsonl, line 3: is incomplete; it was cut off"):
         assert run(tmp_path).done == 6
     assert len(Toy.log) == 4
 
@@ -111,9 +111,9 @@ def test_seeds_side_by_side(tmp_path):
     assert len(processes) == 3
     assert os.getpid() not in processes.values()
     assert seen[-1][:2] == (6, 6)
-    written = (tmp_path / "study.jsonl").read_bytes()
+    written = (tmp_path / "trials.jsonl").read_bytes()
     run_study(study, "default", Bench(), tmp_path, lambda *_: None, workers=2)
-    assert (tmp_path / "study.jsonl").read_bytes() == written
+    assert (tmp_path / "trials.jsonl").read_bytes() == written
 
 
 def test_a_failure_side_by_side_stops_the_study_and_keeps_what_is_there(tmp_path):

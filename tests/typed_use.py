@@ -9,6 +9,7 @@ import torch
 import gradaudit as ga
 from gradaudit.attacks.dlg import ATTACK as dlg  # noqa: N811
 from gradaudit.client.participant import SharedUpdate
+from gradaudit.execution.trial import Job
 from gradaudit.protocol.defenses import Defense
 from gradaudit.report.verdict import Verdict
 from gradaudit.values.finding import RunRecord
@@ -31,14 +32,14 @@ class Black:
         return ga.Reconstruction(torch.zeros(seen.batch_size or 1, *seen.input_shape), None, objective=0.0)
 
 
-class Counter:
+class Counter(ga.Listener[ga.Finding]):
     """A listener of the caller's own."""
 
     def __init__(self) -> None:
         self.done: list[str] = []
 
-    def begin(self, case: ga.audit.Case, number: int, total: int) -> None:
-        assert_type(case.client, ga.Client)
+    def begin(self, job: Job, number: int, total: int) -> None:
+        assert_type(job.title, str)
 
     def end(self, finding: ga.Finding, number: int, total: int) -> None:
         self.done.append(finding.attack)
@@ -87,7 +88,7 @@ def attack(seen: ga.Observation, batch: ga.Batch) -> Scores:
 def run(client: ga.Client, batch: ga.Batch, folder: Path) -> ga.Run:
     """From Python to the page."""
     listener = Counter()
-    told: ga.Listener = listener
+    told: ga.Listener[ga.Finding] = listener
     own: ga.Attack = Black()
     found = ga.run(client, [batch], [own, "dlg"], ["priors", ga.Knowledge.LABELS], out=folder, listener=told)
     assert_type(found, ga.Run)

@@ -22,7 +22,6 @@ from ..values.types import Batch
 from .judge import Case, raw_bytes
 
 PASS = 16  # most updates in one pass, so that an interruption costs little
-SMALL = 200_000  # parameters of a network whose updates may share a pass, so that several batches are kept
 
 
 class Schedule(ABC):
@@ -77,17 +76,25 @@ class Schedule(ABC):
         """Yield every attack on every batch, batch by batch."""
         return (self.case(position, repeat) for position, repeat in self.places)
 
-    def case(self, position: int, repeat: int) -> Case:
-        """Return the case of one attack on one batch; the client trains once for all attacks on it."""
+    def case(self, position: int, repeat: int, *, kept: int = 1) -> Case:
+        """Return the case of one attack on one batch; the client trains once for all attacks on it.
+
+        Args:
+            position: Position of the attack.
+            repeat: Number of the batch.
+            kept: Number of batches that are kept, so that the client need not train again for another attack on them.
+        """
         name, attack = self.attacks[position]
         chance = self.chance(repeat)
         about = self._prepared.get(repeat)
         if about is None:
             about = {**self.about(repeat), "chance": chance}
             about["shared"] = self.client.prepare(about["batch"], seed=chance)
-            self._keep(repeat, about)
-        names = {"key": self.key(position, repeat), "trial": self.trial(position, repeat)}
-        return Case(**names, attack_name=name, attack=attack, client=self.client, repeat=repeat, **about)
+            while len(self._prepared) >= kept:
+                self._prepared.pop(next(iter(self._prepared)))
+            self._prepared[repeat] = about
+        key, trial = self.key(position, repeat), self.trial(position, repeat)
+        return Case(key, name, attack, self.client, repeat=repeat, trial=trial, **about)
 
     def key(self, position: int, repeat: int) -> str:
         """Return the key of a case, which is unique within the run."""
@@ -110,13 +117,6 @@ class Schedule(ABC):
     @cached_property
     def _prepared(self) -> dict[int, dict[str, Any]]:
         return {}
-
-    def _keep(self, repeat: int, about: dict[str, Any]) -> None:
-        """Keep what belongs to a batch for its other attacks: one batch, or those that may share a pass."""
-        small = sum(parameter.numel() for parameter in self.client.model.parameters()) <= SMALL
-        while len(self._prepared) >= (PASS if small else 1):
-            self._prepared.pop(next(iter(self._prepared)))
-        self._prepared[repeat] = about
 
 
 def model_digest(model: nn.Module) -> str:

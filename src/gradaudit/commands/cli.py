@@ -14,6 +14,18 @@ import typer
 from ..values import terminal
 from ..values.errors import AuditError, AuditInterrupted
 from ..values.streams import stdout_kept
+from .placing import (
+    AsJson,
+    ExecutorName,
+    Placement,
+    RayAddress,
+    Shard,
+    StopOnError,
+    Threads,
+    Workers,
+    executor_of,
+    shard_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +45,6 @@ app = typer.Typer(
 Out = Annotated[
     Path | None, typer.Option("--out", help="Output folder for results.jsonl, report.html and the reconstructions.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output and nothing else.")]
 Open = Annotated[bool, typer.Option("--open", help="Open the report in the browser when done.")]
 
 
@@ -53,7 +64,8 @@ def demo(
 
     configs = builtin.demo_configs(seed)
     plans = [make_plan(config, Path.cwd(), number=number) for number, config in enumerate(configs)]
-    _finish(_audit(plans, out or Path("runs") / f"demo-{seed}", builtin.TITLE), as_json, open_page)
+    place = Placement(executor_of(None, None, None, None))
+    _finish(_audit(plans, out or Path("runs") / f"demo-{seed}", builtin.TITLE, place), as_json, open_page)
 
 
 @app.command()
@@ -70,14 +82,20 @@ def audit(
             help="Change one key of the file, such as attacks.0.stages.0.steps=2000 (repeatable).",
         ),
     ] = None,
+    executor: ExecutorName = None,
+    workers: Workers = None,
+    threads: Threads = None,
+    ray_address: RayAddress = None,
+    stop_on_error: StopOnError = False,
+    shard: Shard = "1/1",
     as_json: AsJson = False,
     open_page: Open = False,
 ) -> None:
     """Run the audit that a file describes: compute an update, attack it, score the reconstruction, write the report.
 
-    The same command with the same folder resumes an interrupted audit. Exit code 0: the audit finished, whatever
-    leaked. 2: an error, or a case that cannot be judged, with the reason in one line. 130: interrupted; finished cases
-    are kept.
+    The same command with the same folder resumes an interrupted audit, and computes again what failed. Exit code 0:
+    the audit finished, whatever leaked. 2: an error, a case that failed, or a case that cannot be judged, with the
+    reason in one line. 130: interrupted; finished cases are kept.
     """
     from ..audit.config import read_config
     from ..audit.plan import make_plan
@@ -88,7 +106,8 @@ def audit(
             raise AuditError(
                 f"{config}: attacks is an empty list, so there is nothing to run. Name at least one attack."
             )
-        results = _audit([plan], out or Path("runs") / config.stem, f"Audit of {config.name}")
+        place = Placement(executor_of(executor, workers, threads, ray_address), stop_on_error, shard_of(shard))
+        results = _audit([plan], out or Path("runs") / config.stem, f"Audit of {config.name}", place)
     _finish(results, as_json, open_page)
 
 
@@ -99,25 +118,27 @@ def report(
 ) -> None:
     """Regenerate report.html from the results of a run."""
     from .. import report as page
-    from ..execution import read_findings, read_run
+    from ..execution import read_folder
 
-    path = page.write(read_findings(folder), read_run(folder), folder)
+    path = page.write(*read_folder(folder), folder)
     terminal.echo(f"Report: {path}")
     _open(path, open_page)
 
 
-def _audit(plans: Sequence[Plan], out: Path, title: str) -> Results:
+def _audit(plans: Sequence[Plan], out: Path, title: str, place: Placement) -> Results:
     """Run all cases and return their results; the report is written even if a case raises."""
     from ..execution import Results, describe_run
     from ..report.auditing import carry_out
-    from .progress import TerminalListener
+    from .progress import TerminalListener, finding_lines
 
     errors = terminal.Screen(err=True)
     results = Results(out, describe_run(plans, title))
     if results.findings:
         errors.print(f"{len(results.findings)} of {results.run.planned} cases are already done.")
-    with TerminalListener(errors) as listener:
-        carry_out(plans, results, listener)
+    with TerminalListener(errors, finding_lines) as listener:
+        carry_out(
+            plans, results, listener, executor=place.executor, stop_on_error=place.stop_on_error, shard=place.shard
+        )
     return results
 
 
@@ -163,7 +184,10 @@ def _summary(results: Results) -> None:
 
 
 def _require_judged(results: Results) -> None:
-    """Raise `AuditError` if a case cannot be judged, so that the exit code does not suggest a result."""
+    """Raise `AuditError` if a case failed or cannot be judged, so that the exit code does not suggest a result."""
+    from ..execution.runner import require_complete
+
+    require_complete(results.run.failures, results.run.planned)
     unjudged = [finding for finding in results.findings if finding.cannot_judge]
     if unjudged:
         reasons = " ".join(dict.fromkeys(f"{finding.attack}: {finding.cannot_judge}" for finding in unjudged))

@@ -1,80 +1,157 @@
-"""Progress of a run: a bar on a terminal, plain lines in a log file."""
+"""Progress of a run: bars on a terminal, plain lines in a log file."""
 
 from __future__ import annotations
 
+import time
+from collections import deque
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
 
+from ..execution.runner import Listener
 from ..values.terminal import as_text, visible
 
 if TYPE_CHECKING:
-    from ..audit.judge import Case
+    from ..execution.journal import Failure
+    from ..execution.trial import Job
     from ..inversion.attack import Watch
     from ..values.finding import Finding
 
+Shown = TypeVar("Shown")
+SHOWN = 12  # running jobs on the screen
+RECENT = 200  # trials from whose ends the speed is computed
 
-class TerminalListener:
-    """Shows the case, the step, the objective and the remaining time.
+
+class TerminalListener(Listener[Shown]):
+    """Shows all trials: how many are done and failed, their speed, the time left, and the steps of those that run.
 
     Args:
         console: Console to write to, usually standard error.
+        lines: Returns the lines about a result with their styles.
+
+    `began` says whether any trial has started.
     """
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.bar = Progress(
+    def __init__(self, console: Console, lines: Callable[[Shown], list[tuple[str, str]]]) -> None:
+        self.console, self.lines = console, lines
+        self.running = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
             TextColumn("{task.fields[steps]}"),
             TextColumn("objective {task.fields[objective]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
-            transient=True,
         )
-        self.task: TaskID | None = None
+        self.tasks: dict[str, TaskID] = {}
+        self.pace = Pace()
+        self.began = False
+        self.live = Live(console=console, get_renderable=self._drawn, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Self:
-        self.bar.start()
+        if self.console.is_terminal:
+            self.live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.bar.stop()
+        self.live.stop()
 
-    def begin(self, case: Case, number: int, total: int) -> Watch:
-        """Show a new bar for the case and return the function that updates it."""
-        from ..audit.judge import client_name
-
-        title = f"[{number}/{total}] {case.attack_name} · {client_name(case.client)} · batch {case.repeat + 1}"
+    def begin(self, job: Job, number: int, total: int) -> Watch:
+        """Show a new bar for the job and return the function that updates it."""
+        self.began = True
+        self.pace.begin(number - 1, total)
         if not self.console.is_terminal:
-            self.console.print(as_text(title))
-        self.task = task = self.bar.add_task(visible(title), total=None, steps="", objective="–")
+            self.console.print(as_text(f"[{number}/{total}] {job.title}"))
+        self._remove(job.checkpoint)  # its worker died, and it starts again
+        shown = len(self.tasks) < SHOWN
+        task = self.running.add_task(visible(job.title), total=None, steps="", objective="–", visible=shown)
+        self.tasks[job.checkpoint] = task
+        while len(self.tasks) > 2 * SHOWN:
+            self._remove(next(iter(self.tasks)))
 
         def watch(done: int, steps: int, objective: float) -> None:
-            self.bar.update(
-                task, completed=done, total=steps, steps=f"{done}/{steps} steps", objective=f"{objective:.3g}"
-            )
+            fields = {"steps": f"{done}/{steps} steps", "objective": f"{objective:.3g}"}
+            if task in self.running.task_ids:
+                self.running.update(task, completed=done, total=steps, **fields)
 
         return watch
 
-    def end(self, finding: Finding, number: int, total: int) -> None:
-        """Print the result of the case, and warnings in red, for example about an oracle that no real adversary has."""
-        from ..report import wording as words
+    def finish(self, job: Job) -> None:
+        """Remove the bar of a job."""
+        self._remove(job.checkpoint)
 
-        if self.task is not None:
-            self.bar.remove_task(self.task)
-            self.task = None  # further findings of the same pass follow
-        case = f"[{number}/{total}] {finding.attack} · {finding.client} · batch {finding.repeat + 1}"
-        self.console.print(as_text(f"{case}: {_outcome(finding)}"))
-        for alarm in filter(None, (words.warning(finding.knowledge), *finding.warnings)):
-            self.console.print(as_text(alarm, "bold red"))
+    def end(self, finding: Shown, number: int, total: int) -> None:
+        """Print the result of a trial and its warnings."""
+        self.pace.end(number, total)
+        for position, (line, style) in enumerate(self.lines(finding)):
+            head = "" if position else f"[{number}/{total}] "
+            self.console.print(as_text(head + line, style))
+
+    def fail(self, failure: Failure, number: int, total: int) -> None:
+        """Print a trial that failed, in red."""
+        self.pace.failed += 1
+        self.console.print(as_text(f"failed: {failure.line}", "bold red"))
+
+    def _remove(self, name: str) -> None:
+        task = self.tasks.pop(name, None)
+        if task is not None:
+            self.running.remove_task(task)
+
+    def _drawn(self) -> Group:
+        return Group(self.running, Text(self.pace.text))
+
+
+class Pace:
+    """How fast trials end."""
+
+    def __init__(self) -> None:
+        self.done = self.total = self.failed = 0
+        self.ends: deque[float] = deque(maxlen=RECENT)
+
+    def begin(self, done: int, total: int) -> None:
+        """Take in how many trials are done before the first one ends."""
+        self.done, self.total = max(done, self.done), total
+        if not self.ends:
+            self.ends.append(time.monotonic())
+
+    def end(self, done: int, total: int) -> None:
+        """Take in the end of a trial."""
+        self.done, self.total = done, total
+        self.ends.append(time.monotonic())
+
+    @property
+    def text(self) -> str:
+        """Such as `12 of 60 trials, 1 failed, 4.2 per minute, 11 min left`."""
+        parts = [f"{self.done} of {self.total} trials"]
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        if len(self.ends) > 1:
+            each = (self.ends[-1] - self.ends[0]) / (len(self.ends) - 1)
+            left = max(0.0, each * (self.total - self.done - self.failed) - (time.monotonic() - self.ends[-1]))
+            parts += [f"{60 / each:.3g} per minute" if each else "", f"{duration(left)} left"]
+        return ", ".join(filter(None, parts))
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in one unit or two, such as `40 s`, `12 min` or `3 h 20 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def finding_lines(finding: Finding) -> list[tuple[str, str]]:
+    """Return the result of a case in words, and its warnings in red, for example about an unrealistic oracle."""
+    from ..report import wording as words
+
+    case = f"{finding.attack} · {finding.client} · batch {finding.repeat + 1}: {_outcome(finding)}"
+    alarms = filter(None, (words.warning(finding.knowledge), *finding.warnings))
+    return [(case, ""), *((alarm, "bold red") for alarm in alarms)]
 
 
 def _outcome(finding: Finding) -> str:
@@ -85,3 +162,9 @@ def _outcome(finding: Finding) -> str:
         f"{measure.name} {measure.text(finding.measured.mean)}, "
         f"{measure.text(finding.mean_gain, signed=True)} over the control, {finding.seconds:.0f} s"
     )
+
+
+def measurement_lines(measurement: Any) -> list[tuple[str, str]]:
+    """Return the values of a cell of a study in words, at most four."""
+    values = [f"{column} {value:.4g}" for column, value in measurement.values.items() if value is not None]
+    return [(f"{measurement.name} · seed {measurement.seed}: {', '.join(values[:4]) or 'no value'}", "")]

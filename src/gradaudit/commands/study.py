@@ -11,12 +11,44 @@ import typer
 
 from ..values.errors import AuditError, AuditInterrupted
 from ..values.streams import stdout_kept
-from ..values.terminal import Screen, echo, visible
+from ..values.terminal import Screen, echo
 from ..values.validation import suggest
 from .listings import show
+from .placing import (
+    AsJson,
+    ExecutorName,
+    Placement,
+    RayAddress,
+    Shard,
+    StopOnError,
+    Threads,
+    Workers,
+    executor_of,
+    shard_of,
+)
 
 if TYPE_CHECKING:
     from ..studies import Bench, Study, StudyResult
+
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the study; `gradaudit studies` lists all.")]
+Scale = Annotated[str, typer.Option(help="Extent: quick, default, or another scale of the study.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="An .npz file with images and labels (mgia: a folder); by default the built-in photographs."),
+]
+Weights = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weights",
+        metavar="MODEL=FILE",
+        help="Weights of a trained network (repeatable); FILE may be torchvision for its own weights.",
+    ),
+]
+Device = Annotated[str, typer.Option(help="Device: cpu, cuda or auto.")]
+StudyOut = Annotated[
+    Path | None, typer.Option("--out", help="Output folder for trials.jsonl, study.html and study.md.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,108 +57,68 @@ def add_to(app: typer.Typer) -> None:
 
 
 def study(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the study; `gradaudit studies` lists all.")],
-    scale: Annotated[str, typer.Option(help="Extent: quick, default, or another scale of the study.")] = "default",
-    data: Annotated[
-        Path | None,
-        typer.Option(help="An .npz file with images and labels (mgia: a folder); by default the built-in photographs."),
-    ] = None,
-    weights: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--weights",
-            metavar="MODEL=FILE",
-            help="Weights of a trained network (repeatable); FILE may be torchvision for its own weights.",
-        ),
-    ] = None,
-    device: Annotated[str, typer.Option(help="Device: cpu, cuda or auto.")] = "cpu",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Number of parallel processes; by default one per core, and one on a GPU.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Output folder for study.jsonl, study.html and study.md.")
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document to standard output and nothing else.")
-    ] = False,
+    name: Name,
+    scale: Scale = "default",
+    data: Data = None,
+    weights: Weights = None,
+    device: Device = "cpu",
+    executor: ExecutorName = None,
+    workers: Workers = None,
+    threads: Threads = None,
+    ray_address: RayAddress = None,
+    stop_on_error: StopOnError = False,
+    shard: Shard = "1/1",
+    out: StudyOut = None,
+    as_json: AsJson = False,
 ) -> None:
     """Reproduce a table or figure of a paper, and show the published values beside the measured ones.
 
-    Each measurement is written to disk before the next one starts. The same command resumes an interrupted study.
+    Each measurement is written to disk before it counts. The same command resumes an interrupted study, and computes
+    again what failed. By default, one process per core runs, and one on a GPU.
     """
     from ..audit.resolve import make_device
+    from ..execution import usual_workers
     from ..studies import STUDIES, Bench
 
     if name not in STUDIES:
         raise AuditError(f"study {name}: unknown study{suggest(name, STUDIES)}")
     bench = Bench(data, dict(map(_weight, weights or [])), make_device(device))
+    found = executor_of(executor, workers, threads or 1, ray_address, usual=usual_workers(bench.device.type))
+    place = Placement(found, stop_on_error, shard_of(shard))
     with stdout_kept(as_json):
-        result, page = _run(STUDIES[name], scale, bench, out or Path("runs") / f"{name}-{scale}", workers)
+        result, page = _run(STUDIES[name], scale, bench, out or Path("runs") / f"{name}-{scale}", place)
     if as_json:
         echo(json.dumps(result.to_json(), allow_nan=False))
         return
     _print(result, page)
 
 
-def _run(chosen: Study, scale: str, bench: Bench, folder: Path, workers: int | None) -> tuple[StudyResult, Path]:
+def _run(chosen: Study, scale: str, bench: Bench, folder: Path, place: Placement) -> tuple[StudyResult, Path]:
     """Measure the missing cells and return the result with the path of its page, which is always written."""
     from ..report.study_page import write_study
     from ..studies import read_study, run_study
+    from .progress import TerminalListener, measurement_lines
 
     def written() -> tuple[StudyResult, Path]:
         result = read_study(chosen, scale, bench, folder)
         return result, write_study(result, folder)
 
-    bar = _Bar()
-    try:
-        with bar:
-            run_study(chosen, scale, bench, folder, bar.tick, workers=workers)
-    except KeyboardInterrupt:
-        if not bar.began:
-            raise AuditInterrupted("interrupted before anything was measured.") from None
-        result, _ = written()
-        kept = f"{result.done} of {result.planned} measurements are kept in {folder}"
-        raise AuditInterrupted(f"interrupted: {kept}. Run the same command again to resume.") from None
-    except BaseException:
-        with suppress(AuditError):  # the first error is the one to report
-            if bar.began:
-                written()
-        raise
+    options = {"executor": place.executor, "stop_on_error": place.stop_on_error, "shard": place.shard}
+    with TerminalListener(Screen(err=True), measurement_lines) as listener:
+        try:
+            run_study(chosen, scale, bench, folder, listener, **options)
+        except KeyboardInterrupt:
+            if not listener.began:
+                raise AuditInterrupted("interrupted before anything was measured.") from None
+            result, _ = written()
+            kept = f"{result.done} of {result.planned} measurements are kept in {folder}"
+            raise AuditInterrupted(f"interrupted: {kept}. Run the same command again to resume.") from None
+        except BaseException:
+            with suppress(AuditError):  # the first error is the one to report
+                if listener.began:
+                    written()
+            raise
     return written()
-
-
-class _Bar:
-    """A progress bar if standard error is a terminal, one line per cell otherwise."""
-
-    def __init__(self) -> None:
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-        self.screen = Screen(err=True)
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
-        self.bar = Progress(
-            *columns,
-            TimeRemainingColumn(),
-            console=self.screen,
-            disable=not self.screen.is_terminal,
-            transient=True,
-        )
-        self.task = self.bar.add_task("", total=None)
-        self.last = ""
-        self.began = False  # the folder belongs to this study and is locked
-
-    def __enter__(self) -> _Bar:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def tick(self, done: int, total: int, cell: str) -> None:
-        self.began = True
-        self.bar.update(self.task, completed=done, total=total, description=visible(cell))
-        if not self.screen.is_terminal and cell not in ("", self.last):
-            self.screen.print(f"[{done}/{total}] {cell}")
-        self.last = cell
 
 
 def _weight(text: str) -> tuple[str, Path]:

@@ -4,7 +4,7 @@ from .case_jobs import describe_run, run
 from .executors import EXECUTORS, make_executor, usual_workers
 from .lock import locked
 from .results import Results, difference, read_folder
-from .running import Listener
+from .runner import Listener
 
 __all__ = [
     "EXECUTORS",

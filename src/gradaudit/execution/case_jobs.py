@@ -22,8 +22,8 @@ from .executors import Executor
 from .executors.serial import Serial
 from .lock import locked
 from .results import Results
-from .running import Listener, run_trials
-from .trial import Outcome
+from .runner import Listener, run_trials
+from .trial import TrialOutcome
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class CaseJob:
         repeats: Numbers of the batches.
         trials: Names of the trials.
         checkpoint: Key of the first case.
+        kept: Number of batches that the schedule keeps for other attacks on them.
         attack_name: Name of the attack.
         client_name: Description of the client's defenses.
     """
@@ -45,6 +46,7 @@ class CaseJob:
     repeats: tuple[int, ...]
     trials: tuple[str, ...]
     checkpoint: str
+    kept: int
     attack_name: str
     client_name: str
 
@@ -57,12 +59,12 @@ class CaseJob:
         """Return itself unless all trials are done: the numbers of a pass depend on all its cases."""
         return None if all(trial in done for trial in self.trials) else self
 
-    def run(self, schedule: Schedule, watch: Watch | None, keep: Path | None) -> Iterator[Outcome]:
+    def run(self, schedule: Schedule, watch: Watch | None, keep: Path | None) -> Iterator[TrialOutcome]:
         """Audit the cases, and yield their findings with the files of their examples."""
-        cases = [schedule.case(self.position, repeat) for repeat in self.repeats]
+        cases = [schedule.case(self.position, repeat, kept=self.kept) for repeat in self.repeats]
         for case, audited in zip(cases, audit_together(cases, watch, keep), strict=True):
             finding, files = with_files(audited)
-            yield Outcome(case.trial, self.title, finding.to_json(), files)
+            yield TrialOutcome(case.trial, self.title, finding.to_json(), files)
 
 
 def describe_run(plans: Sequence[Schedule], title: str) -> RunRecord:
@@ -119,11 +121,12 @@ def jobs_of(plan: Schedule, setting: int) -> Iterator[CaseJob]:
     name = client_name(plan.client)
     waiting: dict[int, list[int]] = {}
     shares = [plan.repeats > 1 and _shares(plan, position) for position in range(len(plan.attacks))]
+    kept = min(plan.repeats, PASS) if any(shares) else 1
 
     def job(position: int, repeats: Sequence[int]) -> CaseJob:
         trials = tuple(plan.trial(position, repeat) for repeat in repeats)
         key = plan.key(position, repeats[0])
-        return CaseJob(setting, position, tuple(repeats), trials, key, plan.attacks[position][0], name)
+        return CaseJob(setting, position, tuple(repeats), trials, key, kept, plan.attacks[position][0], name)
 
     for position, repeat in plan.places:
         waiting.setdefault(position, []).append(repeat)

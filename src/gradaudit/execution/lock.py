@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +18,7 @@ from ..values.errors import AuditError
 from ..values.files import BARE, FILE_MODE, refused, sweep
 from ..values.records import checked, parsed
 
-if os.name == "nt":
+if sys.platform == "win32":
     import msvcrt
 
     FAR = 2**30  # Windows locks bytes, also against readers: lock one beyond the end of the file

@@ -7,18 +7,17 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ..values.characters import shortened
 from ..values.errors import AuditError
 from ..values.files import is_file, make_folder, read_whole, write_whole
 from ..values.finding import Finding, RunRecord
 from ..values.records import parsed
-from .journal import TRIALS, Failure, Journal
+from .journal import TRIALS, Failure, Journal, Record
 from .lock import locked
 
 RUN, RESULTS = "run.json", "results.jsonl"
-Record = TypeVar("Record")
 
 
 class Results:

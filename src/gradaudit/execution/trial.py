@@ -16,7 +16,7 @@ UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """The result of one trial, or why there is none.
 
     Args:
@@ -76,7 +76,7 @@ class Job(Protocol):
         """Return the job without trials that are done, if it can do without them; `None` if all are done."""
         ...
 
-    def run(self, opened: Any, watch: Watch | None, keep: Path | None) -> Iterable[Outcome]:
+    def run(self, opened: Any, watch: Watch | None, keep: Path | None) -> Iterable[TrialOutcome]:
         """Run the trials.
 
         Args:
@@ -112,7 +112,7 @@ class Site:
         return self.folder / UNFINISHED / job.checkpoint if holder_of(self.folder) == self.owner else None
 
 
-def outcomes(job: Job, opened: Callable[[], Any], site: Site, watch: Watch | None) -> Iterator[Outcome]:
+def outcomes(job: Job, opened: Callable[[], Any], site: Site, watch: Watch | None) -> Iterator[TrialOutcome]:
     """Run a job and yield one outcome for each of its trials, also if it fails.
 
     Args:
@@ -130,40 +130,39 @@ def outcomes(job: Job, opened: Callable[[], Any], site: Site, watch: Watch | Non
         yield from (failed(trial, job.title, error) for trial in left)
 
 
-def attempted(trial: str, title: str, run: Callable[[], tuple[Mapping[str, Any], Mapping[str, bytes]]]) -> Outcome:
+def attempted(trial: str, title: str, run: Callable[[], tuple[Mapping[str, Any], Mapping[str, bytes]]]) -> TrialOutcome:
     """Return the outcome of one trial of several, which the others do not depend on; `run` returns result and files."""
     try:
-        return Outcome(trial, title, *run())
+        return TrialOutcome(trial, title, *run())
     except Exception as error:
         return failed(trial, title, error)
 
 
-def failed(trial: str, title: str, error: BaseException) -> Outcome:
+def failed(trial: str, title: str, error: BaseException) -> TrialOutcome:
     """Return the outcome of a trial that raised an error."""
     if isinstance(error, AuditError):
-        return Outcome(trial, title, error=str(error))
+        return TrialOutcome(trial, title, error=str(error))
     trace = "".join(traceback.format_exception(error))
-    return Outcome(trial, title, error=in_one_line(error), trace=trace)
+    return TrialOutcome(trial, title, error=in_one_line(error), trace=trace)
 
 
 class Opened:
     """The settings that one process has opened; the one that was used least recently is closed for a new one.
 
     Args:
-        load: Returns the setting with a number.
         most: Number of settings that stay open.
     """
 
-    def __init__(self, load: Callable[[int], Setting], most: int = 2) -> None:
-        self._load, self._most = load, most
+    def __init__(self, most: int = 2) -> None:
+        self._most = most
         self._open: dict[int, Any] = {}
 
-    def get(self, number: int) -> Any:
-        """Return the open setting with this number. Raise the errors of `Setting.open`."""
+    def get(self, number: int, load: Callable[[], Setting]) -> Any:
+        """Return the open setting with this number, which `load` returns. Raise the errors of `Setting.open`."""
         if number in self._open:
             found = self._open.pop(number)
         else:
-            found = self._load(number).open()
+            found = load().open()
             if len(self._open) >= self._most:
                 self._open.pop(next(iter(self._open)))
         self._open[number] = found

@@ -19,7 +19,6 @@ from ..client.participant import Client
 from ..execution import Listener, Results, describe_run, make_executor
 from ..execution import run as run_cases
 from ..execution.executors import Executor
-from ..execution.running import Silent
 from ..inversion.attack import Attack
 from ..values.errors import AuditError, AuditInterrupted
 from ..values.finding import Finding
@@ -107,7 +106,7 @@ def run(
         for number, one in enumerate(clients)
     ]
     record = describe_run(plans, title)
-    told, where = listener or Silent(), make_executor(executor, workers)
+    told, where = listener or Listener(), make_executor(executor, workers)
     if out is not None:
         results = Results(Path(out), record)
         return carry_out(plans, results, told, executor=where, stop_on_error=stop_on_error, again=CALL_AGAIN)

@@ -27,7 +27,33 @@ PICTURES = "pictures"
 HELD_OUT = 200  # images held out from training, for private batches and public data
 
 
-class Bench:
+class Measuring:
+    """What the current measurement of a worker reports and writes beside its values."""
+
+    def __init__(self) -> None:
+        self.watch: Watch | None = None  # called with the progress of an attack
+        self.files: dict[str, bytes] = {}  # path relative to the folder of the run -> image
+        self._checkpoint: Path | None = None
+
+    @contextmanager
+    def measuring(self, watch: Watch | None, checkpoint: Path | None) -> Iterator[None]:
+        """Inside the block, attacks report to `watch` and keep checkpoints beside `checkpoint`."""
+        self.watch, self._checkpoint, self.files = watch, checkpoint, {}
+        try:
+            yield
+        finally:
+            self.watch = self._checkpoint = None
+
+    def keep(self, name: str) -> Path | None:
+        """Return the path for checkpoints of an attack in the current measurement, or `None`."""
+        return self._checkpoint and beside(self._checkpoint, name)
+
+    def show(self, name: str, picture: Tensor) -> None:
+        """Save an image `[C, H, W]` in [0, 1] with the results of the run."""
+        self.files[f"{PICTURES}/{name}.png"] = png(picture)
+
+
+class Bench(Measuring):
     """The images and networks of one run of a study.
 
     Args:
@@ -42,9 +68,7 @@ class Bench:
     ) -> None:
         self.data, self.device = data and data.resolve(), torch.device(device)
         self.weights = {name: _absolute(path) for name, path in (weights or {}).items()}
-        self.watch: Watch | None = None  # called with the progress of an attack in the current measurement
-        self.files: dict[str, bytes] = {}  # images that the current measurement shows
-        self._checkpoint: Path | None = None
+        super().__init__()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Send the names of the files to another process, which opens them by itself."""
@@ -58,15 +82,6 @@ class Bench:
     def uses_gpu(self) -> bool:
         """Whether the networks are on a GPU."""
         return self.device.type == "cuda"
-
-    @contextmanager
-    def measuring(self, watch: Watch | None, checkpoint: Path | None) -> Iterator[None]:
-        """Inside the block, attacks report to `watch` and keep checkpoints beside `checkpoint`."""
-        self.watch, self._checkpoint, self.files = watch, checkpoint, {}
-        try:
-            yield
-        finally:
-            self.watch = self._checkpoint = None
 
     @cached_property
     def source(self) -> Source:
@@ -82,14 +97,6 @@ class Bench:
     def fingerprint(self) -> str:
         """A hash of the data and the weights."""
         return content_name(self.identity())
-
-    def keep(self, name: str) -> Path | None:
-        """Return the path for checkpoints of an attack in the current measurement, or `None`."""
-        return self._checkpoint and beside(self._checkpoint, name)
-
-    def show(self, name: str, picture: Tensor) -> None:
-        """Save an image `[C, H, W]` in [0, 1] with the results of the run."""
-        self.files[f"{PICTURES}/{name}.png"] = png(picture)
 
     def chance(self, seed: int) -> int:
         """Return the seed of one measurement, which also depends on the data; all other seeds derive from it."""
@@ -177,7 +184,9 @@ def _absolute(path: Path) -> Path:
 
 
 def _content(path: Path) -> str:
-    """Return a hash of a file, or the name of anything else, such as a folder."""
+    """Return a hash of a file, or of the names and sizes in a folder, or the name of anything else."""
+    if path.is_dir():
+        return f"{path.name}, {content_name(sorted((file.name, file.stat().st_size) for file in path.iterdir()))}"
     if not is_file(path):
         return str(path)
     with path.open("rb") as file:

@@ -15,7 +15,7 @@ from ..execution.executors.serial import Serial
 from ..execution.journal import TRIALS
 from ..execution.lock import locked
 from ..execution.results import difference, read_json
-from ..execution.running import Listener, Silent, require_complete, run_trials
+from ..execution.runner import Listener, require_complete, run_trials
 from ..metrics import Interval, mean_interval
 from ..values.errors import AuditError
 from ..values.files import is_file, make_folder, refused, write_whole
@@ -140,7 +140,7 @@ def run_study(
         _claim(folder, bench)
         store = StudyFolder(folder, bench.fingerprint)
         store.journal.read(mend=True)
-        jobs, told = jobs_of(study, cells, seeds, bench.fingerprint), listener or Silent()
+        jobs, told = jobs_of(study, cells, seeds, bench.fingerprint), listener or Listener()
         run_trials([bench], jobs, store, executor or Serial(), told, shard=shard, stop_on_error=stop_on_error)
         require_complete([failure.line for failure in store.journal.failures.values()], len(cells) * seeds)
 

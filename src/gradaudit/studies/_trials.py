@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..execution.journal import TRIALS, Journal
-from ..execution.trial import Outcome, attempted
+from ..execution.trial import TrialOutcome, attempted
 from ..inversion.attack import Watch
 from ..values.records import checked, content_name
 from ._bench import Bench
@@ -82,7 +82,7 @@ class StudyJob:
         cells = tuple(cell for cell, trial in zip(self.cells, self.trials, strict=True) if trial not in done)
         return replace(self, cells=cells) if cells else None
 
-    def run(self, bench: Bench, watch: Watch | None, keep: Path | None) -> Iterator[Outcome]:
+    def run(self, bench: Bench, watch: Watch | None, keep: Path | None) -> Iterator[TrialOutcome]:
         """Measure the cells, and yield their results."""
         for cell, trial in zip(self.cells, self.trials, strict=True):
             with bench.measuring(watch, keep):

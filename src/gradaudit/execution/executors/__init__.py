@@ -12,7 +12,7 @@ from ...values.discovery import Registry
 from ...values.errors import AuditError
 from ...values.memory import memory_here
 from ...values.validation import suggest
-from ..trial import Job, Outcome, Setting, Site
+from ..trial import Job, Setting, Site, TrialOutcome
 
 PER_WORKER = 2 * 2**30  # bytes that one process with torch and a small network may take
 
@@ -28,7 +28,7 @@ class Hearer(Protocol):
         """Handle the progress of a job's attack: `done` of `steps`, and the objective."""
         ...
 
-    def ended(self, job: Job, outcome: Outcome) -> None:
+    def ended(self, job: Job, outcome: TrialOutcome) -> None:
         """Handle the outcome of one trial of a job. An exception stops the executor."""
         ...
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
+from ...inversion.attack import Watch
 from ..trial import Job, Opened, Setting, Site, outcomes
 from . import Hearer
 
@@ -30,16 +32,17 @@ class Serial:
 
     def run(self, settings: Sequence[Setting], jobs: Sequence[Job], site: Site, hear: Hearer) -> None:
         """Run all jobs; see `Executor`."""
-        opened = Opened(settings.__getitem__)
+        opened = Opened()
         with threads_of(self.threads):
             for job in jobs:
                 hear.began(job)
-                for outcome in outcomes(job, lambda: opened.get(job.setting), site, _watch(job, hear)):  # noqa: B023
+                setting = partial(opened.get, job.setting, partial(settings.__getitem__, job.setting))
+                for outcome in outcomes(job, setting, site, _watch(job, hear)):
                     hear.ended(job, outcome)
                 hear.finished(job)
 
 
-def _watch(job: Job, hear: Hearer):  # noqa: ANN202
+def _watch(job: Job, hear: Hearer) -> Watch:
     return lambda done, steps, objective: hear.stepped(job, done, steps, objective)
 
 

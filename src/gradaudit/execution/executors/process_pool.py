@@ -13,22 +13,24 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from ...values.errors import AuditError, AuditWarning, in_one_line
-from ..trial import Job, Opened, Outcome, Setting, Site, outcomes
+from ..trial import Job, Opened, Setting, Site, TrialOutcome, outcomes
 from . import Hearer
 
-RETRIES = 3  # starts of a job after its process died
+RETRIES = 3  # further starts of a job after its process died
+DIED = f"its process died {RETRIES + 1} times, possibly because memory ran out. Use fewer --workers."
 SPAWN = multiprocessing.get_context("spawn")  # a forked process may hang in torch's threads
 BETWEEN = 0.2  # seconds between two messages on the progress of an attack
 
 
 @dataclass(frozen=True)
-class Pool:
+class ProcessPool:
     """Runs jobs in several processes, each of which opens models and data once.
 
     Args:
@@ -56,7 +58,7 @@ class Pool:
                     if died[job.checkpoint] <= RETRIES:
                         waiting.appendleft(job)
                     else:
-                        _give_up(job, hear)
+                        give_up(job, hear, DIED)
         finally:
             crew.end()
 
@@ -139,10 +141,10 @@ class _Worker:
         self.pipe.close()
 
 
-def _give_up(job: Job, hear: Hearer) -> None:
-    why = f"its process died {RETRIES + 1} times, possibly because memory ran out. Use fewer --workers."
+def give_up(job: Job, hear: Hearer, why: str) -> None:
+    """Tell that the trials of a job without an outcome failed."""
     for trial in job.trials:
-        hear.ended(job, Outcome(trial, job.title, error=why))
+        hear.ended(job, TrialOutcome(trial, job.title, error=why))
     hear.finished(job)
 
 
@@ -166,10 +168,9 @@ def _serve(pipe: Connection, site: Site, threads: int) -> None:
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     contents: dict[int, bytes] = {}
-    opened = Opened(lambda number: pickle.loads(contents[number]))
-    told = _Told(pipe)
+    opened, told = Opened(), Told(pipe)
     warnings.simplefilter("always", AuditWarning)
-    warnings.showwarning = told.warning
+    warnings.showwarning = told.warning  # type: ignore[assignment]
     while True:
         try:
             job, content = pipe.recv()
@@ -177,15 +178,28 @@ def _serve(pipe: Connection, site: Site, threads: int) -> None:
             return
         if content is not None:
             contents[job.setting] = content
-        for outcome in outcomes(job, lambda: opened.get(job.setting), site, told.step):  # noqa: B023
+        setting = partial(opened.get, job.setting, partial(pickle.loads, contents[job.setting]))
+        for outcome in outcomes(job, setting, site, told.step):
             pipe.send(("outcome", outcome))
         pipe.send(("done", None))
 
 
-class _Told:
-    """Sends the progress and the warnings of a job to the parent process."""
+class Mailbox(Protocol):
+    """Takes messages of a worker: `("step", (done, steps, objective))` and `("warning", text)`."""
 
-    def __init__(self, pipe: Connection) -> None:
+    def send(self, message: tuple[str, Any], /) -> None:
+        """Take one message."""
+        ...
+
+
+class Told:
+    """Sends the progress and the warnings of a job.
+
+    Args:
+        pipe: Where they are sent.
+    """
+
+    def __init__(self, pipe: Mailbox) -> None:
         self.pipe, self.last = pipe, 0.0
 
     def step(self, done: int, steps: int, objective: float) -> None:

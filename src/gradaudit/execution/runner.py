@@ -11,27 +11,23 @@ from ..inversion.run import keeper
 from ..values.errors import AuditError
 from ..values.files import make_folder, write_whole
 from .executors import Executor
-from .journal import Failure, Journal
-from .trial import UNFINISHED, Job, Outcome, Setting, Site
+from .journal import Failure, Journal, Record
+from .trial import UNFINISHED, Job, Setting, Site, TrialOutcome
 
 SHOWN = 5  # failures in a summary
 RETRY = "All others are kept. The same command computes these again."
-Record = TypeVar("Record")
 Told = TypeVar("Told", contravariant=True)
 
 
-class Listener(Protocol[Told]):
-    """A listener that a run calls with its progress; several jobs may run at the same time.
+class Listener(Generic[Told]):
+    """A listener that a run calls with its progress; subclasses handle what they need. Several jobs may run at once.
 
-    >>> class Bell:
+    >>> class Bell(ga.Listener):
     ...     def begin(self, job, number, total):
     ...         print(f"{number} of {total}: {job.title}")
     ...
     ...     def end(self, finding, number, total):
     ...         print("done")
-    ...
-    ...     def fail(self, failure, number, total):
-    ...         print(failure.line)
     >>> client = ga.Client(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5)))
     >>> batch = ga.Batch(torch.rand(1, 1, 4, 4), torch.tensor([3]))
     >>> _ = ga.run(client, batch, "idlg", "priors", listener=Bell())
@@ -41,31 +37,19 @@ class Listener(Protocol[Told]):
 
     def begin(self, job: Job, number: int, total: int) -> Watch | None:
         """Handle the start of a job; the returned `Watch`, if any, is called with the steps of its attack."""
-        ...
+        return None
 
     def end(self, finding: Told, number: int, total: int) -> None:
-        """Handle the end of a trial, whose finding (in a study: measurement) is on disk."""
-        ...
+        """Handle the result of a trial, a finding or a measurement of a study, which is on disk."""
 
     def fail(self, failure: Failure, number: int, total: int) -> None:
         """Handle a trial that failed, which is on disk, too."""
-        ...
+
+    def finish(self, job: Job) -> None:
+        """Handle the end of a job, after the results of its trials."""
 
 
-class Silent:
-    """A listener that ignores all progress."""
-
-    def begin(self, job: Job, number: int, total: int) -> None:
-        """Ignore the start of a job."""
-
-    def end(self, finding: object, number: int, total: int) -> None:
-        """Ignore the end of a trial."""
-
-    def fail(self, failure: Failure, number: int, total: int) -> None:
-        """Ignore a trial that failed."""
-
-
-class Folder(Protocol[Record]):
+class TrialStore(Protocol[Record]):
     """The folder of a run, with its journal."""
 
     folder: Path
@@ -75,14 +59,14 @@ class Folder(Protocol[Record]):
 def run_trials(
     settings: Sequence[Setting],
     jobs: Sequence[Job],
-    store: Folder[Record],
+    store: TrialStore[Record],
     executor: Executor,
     listener: Listener[Record],
     *,
     shard: tuple[int, int] = (1, 1),
     stop_on_error: bool = False,
 ) -> None:
-    """Run the jobs that are missing in a locked folder, whose journal was read; each outcome is on disk before it counts.
+    """Run the jobs that are missing in a locked folder whose journal was read; an outcome counts once it is on disk.
 
     Args:
         settings: What the jobs run on.
@@ -125,7 +109,7 @@ class _Writer(Generic[Record]):
     """Writes outcomes into a folder and tells a listener."""
 
     def __init__(
-        self, store: Folder[Record], listener: Listener[Record], trials: Collection[str], stop_on_error: bool
+        self, store: TrialStore[Record], listener: Listener[Record], trials: Collection[str], stop_on_error: bool
     ) -> None:
         self.store, self.listener, self.stop_on_error = store, listener, stop_on_error
         self.total, self.done = len(trials), sum(trial in store.journal.results for trial in trials)
@@ -139,7 +123,7 @@ class _Writer(Generic[Record]):
         if watch is not None:
             watch(done, steps, objective)
 
-    def ended(self, job: Job, outcome: Outcome) -> None:
+    def ended(self, job: Job, outcome: TrialOutcome) -> None:
         journal = self.store.journal
         if outcome.trial in journal.results:
             return  # the worker of another attempt died after it
@@ -158,6 +142,7 @@ class _Writer(Generic[Record]):
     def finished(self, job: Job) -> None:
         if all(trial in self.store.journal.results for trial in job.trials):
             keeper.forget(self.store.folder / UNFINISHED / job.checkpoint)
+        self.listener.finish(job)
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:

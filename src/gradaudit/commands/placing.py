@@ -1,0 +1,73 @@
+"""The options of all commands that run trials: where, how many at the same time, and what happens after an error."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..values.errors import AuditError
+
+if TYPE_CHECKING:
+    from ..execution.executors import Executor
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output and nothing else.")]
+ExecutorName = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        metavar="NAME",
+        help="Where trials run: serial (this process), pool (several processes), ray (a cluster). Results are equal.",
+    ),
+]
+Workers = Annotated[int | None, typer.Option(help="Number of trials at the same time.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(help="Threads of one trial: 1 by default; all cores in an audit without --executor and --workers."),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option("--ray-address", metavar="HOST:PORT", help="A running Ray cluster; by default one is started here."),
+]
+StopOnError = Annotated[
+    bool, typer.Option("--stop-on-error", help="Stop at the first trial that fails, instead of after the others.")
+]
+Shard = Annotated[
+    str,
+    typer.Option(metavar="K/N", help="Run only the K-th of N parts, on N machines; `gradaudit merge` unites them."),
+]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the trials of a command run.
+
+    Args:
+        executor: The executor.
+        stop_on_error: Whether the first trial that fails stops the run.
+        shard: `(k, n)` runs the k-th of n parts.
+    """
+
+    executor: Executor
+    stop_on_error: bool = False
+    shard: tuple[int, int] = (1, 1)
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """Return `K/N` as a pair. Raise `AuditError` if it is not one, or K is not from 1 to N."""
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    part, parts = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= part <= parts:
+        raise AuditError(f"--shard {text}: write it as K/N with K from 1 to N, such as 2/3.")
+    return part, parts
+
+
+def executor_of(
+    name: str | None, workers: int | None, threads: int | None, address: str | None, *, usual: int = 1
+) -> Executor:
+    """Return the executor of a command's options; `usual` is the number of workers by default."""
+    from ..execution import make_executor
+
+    return make_executor(name, workers, threads=threads, address=address, usual=usual)
