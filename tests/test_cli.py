@@ -65,9 +65,12 @@ def test_an_audit_from_end_to_end(gradaudit, audit_file, tmp_path):
     code, out, err = gradaudit("audit", audit_file(), "--out", "run", "--json")
     assert code == 0, err
     document = json.loads(out)
-    lines = [json.loads(line) for line in (tmp_path / "run/trials.jsonl").read_text().splitlines()]
-    assert document["findings"] == lines
+    lines = [json.loads(line) for line in (tmp_path / "run/results.jsonl").read_text().splitlines()]
+    assert document == {"findings": lines, "failures": []}
     assert len(lines) == 2
+    journal = [json.loads(line) for line in (tmp_path / "run/trials.jsonl").read_text().splitlines()]
+    assert [(line["trial"], line["result"]) for line in journal] == [(line["trial"], line) for line in lines]
+    assert len({line["trial"] for line in lines} | {line["batch"] for line in lines}) == 4
     for repeat, finding in enumerate(lines):
         assert finding["attack"] == "inverting-gradients"
         assert (finding["seed"], finding["repeat"]) == (0, repeat)
@@ -141,14 +144,16 @@ def test_a_last_line_without_its_end_is_computed_again(gradaudit, audit_file, tm
     assert "1 of 2 cases" in gradaudit("audit", path, "--out", "run")[2]
 
 
-def test_a_broken_line_in_the_middle_is_an_error(gradaudit, audit_file, tmp_path):
+def test_a_broken_line_in_the_middle_is_skipped_and_its_case_computed_again(gradaudit, audit_file, tmp_path):
     path = audit_file()
-    gradaudit("audit", path, "--out", "run")
+    whole = json.loads(gradaudit("audit", path, "--out", "run", "--json")[1])
     results = tmp_path / "run/trials.jsonl"
-    results.write_text("{broken\n" + results.read_text())
-    code, _, err = gradaudit("audit", path, "--out", "run")
-    assert code == 2
-    assert "trials.jsonl, line 1: is not a finding" in err
+    _, second = results.read_text().splitlines()
+    results.write_text(f"{{broken\n{second}\n")
+    code, out, err = gradaudit("audit", path, "--out", "run", "--json")
+    assert code == 0
+    assert "trials.jsonl, line 1: is not a trial" in err
+    assert numbers(json.loads(out)) == numbers(whole)
 
 
 def test_another_configuration_is_refused_with_the_difference(gradaudit, audit_file, tmp_path):
@@ -444,7 +449,8 @@ def test_what_can_be_judged_is_judged_beside_it(gradaudit, audit_file, tmp_path)
 def test_a_model_that_no_audit_can_judge_is_refused(gradaudit, audit_file, tmp_path, net, why):
     (tmp_path / "nets.py").write_text(NETS)
     code, out, err = gradaudit("audit", audit_file(model={"factory": f"nets.py:{net}"}), "--out", "run", "--json")
-    assert (code, out) == (2, "")
+    assert code == 2
+    assert not out or json.loads(out)["findings"] == []
     assert re.search(why, err)
 
 

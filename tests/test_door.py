@@ -17,9 +17,9 @@ from conftest import linear_net, make_batch, smooth_net
 from gradaudit.attacks import DLG
 from gradaudit.audit.config import make_config
 from gradaudit.audit.plan import make_plan
-from gradaudit.execution import Results, describe_run
+from gradaudit.execution import Listener, Results, describe_run
 from gradaudit.protocol.local_training.losses.mean_squared_error import MeanSquaredError
-from gradaudit.report.auditing import Silent, carry_out
+from gradaudit.report.auditing import carry_out
 from gradaudit.values.columns import Column, TableLayout
 from gradaudit.values.errors import AuditInterrupted
 from gradaudit.values.types import Modality, TextLayout
@@ -92,8 +92,9 @@ def test_without_a_folder_the_run_lies_where_only_its_user_reads_and_goes_with_i
     assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == [
         "images",
         "report.html",
-        "trials.jsonl",
+        "results.jsonl",
         "run.json",
+        "trials.jsonl",
     ]
 
 
@@ -120,7 +121,7 @@ def test_it_is_the_engine_of_the_command(tmp_path):
     plan = make_plan(make_config(described), tmp_path)
     (case,) = plan.cases()
     results = Results(tmp_path / "a", describe_run([plan], "Audit"))
-    theirs = carry_out([plan], results, Silent())
+    theirs = carry_out([plan], results, Listener())
     ours = ga.run(plan.client, case.batch, QUICK, KNOWN)
     assert (theirs.findings[0].case, theirs.findings[0].labels) == (ours.findings[0].case, ours.findings[0].labels)
     assert theirs.findings[0].client_value == ours.findings[0].client_value
@@ -157,16 +158,16 @@ def test_a_client_trains_once_for_all_attacks(net, monkeypatch):
     assert len(calls) == 2
 
 
-class Counting(Silent):
+class Counting(ga.Listener):
     """Counts cases, and stops before one where it is told to."""
 
     def __init__(self, stop=None):
         self.begun, self.ended, self.stop = [], [], stop
 
-    def begin(self, case, number, total):
+    def begin(self, job, number, total):
         if number == self.stop:
             raise KeyboardInterrupt
-        self.begun.append((case.key, number, total))
+        self.begun.append((job.title, number, total))
 
     def end(self, finding, number, total):
         self.ended.append(finding.case)

@@ -11,12 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradaudit.execution import Results, read_findings, read_run
+from gradaudit.execution import Results, read_folder
 from gradaudit.report import write
 from gradaudit.report.album import Album
 from gradaudit.values import files
 from gradaudit.values.errors import AuditError, AuditWarning
-from gradaudit.values.files import append_line, make_folder, read_whole, set_aside, write_picture, write_whole
+from gradaudit.values.files import append_line, make_folder, png, read_whole, set_aside, write_whole
 from gradaudit.values.finding import Finding, RunRecord
 from gradaudit.values.transcript import Transcript, TranscriptLine
 from test_report_page import RUN, finding
@@ -43,7 +43,8 @@ def test_files_are_for_their_owner_alone(tmp_path, umask):
         (there / name).chmod(0o644)  # as an older version wrote it
     write_whole(there / "page.html", "new")
     append_line(there / "lines.jsonl", {"a": 1})
-    write_picture(there / "made" / "x.png", torch.rand(3, 4, 4))
+    make_folder(there / "made")
+    write_whole(there / "made" / "x.png", png(torch.rand(3, 4, 4)))
     make_folder(tmp_path / "a" / "b")
     assert {mode(path) for path in there.rglob("*") if path.is_file()} == {0o600}
     assert {mode(path) for path in (there / "made", tmp_path / "a", tmp_path / "a/b")} == {0o700}
@@ -116,7 +117,7 @@ def test_every_refusal_is_one_line_that_names_the_path(tmp_path, monkeypatch):
         (lambda: read_whole(tmp_path / "file" / "x"), "cannot be read: Not a directory"),
         (lambda: set_aside(tmp_path / "gone"), "gone: cannot be renamed"),
         (lambda: Results(tmp_path / "file", RUN), "--out .*file: cannot be created"),
-        (lambda: read_run(tmp_path / "file"), "run.json: cannot be read: Not a directory"),
+        (lambda: read_folder(tmp_path / "file"), "run.json: cannot be read: Not a directory"),
     ]
     for act, message in refusals:
         with pytest.raises(AuditError, match=message) as caught:
@@ -168,7 +169,7 @@ def change(folder, number, edit):
     path = folder / "trials.jsonl"
     lines = path.read_text().splitlines()
     record = json.loads(lines[number])
-    edit(record)
+    edit(record["result"])
     lines[number] = json.dumps(record)
     path.write_text("\n".join(lines) + "\n")
 
@@ -197,31 +198,78 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_line_of_wrong_types_is_named(run_folder, name):
+def test_a_line_of_wrong_types_is_skipped_and_named(run_folder, name):
     folder, run = run_folder
     edit, message = WRONG[name]
     change(folder, 1, edit)
-    for read in (lambda: read_findings(folder), lambda: Results(folder, run)):
-        with pytest.raises(AuditError, match=rf"trials.jsonl, line 2: is not a finding: .*{message}") as caught:
-            read()
-        assert "\n" not in str(caught.value)
+    whole = (folder / "trials.jsonl").read_bytes()
+    for read in (lambda: read_folder(folder)[0], lambda: Results(folder, run).findings):
+        with pytest.warns(AuditWarning, match=rf"trials.jsonl, line 2: is not a trial \(.*{message}") as caught:
+            assert [one.case for one in read()] == ["a"]
+        assert "\n" not in str(caught[0].message)
+        assert len(caught) == 1
+    assert (folder / "trials.jsonl").read_bytes() == whole  # it is not for us to delete
 
 
-@pytest.mark.parametrize("line", ["3", "null", "[]", '"x"', "{}", "", "{", "[" * 100_000, "\x00", '{"case": NaN}'])
-def test_a_line_of_anything_is_named(run_folder, line):
-    folder, _ = run_folder
-    with (folder / "trials.jsonl").open("a") as file:
-        file.write(line + "\n")
-    with pytest.raises(AuditError, match=r"trials.jsonl, line 3: is not a finding"):
-        read_findings(folder)
+LINES = ["3", "null", "[]", '"x"', "{}", "", "{", "[" * 100_000, "\x00", '{"trial": NaN}', '{"trial": 1, "error": ""}']
 
 
-def test_a_case_twice_is_named(run_folder):
+@pytest.mark.parametrize("line", LINES)
+def test_a_foreign_line_is_skipped_and_named(run_folder, line):
     folder, _ = run_folder
     path = folder / "trials.jsonl"
-    path.write_bytes(path.read_bytes() + path.read_bytes().splitlines(keepends=True)[0])
-    with pytest.raises(AuditError, match=r"trials.jsonl, line 3: repeats the case of line 1. Delete one"):
-        read_findings(folder)
+    before = path.read_bytes()
+    path.write_bytes(line.encode() + b"\n" + before)
+    with pytest.warns(AuditWarning, match=r"trials.jsonl, line 1: is not a trial .* computed again"):
+        assert len(read_folder(folder)[0]) == 2
+
+
+def test_many_foreign_lines_are_counted(run_folder):
+    folder, _ = run_folder
+    with (folder / "trials.jsonl").open("a") as file:
+        file.write("x\n" * 10)
+    with pytest.warns(AuditWarning, match=r"trials.jsonl") as caught:
+        assert len(read_folder(folder)[0]) == 2
+    assert [str(one.message).rpartition(": ")[2] for one in caught[3:]] == [
+        "7 more lines are skipped, and their trials are computed again."
+    ]
+
+
+def test_a_trial_twice_counts_once(run_folder):
+    folder, _ = run_folder
+    path = folder / "trials.jsonl"
+    first, second = path.read_bytes().splitlines(keepends=True)
+    other = json.loads(first)
+    other["result"]["attack"] = "another"
+    path.write_bytes(first + second + json.dumps(other).encode() + b"\n")
+    with pytest.warns(AuditWarning, match=r"trials.jsonl, line 3: repeats a trial. It is skipped"):
+        assert [one.attack for one in read_folder(folder)[0]].count("another") == 0
+
+
+def test_a_failure_counts_until_there_is_a_result(run_folder):
+    folder, run = run_folder
+    path = folder / "trials.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    failure = json.dumps({"trial": json.loads(lines[1])["trial"], "title": "b", "error": "it broke."}).encode() + b"\n"
+    path.write_bytes(lines[0] + failure)
+    found, record = read_folder(folder)
+    assert ([one.case for one in found], record.failures) == (["a"], ("b: it broke.",))
+    assert Results(folder, run).run.failures == ("b: it broke.",)
+    path.write_bytes(lines[0] + failure + lines[1])
+    found, record = read_folder(folder)
+    assert (len(found), record.failures) == (2, ())
+
+
+def test_a_run_of_an_earlier_release_is_read(run_folder, tmp_path):
+    """Release 0.2 wrote bare findings without the name of a trial into results.jsonl."""
+    folder, _ = run_folder
+    found, _ = read_folder(folder)
+    lines = [json.loads(line)["result"] for line in (folder / "trials.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["trial"], line["batch"], line["grid"]
+    (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "trials.jsonl").unlink()
+    assert [one.case for one in read_folder(folder)[0]] == [one.case for one in found]
 
 
 def test_a_torn_last_line_is_cut_and_said(run_folder):
@@ -230,7 +278,7 @@ def test_a_torn_last_line_is_cut_and_said(run_folder):
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
     with pytest.warns(AuditWarning, match="trials.jsonl, line 2: is incomplete; it is skipped"):
-        assert len(read_findings(folder)) == 1
+        assert len(read_folder(folder)[0]) == 1
     assert path.read_bytes() == whole[:-1]  # a reader changes nothing
     with pytest.warns(AuditWarning, match="trials.jsonl, line 2: is incomplete; it was cut off"):
         assert len(Results(folder, run).findings) == 1
@@ -241,7 +289,7 @@ def test_a_torn_last_line_is_cut_and_said(run_folder):
 def test_a_damaged_run_is_named(run_folder, content):
     folder, run = run_folder
     (folder / "run.json").write_bytes(content)
-    for read in (lambda: read_run(folder), lambda: Results(folder, run)):
+    for read in (lambda: read_folder(folder), lambda: Results(folder, run)):
         with pytest.raises(AuditError, match=r"run.json: is damaged: .*\. Restore it, or choose another folder\.$"):
             read()
     (folder / "run.json").unlink()

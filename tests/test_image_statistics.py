@@ -12,7 +12,7 @@ from torch import nn
 from conftest import linear_net, make_batch, smooth_net
 from gradaudit import Batch, Client, Knowledge, Level, Normalisation
 from gradaudit.audit.config import make_config
-from gradaudit.commands.progress import TerminalListener
+from gradaudit.commands.progress import TerminalListener, finding_lines
 from gradaudit.data.sources import SOURCES
 from gradaudit.inversion.parts.part import Progress
 from gradaudit.inversion.parts.priors import ChannelMeans, Edges
@@ -197,7 +197,8 @@ def test_the_page_shows_it_in_red(tmp_path):
 @pytest.mark.parametrize("told", [True, False])
 def test_the_terminal_shows_it_in_red(tmp_path, told):
     screen = io.StringIO()
-    listener = TerminalListener(Console(file=screen, force_terminal=True, color_system="standard", width=200))
+    console = Console(file=screen, force_terminal=True, color_system="standard", width=200)
+    listener = TerminalListener(console, finding_lines)
     listener.end(finding(tmp_path, knowledge=("IMAGE_STATISTICS",) if told else ()), 1, 1)
     assert ("\x1b[1;31mOracle: this adversary" in screen.getvalue()) == told
 

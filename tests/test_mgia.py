@@ -321,7 +321,7 @@ def test_the_page_shows_the_picture_step_by_step(tmp_path, monkeypatch):
         repeats={"quick": 2},
     )
     mgia._measured.cache_clear()
-    run_study(study, "quick", Bench(), tmp_path, lambda *_: None)
+    run_study(study, "quick", Bench(), tmp_path)
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 4  # two steps and their truths, of the first example
     page = write_study(read_study(study, "quick", Bench(), tmp_path), tmp_path).read_text(encoding="utf-8")
     assert page.count('<img src="data:image/png;base64,') == 3

@@ -66,8 +66,7 @@ def test_a_cell_measures_lpips_under_the_number_of_classes():
 def test_a_study_goes_on_where_it_stopped(tmp_path):
     cells = tuple(replace(cell, attack=gia_o(2), network="mlp") for cell in TABLES[0].cells["quick"][:2])
     study = replace(TABLES[0], cells={"quick": (*cells, NotBuilt("GIA-L, τ 1"))}, repeats={"quick": 1})
-    seen = []
     for _ in range(2):
-        run_study(study, "quick", Bench(), tmp_path, lambda *at: seen.append(at))
+        run_study(study, "quick", Bench(), tmp_path)
     assert len((tmp_path / "trials.jsonl").read_text().splitlines()) == 2
     assert list(read_study(study, "quick", Bench(), tmp_path).left_out) == ["GIA-L, τ 1"]

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from gradaudit.attacks import ATTACKS
+from gradaudit.execution.executors.process_pool import ProcessPool
 from gradaudit.inversion.run import keeper
 from gradaudit.inversion.run.stage import StageRun
 from gradaudit.protocol.defenses import TopK
@@ -56,13 +57,13 @@ TOY = Study(
 
 def run(tmp_path):
     Toy.log.clear()
-    run_study(TOY, "default", Bench(), tmp_path, lambda *_: None)
+    run_study(TOY, "default", Bench(), tmp_path)
     return read_study(TOY, "default", Bench(), tmp_path)
 
 
 def test_runs_every_cell_that_can_be_measured(tmp_path):
     result = run(tmp_path)
-    assert Toy.log == [(size, seed) for size in (1, 2) for seed in range(3)]
+    assert Toy.log == [(size, seed) for seed in range(3) for size in (1, 2)]
     assert (result.done, result.planned) == (6, 6)
     assert result.interval("size 1", "square").mean == 2
     assert result.interval("size 1", "nothing") is None
@@ -87,6 +88,7 @@ class Aside:
     """Says which process measured it; cell 9 fails."""
 
     number: int
+    shares: ClassVar[bool] = True
 
     @property
     def name(self):
@@ -101,32 +103,47 @@ class Aside:
         return {"process": float(os.getpid()), "threads": float(torch.get_num_threads())}
 
 
-def test_seeds_side_by_side(tmp_path):
-    study = replace(TOY, cells={"default": (Aside(1), Aside(2))}, repeats={"default": 3}, figures=(), reported={})
-    seen = []
-    run_study(study, "default", Bench(), tmp_path, lambda *at: seen.append(at), workers=2)
+def test_cells_that_share_are_measured_in_one_process_and_a_failure_stops_no_other(tmp_path):
+    cells = (Aside(1), Aside(9), Aside(2))
+    study = replace(TOY, cells={"default": cells}, repeats={"default": 3}, figures=(), reported={})
+    with pytest.raises(AuditError, match=r"3 of 9 trials failed: aside 9 · seed \d: cell 9 cannot be measured"):
+        run_study(study, "default", Bench(), tmp_path, executor=ProcessPool(2))
     result = read_study(study, "default", Bench(), tmp_path)
     processes = {seed: values["process"] for seed, values in result.by_seed["aside 1"].items()}
     assert {seed: values["process"] for seed, values in result.by_seed["aside 2"].items()} == processes
     assert len(processes) == 3
     assert os.getpid() not in processes.values()
-    assert seen[-1][:2] == (6, 6)
+    assert result.done == 6
     written = (tmp_path / "trials.jsonl").read_bytes()
-    run_study(study, "default", Bench(), tmp_path, lambda *_: None, workers=2)
-    assert (tmp_path / "trials.jsonl").read_bytes() == written
+    with pytest.raises(AuditError, match="3 of 9 trials failed"):
+        run_study(study, "default", Bench(), tmp_path)
+    again = (tmp_path / "trials.jsonl").read_bytes()
+    assert again.startswith(written)
+    assert len(again.splitlines()) == len(written.splitlines()) + 3  # the failures alone
 
 
-def test_a_failure_side_by_side_stops_the_study_and_keeps_what_is_there(tmp_path):
-    study = replace(TOY, cells={"default": (Aside(1), Aside(9))}, repeats={"default": 2}, figures=(), reported={})
-    with pytest.raises(AuditError, match="cell 9 cannot be measured"):
-        run_study(study, "default", Bench(), tmp_path, lambda *_: None, workers=2)
-    assert read_study(study, "default", Bench(), tmp_path).done >= 1
+def test_the_first_failure_stops_a_study_on_request(tmp_path):
+    study = replace(TOY, cells={"default": (Aside(9), Aside(1))}, repeats={"default": 2}, figures=(), reported={})
+    with pytest.raises(AuditError, match=r"^cell 9 cannot be measured$"):
+        run_study(study, "default", Bench(), tmp_path, stop_on_error=True)
+    assert read_study(study, "default", Bench(), tmp_path).done == 0
+
+
+def test_results_of_an_earlier_release_are_taken_over(tmp_path):
+    result = run(tmp_path)
+    lines = [json.loads(line)["result"] for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["data"]
+    (tmp_path / "trials.jsonl").unlink()
+    (tmp_path / "study.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert run(tmp_path) == result
+    assert not Toy.log
 
 
 def test_a_study_of_which_nothing_can_be_measured_says_why(tmp_path):
     study = replace(TOY, cells={"default": (Toy(3), Toy(4))})
     with pytest.raises(AuditError, match=r"toy: no cell can be measured: too large for <this> bench\.$"):
-        run_study(study, "default", Bench(), tmp_path / "out", lambda *_: None)
+        run_study(study, "default", Bench(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -134,11 +151,11 @@ def test_a_folder_is_of_one_data_set(tmp_path):
     for name in ("a", "b"):
         images = np.arange(4 * 8 * 8 * 3).reshape(4, 8, 8, 3) + ord(name)
         np.savez(tmp_path / f"{name}.npz", images=images.astype(np.uint8), labels=np.arange(4))
-    run_study(TOY, "default", Bench(tmp_path / "a.npz"), tmp_path / "out", lambda *_: None)
-    run_study(TOY, "default", Bench(tmp_path / "a.npz"), tmp_path / "out", lambda *_: None)
+    run_study(TOY, "default", Bench(tmp_path / "a.npz"), tmp_path / "out")
+    run_study(TOY, "default", Bench(tmp_path / "a.npz"), tmp_path / "out")
     for other in (Bench(tmp_path / "b.npz"), Bench(), Bench(tmp_path / "a.npz", {"mlp": tmp_path / "b.npz"})):
         with pytest.raises(AuditError, match=r"measurements of something else: --(data was .a.npz|weights mlp was)"):
-            run_study(TOY, "default", other, tmp_path / "out", lambda *_: None)
+            run_study(TOY, "default", other, tmp_path / "out")
 
 
 def test_the_page_shows_ours_beside_the_published(tmp_path):
@@ -229,7 +246,7 @@ def test_claims_are_tested_in_pairs(tmp_path):
         Comparison("less", "size 2", "size 1", "square", True),
     )
     study = replace(TOY, comparisons=claims)
-    run_study(study, "default", Bench(), tmp_path, lambda *_: None)
+    run_study(study, "default", Bench(), tmp_path)
     result = read_study(study, "default", Bench(), tmp_path)
     assert result.difference(claims[0]).mean == 3
     assert result.difference(claims[0]).n == 3
@@ -294,7 +311,6 @@ def test_a_long_attack_of_a_study_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(keeper, "SECONDS", 0.0)
     cell = AttackCell("one", shorter(ATTACKS["inverting-gradients"], 20), network="lenet", batch_size=1)
     whole, bench = cell.measure(Bench(), 0), Bench()
-    bench.unfinished = tmp_path
     real, calls = StageRun.step, []
 
     def step(self, number, look):
@@ -304,9 +320,10 @@ def test_a_long_attack_of_a_study_goes_on(tmp_path, monkeypatch):
         return real(self, number, look)
 
     monkeypatch.setattr(StageRun, "step", step)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), bench.measuring(None, tmp_path / "trial"):
         cell.measure(bench, 0)
-    again = cell.measure(bench, 0)
+    with bench.measuring(None, tmp_path / "trial"):
+        again = cell.measure(bench, 0)
     assert again["psnr"] == pytest.approx(whole["psnr"])
     assert len(calls) < 22
 
@@ -341,7 +358,7 @@ def test_ctrl_c_keeps_what_was_measured(gradaudit, tmp_path, monkeypatch):  # no
         "study", "sok-table-1", "--scale", "quick", "--workers", "1", "--out", str(tmp_path / "out")
     )
     assert code == 130
-    assert "interrupted: 1 of 10 measurements are kept in" in err
+    assert "interrupted: 5 of 10 measurements are kept in" in err
     assert "Run the same command again to resume" in err
     assert (tmp_path / "out/study.html").exists()
 

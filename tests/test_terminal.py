@@ -20,7 +20,7 @@ from rich.table import Table
 
 import gradaudit as package
 from gradaudit.commands.listings import plain_table
-from gradaudit.commands.progress import TerminalListener
+from gradaudit.commands.progress import TerminalListener, finding_lines
 from gradaudit.report import render
 from gradaudit.values import terminal
 from gradaudit.values.errors import AuditWarning
@@ -76,21 +76,21 @@ def test_a_screen_shows_text_as_it_is():
 
 
 def test_progress_shows_names_as_they_are(tmp_path):
-    class Case:
-        attack_name, client, repeat = EVIL, package.Client(torch.nn.Linear(1, 1)), 0
+    class Job:
+        title, checkpoint = EVIL, "a"
 
     for console in (Screen(file=io.StringIO(), width=400), Console(file=io.StringIO(), width=400)):
-        with TerminalListener(console) as listener:
-            listener.begin(Case(), 1, 2)
+        with TerminalListener(console, finding_lines) as listener:
+            listener.begin(Job(), 1, 2)
             listener.end(finding(tmp_path, attack=EVIL, client=EVIL), 1, 2)
         shown = console.file.getvalue()
         assert harmless(shown)
         assert shown.count(SHOWN) == 3
     console = Console(file=io.StringIO(), width=400, force_terminal=True)
-    with TerminalListener(console) as listener:
-        watch = listener.begin(Case(), 1, 2)
+    with TerminalListener(console, finding_lines) as listener:
+        watch = listener.begin(Job(), 1, 2)
         watch(1, 2, 0.5)
-        listener.bar.refresh()
+        listener.live.refresh()
     shown = console.file.getvalue()
     assert r"\x1b]0;own\x07" in shown
     assert "\x1b]0;" not in shown

@@ -8,7 +8,7 @@ import pytest
 
 from gradaudit.audit.config import make_config, read_config
 from gradaudit.audit.plan import make_plan
-from gradaudit.execution import Results, describe_run, run
+from gradaudit.execution import Listener, Results, describe_run, run
 from gradaudit.report import write
 from gradaudit.values.errors import AuditError
 
@@ -29,18 +29,10 @@ TABLE = {
 }
 
 
-class Silent:
-    def begin(self, case, number, total):
-        return None
-
-    def end(self, finding, number, total):
-        return None
-
-
 def audited(config, folder, at=HERE):
     plan = make_plan(make_config(config), at)
     results = Results(folder, describe_run([plan], "An audit"))
-    run([plan], results, Silent())
+    run([plan], results, Listener())
     return results, write(results.findings, results.run, folder).read_text(encoding="utf-8")
 
 
@@ -82,7 +74,7 @@ def test_a_text_run_goes_on_and_its_page_can_be_written_again(text_run):
 
 def test_findings_of_text_hold_scores_but_no_sentence(text_run):
     folder, results, _ = text_run
-    lines = (folder / "results.jsonl").read_text(encoding="utf-8")
+    lines = (folder / "trials.jsonl").read_text(encoding="utf-8")
     for finding in results.findings:
         kept = json.loads((folder / finding.transcript).read_text(encoding="utf-8"))
         assert "".join(kept["truth"][0]["pieces"]).strip() not in lines

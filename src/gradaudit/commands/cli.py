@@ -148,7 +148,8 @@ def _finish(results: Results, as_json: bool, open_page: bool) -> None:
 
     path = results.folder / PAGE
     if as_json:
-        terminal.echo(json.dumps({"findings": [finding.to_json() for finding in results.findings]}, allow_nan=False))
+        found = {"findings": [finding.to_json() for finding in results.findings], "failures": results.run.failures}
+        terminal.echo(json.dumps(found, allow_nan=False))
     else:
         _summary(results)
         terminal.echo(f"Report: {path.resolve()}")

@@ -16,7 +16,7 @@ from ..values.records import parsed
 from ..values.transcript import Transcript
 
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-AGAIN = "Restore it, or delete its case's line from results.jsonl and run the audit again."
+AGAIN = "Restore it, or delete its case's line from trials.jsonl and run the audit again."
 SHOWN_SIZE = 128  # CSS pixels: large enough to judge by eye, small enough for a strip of four in half a page
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..studies import Figure, StudyResult
+from ..studies._bench import PICTURES
 from ..studies._definition import identity
-from ..studies._running import PICTURES
 from .album import Album, Picture
 
 

@@ -163,7 +163,7 @@ def read_study(study: Study, scale: str, bench: Bench, folder: Path) -> StudyRes
     """Return the results of a study in `folder`."""
     journal = StudyFolder(folder, bench.fingerprint).journal
     journal.read()
-    lines = journal.results.values()
+    lines = sorted(journal.results.values(), key=lambda line: line.seed)  # whatever order they were computed in
     values: dict[str, dict[str, list[float]]] = {}
     left_out = {cell.name: why for cell in study.cells[scale] if (why := cell.missing(bench))}
     by_seed: dict[str, dict[int, Values]] = {}

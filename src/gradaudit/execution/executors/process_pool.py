@@ -168,7 +168,7 @@ def _serve(pipe: Connection, site: Site, threads: int) -> None:
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     contents: dict[int, bytes] = {}
-    opened, told = Opened(), Told(pipe)
+    opened, told = Opened(), Reporter(pipe)
     warnings.simplefilter("always", AuditWarning)
     warnings.showwarning = told.warning  # type: ignore[assignment]
     while True:
@@ -192,7 +192,7 @@ class Mailbox(Protocol):
         ...
 
 
-class Told:
+class Reporter:
     """Sends the progress and the warnings of a job.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Any
 from ...values.errors import AuditError, AuditWarning, in_one_line
 from ..trial import Job, Opened, Setting, Site, TrialOutcome, outcomes
 from . import Hearer
-from .process_pool import RETRIES, Told, give_up
+from .process_pool import RETRIES, Reporter, give_up
 
 AHEAD = 2  # jobs in flight for each core, so that no core waits for the next one
 SECONDS = 5.0  # to wait for an answer at an address
@@ -179,7 +179,7 @@ def perform(job: Job, setting: Setting, site: Site, threads: int, board: Any) ->
 
     torch.set_num_threads(threads)
     mail = _Mail(job, board)
-    told = Told(mail)
+    told = Reporter(mail)
     opened = _SETTINGS.setdefault(str(site), Opened())
     with warnings.catch_warnings():
         warnings.simplefilter("always", AuditWarning)
@@ -200,7 +200,7 @@ def _connected(address: str | None, workers: int | None, jobs: int, threads: int
         raise AuditError(INSTALL) from error
     already = ray.is_initialized()
     if not already:
-        options = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
         if address:
             _require_answer(address)
             options["address"] = address
