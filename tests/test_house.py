@@ -51,7 +51,7 @@ ORDER = {
         {"ensemble", "mutual", "call"},
     ],
     "audit": [
-        {"yaml_text", "overrides", "attempt"},
+        {"yaml_text", "overrides", "attempt", "shelf"},
         {"config", "judge"},
         {"resolve", "demo", "schedule"},
         {"plan", "given"},

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..client.aggregation import SecureAggregation
 from ..client.participant import Client
@@ -33,6 +33,7 @@ from .resolve import (
     require_labels,
 )
 from .schedule import Schedule, model_digest, public_warnings, require_room
+from .shelf import Shelf
 
 PUBLIC = 2_000  # most public examples that an adversary gets
 
@@ -51,6 +52,8 @@ class Plan(Schedule):
         handling: How the source's examples are gathered, matched and scored.
         classes: K, the number of classes; 0 if the labels of the client's loss are not classes.
         folder: Folder at which the relative paths of the audit file start.
+        data_sha256: Fingerprint of the source.
+        model_sha256: Hash of the initial parameters and buffers of the model.
         public: Public examples that the adversary knows under PUBLIC_DATA, with labels if there are any.
         grid: Key of the audit file -> value, if this is a cell of a sweep.
     """
@@ -63,6 +66,8 @@ class Plan(Schedule):
     handling: Handling
     classes: int
     folder: Path
+    data_sha256: str
+    model_sha256: str
     number: int = 0
     public: Batch | Tensor | None = None
     grid: Mapping[str, Any] = field(default_factory=dict)
@@ -135,16 +140,12 @@ class Plan(Schedule):
         """Return everything that must be equal for a run to resume, as a flat mapping."""
         flat = _flat(self.config.model_dump(mode="json"))
         values = {f"attacks.{i} value": repr(attack) for i, (_, attack) in enumerate(self.attacks)}
-        return {**flat, **values, "data sha256": self._fingerprint, "model sha256": model_digest(self.client.model)}
-
-    @cached_property
-    def _fingerprint(self) -> str:
-        return self.source.fingerprint()
+        return {**flat, **values, "data sha256": self.data_sha256, "model sha256": self.model_sha256}
 
     @cached_property
     def _root(self) -> int:
         """A seed from the run's seed and its data, which no attack knows, so that none can derive the batches."""
-        return child_seed(self.config.seed, "the run", self._fingerprint)
+        return child_seed(self.config.seed, "the run", self.data_sha256)
 
     def _indices(self, repeat: int) -> list[int]:
         return draw(len(self.source), self.batch_size, repeat, self._root)
@@ -155,20 +156,35 @@ class Plan(Schedule):
         return self.handling.gather(source, indices, labels).to(device)
 
 
-def make_plan(config: AuditConfig, folder: Path, *, number: int = 0, grid: Mapping[str, Any] | None = None) -> Plan:
-    """Return the plan of an audit file, or of a cell of a sweep, whose relative paths start at `folder`.
+def make_plan(
+    config: AuditConfig,
+    folder: Path,
+    *,
+    number: int = 0,
+    grid: Mapping[str, Any] | None = None,
+    shelf: Shelf | None = None,
+) -> Plan:
+    """Return the plan of an audit file, or of a cell of a sweep.
+
+    Args:
+        config: The audit file.
+        folder: Folder at which its relative paths start.
+        number: Number of the plan in the run.
+        grid: Key of the audit file -> value in this cell of a sweep.
+        shelf: Sources and models that are open already.
 
     Raises:
         AuditError: A name, file, weight or option does not fit, an attack lacks knowledge, or the batch is too large.
     """
-    source, batch_size = open_source(config.data, folder)
+    shelf = shelf or Shelf()
+    source, batch_size = open_source(config.data, folder, shelf=shelf)
     attacks = tuple((entry.name, make_attack(entry, folder, f"attacks.{i}")) for i, entry in enumerate(config.attacks))
     for name, attack in attacks:
         require_fit(attack, config.granted, source.modality, name=name)
     defenses = tuple(make_defense(entry, f"defenses.{i}") for i, entry in enumerate(config.defenses))
     handling, shape = make_handling(config, source)
     device = make_device(config.device)
-    model, classes = make_model(config, source, shape, folder, handling)
+    model, classes, digest = _model(config, source, shape, folder, handling, shelf)
     sizes = (batch_size,) * config.clients
     if sum(sizes) > len(source):
         raise AuditError(f"clients: {config.clients} need {sum(sizes)} examples. {source.name} has {len(source)}.")
@@ -184,9 +200,24 @@ def make_plan(config: AuditConfig, folder: Path, *, number: int = 0, grid: Mappi
     )
     client.training.shared_parameters(model)  # raises for a pattern that matches nothing, before anything runs
     public = _public(config, folder, handling, device, classes)
+    fingerprint = shelf.get("fingerprint", [config.data, shape], source.fingerprint)
     return Plan(
-        config, source, client, attacks, sum(sizes), handling, classes, folder.resolve(), number, public, grid or {}
-    )
+        config, source, client, attacks, sum(sizes), handling, classes, folder.resolve(), fingerprint, digest, number,
+        public, grid or {},
+    )  # fmt: skip
+
+
+def _model(
+    config: AuditConfig, source: AnySource, shape: tuple[int, ...], folder: Path, handling: Handling, shelf: Shelf
+) -> tuple[nn.Module, int, str]:
+    """Return the model, its number of classes and its hash."""
+    facts = [config.data, config.model.model_dump(mode="json"), config.seed, config.training.loss]
+
+    def make() -> tuple[nn.Module, int, str]:
+        model, classes = make_model(config, source, shape, folder, handling)
+        return model, classes, model_digest(model)
+
+    return shelf.get("model", facts, make)
 
 
 def labels_at(labels: Tensor, indices: list[int]) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,14 +26,17 @@ from ..values.types import Knowledge
 from ..values.validation import as_name, brief, suggest
 from .config import AttackEntry, AuditConfig, ModelSection, TrainingSection, validated
 from .overrides import override
+from .shelf import Shelf
 
 T = TypeVar("T")
 
 MOST_CLASSES = 100_000  # most outputs of a model that is as wide as its labels: more are ids, or a typing error
 
 
-def open_source(section: Mapping[str, Any], folder: Path, at: str = "data") -> tuple[AnySource, int]:
-    """Return the source that a section names, and its batch size (1 by default).
+def open_source(
+    section: Mapping[str, Any], folder: Path, at: str = "data", shelf: Shelf | None = None
+) -> tuple[AnySource, int]:
+    """Return the source that a section names, from the shelf if it is there, and its batch size (1 by default).
 
     Raises:
         AuditError: The source, an option or the batch size does not fit, or the source cannot be read.
@@ -42,18 +46,23 @@ def open_source(section: Mapping[str, Any], folder: Path, at: str = "data") -> t
     kind = _named(SOURCES, name, f"{at}.source", "source")
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
         raise AuditError(f"{at}.batch_size: must be a whole number of at least 1. Found {brief(batch_size)}.")
-    chosen = _options(kind, options, at, extra=("source", "batch_size"))
-    paths = {f.name: folder / value for f in fields(chosen) if isinstance(value := getattr(chosen, f.name), Path)}
-    try:
-        source = replace(chosen, **paths).open()
-    except OSError as error:  # not handled by any source: a name that is too long, no permission
-        raise AuditError(f"{at}: cannot read {error.filename or name}: {error.strerror or error}.") from error
-    except MemoryError as error:
-        raise AuditError(f"{at}: {name} does not fit into the memory of this machine; audit a part of it.") from error
+    source = (shelf or Shelf()).get("source", [name, options], partial(_opened, kind, name, options, folder, at))
     if batch_size > len(source):
         noun = MEASURES[source.modality].noun
         raise AuditError(f"{at}.batch_size: {batch_size} is more than the {len(source)} {noun}s of {source.name}.")
     return source, batch_size
+
+
+def _opened(kind: type[Any], name: str, options: Mapping[str, Any], folder: Path, at: str) -> AnySource:
+    chosen = _options(kind, options, at, extra=("source", "batch_size"))
+    paths = {f.name: folder / value for f in fields(chosen) if isinstance(value := getattr(chosen, f.name), Path)}
+    try:
+        source: AnySource = replace(chosen, **paths).open()
+    except OSError as error:  # not handled by any source: a name that is too long, no permission
+        raise AuditError(f"{at}: cannot read {error.filename or name}: {error.strerror or error}.") from error
+    except MemoryError as error:
+        raise AuditError(f"{at}: {name} does not fit into the memory of this machine; audit a part of it.") from error
+    return source
 
 
 def _named(table: Mapping[str, T], name: Any, at: str, noun: str) -> T:
