@@ -52,7 +52,8 @@ class Quantity:
         bounds = ""
         if math.isfinite(interval.low) and math.isfinite(interval.high):
             bounds = f" [{self.text(interval.low)}, {self.text(interval.high)}]"
-        return f"{self.text(interval.mean)} {self.unit}{bounds}, n = {interval.n}"
+        count = f"n = {interval.n}".replace(" ", "\N{NO-BREAK SPACE}")
+        return f"{self.text(interval.mean)} {self.unit}{bounds}, {count}"
 
 
 @dataclass(frozen=True)

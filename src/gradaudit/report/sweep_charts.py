@@ -20,7 +20,6 @@ from .sweep_cells import Quantity, Swept, SweptAttack, SweptCell
 LONGEST_MARK = 18  # characters of a name at the end of a line
 TICK_ROOM = 0.07  # smallest distance between two names below a line chart, as a share of its width
 MOST_GAPS = 12  # gaps of a line that are named
-WIDEST = 26  # columns of a heat map that fit the page
 
 
 @dataclass(frozen=True)
@@ -56,14 +55,16 @@ class SweepChart:
         title: Name of the quantity.
         lines: The line chart, or `None`.
         maps: The heat maps, or none.
-        scale: The number of the darkest shade as text, for the legend of heat maps.
+        low: What the lightest shade of a heat map means.
+        scale: What the darkest shade of a heat map means.
         remark: A sentence on an axis, or an empty string.
     """
 
     title: str
     lines: Markup | None
     maps: tuple[HeatMap, ...]
-    scale: str
+    low: str = ""
+    scale: str = ""
     remark: str = ""
 
 
@@ -98,19 +99,17 @@ def dimensions_of(grid: Mapping[str, Sequence[Any]], zipped: Sequence[str]) -> l
 
 
 def _arranged(dimensions: Sequence[Dimension]) -> tuple[Dimension | None, Dimension | None, list[Dimension]]:
-    """Return what is drawn downwards, across, and in panels: a numeric key across, names downwards."""
-    rest = list(dimensions)
-    numeric = [one for one in rest if one.numbers and len(one.points) <= WIDEST] or [one for one in rest if one.numbers]
-    named = [one for one in rest if not one.numbers]
+    """Return what is drawn downwards, across, and in panels.
+
+    The two dimensions with most values make the map. A numeric one goes across, the longer one downwards if both are.
+    """
+    largest = sorted(dimensions, key=lambda one: len(one.points), reverse=True)[:2]
     across = None
-    if len(rest) > 1:
-        across = min(reversed(numeric or rest), key=lambda one: len(one.points)) if not named else (numeric or rest)[-1]
-        rest.remove(across)
-    down = None
-    if rest:
-        down = max([one for one in rest if not one.numbers] or rest, key=lambda one: len(one.points))
-        rest.remove(down)
-    return down, across, rest
+    if len(largest) == 2:
+        first, second = largest
+        across = first if first.numbers and not second.numbers else second
+    down = next((one for one in largest if one is not across), None)
+    return down, across, [one for one in dimensions if one is not across and one is not down]
 
 
 def _maps(
@@ -131,7 +130,7 @@ def _maps(
     if across is None:  # nothing but the attacks to stand side by side
         rows = tuple((name, tuple(entry(attack, point) for attack in attacks)) for name, point in _points(down))
         maps.append(HeatMap("", "attack" if any(attacks) else "", down.name if down else "", tuple(attacks), rows))
-        return SweepChart(quantity.name, None, tuple(maps), quantity.text(top))
+        return SweepChart(quantity.name, None, tuple(maps), _low(quantity), quantity.text(top))
     for attack, panel in product(attacks, product(*(one.points for one in others))):
         chosen = {key: value for point in panel for key, value in point.items()}
         names = [f"{key} = {value_in_words(value)}" for key, value in chosen.items()]
@@ -147,7 +146,11 @@ def _maps(
         )
         heading = ", ".join(filter(None, [attack, *names]))
         maps.append(HeatMap(heading, across.name, down.name if down else "", across.labels, rows))
-    return SweepChart(quantity.name, None, tuple(maps), quantity.text(top))
+    return SweepChart(quantity.name, None, tuple(maps), _low(quantity), quantity.text(top))
+
+
+def _low(quantity: Quantity) -> str:
+    return "0 or less" if quantity.line else "0"
 
 
 def _points(dimension: Dimension | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -176,7 +179,7 @@ def _lines(quantity: Quantity, found: Swept, dimension: Dimension, fixed: Mappin
         more = f" and {len(gaps) - MOST_GAPS} more" if len(gaps) > MOST_GAPS else ""
         remark = f"{remark} Without a point: {'; '.join(gaps[:MOST_GAPS])}{more}.".strip()
     if not lines:
-        return SweepChart(quantity.name, None, (), "", remark)
+        return SweepChart(quantity.name, None, (), remark=remark)
     chart = line_chart(
         lines,
         _up(lines, quantity),
@@ -188,7 +191,7 @@ def _lines(quantity: Quantity, found: Swept, dimension: Dimension, fixed: Mappin
         ticks=_ticks(places, dimension.labels, axis),
         threshold=quantity.line and (quantity.factor * quantity.line[0], quantity.line[1]),
     )
-    return SweepChart(quantity.name, chart, (), "", remark)
+    return SweepChart(quantity.name, chart, (), remark=remark)
 
 
 def _pieces(

@@ -19,7 +19,7 @@ class LevelGroup:
 
     Args:
         verdict: What they have in common; `setting` says how many they are.
-        cells: The first of them, worst first.
+        cells: The worst of them, in order.
         more: Number of further ones.
     """
 
@@ -67,12 +67,13 @@ def _group(level: Severity, kind: str, cells: Sequence[SweptCell], total: int, n
     worst = ordered[0]
     headline, sentence = _sentence(level, kind, share, noun)
     details: tuple[str, ...] = ()
-    if worst.verdict and level > Severity.NOTHING:
-        name = f"Cell {worst.number} ({worst.words})" if total > 1 else "The cell"
+    if worst.verdict and kind == "judged" and level > Severity.NOTHING:
         leads = "" if len(cells) == 1 else "The largest leak: " if level > Severity.UNKNOWN else "For example: "
-        details = (f"{leads}{name}: {worst.verdict.sentence}",)
+        name = f"cell {worst.number}{f' ({worst.words})' if worst.words else ''}"
+        details = (f"{leads or 'In '}{name}: {worst.verdict.sentence}",)
     verdict = Verdict(share, level, headline, sentence, (level,), details)
-    return LevelGroup(verdict, tuple(ordered[:MOST_NAMED]), max(0, len(cells) - MOST_NAMED))
+    named = sorted(ordered[:MOST_NAMED], key=lambda cell: cell.number)
+    return LevelGroup(verdict, tuple(named), max(0, len(cells) - MOST_NAMED))
 
 
 def _sentence(level: Severity, kind: str, share: str, noun: str) -> tuple[str, str]:
