@@ -52,6 +52,7 @@ ORDER = {
     ],
     "audit": [
         {"yaml_text", "overrides", "attempt", "shelf"},
+        {"changes"},
         {"config", "judge"},
         {"resolve", "demo", "schedule"},
         {"plan", "given"},

@@ -25,11 +25,12 @@ from ..values.errors import AuditError
 from ..values.granting import FACTS, granted
 from ..values.types import Knowledge
 from ..values.validation import as_name, brief, suggest
-from .overrides import place_in
+from .changes import as_entry, change_file, parsed_change
 from .yaml_text import LARGEST, MOST_BYTES, decode_yaml, parse_yaml, write_yaml
 
 T = TypeVar("T")
 
+SWEPT = ("grid", "zip")  # keys of a sweep file that an audit file does not have
 _Fraction = Annotated[float, Field(ge=0, lt=1)]
 # A larger count is a typing error: such a run would take years.
 _Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -127,10 +128,6 @@ class AttackEntry(_Section):
     set: dict[str, Any] = {}
 
 
-def _entry(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
-
-
 def _fact(value: Any) -> Any:
     if value in FACTS:
         return value
@@ -145,7 +142,7 @@ class AuditConfig(_Section):
     knowledge: tuple[Annotated[str, BeforeValidator(_fact)], ...]
     training: TrainingSection = TrainingSection()
     defenses: tuple[dict[str, Any], ...] = ()
-    attacks: tuple[Annotated[AttackEntry, BeforeValidator(_entry)], ...] = (AttackEntry(name="inverting-gradients"),)
+    attacks: tuple[Annotated[AttackEntry, BeforeValidator(as_entry)], ...] = (AttackEntry(name="inverting-gradients"),)
     clients: _Count = 1
     repeats: _Count = 1
     seed: int = Field(default=0, ge=0, le=LARGEST)
@@ -169,13 +166,22 @@ def read_config(path: Path, changes: Sequence[str] = ()) -> AuditConfig:
         AuditError: There is no such file, its YAML is broken (with the line), a key is unknown, or a value is out of
             range.
     """
+    return make_config(read_values(path), changes, str(path))
+
+
+def read_values(path: Path) -> Any:
+    """Return the plain value of an audit file or a sweep file, unchecked.
+
+    Raises:
+        AuditError: There is no such file, or its YAML is broken (with the line).
+    """
     try:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise AuditError(f"{path}: cannot read the audit file: {reason}.") from error
-    return make_config(parse_yaml(decode_yaml(data, str(path)), str(path)), changes, str(path))
+    return parse_yaml(decode_yaml(data, str(path)), str(path))
 
 
 def make_config(raw: Any, changes: Sequence[str] = (), label: str = "audit") -> AuditConfig:
@@ -183,11 +189,11 @@ def make_config(raw: Any, changes: Sequence[str] = (), label: str = "audit") -> 
     if not isinstance(raw, dict):
         raise AuditError(f"{label}: must be a mapping with at least data, model and knowledge.")
     raw = deepcopy(raw)
-    for change in changes:
-        path, equals, value = change.partition("=")
-        if not equals or not path:
-            raise AuditError(f"--set {change}: write it as key.sub=value.")
-        _change_file(raw, path.split("."), parse_yaml(value, f"--set {path}"), path)
+    for path, value in map(parsed_change, changes):
+        change_file(raw, path, value, f"--set {path}")
+    swept = next((key for key in SWEPT if key in raw), None)
+    if swept:
+        raise AuditError(f"{label}: {swept}: is a key of a sweep. Run `gradaudit sweep`, or remove the key.")
     return validated(AuditConfig, raw, f"{label}: ")
 
 
@@ -227,45 +233,3 @@ def _fields(model: Any, path: tuple[int | str, ...]) -> list[str]:
         model = annotation if isinstance(annotation, type) else AttackEntry if "attacks" in path else None
     named: Mapping[str, Any] = getattr(model, "model_fields", None) or getattr(model, "__dataclass_fields__", {})
     return list(named)
-
-
-def _change_file(raw: dict[str, Any], path: list[str], value: Any, whole: str) -> None:
-    """Apply one change to an audit file; a path below an attack names a field of the attack itself."""
-    if path[0] != "attacks" or len(path) == 1:
-        return _change(raw, path, value, whole)
-    entries = raw.setdefault("attacks", ["inverting-gradients"])
-    if len(path) == 2:
-        return _change(entries, path[1:], value, whole)
-    index = _position(entries, path[1], whole)
-    entries[index] = entry = _entry(entries[index])
-    if path[2] in ("name", "set"):
-        return _change(entry, path[2:], value, whole)
-    fields = entry.setdefault("set", {}) if isinstance(entry, dict) else None
-    if not isinstance(fields, dict):
-        raise AuditError(f"--set {whole}: attacks.{path[1]} is neither a name nor a mapping of name and set.")
-    fields[".".join(path[2:])] = value
-    return None
-
-
-def _change(node: Any, path: list[str], value: Any, whole: str) -> None:
-    head, *rest = path
-    if isinstance(node, list):
-        index = _position(node, head, whole)
-        if rest:
-            _change(node[index], rest, value, whole)
-        else:
-            node[index] = value
-    elif isinstance(node, dict) and rest:
-        _change(node.setdefault(head, {}), rest, value, whole)
-    elif isinstance(node, dict):
-        node[head] = value
-    else:
-        raise AuditError(f"--set {whole}: {head} cannot be set, as the value above it is not a mapping.")
-
-
-def _position(entries: Any, name: str, whole: str) -> int:
-    count = len(entries) if isinstance(entries, list) else 0
-    index = place_in(count, name)
-    if index is None:
-        raise AuditError(f"--set {whole}: no entry {as_name(name)}. The list has {count}, counted from 0.")
-    return index

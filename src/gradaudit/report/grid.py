@@ -50,8 +50,8 @@ class Grid:
     width: int
 
 
-def grid(columns: Sequence[CaseGroup], album: Album) -> Grid:
-    """Return the grid with one reconstruction per column; the columns are not empty."""
+def grid(columns: Sequence[CaseGroup], album: Album, most: int = STRIPS_SHOWN) -> Grid:
+    """Return the grid with one reconstruction per column and at most `most` strips; the columns are not empty."""
     worst = [{leak.key: leak for leak in worst_per_picture(leaks(column.findings, album))} for column in columns]
     peaks: dict[Hashable, Leak] = {}
     for found in worst:
@@ -60,7 +60,7 @@ def grid(columns: Sequence[CaseGroup], album: Album) -> Grid:
     keys = sorted(peaks, key=lambda key: severity(peaks[key]), reverse=True)
     strips = tuple(
         _strip(peaks[key], [(column, found.get(key)) for column, found in zip(columns, worst, strict=True)], album)
-        for key in keys[:STRIPS_SHOWN]
+        for key in keys[:most]
     )
     shown = [figure.picture for strip in strips for figure in strip if figure.picture]
     cell = max([SHOWN_SIZE, *(picture.width for picture in shown)])

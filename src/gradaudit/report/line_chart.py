@@ -27,6 +27,7 @@ class ChartLine:
         tone: Number of the colour in the style sheet, from 0.
         points: Pairs `(step, value)`.
         spans: Triples `(step, low, high)`: an interval around the value, drawn as a vertical line at that step.
+        links: One `(address, title, filled)` for each point, drawn as a dot that is a link; or none.
     """
 
     label: str
@@ -34,6 +35,7 @@ class ChartLine:
     tone: int
     points: tuple[tuple[float, float], ...]
     spans: tuple[tuple[float, float, float], ...] = ()
+    links: tuple[tuple[str, str, bool], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,9 @@ def line_chart(
     up: str = "objective",
     across: str = "step",
     wide: bool = False,
+    x: Axis | None = None,
+    ticks: Sequence[tuple[float, str]] = (),
+    threshold: tuple[float, str] | None = None,
 ) -> Markup:
     """Return a chart of lines over steps, or over another quantity. Values outside the axis are omitted.
 
@@ -84,27 +89,47 @@ def line_chart(
         across: Name of the horizontal axis.
         wide: Whether the chart stands alone, with room for names at the ends of the lines and a horizontal axis that
             fits the data.
+        x: The horizontal axis, if it is to hold more than the data.
+        ticks: Positions on the horizontal axis with their texts; by default round numbers.
+        threshold: Value and name of a dashed line across the chart.
     """
     last = max((step for line in lines for step, _ in line.points), default=0) or 1
-    across_axis = Axis.around([x for line in lines for x, _ in line.points]) if wide else Axis(0, last)
-    frame = Frame(WIDE if wide else WIDTH, 120 if wide else RIGHT, across_axis, axis, across, up)
-    parts = [*_levels(frame), *_steps(frame)]
+    x = x or (Axis.around([step for line in lines for step, _ in line.points]) if wide else Axis(0, last))
+    frame = Frame(WIDE if wide else WIDTH, 120 if wide else RIGHT, x, axis, across, up)
+    parts = [*_levels(frame), *_steps(frame, ticks), *_threshold(frame, threshold)]
     marks = []
     for line in lines:
         points = [frame.at(step, value) for step, value in _thinned(line.points) if axis.holds(value)]
         if not points:
             continue
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        path = " ".join(f"{left:.1f},{top:.1f}" for left, top in points)
         curve = Markup('<polyline class="curve tone-{}" points="{}"><title>{}</title></polyline>')
         parts.append(curve.format(line.tone % TONES, path, line.label))
         parts += _spans(line, frame)
-        if len(points) == 1:
+        parts += _links(line, frame)
+        if len(points) == 1 and not line.links:
             parts.append(Markup('<circle class="dot full" cx="{:.1f}" cy="{:.1f}" r="2.5"/>').format(*points[0]))
         if line.mark:
-            marks.append((points[-1][1], line.mark, points[-1][0]))
+            marks.append((points[-1][1], line.mark, points[-1][0] + (5 if line.links else 0)))
     parts += _end_marks(marks)
     size = Markup('width="{0}" height="{1}" viewBox="0 0 {0} {1}"').format(frame.width, HEIGHT)
-    return drawing(title, size, parts)
+    return drawing(title, size, parts, role="group" if any(line.links for line in lines) else "img")
+
+
+def _links(line: ChartLine, frame: Frame) -> Iterator[Markup]:
+    """Yield the points as links, so that a reader can follow them with a mouse or a keyboard."""
+    dot = Markup('<a href="{}"><circle class="{}" cx="{:.1f}" cy="{:.1f}" r="5"><title>{}</title></circle></a>')
+    for (step, value), (address, title, filled) in zip(line.points, line.links, strict=bool(line.links)):
+        if frame.y.holds(value):
+            yield dot.format(address, "dot full" if filled else "dot", *frame.at(step, value), title)
+
+
+def _threshold(frame: Frame, threshold: tuple[float, str] | None) -> Iterator[Markup]:
+    if threshold and frame.y.low <= threshold[0] <= frame.y.high:
+        y, end = frame.height(threshold[0]), frame.width - frame.right
+        line = Markup('<line class="threshold" x1="{}" x2="{}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        yield line.format(LEFT, end, y=y)
+        yield Markup('<text x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(end, y - 4, threshold[1])
 
 
 def _spans(line: ChartLine, frame: Frame) -> Iterator[Markup]:
@@ -128,12 +153,12 @@ def _levels(frame: Frame) -> list[Markup]:
     return parts
 
 
-def _steps(frame: Frame) -> list[Markup]:
+def _steps(frame: Frame, ticks: Sequence[tuple[float, str]]) -> list[Markup]:
     floor, end = HEIGHT - BOTTOM, frame.width - frame.right
     parts = [Markup('<line class="zero" x1="{}" x2="{}" y1="{y}" y2="{y}"/>').format(LEFT, end, y=floor)]
-    for tick in frame.x.ticks(4):
-        text = Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{:.0f}</text>')
-        parts.append(text.format(frame.at(tick, frame.y.high)[0], floor + 16, tick))
+    for tick, name in ticks or [(tick, f"{tick:.0f}") for tick in frame.x.ticks(4)]:
+        text = Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>')
+        parts.append(text.format(frame.at(tick, frame.y.high)[0], floor + 16, name))
     text = Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>')
     parts.append(text.format((LEFT + end) / 2, HEIGHT - 5, frame.across))
     return parts

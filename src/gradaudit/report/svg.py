@@ -81,7 +81,7 @@ def tick_text(tick: float, axis: Axis) -> str:
     return formatting.power_of_ten(power) if whole_power and abs(power) > 3 else formatting.scientific(tick)
 
 
-def drawing(title: str, size: Markup, parts: Sequence[Markup]) -> Markup:
-    """Return an SVG element with `title` as its alternative text."""
-    head = Markup('<svg role="img" aria-label="{0}" {1}><title>{0}</title>').format(title, size)
+def drawing(title: str, size: Markup, parts: Sequence[Markup], *, role: str = "img") -> Markup:
+    """Return an SVG element with `title` as its alternative text; the role of a drawing with links is `group`."""
+    head = Markup('<svg role="{2}" aria-label="{0}" {1}><title>{0}</title>').format(title, size, role)
     return head + Markup("").join(parts) + Markup("</svg>")

@@ -61,8 +61,8 @@ class Readings:
     total: int
 
 
-def readings(groups: Sequence[CaseGroup], album: Album) -> Readings:
-    """Return the private texts or rows with one reconstruction per group; the groups are not empty."""
+def readings(groups: Sequence[CaseGroup], album: Album, most: int = STRIPS_SHOWN) -> Readings:
+    """Return at most `most` private texts or rows with one reconstruction per group; the groups are not empty."""
     worst = [{leak.key: leak for leak in worst_per_picture(leaks(members.findings, album))} for members in groups]
     peaks: dict[Hashable, Leak] = {}
     for found in worst:
@@ -70,7 +70,7 @@ def readings(groups: Sequence[CaseGroup], album: Album) -> Readings:
             peaks[key] = max(peaks.get(key, leak), leak, key=severity)
     keys = sorted(peaks, key=lambda key: severity(peaks[key]), reverse=True)
     items = []
-    for key in keys[:STRIPS_SHOWN]:
+    for key in keys[:most]:
         attempts = [(members, found[key]) for members, found in zip(groups, worst, strict=True) if key in found]
         items.append(_item(peaks[key], attempts, album))
     first = groups[0].findings[0]

@@ -91,13 +91,13 @@ def _filled(
         for attack in group(members.findings, lambda finding: attacks[finding.case])
     ]
     scored = _scored(groups)
-    columns = _columns(scored, attacks) if scored else []
+    columns = picture_columns(scored, attacks) if scored else []
     pictures = kind_of(ordered[0].modality).drawn
     return replace(
         frame,
         verdicts=tuple(judgement for judgement, _ in judged),
         assumptions=_assumptions(groups),
-        rule=_rule(findings),
+        rule=rule_of(findings),
         noun=ordered[0].measure.nouns,
         grid=grid(columns, album) if columns and pictures else None,
         readings=readings(columns, album) if columns and not pictures else None,
@@ -119,7 +119,7 @@ def _strips(pairs: Sequence[tuple[str, CaseGroup]], album: Album) -> StripPlot |
     return strips([(attack, members, leaks(members.findings, album)) for attack, members in kept]) if kept else None
 
 
-def _columns(groups: Sequence[CaseGroup], attacks: dict[str, str]) -> list[CaseGroup]:
+def picture_columns(groups: Sequence[CaseGroup], attacks: dict[str, str]) -> list[CaseGroup]:
     """Return the columns of the grid: one per setting, or one per attack if there is one setting and few attacks."""
     if len(groups) == 1:
         by_attack = group(groups[0].findings, lambda finding: attacks[finding.case])
@@ -146,7 +146,8 @@ def _assumptions(groups: Sequence[CaseGroup]) -> tuple[str, ...]:
     return tuple(f"{label}: holds for {adversary}." for label, adversary in told.items())
 
 
-def _rule(findings: Sequence[Finding]) -> str:
+def rule_of(findings: Sequence[Finding]) -> str:
+    """Return the rule of the verdict on one or more findings of one modality."""
     kind = kind_of(findings[0].modality)
     ranked = not kind.ranked or all(finding.scores.rank for finding in findings if finding.scored)
     unjudged = any(finding.cannot_judge or not all(finding.judgeable) for finding in findings)
