@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..values.errors import AuditError
@@ -74,3 +75,12 @@ def _position(entries: Any, name: str, at: str) -> int:
     if index is None:
         raise AuditError(f"{at}: no entry {as_name(name)}. The list has {count}, counted from 0.")
     return index
+
+
+def flat(value: Any, at: str = "") -> dict[str, Any]:
+    """Return the entries of nested mappings and lists under their dotted paths."""
+    if isinstance(value, Mapping) and value:
+        return {k: v for key, entry in value.items() for k, v in flat(entry, f"{at}.{key}" if at else str(key)).items()}
+    if isinstance(value, list) and value:
+        return {k: v for i, entry in enumerate(value) for k, v in flat(entry, f"{at}.{i}").items()}
+    return {at: value}

@@ -21,6 +21,7 @@ from ..values.chance import child_seed
 from ..values.errors import AuditError
 from ..values.measures import MEASURES
 from ..values.types import Batch, Knowledge
+from .changes import flat
 from .config import AuditConfig
 from .resolve import (
     make_attack,
@@ -138,9 +139,9 @@ class Plan(Schedule):
 
     def identity(self) -> dict[str, Any]:
         """Return everything that must be equal for a run to resume, as a flat mapping."""
-        flat = _flat(self.config.model_dump(mode="json"))
+        keys = flat(self.config.model_dump(mode="json"))
         values = {f"attacks.{i} value": repr(attack) for i, (_, attack) in enumerate(self.attacks)}
-        return {**flat, **values, "data sha256": self.data_sha256, "model sha256": self.model_sha256}
+        return {**keys, **values, "data sha256": self.data_sha256, "model sha256": self.model_sha256}
 
     @cached_property
     def _root(self) -> int:
@@ -252,13 +253,3 @@ def _public(
     given = torch.zeros(len(source), dtype=torch.int64) if source.labels is None else source.labels
     batch = handling.gather(source, indices, labels_at(given, indices)).to(device)
     return batch.inputs if source.labels is None else batch
-
-
-def _flat(value: Any, at: str = "") -> dict[str, Any]:
-    if isinstance(value, Mapping) and value:
-        return {
-            k: v for key, entry in value.items() for k, v in _flat(entry, f"{at}.{key}" if at else str(key)).items()
-        }
-    if isinstance(value, list) and value:
-        return {k: v for i, entry in enumerate(value) for k, v in _flat(entry, f"{at}.{i}").items()}
-    return {at: value}

@@ -15,8 +15,9 @@ from typing import Any
 from ..values.characters import shortened
 from ..values.errors import AuditError
 from ..values.validation import brief
-from .changes import change_file, parsed_change
+from .changes import change_file, flat, parsed_change
 from .config import SWEPT, AuditConfig, read_values, validated
+from .yaml_text import write_yaml
 
 MOST_CELLS = 10_000  # without the option --yes
 MOST_OF_ALL = 100_000  # with it; all cells are checked, and held in memory, before the first one runs
@@ -58,6 +59,19 @@ class SweepFile:
     zipped: tuple[str, ...]
     cells: tuple[SweepCell, ...]
     base: Mapping[str, Any]
+
+    @property
+    def configuration(self) -> str:
+        """The sweep file as YAML."""
+        parts = {"grid": [key for key in self.grid if key not in self.zipped], "zip": self.zipped}
+        lists = {part: {key: list(self.grid[key]) for key in keys} for part, keys in parts.items() if keys}
+        return write_yaml({**self.base, **lists})
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What all cells share, as a flat mapping: the file without the keys of the grid."""
+        within = tuple(f"{key}." for key in self.grid)
+        return {key: value for key, value in flat(dict(self.base)).items() if not f"{key}.".startswith(within)}
 
 
 def read_sweep(path: Path, changes: Sequence[str] = (), *, many: bool = False) -> SweepFile:

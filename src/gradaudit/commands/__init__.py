@@ -3,10 +3,10 @@
 import typer
 
 from . import infer_labels as labels
-from . import inspect, listings, study
+from . import inspect, listings, study, sweep
 
 
 def add_to(app: typer.Typer) -> None:
     """Register all of them with `app`."""
-    for module in (inspect, labels, study, listings):
+    for module in (inspect, labels, study, sweep, listings):
         module.add_to(app)

@@ -16,7 +16,9 @@ from ..values.errors import AuditError, AuditInterrupted
 from ..values.streams import stdout_kept
 from .placing import (
     AsJson,
+    Changes,
     ExecutorName,
+    Open,
     Placement,
     RayAddress,
     Shard,
@@ -24,6 +26,8 @@ from .placing import (
     Threads,
     Workers,
     executor_of,
+    open_in_browser,
+    require_judged,
     shard_of,
 )
 
@@ -45,7 +49,6 @@ app = typer.Typer(
 Out = Annotated[
     Path | None, typer.Option("--out", help="Output folder for results.jsonl, report.html and the reconstructions.")
 ]
-Open = Annotated[bool, typer.Option("--open", help="Open the report in the browser when done.")]
 
 
 @app.command()
@@ -74,14 +77,7 @@ def audit(
         Path, typer.Argument(metavar="AUDIT.YAML", help="The audit file; docs/audit-file.md describes every key.")
     ],
     out: Out = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change one key of the file, such as attacks.0.stages.0.steps=2000 (repeatable).",
-        ),
-    ] = None,
+    changes: Changes = None,
     executor: ExecutorName = None,
     workers: Workers = None,
     threads: Threads = None,
@@ -122,7 +118,7 @@ def report(
 
     path = page.write(*read_folder(folder), folder)
     terminal.echo(f"Report: {path}")
-    _open(path, open_page)
+    open_in_browser(path, open_page)
 
 
 def _audit(plans: Sequence[Plan], out: Path, title: str, place: Placement) -> Results:
@@ -153,8 +149,8 @@ def _finish(results: Results, as_json: bool, open_page: bool) -> None:
     else:
         _summary(results)
         terminal.echo(f"Report: {path.resolve()}")
-    _open(path, open_page)
-    _require_judged(results)
+    open_in_browser(path, open_page)
+    require_judged(results.findings, results.run)
 
 
 def _summary(results: Results) -> None:
@@ -184,24 +180,8 @@ def _summary(results: Results) -> None:
     terminal.Screen().print(table)
 
 
-def _require_judged(results: Results) -> None:
-    """Raise `AuditError` if a case failed or cannot be judged, so that the exit code does not suggest a result."""
-    from ..execution.runner import require_complete
-
-    require_complete(results.run.failures, results.run.planned)
-    unjudged = [finding for finding in results.findings if finding.cannot_judge]
-    if unjudged:
-        reasons = " ".join(dict.fromkeys(f"{finding.attack}: {finding.cannot_judge}" for finding in unjudged))
-        raise AuditError(f"{len(unjudged)} of {results.run.planned} cases cannot be judged: {reasons}")
-
-
 def _percent(fraction: float | None) -> str:
     return "n/a" if fraction is None else f"{fraction:.0%}"
-
-
-def _open(path: Path, wanted: bool) -> None:
-    if wanted:
-        typer.launch(str(path.resolve()))
 
 
 @cache

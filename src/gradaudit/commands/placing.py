@@ -1,9 +1,11 @@
-"""The options of all commands that run trials: where, how many at the same time, and what happens after an error."""
+"""What the commands that run trials share: options on where trials run, and the exit code."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,8 +14,20 @@ from ..values.errors import AuditError
 
 if TYPE_CHECKING:
     from ..execution.executors import Executor
+    from ..values.finding import Finding, RunRecord
+
+REASONS = 5  # reasons in a summary
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output and nothing else.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the report in the browser when done.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one key of the file, such as attacks.0.stages.0.steps=2000 (repeatable).",
+    ),
+]
 ExecutorName = Annotated[
     str | None,
     typer.Option(
@@ -71,3 +85,23 @@ def executor_of(
     from ..execution import make_executor
 
     return make_executor(name, workers, threads=threads, address=address, usual=usual)
+
+
+def require_judged(findings: Sequence[Finding], run: RunRecord) -> None:
+    """Raise `AuditError` if a case failed or cannot be judged, so that the exit code does not suggest a result."""
+    from ..execution.runner import require_complete
+
+    require_complete(run.failures, run.planned)
+    unjudged = [finding for finding in findings if finding.cannot_judge]
+    if unjudged:
+        reasons = list(dict.fromkeys(f"{finding.attack}: {finding.cannot_judge}" for finding in unjudged))
+        more = f" And {len(reasons) - REASONS} more reasons." if len(reasons) > REASONS else ""
+        raise AuditError(
+            f"{len(unjudged)} of {run.planned} cases cannot be judged: {' '.join(reasons[:REASONS])}{more}"
+        )
+
+
+def open_in_browser(path: Path, wanted: bool) -> None:
+    """Open a page in the browser if that is wanted."""
+    if wanted:
+        typer.launch(str(path.resolve()))

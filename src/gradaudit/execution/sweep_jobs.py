@@ -1,0 +1,133 @@
+"""The jobs of a sweep: the cases of every cell of its grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..audit.plan import Plan, make_plan
+from ..audit.shelf import Shelf
+from ..audit.sweep_file import SweepCell, SweepFile
+from ..values.errors import AuditError
+from ..values.finding import Finding, RunRecord
+from ..values.versions import version_of
+from .case_jobs import CaseJob, jobs_of
+from .executors import Executor
+from .executors.serial import Serial
+from .lock import locked
+from .results import Results
+from .runner import Listener, run_trials
+
+_SHELF = Shelf()  # of this process, for the cells that it opens one after another
+
+
+@dataclass(frozen=True)
+class CellSetting:
+    """One cell of a sweep, to be opened by any process.
+
+    Args:
+        cell: The cell.
+        folder: Folder at which its relative paths start.
+        uses_gpu: Whether its trials run on a GPU.
+    """
+
+    cell: SweepCell
+    folder: Path
+    uses_gpu: bool = False
+
+    def open(self) -> Plan:
+        """Return the plan of the cell. Raise the errors of `make_plan`."""
+        return make_plan(self.cell.config, self.folder, number=self.cell.number, grid=self.cell.at, shelf=_SHELF)
+
+
+@dataclass(frozen=True, eq=False)
+class SweepPlan:
+    """A sweep whose cells are checked and whose trials have names.
+
+    Args:
+        record: What the page says of the whole run, and what must be equal for it to resume.
+        settings: The cells.
+        jobs: Their jobs.
+    """
+
+    record: RunRecord
+    settings: tuple[CellSetting, ...]
+    jobs: tuple[CaseJob, ...]
+
+    @property
+    def trials(self) -> frozenset[str]:
+        """Names of all trials."""
+        return frozenset(trial for job in self.jobs for trial in job.trials)
+
+
+def plan_sweep(file: SweepFile, path: Path, title: str, look: Callable[[int, int], None] | None = None) -> SweepPlan:
+    """Check every cell of a sweep and return its plan.
+
+    Args:
+        file: The sweep file.
+        path: Its path, at whose folder relative paths start.
+        title: Heading of the page.
+        look: Called with (number of checked cells, number of cells).
+
+    Raises:
+        AuditError: A cell cannot be run; the message names it.
+    """
+    folder, shelf = path.resolve().parent, Shelf()
+    settings: list[CellSetting] = []
+    jobs: list[CaseJob] = []
+    first: Plan | None = None
+    for cell in file.cells:
+        try:
+            plan = make_plan(cell.config, folder, number=cell.number, grid=cell.at, shelf=shelf)
+            if not len(plan):
+                raise AuditError("attacks is an empty list, so there is nothing to run. Name at least one attack.")
+            jobs += jobs_of(plan, cell.number)
+        except AuditError as error:
+            raise AuditError(f"{path}: {cell.name}: {error}") from error
+        settings.append(CellSetting(cell, folder, plan.uses_gpu))
+        first = first or plan
+        if look:
+            look(cell.number + 1, len(file.cells))
+    assert first is not None  # `read_sweep` refuses an empty grid
+    record = RunRecord(
+        title=title,
+        configuration=file.configuration,
+        source=first.description,
+        planned=sum(len(job.trials) for job in jobs),
+        identity={**file.identity, "data sha256": first.data_sha256, "gradaudit": version_of("gradaudit")},
+        attribution=first.attribution,
+        version=version_of("gradaudit"),
+        kind="sweep",
+        grid=file.grid,
+        zipped=file.zipped,
+    )
+    return SweepPlan(record, tuple(settings), tuple(jobs))
+
+
+def run_sweep(
+    plan: SweepPlan,
+    results: Results,
+    listener: Listener[Finding],
+    *,
+    executor: Executor | None = None,
+    stop_on_error: bool = False,
+    shard: tuple[int, int] = (1, 1),
+) -> None:
+    """Run every trial of a sweep that is not in `results` yet; arguments and errors as of `execution.run`."""
+    with locked(results.folder):
+        results.refresh()
+        run_trials(
+            plan.settings, plan.jobs, results, executor or Serial(), listener, shard=shard, stop_on_error=stop_on_error
+        )
+
+
+def findings_of(plan: SweepPlan, results: Results) -> list[Finding]:
+    """Return the findings of a sweep in the order of its trials; the folder may hold those of an earlier grid, too."""
+    found = results.journal.results
+    return [found[trial] for job in plan.jobs for trial in job.trials if trial in found]
+
+
+def unrelated(plan: SweepPlan, results: Results) -> int:
+    """Return how many results in the folder belong to no trial of the sweep."""
+    return len(results.done - plan.trials)
