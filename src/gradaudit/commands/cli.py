@@ -109,14 +109,16 @@ def audit(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of an audit or a demo.")],
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of an audit, a demo or a sweep.")],
     open_page: Open = False,
 ) -> None:
-    """Regenerate report.html from the results of a run."""
+    """Write the page of an audit, a demo or a sweep again from its results."""
     from .. import report as page
     from ..execution import read_folder
+    from ..report.sweep_page import write_sweep
 
-    path = page.write(*read_folder(folder), folder)
+    findings, run = read_folder(folder)
+    path = (write_sweep if run.kind == "sweep" else page.write)(findings, run, folder)
     terminal.echo(f"Report: {path}")
     open_in_browser(path, open_page)
 

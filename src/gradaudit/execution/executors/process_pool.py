@@ -24,8 +24,14 @@ from ..trial import Job, Opened, Setting, Site, TrialOutcome, outcomes
 from . import Hearer
 
 RETRIES = 3  # further starts of a job after its process died
+UNBORN = (
+    'its process died before it began. A script that uses several workers runs inside `if __name__ == "__main__":`.'
+)
 DIED = f"its process died {RETRIES + 1} times, possibly because memory ran out. Use fewer --workers."
-SPAWN = multiprocessing.get_context("spawn")  # a forked process may hang in torch's threads
+# A fork of this process may hang in torch's threads. A server that has only imported everything forks in no time.
+CLEAN = multiprocessing.get_context(
+    "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+)
 BETWEEN = 0.2  # seconds between two messages on the progress of an attack
 
 
@@ -55,7 +61,9 @@ class ProcessPool:
                     crew.start(waiting.popleft())
                 for job in crew.listen():
                     died[job.checkpoint] += 1
-                    if died[job.checkpoint] <= RETRIES:
+                    if not crew.ready:
+                        give_up(job, hear, UNBORN)
+                    elif died[job.checkpoint] <= RETRIES:
                         waiting.appendleft(job)
                     else:
                         give_up(job, hear, DIED)
@@ -70,6 +78,7 @@ class _Crew:
         self.settings, self.site, self.threads, self.hear = settings, site, threads, hear
         self.busy: dict[Connection, tuple[_Worker, Job]] = {}
         self.idle: list[_Worker] = []
+        self.ready = False  # whether any process has begun
 
     def start(self, job: Job) -> None:
         """Give a job to an idle process, one that has its setting open if there is one, or to a new process."""
@@ -100,6 +109,8 @@ class _Crew:
                 warnings.warn(content, AuditWarning, stacklevel=2)
             elif kind == "outcome":
                 self.hear.ended(job, content)
+            elif kind == "ready":
+                self.ready = True
             else:
                 del self.busy[pipe]
                 self.idle.append(worker)
@@ -116,8 +127,10 @@ class _Worker:
 
     def __init__(self, site: Site, threads: int) -> None:
         self.sent: set[int] = set()
-        self.pipe, theirs = SPAWN.Pipe()
-        self.process = SPAWN.Process(target=_serve, args=(theirs, site, threads))
+        self.pipe, theirs = CLEAN.Pipe()
+        self.process = CLEAN.Process(target=_serve, args=(theirs, site, threads))
+        if CLEAN.get_start_method() == "forkserver":
+            CLEAN.set_forkserver_preload(["gradaudit.execution.case_jobs"])
         with _deaf():
             self.process.start()
         theirs.close()
@@ -167,6 +180,7 @@ def _serve(pipe: Connection, site: Site, threads: int) -> None:
     os.dup2(2, 1)  # standard output belongs to the result of the command
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    pipe.send(("ready", None))
     contents: dict[int, bytes] = {}
     opened, told = Opened(), Reporter(pipe)
     warnings.simplefilter("always", AuditWarning)
