@@ -45,9 +45,9 @@ class Notes(Listener):
         self.finished.append(job.title)
 
 
-def run(folder, jobs, executor, setting=None, **options):
+def run(folder, jobs, executor, setting=None, notes=None, **options):
     """Run jobs in a folder, and return it with what the listener was told."""
-    store, notes = Folder(folder), Notes()
+    store, notes = Folder(folder), notes or Notes()
     with locked(folder):
         run_trials([setting or Base(folder)], jobs, store, executor, notes, **options)
     return store, notes
@@ -155,7 +155,7 @@ ga.run(client, ga.Batch(torch.rand(1, 1, 4, 4), torch.tensor([3])), ["idlg", "ap
 def test_a_script_without_its_guard_is_told_so(tmp_path):
     script = tmp_path / "unguarded.py"
     script.write_text(UNGUARDED)
-    found = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    found = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
     assert 'A script that uses several workers runs inside `if __name__ == "__main__":`.' in found.stderr
 
 

@@ -20,6 +20,7 @@ from ..inversion.run.refusal import require_fit
 from ..values.chance import child_seed
 from ..values.errors import AuditError
 from ..values.measures import MEASURES
+from ..values.records import content_name
 from ..values.types import Batch, Knowledge
 from .changes import flat
 from .config import AuditConfig
@@ -107,8 +108,17 @@ class Plan(Schedule):
         return partial(make_plan, number=self.number, grid=dict(self.grid)), (self.config, self.folder)
 
     def key(self, position: int, repeat: int) -> str:
-        """Return the key of a case: in a sweep it is the name of its trial, so that the grid may grow."""
-        return self.trial(position, repeat) if self.grid else super().key(position, repeat)
+        """Return the key of a case: in a sweep it begins with the name of its trial, so that the grid may grow."""
+        return (
+            f"{self.trial(position, repeat)}-attack{position}-batch{repeat}"
+            if self.grid
+            else super().key(position, repeat)
+        )
+
+    def trial(self, position: int, repeat: int) -> str:
+        """Return the name of the trial of a case; in a sweep each cell has its own."""
+        name = super().trial(position, repeat)
+        return content_name(name, dict(self.grid)) if self.grid else name
 
     def about(self, repeat: int) -> dict[str, Any]:
         """Return the fields of a case that depend on its batch alone."""

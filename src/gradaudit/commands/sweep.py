@@ -29,6 +29,7 @@ from .placing import (
 
 if TYPE_CHECKING:
     from ..audit.sweep_file import SweepFile
+    from ..execution import Results
     from ..execution.sweep_jobs import SweepPlan
 
 SweepYaml = Annotated[
@@ -67,6 +68,7 @@ def sweep(
     """
     from ..audit.sweep_file import read_sweep
     from ..execution import usual_workers
+    from ..execution.sweep_jobs import findings_of
 
     with stdout_kept(as_json):
         found = executor_of(executor, workers, threads or 1, ray_address, usual=usual_workers("auto"))
@@ -75,7 +77,10 @@ def sweep(
         if dry_run:
             echo(f"{len(plan.settings)} cells, {plan.record.planned} trials.")
             return
-        _run(plan, out or Path("runs") / file.stem, place, as_json, open_page)
+        results, page = _run(plan, out or Path("runs") / file.stem, place)
+    _finish(plan, results, page, as_json)
+    open_in_browser(page, open_page)
+    require_judged(findings_of(plan, results), results.run)
 
 
 def _checked(file: SweepFile, path: Path) -> SweepPlan:
@@ -92,7 +97,8 @@ def _checked(file: SweepFile, path: Path) -> SweepPlan:
         return plan_sweep(file, path, f"Sweep of {path.name}", lambda done, _: bar.update(task, completed=done))
 
 
-def _run(plan: SweepPlan, out: Path, place: Placement, as_json: bool, wanted: bool) -> None:
+def _run(plan: SweepPlan, out: Path, place: Placement) -> tuple[Results, Path]:
+    """Run what is missing, and return the results with the path of the page."""
     from ..execution import Results
     from ..execution.sweep_jobs import findings_of, unrelated
     from ..report.sweeping import carry_out_sweep
@@ -105,16 +111,19 @@ def _run(plan: SweepPlan, out: Path, place: Placement, as_json: bool, wanted: bo
         errors.print(f"{done} of {plan.record.planned} trials are already done.")
     if other := unrelated(plan, results):
         errors.print(f"{other} results in {out} are of other cells; they are kept and not shown.")
+    options = {"executor": place.executor, "stop_on_error": place.stop_on_error, "shard": place.shard}
     with TerminalListener(errors, finding_lines) as listener:
-        page = carry_out_sweep(
-            plan, results, listener, executor=place.executor, stop_on_error=place.stop_on_error, shard=place.shard
-        )
+        return results, carry_out_sweep(plan, results, listener, **options)
+
+
+def _finish(plan: SweepPlan, results: Results, page: Path, as_json: bool) -> None:
+    """Print the findings, or how many there are and where."""
+    from ..execution.sweep_jobs import findings_of
+
     findings = findings_of(plan, results)
     if as_json:
         document = {"findings": [finding.to_json() for finding in findings], "failures": results.run.failures}
         echo(json.dumps(document, allow_nan=False))
-    else:
-        echo(f"{len(findings)} of {plan.record.planned} trials. Table: {(out / 'sweep.csv').resolve()}")
-        echo(f"Page: {page.resolve()}")
-    open_in_browser(page, wanted)
-    require_judged(findings, results.run)
+        return
+    echo(f"{len(findings)} of {plan.record.planned} trials. Table: {(results.folder / 'sweep.csv').resolve()}")
+    echo(f"Page: {page.resolve()}")

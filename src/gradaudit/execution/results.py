@@ -131,8 +131,8 @@ def _name(finding: Finding) -> str:
 
 
 def _place(finding: Finding) -> tuple[int, ...]:
-    numbers = re.fullmatch(r"client(\d+)-attack(\d+)-batch(\d+)", finding.case)
-    client, attack, batch = map(int, numbers.groups()) if numbers else (0, 0, 0)
+    numbers = re.fullmatch(r"(?:client(\d+)|[0-9a-f]{16})-attack(\d+)-batch(\d+)", finding.case)
+    client, attack, batch = (int(number or 0) for number in numbers.groups()) if numbers else (0, 0, 0)
     return client, batch, attack
 
 

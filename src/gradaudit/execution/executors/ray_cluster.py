@@ -231,6 +231,4 @@ def _require_answer(address: str) -> None:
         socket.create_connection((host, int(port)), SECONDS).close()
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise AuditError(
-            f"--ray-address {address}: no answer ({reason}). Start one with `ray start --head`."
-        ) from error
+        raise AuditError(f"--ray-address {address}: no answer ({reason}). `ray start --head` starts one.") from error
