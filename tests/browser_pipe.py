@@ -42,7 +42,7 @@ class OpenPage:
             f"import os, sys; os.dup2({to_browser}, 3); os.dup2({from_browser}, 4); os.execv({BROWSER!r}, sys.argv[1:])"
         )
         self._process = subprocess.Popen(
-            [sys.executable, "-S", "-c", placed, *command, "about:blank"],
+            [sys.executable, "-S", "-c", f"import os, sys; {placed}", *command, "about:blank"],
             pass_fds=(to_browser, from_browser),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
