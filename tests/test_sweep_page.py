@@ -304,6 +304,54 @@ def test_findings_and_record_from_json_give_the_same_files(tmp_path):
     assert shown(tmp_path, again, read) == before
 
 
+ODD = [
+    [1e300, 1e-300], [0, 5e-324, 1], [-1e308, 1e308], [2**63 - 1, -(2**63) + 1], [0.1, 0.1000000001], [-5, 0, 5, 500],
+    [1, 1.0000000000000002], [0, 0.0001], [1, True], ["a", 1], [None, 0.1], ["\u202eabc", "x" * 5000], [[], [[1]]],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("values", ODD, ids=range(len(ODD)))
+@pytest.mark.parametrize("more", [{}, {"clients": [1, 2]}])
+def test_odd_values_make_a_page(tmp_path, values, more):
+    page, rows = drawn(tmp_path, {STD: values, **more}, lambda *_: 9.0)
+    assert len(rows) == len(values) * max(1, len(more) * 2)
+    assert not re.search(r"[ \">,]-?(nan|inf)[ \"<,]", page)
+    assert {f'href="#cell-{i}"' in page for i in range(1, len(rows) + 1)} == {True}
+    assert "\u202e" not in page
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scores": Scores({"psnr": Score.of((math.nan,))})},
+        {"scores": Scores({"psnr": Score.of((math.inf,))})},
+        {"scores": Scores({}), "control": Scores({}), "cannot_judge": "Why.", "labels": (), "label_accuracy": None},
+        {"label_accuracy": math.nan},
+        {"case": f"attack{'9' * 30}"},
+        {"case": "x"},
+    ],
+)
+def test_odd_findings_make_a_page(tmp_path, change):
+    findings, record = sweep(tmp_path, {STD: [1, 2], "clients": [1, 2]}, lambda *_: 9.0, **change)
+    page, rows = shown(tmp_path, findings, record)
+    assert len(rows) == 4
+    assert not re.search(r"[ \">,+]-?(nan|inf)[ \"<,]", page)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"grid": {STD: (1, 2), "clients": (1,)}, "zipped": (STD, "clients")},
+        {"zipped": ("nowhere", STD)},
+        {"grid": {f"k{i}": tuple(range(100)) for i in range(9)}},
+    ],
+)
+def test_a_damaged_grid_is_refused(tmp_path, change):
+    findings, record = sweep(tmp_path, {STD: [1, 2]}, lambda *_: 9.0)
+    with pytest.raises(AuditError, match=r"run.json: its grid is damaged"):
+        write_sweep(findings, dataclasses.replace(record, **change), tmp_path)
+
+
 @pytest.mark.parametrize("modality", [Modality.TEXT, Modality.TABLE])
 def test_texts_and_rows_have_their_own_unit_and_transcripts(tmp_path, modality):
     line = TranscriptLine((" secret", " words"), (False, True))
