@@ -221,6 +221,18 @@ def test_examples_with_a_control_that_is_too_close_do_not_calm_the_mean(tmp_path
     assert (rows[0]["gain"], rows[0]["judgeable"], rows[0]["examples"]) == ("10.0", "1", "2")
 
 
+def test_traces_and_what_cannot_be_judged_are_both_marked(tmp_path):
+    gain = {0: 4.0, 1: math.nan}
+    findings, record = sweep(tmp_path, {STD: [1, 2], "clients": [1, 2]}, lambda *at: gain[at[-1]], repeats=2)
+    (found,) = charts(tmp_path, findings, record)[0].maps
+    assert {entry.mark for _, row in found.rows for entry in row} == {"○?"}
+    close = {"scores": Scores({"psnr": Score.of((40.0,))}), "control": Scores({"psnr": Score.of((40.0,))})}
+    findings = [dataclasses.replace(one, cannot_judge="", **close if one.repeat else {}) for one in findings]
+    findings = [one if one.repeat else dataclasses.replace(one, scores=one.control) for one in findings]
+    (found,) = charts(tmp_path, findings, record)[0].maps
+    assert {(entry.text, entry.mark) for _, row in found.rows for entry in row} == {("+0.0", "?")}
+
+
 @pytest.mark.parametrize(("value", "wanted"), [(-5, 0), (0, 0), (0.1, 1), (5, 3), (10, SHADES - 1), (99, SHADES - 1)])
 def test_shades_grow_with_the_value_and_begin_above_zero(value, wanted):
     assert shade(value, 10) == wanted
