@@ -10,6 +10,7 @@ import yaml
 from gradaudit.attacks import ATTACKS, MULTI_MODAL
 from gradaudit.audit.config import AuditConfig, make_config
 from gradaudit.audit.plan import make_plan
+from gradaudit.audit.sweep_file import read_sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")])
@@ -43,8 +44,13 @@ def test_links_lead_somewhere(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_audit_files_are_valid(page):
+def test_audit_files_are_valid(page, tmp_path):
     for block in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
+        if re.search("^(grid|zip):", block, re.M):
+            (tmp_path / "sweep.yaml").write_text(block)
+            cells = read_sweep(tmp_path / "sweep.yaml").cells
+            assert all(len(make_plan(cell.config, ROOT)) >= 1 for cell in (cells[0], cells[-1]))
+            continue
         config = make_config(yaml.safe_load(block))
         assert isinstance(config, AuditConfig)
         assert len(make_plan(config, ROOT)) >= 1

@@ -128,6 +128,11 @@ def combinations(grid: Mapping[str, Sequence[Any]], zipped: Sequence[str] = ()) 
         yield {key: found[key] for key in grid}
 
 
+def count_cells(grid: Mapping[str, Sequence[Any]], zipped: Sequence[str] = ()) -> int:
+    """Return the number of cells of a grid without making them."""
+    return math.prod(len(values) for key, values in grid.items() if key not in zipped[1:])
+
+
 def canonical(value: Any) -> str:
     """Return a text that is equal for equal plain values: `1` and `1.0` are equal, `1` and `true` are not."""
     return json.dumps(_whole(value), sort_keys=True)
@@ -223,7 +228,7 @@ def _require_size(grid: Mapping[str, Sequence[Any]], zipped: Sequence[str], path
                 f"{path}: zip.{key}: has {mine} values, but zip.{zipped[0]} has {first}. Lists that go together need "
                 "equal lengths."
             )
-    count = math.prod(len(values) for key, values in grid.items() if key not in zipped[1:])
+    count = count_cells(grid, zipped)
     written = f"{path}: grid: makes {_thousands(count)} cells."
     if count > MOST_OF_ALL:
         raise AuditError(f"{written} At most {_thousands(MOST_OF_ALL)} are possible. Shorten its lists.")

@@ -106,10 +106,11 @@ def mark_of(cell: SweptCell, found: SweptAttack, quantity: Quantity) -> str:
     level = found.verdict.level
     if level is Severity.RECOGNISABLE:
         return RECOGNISABLE
-    if level is Severity.UNKNOWN or any(quantity.of(finding) is None for finding in found.findings):
-        return UNJUDGED
+    unjudged = UNJUDGED if any(quantity.of(finding) is None for finding in found.findings) else ""
     if level is Severity.TRACES:
-        return TRACES
+        return TRACES + unjudged
+    if level is Severity.UNKNOWN or unjudged:
+        return UNJUDGED
     return "" if cell.complete else INCOMPLETE
 
 

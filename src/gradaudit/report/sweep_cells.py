@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ..audit.sweep_file import at_in_words, canonical, combinations, value_in_words
+from ..audit.sweep_file import MOST_OF_ALL, at_in_words, canonical, combinations, count_cells, value_in_words
 from ..metrics import Interval, mean_interval
+from ..values.errors import AuditError
 from ..values.finding import Finding, RunRecord
 from ..values.measures import Measure
 from . import formatting
@@ -138,7 +139,14 @@ class Swept:
 
 
 def swept(findings: Sequence[Finding], record: RunRecord, album: Album) -> Swept:
-    """Return the cells of a sweep with their findings. Raise `AuditError` if an example of a finding is missing."""
+    """Return the cells of a sweep with their findings.
+
+    Raises:
+        AuditError: An example of a finding is missing, or the grid of the record cannot be one.
+    """
+    lengths = {len(record.grid.get(key, ())) for key in record.zipped}
+    if len(lengths) > 1 or count_cells(record.grid, record.zipped) > MOST_OF_ALL:
+        raise AuditError("run.json: its grid is damaged. Restore the file, or choose another folder.")
     cells = list(combinations(record.grid, record.zipped))
     members: dict[str, list[Finding]] = {canonical(at): [] for at in cells}
     strangers = 0
@@ -170,7 +178,8 @@ def judged_gain(finding: Finding) -> float | None:
 
 def label_accuracy(finding: Finding) -> float | None:
     """Return the label accuracy of an attack that inferred the labels, or `None`."""
-    return None if finding.labels_granted else finding.label_accuracy
+    found = finding.label_accuracy
+    return None if finding.labels_granted or found is None or not math.isfinite(found) else found
 
 
 def gain_by(measure: Measure) -> Quantity:

@@ -18,6 +18,7 @@ from .svg import LOGARITHMIC_FROM, Axis
 from .sweep_cells import Quantity, Swept, SweptAttack, SweptCell
 
 LONGEST_MARK = 18  # characters of a name at the end of a line
+SMALLEST = 1e-100  # the ratio of two values of an axis must be a number
 TICK_ROOM = 0.07  # smallest distance between two names below a line chart, as a share of its width
 MOST_GAPS = 12  # gaps of a line that are named
 
@@ -41,10 +42,11 @@ class Dimension:
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """Its values if it is one key with numbers, else none."""
+        """Its values if it is one key with numbers that an axis can hold, else none."""
         values = [value for point in self.points for value in point.values()]
         single = len(values) == len(self.points) and all(type(value) in (int, float) for value in values)
-        return tuple(map(float, values)) if single else ()
+        drawable = single and all(value == 0 or SMALLEST <= abs(value) <= 1 / SMALLEST for value in values)
+        return tuple(map(float, values)) if drawable else ()
 
 
 @dataclass(frozen=True)
