@@ -130,4 +130,4 @@ def findings_of(plan: SweepPlan, results: Results) -> list[Finding]:
 
 def unrelated(plan: SweepPlan, results: Results) -> int:
     """Return how many results in the folder belong to no trial of the sweep."""
-    return len(results.done - plan.trials)
+    return len(set(results.done) - plan.trials)

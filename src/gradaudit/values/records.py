@@ -40,7 +40,7 @@ def parsed(text: bytes | str) -> Any:
 
 def content_name(*facts: object) -> str:
     """Return a name of 16 hexadecimal digits that only the same facts have."""
-    return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 @lru_cache(maxsize=16)

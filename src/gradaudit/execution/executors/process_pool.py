@@ -29,9 +29,8 @@ UNBORN = (
 )
 DIED = f"its process died {RETRIES + 1} times, possibly because memory ran out. Use fewer --workers."
 # A fork of this process may hang in torch's threads. A server that has only imported everything forks in no time.
-CLEAN = multiprocessing.get_context(
-    "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-)
+SERVED = "forkserver" in multiprocessing.get_all_start_methods()
+CLEAN: Any = multiprocessing.get_context("forkserver" if SERVED else "spawn")
 BETWEEN = 0.2  # seconds between two messages on the progress of an attack
 
 
@@ -129,7 +128,7 @@ class _Worker:
         self.sent: set[int] = set()
         self.pipe, theirs = CLEAN.Pipe()
         self.process = CLEAN.Process(target=_serve, args=(theirs, site, threads))
-        if CLEAN.get_start_method() == "forkserver":
+        if SERVED:
             CLEAN.set_forkserver_preload(["gradaudit.execution.case_jobs"])
         with _deaf():
             self.process.start()
