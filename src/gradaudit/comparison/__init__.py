@@ -1,0 +1,24 @@
+"""Results side by side: series of per-batch values, their paired differences, and the union of two folders."""
+
+from .folders import RunFolder, StudyTrial, open_folder
+from .merging import Conflict, MergeConflict, Merged, merge
+from .pairing import Paired, SideBySide, pair, side_by_side
+from .series import BatchValues, Quantity, Series, read_series
+
+__all__ = [
+    "BatchValues",
+    "Conflict",
+    "MergeConflict",
+    "Merged",
+    "Paired",
+    "Quantity",
+    "RunFolder",
+    "Series",
+    "SideBySide",
+    "StudyTrial",
+    "merge",
+    "open_folder",
+    "pair",
+    "read_series",
+    "side_by_side",
+]
