@@ -121,16 +121,18 @@ def side_by_side(
 def pair(one: Series, base: Series, quantity: Quantity) -> Paired:
     """Return the difference of `one` from `base` over the batches of both, or why there is none."""
     mine, theirs = one.of(quantity.key), base.of(quantity.key)
-    for values, of in ((mine, one), (theirs, base)):
-        if not values:
-            return Paired(why_not=f"{of.label} has no value of {quantity.name}")
     if why := _why_not(one, base):
         return Paired(why_not=why)
+    if not mine:
+        return Paired(why_not="it has no value")
+    if not theirs:
+        return Paired(why_not=f"{base.label} has no value")
     common = [key for key in mine if key in theirs]
     if not common:
-        return Paired(why_not=f"no batch has a value of {quantity.name} in both")
+        return Paired(why_not="no batch has a value in both")
     left = len({entry.key for entry in (*one.entries, *base.entries)}) - len(common)
-    remark = f"{_count(len(common), 'batch')} of both; {left} more with a value in one of them at most" if left else ""
+    shared = "the batch that has" if len(common) == 1 else f"the {len(common)} batches that have"
+    remark = f"{shared} a value in both; {left} {'other is' if left == 1 else 'others are'} left out" if left else ""
     return Paired(bootstrap_interval(mine[key] - theirs[key] for key in common), remark=remark)
 
 
@@ -166,7 +168,7 @@ def _chosen(
         if not usual:
             raise AuditError(f"no case can be judged, so there is nothing to compare: {_reasons(series)}")
         return usual
-    spelled = {_loose(key): key for key in quantities}
+    spelled = {_loose(name): key for key, quantity in quantities.items() for name in (quantity.name, key)}
     keys = dict.fromkeys(name if name in quantities else spelled.get(_loose(name), name) for name in metrics)
     for name in keys:
         if name not in quantities:
@@ -227,8 +229,8 @@ def _worth(intervals: Sequence[Interval]) -> Iterable[str]:
     if few:
         measured = ", ".join(f"{share} % with {n}" for n, share in COVERAGE.items())
         yield (
-            f"Intervals over {min(few)} batches are too narrow. In a simulation with normal values, intervals of "
-            f"nominally 95 % hold the true mean in {measured} values."
+            f"Intervals over {min(few)} batches are too narrow. In a simulation with n normal values, intervals of "
+            f"nominally 95 % hold the true mean in {measured.replace('with', 'with n =', 1)} of the cases."
         )
 
 

@@ -14,8 +14,11 @@ from .template import fill
 TEMPLATE = "comparison.html"
 PAIRING = (
     "A difference is taken on the same batches: two results are a pair if the fingerprint of the private batch, the "
-    "seed and the number of the batch are equal. Cells of a study are paired by its name, the fingerprint of its data and "
-    "weights, and the seed; cells with batches of different sizes then share only some of their examples."
+    "seed and the number of the batch are equal."
+)
+OF_CELLS = (
+    "Cells of a study are paired by its name, the fingerprint of its data and weights, and the seed; cells with "
+    "batches of different sizes then share only some of their examples."
 )
 
 
@@ -37,7 +40,7 @@ def write_comparison(compared: SideBySide, runs: Sequence[str], path: Path) -> P
         tables=tables(compared),
         figure=svg_figure(compared),
         intervals=INTERVALS,
-        pairing=PAIRING if len(compared.series) > 1 else "",
+        pairing=" ".join([PAIRING, *([OF_CELLS] if any(one.kind == "study" for one in compared.series) else [])]),
     )
     make_folder(path.parent)
     return write_whole(path, page)
