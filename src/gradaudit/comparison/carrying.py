@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..studies._bench import PICTURES
 from ..values.errors import AuditError
 from ..values.files import is_file, make_folder, read_whole, write_whole
 from ..values.finding import Finding, ImageFiles
 from .folders import RunFolder
 
-STUDY_PICTURES = "pictures"
 HOMES = ("images", "examples")  # folders of a run that hold the files of findings
 
 
@@ -68,8 +68,8 @@ class Carrier:
 def carry_study_pictures(homes: Sequence[Path], out: Path) -> None:
     """Copy the images of studies that `out` lacks; equal names are those of the same cell."""
     for home in homes:
-        for source in sorted((home / STUDY_PICTURES).glob("*.png")):
-            target = out / STUDY_PICTURES / source.name
+        for source in sorted((home / PICTURES).glob("*.png")):
+            target = out / PICTURES / source.name
             if not source.is_symlink() and source.is_file() and not target.exists():
                 make_folder(target.parent)
                 write_whole(target, _content(source, str(source)))

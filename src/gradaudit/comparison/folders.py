@@ -2,52 +2,43 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..execution.journal import TRIALS, Failure, Journal
 from ..execution.results import RESULTS, RUN, in_order, read_json
+from ..studies._running import BENCH, EARLIER
+from ..studies._trials import Measurement
 from ..values.errors import AuditError
 from ..values.files import is_file
 from ..values.finding import Finding, RunRecord
-from ..values.records import checked
-
-BENCH = "bench.json"
+from ..values.records import checked, content_name
 
 
 @dataclass(frozen=True)
-class StudyTrial:
-    """One measurement of a study.
+class StudyTrial(Measurement):
+    """One measurement of a study, with the result as it was read.
 
     Args:
-        study: Name of the study.
-        cell: Hash of the cell.
-        name: Name of the cell.
-        seed: Seed of the measurement.
-        values: Column -> value, or `None` if it does not apply.
-        data: Fingerprint of the data and the weights.
+        cell: As of `Measurement`.
+        name: As of `Measurement`.
+        seed: As of `Measurement`.
+        values: As of `Measurement`.
+        study: As of `Measurement`.
+        data: As of `Measurement`.
         line: The result as it was read, with further entries.
     """
 
-    study: str
-    cell: str
-    name: str
-    seed: int
-    values: Mapping[str, float | None]
-    data: str = ""
     line: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @classmethod
     def from_json(cls, record: Any) -> StudyTrial:
         """Return the measurement of a line. Raise `ValueError` that names the first entry of a wrong type."""
-        found = checked(cls, {**record, "line": record} if isinstance(record, dict) else record)
-        if not all(value is None or math.isfinite(value) for value in found.values.values()):
-            raise ValueError("values: must be finite numbers")
-        return found
+        found = Measurement.from_json(record)
+        return cls(**{entry.name: getattr(found, entry.name) for entry in fields(found)}, line=record)
 
 
 @dataclass(frozen=True)
@@ -106,17 +97,32 @@ def open_folder(path: Path) -> RunFolder:
             f"{path}: holds neither {RUN} nor {BENCH}, so it is no run. Give the output folder of an audit, a sweep or "
             "a study."
         )
-    journal = Journal(path / TRIALS, StudyTrial.from_json)
+    journal = study_journal(path / (TRIALS if is_file(path / TRIALS) else EARLIER), bench)
     journal.read()
     return RunFolder(path, "study", bench=bench, trials=journal.results, failures=_open(journal))
 
 
+def study_journal(path: Path, bench: Mapping[str, str]) -> Journal[StudyTrial]:
+    """Return the journal of a study on some data and weights; lines of earlier releases are given both."""
+    data = content_name(dict(bench))
+
+    def convert(record: Any) -> StudyTrial:
+        found = StudyTrial.from_json(record)
+        return found if found.data else replace(found, data=data, line={**found.line, "data": data})
+
+    return Journal(path, convert, lambda line: content_name(line.cell, line.seed, line.data))
+
+
 def _of_findings(path: Path, record: RunRecord) -> RunFolder:
-    journal = Journal(path / (TRIALS if is_file(path / TRIALS) else RESULTS), Finding.from_json)
+    journal = Journal(path / (TRIALS if is_file(path / TRIALS) else RESULTS), Finding.from_json, _trial)
     journal.read()
     names = {id(finding): trial for trial, finding in journal.results.items()}
     findings = {names[id(finding)]: finding for finding in in_order(journal.results.values())}
     return RunFolder(path, record.kind, record, findings=findings, failures=_open(journal))
+
+
+def _trial(finding: Finding) -> str:
+    return finding.trial or finding.case
 
 
 def _open(journal: Journal[Any]) -> dict[str, Failure]:

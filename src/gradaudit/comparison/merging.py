@@ -17,7 +17,7 @@ from ..values.files import PART, make_folder, write_whole
 from ..values.finding import Finding
 from .carrying import Carrier, carry_study_pictures
 from .conflicts import Conflict, MergeConflict, conflict_of, measured_apart
-from .folders import BENCH, RunFolder, StudyTrial, open_folder
+from .folders import BENCH, RunFolder, StudyTrial, open_folder, study_journal
 from .united import united_record
 
 Held = TypeVar("Held", Finding, StudyTrial)
@@ -124,11 +124,11 @@ def _merge_studies(folders: Sequence[RunFolder], out: Path, earlier: RunFolder |
     make_folder(out, option="--out")
     with locked(out):
         write_whole(out / BENCH, json.dumps(first.bench, indent=1))
-        journal = Journal(out / TRIALS, StudyTrial.from_json)
+        journal = study_journal(out / TRIALS, first.bench)
         journal.read(mend=True)
         new = [(trial, found) for trial, (found, _) in homes.items() if trial not in journal.results]
         for trial, found in new:
-            journal.append(trial, found.line, found)
+            journal.append(trial, found.line)
         _fail(journal, failures)
         carry_study_pictures([folder.path for folder in folders if folder is not earlier], out)
     return Merged(out, "study", len(homes), len(new), len(failures))
