@@ -13,6 +13,7 @@ from scipy import stats
 
 from comparison_cases import RUN, finding, run_folder, study_folder, unjudged
 from gradaudit.comparison import Paired, open_folder, read_series, side_by_side
+from gradaudit.comparison.pairing import COVERAGE
 from gradaudit.execution.journal import Failure
 from gradaudit.metrics import Interval, bootstrap_interval
 from gradaudit.report.comparison_figure import svg_figure
@@ -76,7 +77,7 @@ def test_where_bca_is_undefined_the_percentiles_are_taken():
     assert found.low < found.mean < found.high
 
 
-@pytest.mark.parametrize(("n", "share"), [(3, 0.72), (5, 0.85), (10, 0.90), (20, 0.93)])
+@pytest.mark.parametrize(("n", "share"), [(n, percent / 100) for n, percent in COVERAGE.items()])
 def test_the_notes_give_the_coverage_that_is_measured(n, share):
     rows = np.random.default_rng(n).normal(1.0, 1.0, (250, n))
     covered = np.mean([found.low <= 1.0 <= found.high for found in map(bootstrap_interval, rows)])

@@ -10,7 +10,7 @@ from ..values.finding import Finding
 from .folders import StudyTrial
 
 Differences = tuple[tuple[str, str, str], ...]
-"""What differs, with its value in the first and in the second result."""
+"""What differs, with its value in the first and in the second result, cut to a length at which they may be equal."""
 IGNORED = {"case", "seconds", "versions", "pictures", "transcript", "scores", "control"}
 SHOWN, NAMED = 3, 3
 
@@ -36,7 +36,10 @@ class Conflict:
     @property
     def line(self) -> str:
         """The conflict in one line, such as `dlg, batch 1 (3f2a): psnr 12.31 in a, 14.02 in b`."""
-        parts = [f"{name} {mine} in {self.first}, {theirs} in {self.second}" for name, mine, theirs in self.differ]
+        parts = [
+            f"{name} differs" if mine == theirs else f"{name} {mine} in {self.first}, {theirs} in {self.second}"
+            for name, mine, theirs in self.differ
+        ]
         more = f"; and {len(parts) - SHOWN} more" if len(parts) > SHOWN else ""
         return f"{self.title} (trial {self.trial[:12]}): {'; '.join(parts[:SHOWN])}{more}"
 
@@ -109,8 +112,7 @@ def _apart(a: object, b: object) -> tuple[str, str]:
             first, second = (f"{value:.{digits}g}" for value in numbers)
             if first != second:
                 return first, second
-    texts = [_text(value) for value in (a, b)]
-    return ("differs in detail", "in detail too") if texts[0] == texts[1] else (texts[0], texts[1])
+    return _text(a), _text(b)
 
 
 def _text(value: object) -> str:

@@ -13,7 +13,7 @@ from ..execution.lock import NAME as LOCK
 from ..execution.lock import locked
 from ..execution.results import RUN, Results, difference
 from ..values.errors import AuditError
-from ..values.files import PART, make_folder, write_whole
+from ..values.files import PART, is_file, make_folder, write_whole
 from ..values.finding import Finding
 from .carrying import Carrier, carry_study_pictures
 from .conflicts import Conflict, MergeConflict, conflict_of, measured_apart
@@ -95,7 +95,7 @@ def _merge_runs(folders: Sequence[RunFolder], out: Path, earlier: RunFolder | No
     """Write the union of audits or sweeps: the files first, then the findings that refer to them."""
     record = united_record(folders)
     homes = _united(folders, lambda folder: folder.findings, conflict_of)
-    done = earlier.findings if earlier else {}
+    done = earlier.findings if earlier and is_file(out / TRIALS) else {}  # release 0.2 had no journal
     carrier = Carrier(out, done.values())
     new = [carrier.planned(trial, finding, home) for trial, (finding, home) in homes.items() if trial not in done]
     failures = _failures(folders, homes)

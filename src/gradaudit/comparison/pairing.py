@@ -13,7 +13,7 @@ from ..values.errors import AuditError
 from ..values.validation import suggest
 from .series import Quantity, Series
 
-COVERAGE = {3: 72, 5: 85, 10: 90, 20: 93}
+COVERAGE = {3: 72, 5: 84, 10: 91, 20: 93}
 """Number of normal values -> percentage of nominal 95 % intervals that hold the true mean, as measured."""
 FEW = 10  # with fewer batches, the notes say what the intervals are worth
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from .folders import RunFolder, StudyTrial, open_folder
 Key = tuple[str, int, int]
 """Fingerprint of the batch, seed and repeat: entries of two series with an equal key are a pair."""
 GAIN, LABELS, SECONDS = "gain", "label accuracy", "seconds"
+LARGEST = 1e100  # a mean of larger numbers says nothing; NaN is not below it either
 SEED = "seed"  # a sweep over seeds draws more batches of one series, not more series
 
 
@@ -104,6 +104,7 @@ class _Draft:
 
     folder: RunFolder
     names: tuple[str, str]  # attack and client, or cell and study
+    knowledge: frozenset[str] | None  # facts that the adversary was granted; a study does not say
     grid: Mapping[str, Any]
     entries: tuple[BatchValues, ...]
     origin: str = ""
@@ -151,7 +152,8 @@ def _of_audit(folder: RunFolder, quantities: dict[str, Quantity], *, several: bo
     drafts = []
     for members in groups.values():
         entries = tuple(_entry(found, several=several) for found in members)
-        drafts.append(_Draft(folder, (members[0].attack, members[0].client), _setting(members[0]), entries))
+        first, facts = members[0], frozenset(members[0].knowledge)
+        drafts.append(_Draft(folder, (first.attack, first.client), facts, _setting(first), entries))
     return drafts
 
 
@@ -175,7 +177,7 @@ def _entry(found: Finding, *, several: bool) -> BatchValues:
 
 
 def _finite(values: Mapping[str, float | None]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
+    return {name: value for name, value in values.items() if value is not None and abs(value) < LARGEST}
 
 
 def _gain_key(found: Finding, *, several: bool) -> str:
@@ -191,7 +193,7 @@ def _quantities(found: Finding, *, several: bool) -> Iterable[Quantity]:
     key = _gain_key(found, several=several)
     yield Quantity(key, name, measure.gain_unit, measure.factor, max(measure.digits, 1), usual=True)
     yield Quantity(LABELS, LABELS, "%", 100, 1, usual=True)
-    yield Quantity(SECONDS, "time", "s", digits=1, usual=True)
+    yield Quantity(SECONDS, "time", "s", digits=2, usual=True)
     for key in found.scores.named:
         metric = METRICS.get(key)
         yield Quantity(key, metric.name if metric else key, metric.unit if metric else "")
@@ -213,7 +215,7 @@ def _of_study(folder: RunFolder, quantities: dict[str, Quantity]) -> list[_Draft
             BatchValues((f"{study} {one.data}" if one.data else "", one.seed, 0), _finite(one.values))
             for one in sorted(members, key=lambda trial: trial.seed)
         )
-        drafts.append(_Draft(folder, (members[0].name, study), {}, entries, study))
+        drafts.append(_Draft(folder, (members[0].name, study), None, {}, entries, study))
     return drafts
 
 
@@ -222,8 +224,14 @@ def _labels(drafts: Sequence[_Draft]) -> list[str]:
     shown = [f"{draft.names[0]}, {draft.names[1]}" for draft in drafts]
     if len({draft.names[1] for draft in drafts}) == 1:
         shown = [draft.names[0] for draft in drafts]
+    known = [draft.knowledge for draft in drafts if draft.knowledge is not None]
+    common = frozenset.intersection(*known) if known else frozenset()
+    facts = [", ".join(sorted((draft.knowledge or common) - common)) for draft in drafts]
     cells = _cells([draft.grid for draft in drafts])
-    shown = [", ".join(filter(None, pair)) for pair in zip(shown, cells, strict=True)]
+    shown = [
+        ", ".join(filter(None, (name, fact and f"knowing {fact}", cell)))
+        for name, fact, cell in zip(shown, facts, cells, strict=True)
+    ]
     homes: dict[str, set[Path]] = {}
     for label, draft in zip(shown, drafts, strict=True):
         homes.setdefault(label, set()).add(draft.folder.path)

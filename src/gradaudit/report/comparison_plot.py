@@ -14,6 +14,7 @@ from ..values.errors import AuditError
 from ..values.files import make_folder, write_whole
 from .comparison_figure import DOT, INK, RULE, drawn_values, short_label, svg_figure
 
+TALLEST = 60_000  # pixels; matplotlib draws no taller image
 ENDINGS = (".svg", ".png", ".pdf")
 
 
@@ -69,5 +70,5 @@ def _drawn(compared: SideBySide, path: Path) -> bytes:
     file = io.BytesIO()
     kind = path.suffix.lower().removeprefix(".")
     dateless = {"CreationDate": None} if kind == "pdf" else {"Software": None}
-    figure.savefig(file, format=kind, dpi=160, metadata=dateless)
+    figure.savefig(file, format=kind, dpi=min(160, TALLEST / height), metadata=dateless)
     return file.getvalue()
