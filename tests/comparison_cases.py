@@ -69,7 +69,14 @@ def study_folder(path, rows, bench=None, failed=()):
     (path / "bench.json").write_text(json.dumps(bench or {"data": "photographs"}))
     lines = []
     for cell, seed, values in rows:
-        result = {"study": "table", "cell": cell[:4], "name": cell, "seed": seed, "values": values, "data": "d"}
+        result = {
+            "study": "table",
+            "cell": hashlib.sha256(cell.encode()).hexdigest()[:16],
+            "name": cell,
+            "seed": seed,
+            "values": values,
+            "data": "d",
+        }
         lines.append({"trial": f"{cell}-{seed}", "result": {**result, "seconds": 3.0}})
     lines += [{"trial": trial, "title": trial, "error": "out of memory"} for trial in failed]
     (path / "trials.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -22,6 +22,7 @@ from gradaudit.report.comparison_page import write_comparison
 from gradaudit.report.comparison_plot import write_figure
 from gradaudit.report.comparison_tables import csv_table, markdown_tables, tables
 from gradaudit.values.errors import AuditError
+from gradaudit.values.scores import Score, Scores
 
 PSNR = (20.0, 21.5, 19.0, 22.0)
 GAPS = (3.0, 4.5, 2.0, 5.5)
@@ -171,8 +172,16 @@ def test_values_that_are_no_numbers_are_said(tmp_path):
     cases = [finding(repeat=0), finding(repeat=1, objective=math.nan)]
     found = compared(run_folder(tmp_path / "a", cases), metrics=["objective", "psnr"])
     assert found.means["dlg", "objective"].n == 1
-    assert "dlg: 1 of 2 batches has no finite objective." in found.notes
+    assert "dlg: the objective of 1 of 2 batches is no finite number." in found.notes
     assert tables(found)[0].rows[0][2][0].count == "n = 1"
+
+
+def test_a_metric_without_any_finite_value_keeps_its_column(tmp_path):
+    scores = Scores({"psnr": Score.of((math.nan, 20.0))})
+    found = compared(run_folder(tmp_path / "a", [finding(repeat=i, scores=scores) for i in range(2)]))
+    assert tables(found)[0].rows[0][2][0].text == "n/a"
+    assert "n/a" in svg_figure(found)
+    assert "dlg: the PSNR of 2 of 2 batches is no finite number." in found.notes
 
 
 def test_failed_and_unfinished_trials_are_named(tmp_path):
@@ -191,7 +200,7 @@ def test_cells_of_a_study(tmp_path):
     rows.append(("two", 3, {"psnr": None, "ssim": 0.5}))
     found = compared(study_folder(tmp_path / "s", rows, failed=["two-4"]))
     assert found.differences["two", "psnr"].interval == bootstrap_interval([1.0, 2.0, 3.0])
-    assert "two: 1 of 4 batches has no finite psnr." in found.notes
+    assert "two: 1 of 4 batches has no psnr." in found.notes
     assert any("two-4: out of memory" in note for note in found.notes)
 
 

@@ -1,7 +1,8 @@
 """Results side by side: series of per-batch values, their paired differences, and the union of two folders."""
 
+from .conflicts import Conflict, MergeConflict
 from .folders import RunFolder, StudyTrial, open_folder
-from .merging import Conflict, MergeConflict, Merged, merge
+from .merging import Merged, merge
 from .pairing import Paired, SideBySide, pair, side_by_side
 from .series import BatchValues, Quantity, Series, read_series
 

@@ -12,12 +12,13 @@ from ..execution.journal import TRIALS, Failure, Journal
 from ..execution.lock import NAME as LOCK
 from ..execution.lock import locked
 from ..execution.results import RUN, Results, difference
+from ..studies._running import BENCH
 from ..values.errors import AuditError
 from ..values.files import PART, is_file, make_folder, write_whole
 from ..values.finding import Finding
 from .carrying import Carrier, carry_study_pictures
 from .conflicts import Conflict, MergeConflict, conflict_of, measured_apart
-from .folders import BENCH, RunFolder, StudyTrial, open_folder, study_journal
+from .folders import RunFolder, StudyTrial, open_folder, study_journal
 from .united import united_record
 
 Held = TypeVar("Held", Finding, StudyTrial)

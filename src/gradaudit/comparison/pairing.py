@@ -162,7 +162,7 @@ def _seeds(series: Series) -> str:
 def _chosen(
     series: Sequence[Series], quantities: Mapping[str, Quantity], metrics: Sequence[str]
 ) -> tuple[Quantity, ...]:
-    present = {key for one in series for entry in one.entries for key in entry.values}
+    present = {key for one in series for entry in one.entries for key in (*entry.values, *entry.not_finite)}
     if not metrics:
         usual = tuple(quantity for quantity in quantities.values() if quantity.usual and quantity.key in present)
         if not usual:
@@ -196,12 +196,16 @@ def _said(one: Series, quantities: Sequence[Quantity]) -> Iterable[str]:
     for why, count in Counter(one.not_judged).items():
         yield f"{one.label}: {count} of {_count(total, 'batch')} cannot be judged: {_stopped(why)}"
     for quantity in quantities:
-        absent = total - len(one.not_judged) - len(one.all_of(quantity.key))
+        strange = sum(quantity.key in entry.not_finite for entry in one.entries)
+        if strange:
+            yield f"{one.label}: the {quantity.name} of {strange} of {_count(total, 'batch')} is no finite number."
+        absent = total - len(one.not_judged) - len(one.all_of(quantity.key)) - strange
         if absent and one.all_of(quantity.key):
-            yield f"{one.label}: {absent} of {_count(total, 'batch')} {_have(absent)} no finite {quantity.name}."
+            have = "has" if absent == 1 else "have"
+            yield f"{one.label}: {absent} of {_count(total, 'batch')} {have} no {quantity.name}."
     twice = total - len({entry.key for entry in one.entries})
     if twice:
-        yield f"{one.label}: {_count(twice, 'batch')} occurs again with the same seed; pairs use the first result."
+        yield f"{one.label}: {_count(twice, 'result')} with the batch and seed of another; pairs use the first of them."
 
 
 def _pairs_said(
@@ -235,11 +239,7 @@ def _worth(intervals: Sequence[Interval]) -> Iterable[str]:
 
 
 def _count(amount: int, noun: str) -> str:
-    return f"{amount} {noun}" if amount == 1 else f"{amount} {noun}es"
-
-
-def _have(amount: int) -> str:
-    return "has" if amount == 1 else "have"
+    return f"{amount} {noun}" if amount == 1 else f"{amount} {noun}{'es' if noun.endswith('h') else 's'}"
 
 
 def _stopped(text: str) -> str:

@@ -55,11 +55,20 @@ class BatchValues:
         key: What it is paired by; its first entry is empty where the run recorded no fingerprint.
         values: Quantity -> finite value; a quantity that does not apply is absent.
         not_judged: Why the case cannot be judged, or empty; it then has no values.
+        not_finite: Quantities whose value is NaN, infinite or absurdly large.
     """
 
     key: Key
     values: Mapping[str, float] = field(default_factory=dict)
     not_judged: str = ""
+    not_finite: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, key: Key, values: Mapping[str, float | None]) -> BatchValues:
+        """Return the finite ones of the values, and the names of the others; `None` does not apply."""
+        present = {name: value for name, value in values.items() if value is not None}
+        finite = {name: value for name, value in present.items() if abs(value) < LARGEST}
+        return cls(key, finite, not_finite=tuple(name for name in present if name not in finite))
 
 
 @dataclass(frozen=True)
@@ -173,11 +182,7 @@ def _entry(found: Finding, *, several: bool) -> BatchValues:
     ranks = found.scores.rank
     values["identified"] = sum(place == 1 for place in ranks.per_example) / len(ranks.per_example) if ranks else None
     values |= {"verified": float(found.verified), "objective": found.objective, SECONDS: found.seconds}
-    return BatchValues(key, _finite(values))
-
-
-def _finite(values: Mapping[str, float | None]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if value is not None and abs(value) < LARGEST}
+    return BatchValues.of(key, values)
 
 
 def _gain_key(found: Finding, *, several: bool) -> str:
@@ -212,7 +217,7 @@ def _of_study(folder: RunFolder, quantities: dict[str, Quantity]) -> list[_Draft
     drafts = []
     for (study, _), members in groups.items():
         entries = tuple(
-            BatchValues((f"{study} {one.data}" if one.data else "", one.seed, 0), _finite(one.values))
+            BatchValues.of((f"{study} {one.data}" if one.data else "", one.seed, 0), one.values)
             for one in sorted(members, key=lambda trial: trial.seed)
         )
         drafts.append(_Draft(folder, (members[0].name, study), None, {}, entries, study))

@@ -46,8 +46,8 @@ def drawn_values(compared: SideBySide, quantity: Quantity) -> list[tuple[Series,
         values = [quantity.factor * value for value in one.all_of(quantity.key)]
         mean = compared.means.get((one.label, quantity.key))
         if mean is not None:
-            ends = (quantity.factor * end for end in (mean.mean, mean.low, mean.high))
-            mean = Interval(*ends, mean.n)
+            middle, low, high = (quantity.factor * end for end in (mean.mean, mean.low, mean.high))
+            mean = Interval(middle, low, high, mean.n)
         rows.append((one, values, mean))
     return rows
 

@@ -100,9 +100,10 @@ def _cell(interval: Interval | None, quantity: Quantity, usual: int, *, signed: 
 
 
 def shown(value: float, quantity: Quantity, *, signed: bool = False) -> str:
-    """Return a value in the unit shown; one that is too small or large for its decimals has three digits."""
+    """Return a value in the unit shown, with three digits if it is very large, or too small for its decimals."""
     scaled = quantity.factor * value
-    if math.isfinite(scaled) and scaled and not 10.0**-quantity.digits <= abs(scaled) < 1e6 and not quantity.unit:
+    small = 0 < abs(scaled) < 10.0**-quantity.digits and not quantity.unit
+    if math.isfinite(scaled) and (small or abs(scaled) >= 1e6):
         return ("+" if signed and scaled > 0 else "") + formatting.scientific(scaled)
     return formatting.number(scaled, quantity.digits, signed=signed)
 
