@@ -1,6 +1,7 @@
 """`gradaudit compare` and `gradaudit merge`, as a user types them."""
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -8,7 +9,7 @@ import sys
 
 import pytest
 
-from comparison_cases import finding, run_folder, unjudged
+from comparison_cases import RUN, finding, run_folder, unjudged
 from gradaudit.commands import cli
 
 
@@ -136,6 +137,19 @@ def test_merging_audits_writes_the_report(gradaudit, runs, tmp_path):
     assert f"{tmp_path / 'c'}: 5 trials, 5 of them new." in out
     assert "<html" in (tmp_path / "c/report.html").read_text()
     assert gradaudit("compare", "c")[0] == 0
+
+
+def test_merging_sweeps_writes_their_page(gradaudit, tmp_path):
+    for name, std in (("a", 0.1), ("b", 0.2)):
+        record = dataclasses.replace(RUN, kind="sweep", planned=1, grid={"defenses.0.std": (std,)})
+        run_folder(tmp_path / name, [finding(grid={"defenses.0.std": std})], record, pictures=True)
+    code, out, err = gradaudit("merge", "a", "b", "--out", "c")
+    assert (code, err) == (0, "")
+    assert "Report: " in out
+    assert (tmp_path / "c/sweep.html").exists()
+    shown = gradaudit("compare", "c", "--metric", "psnr")[1]
+    assert "dlg, std=0.1" in shown
+    assert "dlg, std=0.2" in shown
 
 
 def test_every_conflict_is_one_line_and_the_exit_code_2(gradaudit, runs, tmp_path):

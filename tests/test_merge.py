@@ -14,6 +14,7 @@ from gradaudit.comparison import MergeConflict, merge, open_folder
 from gradaudit.execution import read_folder
 from gradaudit.execution.journal import Failure
 from gradaudit.report import write
+from gradaudit.report.sweep_page import write_sweep
 from gradaudit.values.errors import AuditError
 
 SWEEP = dataclasses.replace(RUN, kind="sweep", planned=4, grid={"size": (8, 16)})
@@ -130,6 +131,8 @@ def test_grids_are_united_in_order(tmp_path):
     assert found.record.grid == {"size": (8, 16, 32)}
     assert found.record.planned == 6
     assert found.done == 6
+    assert len({one.case for one in found.findings.values()}) == 6
+    assert write_sweep(*read_folder(tmp_path / "c"), tmp_path / "c").exists()
     files = [path for one in found.findings.values() for path in one.pictures.truth]
     assert len(set(files)) == 6  # cells of one name do not overwrite each other's images
     for trial, one in found.findings.items():

@@ -41,14 +41,16 @@ def merge(
         raise AuditError(conflict.advice) from None
     failed = f", {merged.failed} failed in every folder" if merged.failed else ""
     echo(f"{merged.folder.resolve()}: {merged.trials} trials, {merged.added} of them new{failed}.")
-    if merged.kind == "audit":
-        _report(merged.folder)
+    if merged.kind == "study":
+        echo(f"The page of a study is written by its own command, run again with --out {out}.")
     else:
-        echo(f"The page of a {merged.kind} is written by its own command, run again with --out {out}.")
+        _report(merged.folder, swept=merged.kind == "sweep")
 
 
-def _report(folder: Path) -> None:
+def _report(folder: Path, *, swept: bool) -> None:
     from .. import report
     from ..execution import read_folder
+    from ..report.sweep_page import write_sweep
 
-    echo(f"Report: {report.write(*read_folder(folder), folder).resolve()}")
+    path = (write_sweep if swept else report.write)(*read_folder(folder), folder)
+    echo(f"Report: {path.resolve()}")

@@ -4,15 +4,15 @@ from .conflicts import Conflict, MergeConflict
 from .folders import RunFolder, StudyTrial, open_folder
 from .merging import Merged, merge
 from .pairing import Paired, SideBySide, pair, side_by_side
-from .series import BatchValues, Quantity, Series, read_series
+from .series import BatchValues, ComparedQuantity, Series, read_series
 
 __all__ = [
     "BatchValues",
+    "ComparedQuantity",
     "Conflict",
     "MergeConflict",
     "Merged",
     "Paired",
-    "Quantity",
     "RunFolder",
     "Series",
     "SideBySide",

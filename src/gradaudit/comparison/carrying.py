@@ -56,13 +56,17 @@ class Carrier:
         """Return where a file goes: its own path, unless another file of the union has it."""
         source = _inside(home, path)
         digest = hashlib.sha256(_content(source, path)).hexdigest()
-        short = hashlib.sha256(trial.encode()).hexdigest()[:12]
         folder, slash, name = path.rpartition("/")
-        for target in (path, f"{folder}{slash}{short}-{name}"):
+        for target in (path, f"{folder}{slash}{short_name(trial)}-{name}"):
             if self._digests.setdefault(target, digest) == digest:
                 self._sources.setdefault(target, source)
                 return target
         raise AuditError(f"{home / path}: two different files of the union would have this name. Rename one of them.")
+
+
+def short_name(trial: str) -> str:
+    """Return a short text for file names and keys that differs from that of any other trial."""
+    return hashlib.sha256(trial.encode()).hexdigest()[:12]
 
 
 def carry_study_pictures(homes: Sequence[Path], out: Path) -> None:

@@ -16,7 +16,7 @@ from ..studies._running import BENCH
 from ..values.errors import AuditError
 from ..values.files import PART, is_file, make_folder, write_whole
 from ..values.finding import Finding
-from .carrying import Carrier, carry_study_pictures
+from .carrying import Carrier, carry_study_pictures, short_name
 from .conflicts import Conflict, MergeConflict, conflict_of, measured_apart
 from .folders import RunFolder, StudyTrial, open_folder, study_journal
 from .united import united_record
@@ -99,6 +99,7 @@ def _merge_runs(folders: Sequence[RunFolder], out: Path, earlier: RunFolder | No
     done = earlier.findings if earlier and is_file(out / TRIALS) else {}  # release 0.2 had no journal
     carrier = Carrier(out, done.values())
     new = [carrier.planned(trial, finding, home) for trial, (finding, home) in homes.items() if trial not in done]
+    new = _with_own_keys(new, {finding.case for finding in done.values()})
     failures = _failures(folders, homes)
     results = Results(out, record)
     with locked(out):
@@ -155,6 +156,16 @@ def _united(
     if conflicts:
         raise MergeConflict(tuple(conflicts))
     return homes
+
+
+def _with_own_keys(findings: Iterable[Finding], taken: set[str]) -> list[Finding]:
+    """Return the findings, with another key where theirs is taken: two grids count their cells in their own order."""
+    result = []
+    for finding in findings:
+        key = finding.case if finding.case not in taken else f"{finding.case}-{short_name(finding.trial)}"
+        taken.add(key)
+        result.append(finding if key == finding.case else replace(finding, case=key))
+    return result
 
 
 def _failures(folders: Iterable[RunFolder], done: Mapping[str, Any]) -> dict[str, Failure]:

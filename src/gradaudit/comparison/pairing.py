@@ -11,7 +11,7 @@ from ..metrics import Interval, bootstrap_interval
 from ..values.characters import shortened
 from ..values.errors import AuditError
 from ..values.validation import suggest
-from .series import Quantity, Series
+from .series import ComparedQuantity, Series
 
 COVERAGE = {3: 72, 5: 84, 10: 91, 20: 93}
 """Number of normal values -> percentage of nominal 95 % intervals that hold the true mean, as measured."""
@@ -47,7 +47,7 @@ class SideBySide:
     """
 
     series: tuple[Series, ...]
-    quantities: tuple[Quantity, ...]
+    quantities: tuple[ComparedQuantity, ...]
     baseline: str
     means: Mapping[tuple[str, str], Interval]
     differences: Mapping[tuple[str, str], Paired]
@@ -81,7 +81,7 @@ class SideBySide:
 
 def side_by_side(
     series: Sequence[Series],
-    quantities: Mapping[str, Quantity],
+    quantities: Mapping[str, ComparedQuantity],
     notes: Iterable[str] = (),
     *,
     metrics: Sequence[str] = (),
@@ -118,7 +118,7 @@ def side_by_side(
     return SideBySide(tuple(series), chosen, base.label, means, differences, (*dict.fromkeys(said), *_worth(intervals)))
 
 
-def pair(one: Series, base: Series, quantity: Quantity) -> Paired:
+def pair(one: Series, base: Series, quantity: ComparedQuantity) -> Paired:
     """Return the difference of `one` from `base` over the batches of both, or why there is none."""
     mine, theirs = one.of(quantity.key), base.of(quantity.key)
     if why := _why_not(one, base):
@@ -160,8 +160,8 @@ def _seeds(series: Series) -> str:
 
 
 def _chosen(
-    series: Sequence[Series], quantities: Mapping[str, Quantity], metrics: Sequence[str]
-) -> tuple[Quantity, ...]:
+    series: Sequence[Series], quantities: Mapping[str, ComparedQuantity], metrics: Sequence[str]
+) -> tuple[ComparedQuantity, ...]:
     present = {key for one in series for entry in one.entries for key in (*entry.values, *entry.not_finite)}
     if not metrics:
         usual = tuple(quantity for quantity in quantities.values() if quantity.usual and quantity.key in present)
@@ -190,7 +190,7 @@ def _loose(name: str) -> str:
     return name.strip().lower().replace("-", " ").replace("_", " ")
 
 
-def _said(one: Series, quantities: Sequence[Quantity]) -> Iterable[str]:
+def _said(one: Series, quantities: Sequence[ComparedQuantity]) -> Iterable[str]:
     """Yield what is missing in a series."""
     total = len(one.entries)
     for why, count in Counter(one.not_judged).items():
@@ -209,7 +209,7 @@ def _said(one: Series, quantities: Sequence[Quantity]) -> Iterable[str]:
 
 
 def _pairs_said(
-    differences: Mapping[tuple[str, str], Paired], base: Series, quantities: Sequence[Quantity]
+    differences: Mapping[tuple[str, str], Paired], base: Series, quantities: Sequence[ComparedQuantity]
 ) -> Iterable[str]:
     """Yield a sentence for each reason why a series is not paired, or not in all batches."""
     names = {quantity.key: quantity.name for quantity in quantities}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..audit.sweep_file import value_in_words
 from ..values.errors import AuditError
 from ..values.finding import Finding
 from ..values.measures import METRICS
@@ -22,7 +23,7 @@ SEED = "seed"  # a sweep over seeds draws more batches of one series, not more s
 
 
 @dataclass(frozen=True)
-class Quantity:
+class ComparedQuantity:
     """One column of a comparison.
 
     Args:
@@ -53,7 +54,7 @@ class BatchValues:
 
     Args:
         key: What it is paired by; its first entry is empty where the run recorded no fingerprint.
-        values: Quantity -> finite value; a quantity that does not apply is absent.
+        values: ComparedQuantity -> finite value; a quantity that does not apply is absent.
         not_judged: Why the case cannot be judged, or empty; it then has no values.
         not_finite: Quantities whose value is NaN, infinite or absurdly large.
     """
@@ -119,7 +120,7 @@ class _Draft:
     origin: str = ""
 
 
-def read_series(paths: Sequence[Path]) -> tuple[list[Series], dict[str, Quantity], list[str]]:
+def read_series(paths: Sequence[Path]) -> tuple[list[Series], dict[str, ComparedQuantity], list[str]]:
     """Return the series of one or more folders, all quantities that they have, and what is missing in the folders.
 
     Args:
@@ -134,7 +135,7 @@ def read_series(paths: Sequence[Path]) -> tuple[list[Series], dict[str, Quantity
             raise AuditError(f"{path}: is given twice. Name each run once.")
     folders = [open_folder(Path(path)) for path in paths]
     metrics = {finding.measure.metric for folder in folders for finding in folder.findings.values()}
-    quantities: dict[str, Quantity] = {}
+    quantities: dict[str, ComparedQuantity] = {}
     drafts: list[_Draft] = []
     for folder in folders:
         drafts += _of_audit(folder, quantities, several=len(metrics) > 1) + _of_study(folder, quantities)
@@ -148,7 +149,7 @@ def read_series(paths: Sequence[Path]) -> tuple[list[Series], dict[str, Quantity
     return series, quantities, [note for folder in folders for note in _missing(folder)]
 
 
-def _of_audit(folder: RunFolder, quantities: dict[str, Quantity], *, several: bool) -> list[_Draft]:
+def _of_audit(folder: RunFolder, quantities: dict[str, ComparedQuantity], *, several: bool) -> list[_Draft]:
     groups: dict[Hashable, list[Finding]] = {}
     for found in folder.findings.values():
         cell = json.dumps(_setting(found), sort_keys=True, default=str)
@@ -190,30 +191,32 @@ def _gain_key(found: Finding, *, several: bool) -> str:
     return f"{found.measure.metric} {GAIN}" if several else GAIN
 
 
-def _quantities(found: Finding, *, several: bool) -> Iterable[Quantity]:
+def _quantities(found: Finding, *, several: bool) -> Iterable[ComparedQuantity]:
     """Yield the quantities of a finding in the order in which they are shown."""
     measure = found.measure
-    yield Quantity(measure.metric, measure.name, measure.unit, measure.factor, max(measure.digits, 1), usual=True)
+    yield ComparedQuantity(
+        measure.metric, measure.name, measure.unit, measure.factor, max(measure.digits, 1), usual=True
+    )
     name = f"gain in {measure.name}" if several or measure.prefix else GAIN
     key = _gain_key(found, several=several)
-    yield Quantity(key, name, measure.gain_unit, measure.factor, max(measure.digits, 1), usual=True)
-    yield Quantity(LABELS, LABELS, "%", 100, 1, usual=True)
-    yield Quantity(SECONDS, "time", "s", digits=2, usual=True)
+    yield ComparedQuantity(key, name, measure.gain_unit, measure.factor, max(measure.digits, 1), usual=True)
+    yield ComparedQuantity(LABELS, LABELS, "%", 100, 1, usual=True)
+    yield ComparedQuantity(SECONDS, "time", "s", digits=2, usual=True)
     for key in found.scores.named:
         metric = METRICS.get(key)
-        yield Quantity(key, metric.name if metric else key, metric.unit if metric else "")
-    yield Quantity("identified", "identified", "%", 100, 1)
-    yield Quantity("verified", "verified", "%", 100, 1)
-    yield Quantity("objective", "objective", digits=6)
+        yield ComparedQuantity(key, metric.name if metric else key, metric.unit if metric else "")
+    yield ComparedQuantity("identified", "identified", "%", 100, 1)
+    yield ComparedQuantity("verified", "verified", "%", 100, 1)
+    yield ComparedQuantity("objective", "objective", digits=6)
 
 
-def _of_study(folder: RunFolder, quantities: dict[str, Quantity]) -> list[_Draft]:
+def _of_study(folder: RunFolder, quantities: dict[str, ComparedQuantity]) -> list[_Draft]:
     groups: dict[tuple[str, str], list[StudyTrial]] = {}
     for trial in folder.trials.values():
         groups.setdefault((trial.study, trial.cell), []).append(trial)
         for column in trial.values:
             metric = METRICS.get(column)
-            quantities.setdefault(column, Quantity(column, column, metric.unit if metric else "", usual=True))
+            quantities.setdefault(column, ComparedQuantity(column, column, metric.unit if metric else "", usual=True))
     drafts = []
     for (study, _), members in groups.items():
         entries = tuple(
@@ -254,11 +257,7 @@ def _cells(grids: Sequence[Mapping[str, Any]]) -> list[str]:
     last = {key: key.rpartition(".")[2] for key in differ}
     counts = Counter(last.values())
     names = {key: key if counts[short] > 1 or short.isdigit() else short for key, short in last.items()}
-    return [", ".join(f"{names[key]}={_plain(grid[key])}" for key in differ if key in grid) for grid in grids]
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return [", ".join(f"{names[key]}={value_in_words(grid[key])}" for key in differ if key in grid) for grid in grids]
 
 
 def _numbered(labels: Sequence[str]) -> list[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..audit.sweep_file import canonical
 from ..execution.results import difference
 from ..values.errors import AuditError
 from ..values.finding import RunRecord
@@ -60,10 +60,10 @@ def _rows(grid: GridValues, keys: Sequence[str]) -> list[tuple[Any, ...]]:
 
 
 def _union(one: Sequence[Any], other: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the entries of both, each once; 1, 1.0 and true are three entries, as they are in a file."""
+    """Return the entries of both, each once."""
     seen: dict[str, Any] = {}
     for entry in (*one, *other):
-        seen.setdefault(json.dumps(entry, sort_keys=True, default=str), entry)
+        seen.setdefault(canonical(entry), entry)
     return tuple(seen.values())
 
 

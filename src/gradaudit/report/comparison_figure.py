@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from markupsafe import Markup
 
-from ..comparison import Quantity, Series, SideBySide
+from ..comparison import ComparedQuantity, Series, SideBySide
 from ..metrics import Interval
 from ..values.characters import shortened, visible
 from . import formatting
@@ -39,7 +39,7 @@ def svg_figure(compared: SideBySide, *, alone: bool = False) -> Markup:
     return drawing(visible(f"{named} of {formatting.count(len(compared.series), 'attack or cell')}"), size, parts)
 
 
-def drawn_values(compared: SideBySide, quantity: Quantity) -> list[tuple[Series, list[float], Interval | None]]:
+def drawn_values(compared: SideBySide, quantity: ComparedQuantity) -> list[tuple[Series, list[float], Interval | None]]:
     """Return each series with its values and its mean in the unit shown."""
     rows = []
     for one in compared.series:
@@ -57,7 +57,7 @@ def short_label(series: Series) -> str:
     return shortened(visible(series.label), LABEL)
 
 
-def _panel(compared: SideBySide, quantity: Quantity) -> Iterator[Markup]:
+def _panel(compared: SideBySide, quantity: ComparedQuantity) -> Iterator[Markup]:
     rows = drawn_values(compared, quantity)
     axis = Axis.around([value for _, values, _ in rows for value in values])
     bottom = TOP + ROW * len(rows)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..comparison import Quantity, Series, SideBySide
+from ..comparison import ComparedQuantity, Series, SideBySide
 from ..metrics import Interval
 from ..values.characters import visible
 from . import formatting
@@ -91,7 +91,7 @@ def _gap_row(compared: SideBySide, one: Series) -> tuple[str, str, tuple[Compare
     return one.label, str(pairs), tuple(cells)
 
 
-def _cell(interval: Interval | None, quantity: Quantity, usual: int, *, signed: bool = False) -> ComparedCell:
+def _cell(interval: Interval | None, quantity: ComparedQuantity, usual: int, *, signed: bool = False) -> ComparedCell:
     if interval is None:
         return ComparedCell(formatting.MISSING)
     mean, *ends = (shown(value, quantity, signed=signed) for value in (interval.mean, interval.low, interval.high))
@@ -99,7 +99,7 @@ def _cell(interval: Interval | None, quantity: Quantity, usual: int, *, signed: 
     return ComparedCell(mean, bounds, "" if interval.n == usual else f"n = {interval.n}")
 
 
-def shown(value: float, quantity: Quantity, *, signed: bool = False) -> str:
+def shown(value: float, quantity: ComparedQuantity, *, signed: bool = False) -> str:
     """Return a value in the unit shown, with three digits if it is very large, or too small for its decimals."""
     scaled = quantity.factor * value
     small = 0 < abs(scaled) < 10.0**-quantity.digits and not quantity.unit
@@ -145,7 +145,7 @@ def csv_table(compared: SideBySide) -> str:
     return file.getvalue().rstrip("\n")
 
 
-def _csv_row(compared: SideBySide, one: Series, quantity: Quantity) -> Iterable[str | float | int | None]:
+def _csv_row(compared: SideBySide, one: Series, quantity: ComparedQuantity) -> Iterable[str | float | int | None]:
     mean = compared.means.get((one.label, quantity.key))
     paired = compared.differences.get((one.label, quantity.key))
     gap = paired.interval if paired else None
