@@ -142,6 +142,17 @@ def test_equal_names_are_numbered(tmp_path):
     assert labels[1].endswith("#2")
 
 
+def test_clients_of_one_name_are_two_series(tmp_path):
+    cases = [finding(client_value=value, trial=value, case=value) for value in ("Client(1)", "Client(2)")]
+    assert [one.label for one in read_series([run_folder(tmp_path / "a", cases)])[0]] == ["dlg #1", "dlg #2"]
+
+
+def test_one_batch_without_a_fingerprint_is_enough_to_refuse(tmp_path):
+    a = run_folder(tmp_path / "a", [finding(repeat=0), finding(repeat=1)])
+    b = run_folder(tmp_path / "b", [finding(repeat=0), finding(repeat=1, batch="")])
+    assert "recorded no fingerprints" in compared(a, b).differences["dlg (b)", "psnr"].why_not
+
+
 def test_a_sweep_over_seeds_is_one_series(tmp_path):
     cells = [finding(seed=seed, grid={"seed": seed}) for seed in range(3)]
     (one,) = read_series([run_folder(tmp_path / "a", cells)])[0]
@@ -213,6 +224,7 @@ def test_cells_of_a_study(tmp_path):
         ({"data": "cifar"}, "other data: no batch is the same, although the seeds are"),
         ({"seed": 7}, "other seeds, so that no batch is the same: seed 7 against seed 0"),
         ({"seed": 7, "batch": "photographs-0-0"}, "other seeds or repeats on the same data: seed 7 against seed 0"),
+        ({"repeat": 1, "batch": "photographs-0-0"}, "other seeds or repeats on the same data: seed 0 against seed 0"),
         ({"batch": ""}, "b recorded no fingerprints of its data; run it again with this release"),
         ({"label_accuracy": None}, ""),
     ],

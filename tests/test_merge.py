@@ -114,6 +114,9 @@ def test_failed_in_one_and_done_in_the_other_is_done(tmp_path):
     found = open_folder(tmp_path / "c")
     assert list(found.findings) == [done.trial]
     assert [failure.error for failure in found.failures.values()] == ["lost again"]
+    before = contents(tmp_path / "c")
+    merge([a, b], tmp_path / "c")
+    assert contents(tmp_path / "c") == before
 
 
 def test_grids_are_united_in_order(tmp_path):
