@@ -223,8 +223,11 @@ def test_cells_of_a_study(tmp_path):
     [
         ({"data": "cifar"}, "other data: no batch is the same, although the seeds are"),
         ({"seed": 7}, "other seeds, so that no batch is the same: seed 7 against seed 0"),
-        ({"seed": 7, "batch": "photographs-0-0"}, "other seeds or repeats on the same data: seed 7 against seed 0"),
-        ({"repeat": 1, "batch": "photographs-0-0"}, "other seeds or repeats on the same data: seed 0 against seed 0"),
+        ({"seed": 7, "batch": "photographs-0-0"}, "other seeds on the same data: seed 7 against seed 0"),
+        (
+            {"repeat": 1, "batch": "photographs-0-0"},
+            "other repeats: the same data and seed, under another number of the batch",
+        ),
         ({"batch": ""}, "b recorded no fingerprints of its data; run it again with this release"),
         ({"label_accuracy": None}, ""),
     ],

@@ -147,7 +147,9 @@ def _why_not(one: Series, base: Series) -> str:
     if mine & theirs:
         return ""
     if {key[0] for key in mine} & {key[0] for key in theirs}:
-        return f"other seeds or repeats on the same data: {_seeds(one)} against {_seeds(base)}"
+        if {key[:2] for key in mine} & {key[:2] for key in theirs}:
+            return "other repeats: the same data and seed, under another number of the batch"
+        return f"other seeds on the same data: {_seeds(one)} against {_seeds(base)}"
     if not {key[1] for key in mine} & {key[1] for key in theirs}:
         return f"other seeds, so that no batch is the same: {_seeds(one)} against {_seeds(base)}"
     return "other data: no batch is the same, although the seeds are"
