@@ -161,6 +161,7 @@ def test_what_does_not_belong_together_is_refused(a, b, tmp_path):
     other = run_folder(tmp_path / "other", [], dataclasses.replace(RUN, identity={"model": "lenet"}))
     sweep = run_folder(tmp_path / "sweep", [], SWEEP)
     keys = run_folder(tmp_path / "keys", [], dataclasses.replace(SWEEP, grid={"side": (8,)}))
+    zipped = run_folder(tmp_path / "zipped", [], dataclasses.replace(SWEEP, zipped=("size",)))
     study = study_folder(tmp_path / "study", [])
     cifar = study_folder(tmp_path / "cifar", [], {"data": "cifar"})
     (tmp_path / "empty").mkdir()
@@ -169,6 +170,7 @@ def test_what_does_not_belong_together_is_refused(a, b, tmp_path):
         ([a, sweep], "of different kinds: .* is an audit, .* is a sweep"),
         ([a, study], "of different kinds"),
         ([sweep, keys], "sweeps over different keys: size against side"),
+        ([sweep, zipped], "sweeps over different keys"),
         ([study, cifar], "different data or weights: data was 'photographs', is 'cifar'"),
         ([a, tmp_path / "empty"], "it is no run"),
         ([a, tmp_path / "missing"], "there is no such folder"),
