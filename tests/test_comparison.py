@@ -59,7 +59,8 @@ def test_the_bootstrap_is_close_to_percentiles_of_resampled_means():
 
 
 def test_the_bootstrap_depends_on_the_values_alone():
-    assert bootstrap_interval([3.0, 1.0, 2.0]) == bootstrap_interval([1.0, 2.0, 3.0])
+    values = [9.1, 1.0, 4.3, 2.5, 7.7, 0.2]
+    assert bootstrap_interval(values) == bootstrap_interval(values[::-1]) == bootstrap_interval(sorted(values))
     assert bootstrap_interval([1.0, 2.0, 4.0, 8.0], 0.5).high < bootstrap_interval([1.0, 2.0, 4.0, 8.0]).high
 
 
@@ -383,9 +384,10 @@ def test_the_page_is_self_contained_and_escaped(nasty, tmp_path):
 
 
 @pytest.mark.parametrize(("ending", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("SVG", b"<svg")])
-def test_figures_are_written_in_the_format_of_their_ending(nasty, tmp_path, ending, start):
+def test_figures_are_written_in_the_format_of_their_ending(tmp_path, ending, start):
     pytest.importorskip("matplotlib")
-    path = write_figure(nasty, tmp_path / f"figure.{ending}")
+    found = compared(run_folder(tmp_path / "a", [finding(r"$\no{ $", i) for i in range(2)]))  # no formula
+    path = write_figure(found, tmp_path / f"figure.{ending}")
     assert path.read_bytes().startswith(start)
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,9 @@ from gradaudit.report import write
 from gradaudit.report.sweep_page import write_sweep
 from gradaudit.values.errors import AuditError
 
-SWEEP = dataclasses.replace(RUN, kind="sweep", planned=4, grid={"size": (8, 16)})
+SWEEP = dataclasses.replace(
+    RUN, kind="sweep", planned=4, grid={"size": (8, 16)}, configuration="seed: 0\ngrid:\n  size: [8, 16]\n"
+)
 
 
 def contents(folder):
@@ -132,6 +135,7 @@ def test_grids_are_united_in_order(tmp_path):
     merge([a, b], tmp_path / "c")
     found = open_folder(tmp_path / "c")
     assert found.record.grid == {"size": (8, 16, 32)}
+    assert yaml.safe_load(found.record.configuration) == {"seed": 0, "grid": {"size": [8, 16, 32]}}
     assert found.record.planned == 6
     assert found.done == 6
     assert len({one.case for one in found.findings.values()}) == 6

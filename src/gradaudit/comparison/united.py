@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..audit.sweep_file import canonical
+from ..audit.yaml_text import parse_yaml, write_yaml
 from ..execution.results import difference
 from ..values.errors import AuditError
 from ..values.finding import RunRecord
@@ -36,7 +37,9 @@ def united_record(folders: Sequence[RunFolder]) -> RunRecord:
                 "together. Merge sweeps over the same keys."
             )
         grid = _grid(united, record)
-        united = replace(united, grid=grid, planned=_planned(united, record, grid))
+        united = replace(
+            united, grid=grid, planned=_planned(united, record, grid), configuration=_configuration(united, grid)
+        )
     return replace(united, failures=())
 
 
@@ -53,6 +56,17 @@ def _grid(one: RunRecord, other: RunRecord) -> dict[str, tuple[Any, ...]]:
     united = _union(*rows)
     together = {key: tuple(row[place] for row in united) for place, key in enumerate(one.zipped)}
     return {key: together[key] if key in together else grid[key] for key in one.grid}
+
+
+def _configuration(record: RunRecord, grid: GridValues) -> str:
+    """Return the sweep file of the union as YAML; that of an audit is unchanged."""
+    if not grid:
+        return record.configuration
+    found = parse_yaml(record.configuration, "configuration")
+    for part in ("grid", "zip"):
+        if isinstance(found, dict) and isinstance(lists := found.get(part), dict):
+            found[part] = {key: list(grid[key]) if key in grid else values for key, values in lists.items()}
+    return write_yaml(found)
 
 
 def _rows(grid: GridValues, keys: Sequence[str]) -> list[tuple[Any, ...]]:
