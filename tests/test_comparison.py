@@ -127,7 +127,9 @@ def test_clients_cells_and_folders_are_in_the_label_only_where_they_differ(tmp_p
     b = run_folder(tmp_path / "b", [finding(repeat=0)])
     labels = [one.label for one in read_series([a, b])[0]]
     assert labels == ["dlg, no defense (a)", "dlg, noise", "dlg, no defense (b)"]
-    cells = [finding(grid={"attacks.0.stages.0.steps": n, "data.size": 8, "seed": 0}) for n in (10, 20)]
+    cells = [
+        finding(grid={"attacks.0.stages.0.steps": n, "data.size": 8, "seed": 0}, client=f"noise {n}") for n in (10, 20)
+    ]
     sweep = run_folder(tmp_path / "c", cells, dataclasses.replace(RUN, kind="sweep"))
     assert [one.label for one in read_series([sweep])[0]] == ["dlg, steps=10", "dlg, steps=20"]
 

@@ -229,13 +229,16 @@ def _of_study(folder: RunFolder, quantities: dict[str, ComparedQuantity]) -> lis
 
 def _labels(drafts: Sequence[_Draft]) -> list[str]:
     """Return one short label for each series, no two of them equal."""
+    cells = _cells([draft.grid for draft in drafts])
+    clients: dict[str, set[str]] = {}
+    for cell, draft in zip(cells, drafts, strict=True):
+        clients.setdefault(cell, set()).add(draft.names[1])
     shown = [f"{draft.names[0]}, {draft.names[1]}" for draft in drafts]
-    if len({draft.names[1] for draft in drafts}) == 1:
+    if max(map(len, clients.values())) == 1:  # there is one client, or the cell of the sweep already says which one
         shown = [draft.names[0] for draft in drafts]
     known = [draft.knowledge for draft in drafts if draft.knowledge is not None]
     common = frozenset.intersection(*known) if known else frozenset()
     facts = [", ".join(sorted((draft.knowledge or common) - common)) for draft in drafts]
-    cells = _cells([draft.grid for draft in drafts])
     shown = [
         ", ".join(filter(None, (name, fact and f"knowing {fact}", cell)))
         for name, fact, cell in zip(shown, facts, cells, strict=True)
