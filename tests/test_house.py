@@ -27,6 +27,7 @@ ORDER = {
         {"audit", "inspection"},
         {"execution"},
         {"studies"},
+        {"comparison"},
         {"report"},
         {"commands", "__init__", "__main__"},
     ],

@@ -115,10 +115,10 @@ def refused() -> str:
 
 def rooms() -> list[ModuleType]:
     """Every room is a module."""
-    first: list[ModuleType] = [ga.attacks, ga.audit, ga.capture, ga.client, ga.commands, ga.data, ga.defenses]
+    first: list[ModuleType] = [ga.attacks, ga.audit, ga.capture, ga.client, ga.commands, ga.comparison, ga.data]
     second: list[ModuleType] = [ga.execution, ga.inspection, ga.inversion, ga.metrics, ga.models, ga.report]
     assert_type(ga.__version__, str)
-    return [*first, *second, ga.protocol, ga.studies, ga.values]
+    return [*first, *second, ga.defenses, ga.protocol, ga.studies, ga.values]
 
 
 def everything(folder: Path) -> ga.Run:

@@ -2,11 +2,11 @@
 
 import typer
 
+from . import compare, inspect, listings, merge, study, sweep
 from . import infer_labels as labels
-from . import inspect, listings, study, sweep
 
 
 def add_to(app: typer.Typer) -> None:
     """Register all of them with `app`."""
-    for module in (inspect, labels, study, sweep, listings):
+    for module in (inspect, labels, study, sweep, compare, merge, listings):
         module.add_to(app)

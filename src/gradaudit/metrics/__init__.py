@@ -10,7 +10,7 @@ from ..values.measures import METRICS, Compared, Metric
 from ..values.scores import Score, Scores
 from ..values.types import Modality
 from ._assignment import assign, assign_at_cost
-from ._interval import Interval, mean_interval
+from ._interval import Interval, bootstrap_interval, mean_interval
 from .cells import cell_accuracy, cells_right, row_costs, row_match
 from .identification import identification_rank
 from .label_accuracy import label_accuracy
@@ -34,6 +34,7 @@ __all__ = [
     "assign",
     "assign_at_cost",
     "bag_of_tokens",
+    "bootstrap_interval",
     "cell_accuracy",
     "cells_right",
     "class_existence_accuracy",
