@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..audit.plan import Plan, make_plan
 from ..audit.shelf import Shelf
@@ -95,7 +96,7 @@ def plan_sweep(file: SweepFile, path: Path, title: str, look: Callable[[int, int
         configuration=file.configuration,
         source=first.description,
         planned=sum(len(job.trials) for job in jobs),
-        identity={**file.identity, "data sha256": first.data_sha256, "gradaudit": version_of("gradaudit")},
+        identity=_identity(file, first),
         attribution=first.attribution,
         version=version_of("gradaudit"),
         kind="sweep",
@@ -103,6 +104,12 @@ def plan_sweep(file: SweepFile, path: Path, title: str, look: Callable[[int, int
         zipped=file.zipped,
     )
     return SweepPlan(record, tuple(settings), tuple(jobs))
+
+
+def _identity(file: SweepFile, first: Plan) -> dict[str, Any]:
+    """Return what must be equal for a sweep to resume: everything but the values of its grid."""
+    data = {} if any(key.startswith("data") for key in file.grid) else {"data sha256": first.data_sha256}
+    return {**file.identity, **data, "gradaudit": version_of("gradaudit")}
 
 
 def run_sweep(
