@@ -95,45 +95,76 @@ for kind, (room, registry, name, attribute, command, use) in kinds.items():
     if use is not None:
         changed = override(ATTACKS[use[0]], use[1], attribute + "()", constructors())
         one["usable"] = attribute + "(" in repr(changed)
-print(json.dumps(found))
 """
+USE = """
+import pytest
+from gradaudit.commands.cli import main
+
+class Count:
+    passed = 0
+    def pytest_runtest_logreport(self, report):
+        self.passed += report.when == "call" and report.passed
+
+arguments, sys.argv = json.loads(sys.argv[3]), ["gradaudit", *json.loads(sys.argv[4])]
+try:
+    found["audit"] = main()
+except SystemExit as stop:
+    found["audit"] = stop.code
+found["tests"] = int(pytest.main(arguments, [count := Count()]))
+found["passed"] = count.passed
+"""
+PRINT = "print(json.dumps(found))"
+AUDIT = """
+data: {source: photographs, size: 8, batch_size: 1}
+model: {factory: 'net.py:linear', num_classes: 10}
+knowledge: [basic]
+defenses: [{name: rounding, grid: 1.0e-7}]
+attacks: [division]
+"""
+NET = """
+from torch import nn
 
 
-def python(*arguments, path):
-    """Standard output of Python with these folders first on its path."""
-    found = subprocess.run(
-        [sys.executable, *arguments],
+def linear():
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 10))
+"""
+GENERIC = ("tests/test_demonstrations.py", "tests/test_every_part.py", "tests/test_defenses.py")
+NEW = "division or Rounding or HeavyBall or FourthPowers or Brightness or Squashed"
+
+
+def checked(path, more="", *arguments):
+    """What a process with these folders first on its path finds, and what it printed before."""
+    kinds = {
+        key: (kind.room, kind.registry, kind.name, kind.attribute, kind.command, kind.use)
+        for key, kind in KINDS.items()
+    }
+    program = CHECK + more + PRINT
+    done = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(kinds), str(TESTS.parent / "docs/generate.py"), *arguments],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path))},
         cwd=TESTS.parent,
     )
-    assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
-    return found.stdout
-
-
-def checked(path):
-    kinds = {
-        key: (kind.room, kind.registry, kind.name, kind.attribute, kind.command, kind.use)
-        for key, kind in KINDS.items()
-    }
-    printed = python("-c", CHECK, json.dumps(kinds), str(TESTS.parent / "docs/generate.py"), path=path)
-    return json.loads(printed.splitlines()[-1])
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    *printed, found = done.stdout.splitlines()
+    return json.loads(found), "\n".join(printed)[-3000:] + done.stderr[-3000:]
 
 
 @pytest.fixture(scope="module")
-def copied(tmp_path_factory):
-    """A copy of the package with a new file in every room."""
+def inside(tmp_path_factory):
+    """A copy of the package with a new file in every room: listed, audited and tested, all in one process."""
     folder = tmp_path_factory.mktemp("inside")
     shutil.copytree(SRC, folder / "gradaudit", ignore=shutil.ignore_patterns("__pycache__"))
     for key, kind in KINDS.items():
         shutil.copy(ADDITIONS / f"{key}.py", folder / "gradaudit" / kind.room / f"added_{key}.py")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def inside(copied):
-    return checked([copied])
+    (folder / "net.py").write_text(NET)
+    (folder / "audit.yaml").write_text(AUDIT)
+    audit = ["audit", str(folder / "audit.yaml"), "--out", str(folder / "out")]
+    found, printed = checked(
+        [folder], USE, json.dumps(["-p", "no:cacheprovider", *GENERIC, "-k", NEW]), json.dumps(audit)
+    )
+    return folder, found, printed
 
 
 @pytest.fixture(scope="module")
@@ -150,13 +181,14 @@ def beside(tmp_path_factory):
         for key, kind in KINDS.items()
     )
     (info / "entry_points.txt").write_text("\n".join(groups))
-    return checked([folder, SRC.parent])
+    return checked([folder, SRC.parent])[0]
 
 
 @pytest.mark.parametrize("key", KINDS)
 def test_one_file_in_its_room_is_enough(inside, key):
-    assert inside[key]
-    assert all(inside[key].values()), inside[key]
+    _, found, _ = inside
+    assert found[key]
+    assert all(found[key].values()), found[key]
 
 
 @pytest.mark.parametrize("key", KINDS)
@@ -165,33 +197,17 @@ def test_one_entry_point_of_another_package_is_enough(beside, key):
     assert all(beside[key].values()), beside[key]
 
 
-def test_a_new_attack_and_defense_run_in_an_audit_file(copied, tmp_path):
+def test_a_new_attack_and_defense_run_in_an_audit_file(inside):
     """The network of the demonstration is one linear layer, so the picture comes back to the last digit."""
-    (tmp_path / "net.py").write_text(
-        "from torch import nn\n\n\ndef linear():\n    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 10))\n"
-    )
-    (tmp_path / "audit.yaml").write_text(
-        "data: {source: photographs, size: 8, batch_size: 1}\n"
-        "model: {factory: 'net.py:linear', num_classes: 10}\n"
-        "knowledge: [basic]\n"
-        "defenses: [{name: rounding, grid: 1.0e-7}]\n"
-        "attacks: [division]\n"
-    )
-    python("-m", "gradaudit", "audit", str(tmp_path / "audit.yaml"), "--out", str(tmp_path / "out"), path=[copied])
-    lines = (tmp_path / "out/results.jsonl").read_text().splitlines()
+    folder, found, printed = inside
+    assert not found["audit"], printed
+    lines = (folder / "out/results.jsonl").read_text().splitlines()
     (finding,) = (one for one in map(json.loads, lines) if one.get("attack") == "division")
     assert finding["scores"]["psnr"]["mean"] > finding["control"]["psnr"]["mean"] + 20
 
 
-def test_the_generic_tests_take_new_things_up(copied):
+def test_the_generic_tests_take_new_things_up(inside):
     """The same tests as for the built-in ones, without a line in them."""
-    printed = python(
-        *("-m", "pytest", "-p", "no:cacheprovider", "tests/test_demonstrations.py", "tests/test_every_part.py"),
-        *(
-            "tests/test_defenses.py",
-            "-k",
-            "division or Rounding or HeavyBall or FourthPowers or Brightness or Squashed",
-        ),
-        path=[copied],
-    )
-    assert int(printed.rsplit(" passed", 1)[0].split()[-1]) > 25
+    _, found, printed = inside
+    assert found["tests"] == 0, printed
+    assert found["passed"] > 25

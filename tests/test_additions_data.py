@@ -218,49 +218,58 @@ def site(tmp_path_factory):
     return folder
 
 
-def run(site, *words, option="-m"):
-    """What the command prints, and its exit status; warnings are errors. With the option `-c`, of a program."""
-    paths = [str(site), str(Path(gradaudit.__file__).parents[1])]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    what = ["-m", "gradaudit", *words] if option == "-m" else [option, *words]
-    call = [sys.executable, "-W", "error::gradaudit.values.errors.AuditWarning", *what]
-    found = subprocess.run(call, cwd=site, env=env, capture_output=True, text=True, check=False)
-    return found.stdout + found.stderr, found.returncode
-
-
 LISTED = {
     "metrics": (["worst_pixel", "wave_error"], "The largest error of a pixel."),
     "sources": (["stripes", "waves"], "Striped pictures."),
     "models": (["one-layer", "wave-layer"], "One linear layer over a wave."),
     "losses": (["hinge"], "Multi-class hinge loss."),
 }
-
-
-@pytest.fixture(scope="module")
-def listings(site):
-    """What each listing command prints, all of them in one process."""
-    code = f"""
+AUDITS = {name: f"audit {name}.yaml --out {name}-run" for name in ("pictures", "waves")}
+WITHOUT_A_FILE = """
+import torch, gradaudit as ga
+batch = ga.Batch(torch.rand(1, 6), torch.tensor([0]), ga.values.types.Modality("waves"))
+try:
+    ga.run(ga.Client(torch.nn.Linear(6, 2)), batch, "own.py:ATTACK", "priors")
+except ga.AuditError as error:
+    print(error)
+"""
+PROGRAM = f"""
 import sys
 from gradaudit.commands.cli import main
-for name in {list(LISTED)}:
-    sys.argv = ["gradaudit", name]
-    print("##", name, flush=True)
+for line in {[*LISTED, *AUDITS.values()]}:
+    sys.argv = ["gradaudit", *line.split()]
+    status = 0
+    print("##", line, flush=True)
     try:
         main()
     except SystemExit as stop:
-        assert not stop.code, stop
+        status = stop.code or 0
+    print(status, flush=True)
+print("## without a file")
+{WITHOUT_A_FILE}
+print(0)
 """
-    text, status = run(site, code, option="-c")
-    assert status == 0, text
-    return {part.split("\n", 1)[0].strip(): part.split("\n", 1)[1] for part in text.split("## ")[1:]}
+
+
+@pytest.fixture(scope="module")
+def said(site):
+    """What each command prints, and its exit status; all of them in one process, in which warnings are errors."""
+    paths = [str(site), str(Path(gradaudit.__file__).parents[1])]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    call = [sys.executable, "-W", "error::gradaudit.values.errors.AuditWarning", "-c", PROGRAM]
+    done = subprocess.run(call, cwd=site, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
+    parts = (part.partition("\n") for part in done.stdout.split("## ")[1:])
+    return {line: (text.rstrip().rpartition("\n")[0], int(text.split()[-1])) for line, _, text in parts}
 
 
 @pytest.mark.parametrize("listing", LISTED)
-def test_additions_are_listed(listings, listing):
-    names, said = LISTED[listing]
-    text = listings[listing]
+def test_additions_are_listed(said, listing):
+    names, words = LISTED[listing]
+    text, status = said[listing]
+    assert status == 0, text
     assert set(names) <= {line.split()[0] for line in text.splitlines() if line.strip()}
-    assert said in text
+    assert words in text
 
 
 @pytest.mark.parametrize(
@@ -270,8 +279,9 @@ def test_additions_are_listed(listings, listing):
         ("waves", ["wave_error"], ["wave closeness", "1 of 1 wave", "A wave counts as recovered"]),
     ],
 )
-def test_an_audit_takes_what_was_added(site, name, metrics, shown):
-    text, status = run(site, "audit", f"{name}.yaml", "--out", f"{name}-run")
+def test_an_audit_takes_what_was_added(site, said, name, metrics, shown):
+    text, status = said[AUDITS[name]]
+    assert status != 1, text
     finding = json.loads((site / f"{name}-run" / "results.jsonl").read_text().splitlines()[-1])
     assert not finding["cannot_judge"], text
     for metric in metrics:
@@ -279,7 +289,6 @@ def test_an_audit_takes_what_was_added(site, name, metrics, shown):
     page = (site / f"{name}-run" / "report.html").read_text()
     for words in shown:
         assert words in page
-    assert status != 1, text
 
 
 def test_a_modality_that_nobody_handles_is_said():
@@ -303,16 +312,6 @@ def test_a_modality_has_one_value_for_each_name():
     assert json.dumps([Modality.TABLE]) == '["table"]'
 
 
-def test_a_modality_that_makes_no_source_is_audited_with_a_file(site):
+def test_a_modality_that_makes_no_source_is_audited_with_a_file(said):
     """Rather than against a control that nobody chose."""
-    code = """
-import torch, gradaudit as ga
-batch = ga.Batch(torch.rand(1, 6), torch.tensor([0]), ga.values.types.Modality("waves"))
-try:
-    ga.run(ga.Client(torch.nn.Linear(6, 2)), batch, "own.py:ATTACK", "priors")
-except ga.AuditError as error:
-    print(error)
-"""
-    text, status = run(site, code, option="-c")
-    assert status == 0, text
-    assert text == "batches: waves can only be audited with an audit file.\n"
+    assert said["without a file"][0].strip() == "batches: waves can only be audited with an audit file."

@@ -64,14 +64,14 @@ def closed_form(attack, seed):
     batch = in_double(make_batch(1, side=4, classes=5, seed=seed))
     seen = Client(linear_net().double(), FedAvg(learning_rate=1e-3)).share(batch, attack.needs | Knowledge.LABELS)
     bare = replace(attack, stages=tuple(replace(stage, terms=()) for stage in attack.stages))
-    return batch, short(bare, 200)(seen, seed=seed)
+    return batch, short(bare, 120)(seen, seed=seed)
 
 
 @pytest.mark.parametrize("attack", ALL, ids=named)
 def test_recovers_a_closed_form_client(attack):
     for seed in range(3):
         batch, found = closed_form(attack, seed)
-        assert exactness(found, batch) > 30  # measured: 72 to 107 over 37 perturbed runs of each
+        assert exactness(found, batch) > 30  # measured: 54 to 84 over 20 seeds of each
 
 
 def test_a_gradient_has_no_second_model():

@@ -82,8 +82,9 @@ DEFENDED = {
 }
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize(
+    ("name", "seed"), [*((name, seed) for name in ("mlp", "lenet", "resnet20") for seed in range(3)), ("resnet18", 1)]
+)
 @pytest.mark.parametrize("defense", DEFENDED)
 def test_each_defense_is_recognised_and_no_other(defense, name, seed, tmp_path):
     net = network(name, seed % 2)
@@ -154,14 +155,14 @@ def test_weight_decay_and_other_losses_are_no_noise(tmp_path):
 
 @pytest.mark.parametrize("steps", [1, 3, 7])
 def test_local_steps_and_statistics_of_train_mode(steps, tmp_path):
-    net = network("resnet18")
+    net = network("resnet20")
     training = FedAvg(learning_rate=0.01, epochs=steps, batch_norm="train")
     path = write(net, draw(4, 2), tmp_path, training, buffers=True)
     found = inspect(capture(net, path, Settings(batch_size=4)))
     assert found.holds == "weights"
     assert found.local_steps == found.batch_norm.steps == steps
     assert found.batch_norm.statistics == ("exact" if steps == 1 else "averaged")
-    assert (found.batch_norm.channels, found.batch_norm.layers, found.batch_norm.mode) == (4800, 20, "train")
+    assert (found.batch_norm.channels, found.batch_norm.layers, found.batch_norm.mode) == (688, 19, "train")
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -254,13 +255,13 @@ EMPTY = {
         lambda update: {n: torch.full_like(v, 0.5) for n, v in update.tensors.items()},
         "every tensor of the update is constant",
     ),
-    "only buffers": (lambda update: {"bn1.running_mean": torch.zeros(64)}, "contains no trainable parameter"),
+    "only buffers": (lambda update: {"bn1.running_mean": torch.zeros(16)}, "contains no trainable parameter"),
 }
 
 
 @pytest.mark.parametrize("kind", EMPTY)
 def test_an_update_that_holds_nothing_cannot_be_judged(kind, tmp_path):
-    net = network("resnet18")
+    net = network("resnet20")
     make, why = EMPTY[kind]
     tensors = make(Client(net).train(draw(2, 0)))
     save_file(tensors, tmp_path / "u.safetensors")

@@ -5,7 +5,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio
-from torchmetrics.functional.image import peak_signal_noise_ratio as torchmetrics_psnr
 
 from gradaudit.metrics import PSNR_CAP, psnr
 from gradaudit.values.errors import AuditError
@@ -26,6 +25,8 @@ def test_known_value():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
 def test_equals_skimage_and_torchmetrics_example_by_example(dtype):
+    from torchmetrics.functional.image import peak_signal_noise_ratio as torchmetrics_psnr  # takes seconds
+
     guess, truth = (side.to(dtype) for side in random_pair(0, (4, 3, 16, 12)))
     ours = psnr(guess, truth)
     theirs = [

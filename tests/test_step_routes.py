@@ -53,23 +53,26 @@ NETWORKS = {
 }
 
 
-def matching(network, step, objective=None, dtype=torch.float32, batch=2, batch_norm="eval", near=None):
+def matchings(network, steps, objective=None, dtype=torch.float32, batch=2, batch_norm="eval", near=None):
+    """One for each route, all with the same observation, and where they are asked."""
     torch.manual_seed(0)
     model = NETWORKS[network]().to(dtype)
     private = Batch(torch.rand(batch, 3, 32, 32, dtype=dtype), torch.arange(batch))
     seen = Client(model, FedSGD(batch_norm=batch_norm)).share(private, GRANTED)
     noise = torch.randn(private.inputs.shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
     x = noise if near is None else private.inputs + near * noise
-    objective = objective or Cosine()
-    return Matching(seen, objective.bind(seen), step), x, private.labels
+    bound = (objective or Cosine()).bind(seen)
+    return [Matching(seen, bound, step) for step in steps], x, private.labels
 
 
-def slopes(*args, **options):
-    found = []
-    for step in ("exact", "directional"):
-        at, x, y = matching(args[0], step, *args[1:], **options)
-        found.append(at.slope(x, y, [], AT))
-    return found
+def matching(network, step, *args, **options):
+    (at,), x, y = matchings(network, [step], *args, **options)
+    return at, x, y
+
+
+def slopes(network, *args, **options):
+    both, x, y = matchings(network, ("exact", "directional"), *args, **options)
+    return [at.slope(x, y, [], AT) for at in both]
 
 
 def cosine(a, b):
