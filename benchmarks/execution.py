@@ -145,7 +145,7 @@ def store(folder: Path, serial: dict | None) -> None:
     journal = Journal(folder / "many.jsonl", Finding.from_json, lambda finding: finding.trial)
     started = time.perf_counter()
     for number in range(LINES):
-        journal.append(f"{number:016x}", sample)
+        journal.append(f"{number:016x}", {**sample, "trial": f"{number:016x}"})
     appended = time.perf_counter() - started
     size = journal.path.stat().st_size
     fresh = Journal(journal.path, Finding.from_json, lambda finding: finding.trial)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 from gradaudit.audit.config import make_config
@@ -51,14 +52,14 @@ class Idle:
         return None if self.trials[0] in done else self
 
     def run(self, opened, watch, keep) -> Iterator[TrialOutcome]:
-        yield TrialOutcome(self.trials[0], self.title, {"number": self.number, "filling": "x" * 3000})
+        yield TrialOutcome(self.trials[0], self.title, {"trial": self.trials[0], "filling": "x" * 3000})
 
 
 class Bare:
     """The folder of a run of idle jobs."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.journal = folder, Journal(folder / TRIALS, dict, str)
+        self.folder, self.journal = folder, Journal(folder / TRIALS, dict, itemgetter("trial"))
 
 
 def idle_run(folder: Path, count: int, executor: Executor, listener: Listener | None = None) -> None:

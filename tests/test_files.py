@@ -246,6 +246,16 @@ def test_a_trial_twice_counts_once(run_folder):
         assert [one.attack for one in read_folder(folder)[0]].count("another") == 0
 
 
+def test_a_result_under_the_name_of_another_trial_is_foreign(run_folder):
+    folder, _ = run_folder
+    path = folder / "trials.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[0]["trial"] = "0123456789abcdef"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.warns(AuditWarning, match=r"line 1: is not a trial \(its result is of another trial\)"):
+        assert len(read_folder(folder)[0]) == 1
+
+
 def test_a_failure_counts_until_there_is_a_result(run_folder):
     folder, run = run_folder
     path = folder / "trials.jsonl"

@@ -3,6 +3,7 @@
 import os
 import time
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 
 from gradaudit.execution.journal import TRIALS, Journal
@@ -68,7 +69,10 @@ class Square:
         time.sleep(self.seconds)
         files = {f"images/{self.number}.txt": str(self.number).encode()}
         yield TrialOutcome(
-            self.trials[0], self.title, {"square": (opened + self.number) ** 2, "by": os.getpid()}, files
+            self.trials[0],
+            self.title,
+            {"trial": self.trials[0], "square": (opened + self.number) ** 2, "by": os.getpid()},
+            files,
         )
 
 
@@ -119,7 +123,7 @@ class Folder:
     def __init__(self, folder):
         self.folder = folder
         folder.mkdir(exist_ok=True)
-        self.journal = Journal(folder / TRIALS, dict, str)
+        self.journal = Journal(folder / TRIALS, dict, itemgetter("trial"))
         self.journal.read(mend=True)
 
     @property

@@ -70,7 +70,7 @@ def results(dice: Dice, folder: Path) -> Input:
     kind = dice.choice(("pictures", "pictures", "pictures", "rows", "text", "study"))
     whole.copied(finished(kind), folder)
     study = kind == "study"
-    names = ("study.jsonl", "bench.json") if study else ("results.jsonl", "run.json")
+    names = ("trials.jsonl", "bench.json" if study else "run.json")
     argv = STUDY_RUN if study else dice.choice((("report", "run"), AUDIT, (*AUDIT, "--json")))
     way = dice.choice(("line", "line", "line", "lines", "identity", "identity", "bytes", "file", "beside"))
     path = folder / "run" / names[way == "identity"]
@@ -96,13 +96,16 @@ def _tree(dice: Dice, path: Path) -> tuple[str, Must]:
     lines = path.read_text(encoding="utf-8").splitlines() if path.suffix == ".jsonl" else [path.read_text()]
     place = dice.randrange(len(lines))
     record = json.loads(lines[place])
+    held = record["result"] if dice.rare(0.8) and "result" in record else record
     needed = [
-        key for key in ("case", "attack", "scores", "control", "title", "planned", "cell", "values") if key in record
+        key
+        for key in ("case", "attack", "scores", "control", "title", "planned", "cell", "values", "result")
+        if key in held
     ]
     if needed and dice.rare(0.2):
         key = dice.choice(needed)
-        del record[key]
-        what, must = f"without {key}", "refuse"
+        del held[key]
+        what, must = f"without {key}", "say" if path.suffix == ".jsonl" else "refuse"
     else:
         record, what = mutated(record, dice)
         must = "any"
@@ -128,7 +131,7 @@ def _lines(dice: Dice, path: Path) -> tuple[str, Must]:
         "lacks the last": lines[:-1],
     }[what]
     path.write_bytes(b"".join(changed))
-    return what, {"cut": "say", "swapped": "any", "BOM": "any", "lacks the last": "any"}.get(what, "refuse")  # type: ignore[return-value]
+    return what, {"swapped": "any", "BOM": "any", "lacks the last": "any"}.get(what, "say")  # type: ignore[return-value]
 
 
 def _file(dice: Dice, path: Path) -> tuple[str, Must]:
@@ -181,7 +184,7 @@ def kept(dice: Dice, folder: Path) -> Input:
     """Return an input that resumes a stopped attack from a damaged or changed checkpoint."""
     whole.copied(finished("kept"), folder)
     run = folder / "run"
-    (run / "results.jsonl").unlink()
+    (run / "trials.jsonl").unlink()
     files = sorted((run / "unfinished").glob("*.pt"))
     path = dice.choice(files)
     way = dice.choice(("bytes", "cut", "state", "state", "state", "swap", "place"))

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Shown = TypeVar("Shown")
 SHOWN = 12  # running jobs on the screen
 RECENT = 200  # trials from whose ends the speed is computed
+FEW = 50  # trials of a run whose starts are printed in a log file
+EVERY = 60.0  # seconds between two lines on the speed in a log file
 
 
 class TerminalListener(Listener[Shown]):
@@ -65,7 +67,7 @@ class TerminalListener(Listener[Shown]):
         """Show a new bar for the job and return the function that updates it."""
         self.began = True
         self.pace.begin(number - 1, total)
-        if not self.console.is_terminal:
+        if not self.console.is_terminal and total <= FEW:
             self.console.print(as_text(f"[{number}/{total}] {job.title}"))
         self._remove(job.checkpoint)  # its worker died, and it starts again
         shown = len(self.tasks) < SHOWN
@@ -91,6 +93,8 @@ class TerminalListener(Listener[Shown]):
         for position, (line, style) in enumerate(self.lines(finding)):
             head = "" if position else f"[{number}/{total}] "
             self.console.print(as_text(head + line, style))
+        if not self.console.is_terminal and self.pace.due:
+            self.console.print(as_text(self.pace.text))
 
     def fail(self, failure: Failure, number: int, total: int) -> None:
         """Print a trial that failed, in red."""
@@ -112,6 +116,7 @@ class Pace:
     def __init__(self) -> None:
         self.done = self.total = self.failed = 0
         self.ends: deque[float] = deque(maxlen=RECENT)
+        self.told = time.monotonic()
 
     def begin(self, done: int, total: int) -> None:
         """Take in how many trials are done before the first one ends."""
@@ -123,6 +128,14 @@ class Pace:
         """Take in the end of a trial."""
         self.done, self.total = done, total
         self.ends.append(time.monotonic())
+
+    @property
+    def due(self) -> bool:
+        """Whether the last line on the speed is old; it counts as printed now."""
+        now = time.monotonic()
+        due = now - self.told > EVERY
+        self.told = now if due else self.told
+        return due
 
     @property
     def text(self) -> str:

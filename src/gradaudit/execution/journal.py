@@ -48,7 +48,7 @@ class Journal(Generic[Record]):
     Args:
         path: The file `trials.jsonl`; it need not exist.
         convert: Converts the parsed `result` of a line to a record; raises `ValueError` if it does not fit.
-        name: Returns the name of a record's trial; needed for a line of an earlier release, which is a bare result.
+        name: Returns the name of a record's trial. A line of an earlier release is a bare result without it.
     """
 
     def __init__(self, path: Path, convert: Callable[[Any], Record], name: Callable[[Record], str]) -> None:
@@ -106,7 +106,9 @@ class Journal(Generic[Record]):
                 self.failures[failure.trial] = failure
                 return ""
             record = self._convert(found.get("result", found))
-            trial = str(found.get("trial") or self._name(record))
+            trial = self._name(record)
+            if found.get("trial") not in (None, "", trial):
+                raise ValueError("its result is of another trial")
         except ValueError as error:
             return f"line {number}: is not a trial ({error}). It is skipped, and its trial is computed again."
         if trial in self.results:
