@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 import gradaudit
 from conftest import linear_net, make_batch
 from gradaudit.execution import EXECUTORS, Listener, locked, make_executor
+from gradaudit.execution.executors import process_pool
 from gradaudit.execution.executors.process_pool import DIED, ProcessPool
 from gradaudit.execution.executors.serial import Serial
 from gradaudit.execution.runner import require_complete, run_trials
 from gradaudit.values.errors import AuditError
-from toy_jobs import Base, Dying, Folder, Lasting, Raising, Square, Unopened, Unsent
+from toy_jobs import Base, Dying, Folder, Lasting, Raising, Square, Unopened, Unsent, stillborn
 
 SQUARES = [(10 + number) ** 2 for number in range(6)]
 HERE = Path(__file__).parent
@@ -145,23 +146,17 @@ def alive(pid):
     return "zombie" not in Path(f"/proc/{pid}/status").read_text() if Path(f"/proc/{pid}").exists() else True
 
 
-UNGUARDED = """
-import torch, gradaudit as ga
-client = ga.Client(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5)))
-ga.run(client, ga.Batch(torch.rand(1, 1, 4, 4), torch.tensor([3])), ["idlg", "april"], "priors", workers=2)
-"""
-
-
-def test_a_script_without_its_guard_is_told_so(tmp_path):
-    script = tmp_path / "unguarded.py"
-    script.write_text(UNGUARDED)
-    found = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
-    assert 'A script that uses several workers runs inside `if __name__ == "__main__":`.' in found.stderr
+def test_a_process_that_never_begins_is_explained(tmp_path, monkeypatch):
+    """So ends a process of a script without `if __name__ == "__main__":`, which runs the script again."""
+    monkeypatch.setattr(process_pool, "_serve", stillborn)
+    _, notes = run(tmp_path, [Square(1), Square(2)], ProcessPool(2))
+    assert sorted(notes.failed) == [f"square {number}: {process_pool.UNBORN}" for number in (1, 2)]
 
 
 KILLED = """
 import sys
 from pathlib import Path
+from gradaudit.execution.executors import process_pool
 from gradaudit.execution.executors.process_pool import DIED, ProcessPool
 from test_executors import run
 from toy_jobs import Square

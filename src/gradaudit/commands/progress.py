@@ -140,6 +140,8 @@ class Pace:
     @property
     def text(self) -> str:
         """Such as `12 of 60 trials, 1 failed, 4.2 per minute, 11 min left`."""
+        if not self.total:
+            return "starting"
         parts = [f"{self.done} of {self.total} trials"]
         if self.failed:
             parts.append(f"{self.failed} failed")
