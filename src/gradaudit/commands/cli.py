@@ -110,7 +110,10 @@ def audit(
 @app.command()
 def report(
     folder: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Output folder of an audit, a demo or a sweep; with --redact, also of a study.")
+        Path,
+        typer.Argument(
+            metavar="RUN", help="Output folder of an audit, a demo or a sweep; with --redact, also of a study."
+        ),
     ],
     redact: Annotated[
         bool, typer.Option("--redact", help="Write a copy of the folder that holds the figures and nothing private.")

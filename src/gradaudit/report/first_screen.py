@@ -1,4 +1,4 @@
-"""The first screen: what the result means, the worst example, the gains of all examples, and the levels of assumption."""
+"""The first screen: what the result means, the worst example, all gains, and the levels of assumption."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The assumption levels of the SoK that an audit covers, each with its result in one sentence, and those it does not."""
+"""The assumption levels of the SoK that an audit covers, each with its result, and those it does not cover."""
 
 from __future__ import annotations
 
