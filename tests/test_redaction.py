@@ -179,7 +179,8 @@ def test_the_figures_of_a_copy_are_those_of_the_run(run):
 
 
 def test_what_this_package_says_of_public_examples_stays(tmp_path):
-    told = "2 public images are private too (the same or nearly the same example), and the adversary did not get to see them."
+    told = "2 public images are private too (the same or nearly the same example), "
+    told += "and the adversary did not get to see them."
     one = finding(tmp_path, warnings=(told,), cannot_judge="a guess without the update already reaches 61 dB: secret.")
     copy = Redactor(record(), [one]).finding(one)
     assert copy.warnings == (told,)
@@ -302,14 +303,14 @@ def test_nothing_but_a_redacted_copy_is_overwritten(run, tmp_path):
     (tmp_path / "mine/letter.txt").write_text("dear")
     other = kept(tmp_path / "other", [])
     for out in ("mine", "other", "mine/letter.txt"):
-        with pytest.raises(AuditError, match="is no redacted copy|is a file"):
+        with pytest.raises(AuditError, match=r"is no redacted copy|is a file"):
             redact(run, tmp_path / out)
     assert not (other / "trials.jsonl").exists()
     copy = redact(run, tmp_path / "new").parent
     (copy / "report.html").write_text("old")
     assert redact(run, copy).read_text(encoding="utf-8") != "old"
     (copy / "letter.txt").write_text("dear")
-    with pytest.raises(AuditError, match="holds letter.txt, which no redacted copy has"):
+    with pytest.raises(AuditError, match=r"holds letter\.txt, which no redacted copy has"):
         redact(run, copy)
     assert everything(run) == before
 

@@ -36,7 +36,10 @@ REASONS = (
     "every tensor of the update is constant",
     "every value of the reconstruction is NaN or infinite",
 )
-WARNINGS = (r"\d+ public \w+(?: is|s are) private too [^'\"]*",)
+WARNINGS = (
+    r"\d+ public \w+ (?:is|are) private too \(the same or nearly the same example\), "
+    r"and the adversary did not get to see them\.",
+)
 REASON = "The reason is left out of this redacted copy."
 QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 CODE = re.compile(r"[^/\\]+\.py:\w+\Z")
