@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from ..data.modalities import kind_of
 from ..metrics import Interval
 from . import formatting, strip_plot
 from .album import Album
 from .cases import CaseGroup, severity
-from .charts import StripPlot, StripRow
 from .grid import Tile, grid
 from .levels import LevelResult, level_results, not_audited
 from .tally import Tally
@@ -49,6 +50,27 @@ class WorstExample:
 
 
 @dataclass(frozen=True)
+class GainRow:
+    """The gains of one configuration as a strip, with their figures in words."""
+
+    setting: str
+    recovery: str
+    identification: str
+    strip: Markup
+    mean: str
+    bounds: str
+
+
+@dataclass(frozen=True)
+class GainPlot:
+    """The strips of all configurations on one axis."""
+
+    rows: tuple[GainRow, ...]
+    head: Markup
+    foot: Markup
+
+
+@dataclass(frozen=True)
 class FirstScreen:
     """What a reader sees first, below the verdicts.
 
@@ -65,7 +87,7 @@ class FirstScreen:
     levels: tuple[LevelResult, ...]
     open_levels: str
     worst: WorstExample | None
-    gains: StripPlot | None
+    gains: GainPlot | None
     left_out: int
 
 
@@ -113,7 +135,7 @@ def _pieces(item: Item, number: int) -> Sequence[object]:
     return cells[0] if len(cells) == 1 else cells
 
 
-def _gains(judged: Sequence[Tally]) -> StripPlot:
+def _gains(judged: Sequence[Tally]) -> GainPlot:
     """Return the gains with the threshold and, for each configuration, the band of the control."""
     measure = judged[0].measure
     scale, line = measure.factor, measure.factor * measure.recovered_gain
@@ -127,6 +149,6 @@ def _gains(judged: Sequence[Tally]) -> StripPlot:
         gains, marked = [scale * leak.gain for leak in tally.worst], [leak.recovered for leak in tally.worst]
         where = (scale * band[0], scale * band[1]) if band else None
         drawn = strip_plot.strip(gains, marked, shown, axis, line, measure, where)
-        summary = f"{formatting.measured(mean.mean, measure, signed=True)} {formatting.bounds(mean, measure)}".strip()
-        rows.append(StripRow(tally.label, tally.identification, drawn, summary, tally.recovery))
-    return StripPlot(tuple(rows), strip_plot.head(axis, line, measure), strip_plot.foot(axis, measure))
+        average, bounds = formatting.measured(mean.mean, measure, signed=True), formatting.bounds(mean, measure)
+        rows.append(GainRow(tally.label, tally.recovery, tally.identification, drawn, average, bounds))
+    return GainPlot(tuple(rows), strip_plot.head(axis, line, measure), strip_plot.foot(axis, measure))
