@@ -39,8 +39,8 @@ knowledge: [priors]
 attacks: [{{name: dlg, set: {{seeds: 2}}}}]
 """
 IDENTITY = {
-    "data.source": "folder", "data.path": f"{FOLDER}/{NAME}", "data.label": LABEL, "data.categorical": [COLUMN],
-    "data.batch_size": 1, "model.weights": f"{FOLDER}/net.safetensors", "attacks.0 value": f"DLG(path='{FOLDER}/x')",
+    "data.source": "folder", "data.path": f"{FOLDER}/{NAME}", "data.label": LABEL, "data.categorical.0": COLUMN,
+    "data.classes.0": 73501,    "data.batch_size": 1, "model.weights": f"{FOLDER}/net.safetensors", "attacks.0 value": f"DLG(path='{FOLDER}/x')",
     "data sha256": "ab" * 32, "model sha256": "cd" * 32,
 }  # fmt: skip
 
@@ -203,8 +203,8 @@ def test_copies_are_compared_in_pairs_and_hashes_confirm_no_guess(run, tmp_path)
     kept(other, [finding(other, 0, scores=Scores({"psnr": Score.of((0.5,))})), finding(other, 2)])
     copies = [redact(folder).parent for folder in (run, other)]
     series, quantities, notes = read_series(copies)
-    compared = side_by_side(series, quantities, notes)
-    (paired,) = [found for (_, key), found in compared.differences.items() if key == "gain"]
+    compared = side_by_side(series, quantities, notes, metrics=["gain"])
+    (paired,) = compared.differences.values()
     assert paired.interval is not None
     assert paired.interval.n == 2
     first = read_folder(copies[0])[0][0]

@@ -165,7 +165,8 @@ def _setting(key: str, value: Any) -> Any:
     """Return the value of a dotted key of an audit file without paths, and without all text if it is on data."""
     section, rest = _within(key)
     if section in ABOUT_DATA:
-        return _data(rest, value, nested="." in rest)
+        entry = rest.rpartition(".")[2].isdigit()  # one entry of a list
+        return REMOVED if entry else _data(rest, value, nested="." in rest)
     if isinstance(value, Mapping):
         return {name: _setting(f"{key}.{name}", entry) for name, entry in value.items()}
     if isinstance(value, (list, tuple)):

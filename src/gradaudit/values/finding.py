@@ -184,18 +184,23 @@ class Finding:
         found = checked(cls, record)
         if found.modality not in MEASURES:
             raise ValueError(f"modality: no installed package knows {found.modality!r}; known: {', '.join(MEASURES)}")
-        metric, sizes = found.measure.metric, set()
-        for name in ("scores", "control"):
-            named = getattr(found, name).named
-            if metric not in named and not found.cannot_judge:
-                raise ValueError(f"{name}.{metric}: is missing")
-            sizes |= {len(score.per_example) for score in named.values()}
-            for key, score in named.items():
-                if any(abs(value) > FARTHEST for value in score.per_example):
-                    raise ValueError(f"{name}.{key}: holds a number that no score comes to")
-        if len(sizes) > 1 or 0 in sizes:
-            raise ValueError("scores, control: are not of the same examples in every metric")
+        _require_scores(found)
         return found
+
+
+def _require_scores(found: Finding) -> None:
+    """Raise `ValueError` if scores are missing, out of range, or of different examples."""
+    metric, sizes = found.measure.metric, set()
+    for name in ("scores", "control"):
+        named = getattr(found, name).named
+        if metric not in named and not found.cannot_judge:
+            raise ValueError(f"{name}.{metric}: is missing")
+        sizes |= {len(score.per_example) for score in named.values()}
+        for key, score in named.items():
+            if any(abs(value) > FARTHEST for value in score.per_example):
+                raise ValueError(f"{name}.{key}: holds a number that no score comes to")
+    if len(sizes) > 1 or 0 in sizes:
+        raise ValueError("scores, control: are not of the same examples in every metric")
 
 
 @dataclass(frozen=True)
