@@ -40,7 +40,8 @@ attacks: [{{name: dlg, set: {{seeds: 2}}}}]
 """
 IDENTITY = {
     "data.source": "folder", "data.path": f"{FOLDER}/{NAME}", "data.label": LABEL, "data.categorical.0": COLUMN,
-    "data.classes.0": 73501,    "data.batch_size": 1, "model.weights": f"{FOLDER}/net.safetensors", "attacks.0 value": f"DLG(path='{FOLDER}/x')",
+    "data.classes.0": 73501, "data.batch_size": 1, "model.weights": f"{FOLDER}/net.safetensors",
+    "attacks.0 value": f"DLG(path='{FOLDER}/x')",
     "data sha256": "ab" * 32, "model sha256": "cd" * 32,
 }  # fmt: skip
 
