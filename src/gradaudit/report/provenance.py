@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from ..audit.sweep_file import at_in_words
 from ..values.finding import Finding, RunRecord
 
 FILE_KEY = "configuration sha256"  # in the identity of a redacted copy: the keyed hash of the original file
@@ -16,7 +17,7 @@ def provenance(findings: Sequence[Finding], run: RunRecord) -> tuple[tuple[str, 
     """Return name -> value of everything that identifies the inputs of the audit.
 
     Args:
-        findings: Findings of the run.
+        findings: Findings of the run, in the order of the lines.
         run: The record of the run.
     """
     keyed = " (keyed)" if run.redacted else ""
@@ -41,5 +42,4 @@ def _configuration(run: RunRecord) -> str:
 
 
 def _place(finding: Finding) -> str:
-    cell = ", ".join(str(value) for value in finding.grid.values() if isinstance(value, (int, float)))
-    return ", ".join(filter(None, (finding.client, f"batch {finding.repeat + 1}", cell)))
+    return f"{at_in_words(finding.grid) or finding.client}, batch {finding.repeat + 1}"
