@@ -119,7 +119,7 @@ def test_pictures_appear_with_exactly_their_pixels(page, tmp_path):
 
 
 def test_nothing_runs_over_the_edge_of_a_phone(page, tmp_path):
-    screen = screenshot(page, tmp_path, 390, 5200)
+    screen = screenshot(page, tmp_path, 390, 6600)
     assert screen.shape[1] == 390
     assert (screen[:, -8:] == 255).all()
     assert (screen[:, :8] == 255).all()

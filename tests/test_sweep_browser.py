@@ -4,38 +4,12 @@ import math
 
 import pytest
 
-from browser_pipe import BROWSER, OpenPage
+from browser_pipe import BROWSER, CONTRAST, OpenPage
 from gradaudit.report.sweep_page import write_sweep
 from sweep_cases import sweep
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs chromium, chromium-browser or google-chrome on PATH")
 
-CONTRAST = """
-(() => {
-  const parse = text => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
-    .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const ground = node => {
-    for (; node; node = node.parentElement) {
-      const style = getComputedStyle(node);
-      const stripes = style.backgroundImage.match(/rgb\\([^)]*\\)/g);
-      if (stripes) return stripes.map(parse);
-      const colour = parse(style.backgroundColor);
-      if (colour.length === 3 || colour[3] > 0) return [colour];
-    }
-    return [getComputedStyle(document.documentElement).colorScheme.includes('dark') ? [18, 18, 18] : [255, 255, 255]];
-  };
-  const texts = [...document.querySelectorAll('body *')].filter(node =>
-    [...node.childNodes].some(child => child.nodeType === 3 && child.data.trim()) && node.getClientRects().length);
-  return texts.map(node => {
-    const style = getComputedStyle(node);
-    const ink = light(parse(node.namespaceURI.includes('svg') ? style.fill : style.color));
-    const ratios = ground(node).map(light).map(l => (Math.max(l, ink) + 0.05) / (Math.min(l, ink) + 0.05));
-    return [node.className.baseVal ?? node.className, node.textContent.trim().slice(0, 30), Math.min(...ratios)];
-  });
-})()
-"""
 VISIBLE = """
 [...document.querySelectorAll('#cell-%d img')].filter(image => {
   const box = image.getBoundingClientRect();

@@ -156,12 +156,17 @@ def audit_together(cases: Sequence[Case], watch: Watch | None = None, keep: Path
     first = cases[0]
     seeds = [attack_seed(case.chance) for case in cases]
     seen = [case.observe() for case in cases]
+    updates = [digest_of(one.update.tensors) for one in seen]  # before the attack, which may write into them
     started = time.perf_counter()
     guesses = attempt(first.attack, first.attack_name, seen, seeds, watch, keep)
     seconds = (time.perf_counter() - started) / len(cases)
-    return [
+    found = [
         _unjudged(case, guess, seconds) if isinstance(guess, AttackFailed) else _judged(case, guess, seconds)
         for case, guess in zip(cases, guesses, strict=True)
+    ]
+    return [
+        one._replace(finding=replace(one.finding, update_sha256=update))
+        for one, update in zip(found, updates, strict=True)
     ]
 
 
@@ -266,6 +271,14 @@ def batch_digest(batch: Batch) -> str:
     """Return a hash of the private examples and labels of a batch, 16 hexadecimal digits."""
     digest = hashlib.sha256(raw_bytes(batch.inputs) + raw_bytes(batch.labels))
     return digest.hexdigest()[:16]
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors with their names."""
+    digest = hashlib.sha256()
+    for name, tensor in tensors.items():
+        digest.update(name.encode() + raw_bytes(tensor))
+    return digest.hexdigest()
 
 
 def raw_bytes(tensor: Tensor) -> bytes:

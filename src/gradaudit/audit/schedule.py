@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
@@ -19,7 +18,7 @@ from ..values.measures import MEASURES
 from ..values.memory import require_memory
 from ..values.records import content_name
 from ..values.types import Batch
-from .judge import Case, raw_bytes
+from .judge import Case, digest_of
 
 PASS = 16  # most updates in one pass, so that an interruption costs little
 
@@ -121,10 +120,7 @@ class Schedule(ABC):
 
 def model_digest(model: nn.Module) -> str:
     """Return the SHA-256 of a model's parameters and buffers with their names."""
-    state = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        state.update(name.encode() + raw_bytes(tensor))
-    return state.hexdigest()
+    return digest_of(model.state_dict())
 
 
 def public_warnings(public: Batch | Tensor | None, batch: Batch) -> tuple[str, ...]:

@@ -109,16 +109,33 @@ def audit(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of an audit, a demo or a sweep.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="Output folder of an audit, a demo or a sweep; with --redact, also of a study."
+        ),
+    ],
+    redact: Annotated[
+        bool, typer.Option("--redact", help="Write a copy of the folder that holds the figures and nothing private.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the redacted copy; by default RUN-redacted.")
+    ] = None,
     open_page: Open = False,
 ) -> None:
-    """Write the page of an audit, a demo or a sweep again from its results."""
+    """Write the page of an audit, a demo or a sweep again from its results, or a redacted copy of the folder."""
     from .. import report as page
     from ..execution import read_folder
+    from ..report.redaction import redact as redacted
     from ..report.sweep_page import write_sweep
 
-    findings, run = read_folder(folder)
-    path = (write_sweep if run.kind == "sweep" else page.write)(findings, run, folder)
+    if out is not None and not redact:
+        raise AuditError(f"--out {out}: is the folder of a redacted copy. Add --redact.")
+    if redact:
+        path = redacted(folder, out)
+    else:
+        findings, run = read_folder(folder)
+        path = (write_sweep if run.kind == "sweep" else page.write)(findings, run, folder)
     terminal.echo(f"Report: {path}")
     open_in_browser(path, open_page)
 

@@ -69,6 +69,11 @@ class RunFolder:
         return self.path.name or self.path.resolve().name or str(self.path)
 
     @property
+    def redacted(self) -> bool:
+        """Whether it is a redacted copy, which holds figures only."""
+        return bool(self.record and self.record.redacted) or "redacted" in self.bench
+
+    @property
     def done(self) -> int:
         """Number of trials that have a result."""
         return len(self.findings) + len(self.trials)

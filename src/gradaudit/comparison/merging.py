@@ -59,6 +59,11 @@ def merge(paths: Sequence[Path], out: Path) -> Merged:
     folders = [open_folder(path) for path in paths]
     if (earlier := _earlier(out)) is not None:
         folders = [earlier, *folders]
+    for folder in folders:
+        if folder.redacted:
+            raise AuditError(
+                f"{folder.path}: is a redacted copy of a run, which cannot be merged. Name the run itself."
+            )
     kinds = dict.fromkeys(folder.kind for folder in folders)
     if len(kinds) > 1:
         described = ", ".join(f"{folder.path} is {_a(folder.kind)}" for folder in folders)

@@ -78,6 +78,10 @@ class Results:
             if read_whole(self.folder / TRIALS):
                 raise AuditError(f"--out {self.folder}: contains {TRIALS} without {RUN}. Choose another folder.")
             return
+        if before.redacted:
+            raise AuditError(
+                f"--out {self.folder}: is a redacted copy of a run, which cannot be resumed. Choose another folder."
+            )
         changed = difference(before.identity, json.loads(json.dumps(self._run.identity, default=str)))
         if changed:
             raise AuditError(

@@ -123,7 +123,8 @@ def leaks(findings: Iterable[Finding], album: Album) -> list[Leak]:
         truth = finding.pictures.truth
         texts = album.transcript(finding.transcript).truth if finding.transcript else ()
         for i in range(len(finding.measured.per_example)):
-            mark: Hashable = album.digest(truth[i]) if i < len(truth) else texts[i].values if i < len(texts) else ""
+            mark: Hashable = texts[i].values if i < len(texts) else finding.batch
+            mark = album.digest(truth[i]) if i < len(truth) else mark
             found.append(Leak(finding, i, (finding.seed, finding.repeat, i, mark)))
     return found
 

@@ -33,6 +33,7 @@ def strip(
     axis: Axis,
     threshold: float,
     measure: Measure = PSNR,
+    band: tuple[float, float] | None = None,
 ) -> Markup:
     """Return a strip with one dot per value, filled if marked, and below them the mean with its interval.
 
@@ -43,8 +44,10 @@ def strip(
         axis: Shared by all strips of a plot.
         threshold: Position of the dashed line.
         measure: The measure of the gains.
+        band: Lowest and highest position of a grey band, which lies on the axis.
     """
-    parts = [_rule("tick", tick, axis) for tick in _ticks(axis)]
+    parts = [_shade(band, axis)] if band else []
+    parts += [_rule("tick", tick, axis) for tick in _ticks(axis)]
     parts += [_rule("zero", 0.0, axis), _rule("threshold", threshold, axis)]
     if math.isfinite(mean.low) and math.isfinite(mean.high):
         ends = [axis.percent(min(max(end, axis.low), axis.high)) for end in (mean.low, mean.high)]
@@ -98,6 +101,12 @@ def _signed(tick: float, axis: Axis) -> str:
 def _rule(name: str, value: float, axis: Axis) -> Markup:
     line = Markup('<line class="{0}" x1="{1}" x2="{1}" y1="0" y2="{2}"/>')
     return line.format(name, axis.percent(value), HEIGHT)
+
+
+def _shade(band: tuple[float, float], axis: Axis) -> Markup:
+    low, high = (min(max(axis.share(end), 0.0), 1.0) for end in band)
+    area = Markup('<rect class="guesses" x="{:.2f}%" width="{:.2f}%" y="0" height="{}"/>')
+    return area.format(100 * low, 100 * (high - low), HEIGHT)
 
 
 def _offsets(values: Sequence[float], axis: Axis) -> list[int]:

@@ -16,6 +16,7 @@ from . import formatting, heat_map
 from . import wording as words
 from .album import Album
 from .cases import CaseGroup, group
+from .provenance import provenance
 from .result_tables import Configuration, configuration
 from .sweep_cells import Swept, SweptCell, swept
 from .sweep_charts import SweepChart, sweep_charts
@@ -64,6 +65,8 @@ class SweepView:
         rule: The rule of the verdicts.
         configuration: What reproduces the sweep.
         untested: What the sweep does not cover.
+        provenance: Hashes for the footer.
+        redacted: Whether the run is a redacted copy.
     """
 
     title: str
@@ -84,6 +87,8 @@ class SweepView:
     rule: str
     configuration: Configuration
     untested: tuple[str, ...]
+    provenance: tuple[tuple[str, str], ...]
+    redacted: bool
 
 
 def write_sweep(findings: Sequence[Finding], record: RunRecord, folder: Path) -> Path:
@@ -133,11 +138,13 @@ def sweep_view(found: Swept, findings: Sequence[Finding], record: RunRecord, alb
         quantities=tuple(quantity.name for quantity in found.quantities),
         rows=tuple(rows[:MOST_ROWS]),
         total=len(rows),
-        sections=cell_sections(found, album),
+        sections=cell_sections(found, album, redacted=record.redacted),
         noun=noun,
         rule=" ".join(dict.fromkeys(rule_of(members.findings) for members in _by_modality(found))),
         configuration=_configuration(found, record),
         untested=_untested(found, noun),
+        provenance=provenance(found.findings, record),
+        redacted=record.redacted,
     )
 
 

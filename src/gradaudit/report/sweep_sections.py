@@ -38,12 +38,13 @@ class CellSection:
     elsewhere: str
 
 
-def cell_sections(found: Swept, album: Album) -> tuple[CellSection, ...]:
+def cell_sections(found: Swept, album: Album, *, redacted: bool = False) -> tuple[CellSection, ...]:
     """Return a section for each cell with findings, in order; the worst cells show their examples first.
 
     Args:
         found: The cells.
         album: The images and transcripts.
+        redacted: Whether the run is a redacted copy, which has no examples.
 
     Raises:
         AuditError: An image that is shown is missing, or not a PNG.
@@ -57,10 +58,11 @@ def cell_sections(found: Swept, album: Album) -> tuple[CellSection, ...]:
         columns = _columns(cell)
         across = len(columns) + 2
         most = max(1, min(MOST_STRIPS, MOST_PICTURES // (len(cells) * across)))
-        fits = columns and room >= across and size > 0
+        fits = columns and room >= across and size > 0 and not redacted
         section = _section(cell, told, columns, album, min(most, room // across)) if fits else None
         if section is None or (section.grid is None and section.readings is None):
-            section = CellSection(cell, told, None, None, _elsewhere(cell, columns, album))
+            elsewhere = "" if redacted else _elsewhere(cell, columns, album)
+            section = CellSection(cell, told, None, None, elsewhere)
         else:
             room -= across * _count(section)
             size -= _size(section)

@@ -13,7 +13,10 @@ from . import wording as words
 from .album import Album
 from .cases import CaseGroup, attack_labels, group, leaks, setting_labels
 from .charts import Chart, StripPlot, objectives, strips
+from .first_screen import MOST_STRIPS
 from .grid import Grid, grid
+from .officer import OfficerParts, officer_parts
+from .provenance import provenance
 from .result_tables import Configuration, FindingTable, KnowledgeRow, configuration, finding_table, knowledge_row
 from .transcripts import Readings, readings
 from .verdict import Verdict
@@ -41,6 +44,9 @@ class View:
         table: Every finding.
         configuration: What reproduces the run.
         untested: What the audit does not cover.
+        officer: What stands before the figures for engineers.
+        provenance: Hashes for the footer.
+        redacted: Whether the run is a redacted copy.
     """
 
     title: str
@@ -58,6 +64,9 @@ class View:
     charts: tuple[Chart, ...] = ()
     knowledge: tuple[KnowledgeRow, ...] = ()
     table: FindingTable | None = None
+    officer: OfficerParts | None = None
+    provenance: tuple[tuple[str, str], ...] = ()
+    redacted: bool = False
 
 
 def view(findings: Sequence[Finding], run: RunRecord, album: Album) -> View:
@@ -71,6 +80,9 @@ def view(findings: Sequence[Finding], run: RunRecord, album: Album) -> View:
         band=_band(len(findings), run.planned),
         configuration=configuration(findings, run, attacks, settings),
         untested=words.untested({name for finding in findings for name in finding.knowledge}, noun, open_facts),
+        noun=noun,
+        provenance=provenance(findings, run),
+        redacted=run.redacted,
     )
     return _filled(frame, findings, album, attacks, settings) if findings else frame
 
@@ -91,7 +103,7 @@ def _filled(
         for attack in group(members.findings, lambda finding: attacks[finding.case])
     ]
     scored = _scored(groups)
-    columns = picture_columns(scored, attacks) if scored else []
+    columns = picture_columns(scored, attacks) if scored and not frame.redacted else []
     pictures = kind_of(ordered[0].modality).drawn
     return replace(
         frame,
@@ -101,10 +113,11 @@ def _filled(
         noun=ordered[0].measure.nouns,
         grid=grid(columns, album) if columns and pictures else None,
         readings=readings(columns, album) if columns and not pictures else None,
-        strips=_strips(pairs, album),
+        strips=_strips(pairs, album) if len(pairs) > len(groups) or len(groups) > MOST_STRIPS else None,
         charts=objectives(ordered, attacks, settings),
         knowledge=tuple(knowledge_row(attack, members) for attack, members in pairs),
         table=finding_table(ordered, attacks, settings),
+        officer=officer_parts(judged, attacks, album),
     )
 
 

@@ -22,7 +22,7 @@ FACTS = {
 }
 
 ALWAYS_OPEN = (
-    "Other attacks, stronger priors and larger budgets than those listed above.",
+    "Other attacks, stronger priors and larger budgets than those listed in this report.",
     "Several rounds: the updates that one client sends over time.",
     "Collusion between the server and other clients.",
     "Other stages of training: the update of a trained model can leak more or less than that of an untrained one.",

@@ -149,6 +149,10 @@ def _claim(folder: Path, bench: Bench) -> None:
     """Record the data and weights of the folder. Raise `AuditError` if it belongs to others."""
     path, now = folder / BENCH, bench.identity()
     before = read_json(path, partial(checked, dict[str, str]))
+    if before is not None and "redacted" in before:
+        raise AuditError(
+            f"--out {folder}: is a redacted copy of a study, which cannot be resumed. Choose another folder."
+        )
     if before is not None and (changed := difference(before, now)):
         raise AuditError(
             f"--out {folder}: contains measurements of something else: {changed}. Choose another folder, or delete it."

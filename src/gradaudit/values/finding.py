@@ -68,6 +68,7 @@ class Finding:
         trial: Name of the trial, a hash of everything that the finding depends on.
         batch: Hash of the private batch; findings with the same one, seed and repeat can be compared in pairs.
         grid: Key of the audit file -> value in this cell of a sweep; empty in an audit.
+        update_sha256: SHA-256 of the tensors of the update that the adversary saw, with their names.
 
     >>> client = ga.Client(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5)))
     >>> finding = ga.run(client, ga.Batch(torch.rand(1, 1, 4, 4), torch.tensor([3])), "idlg", "priors").findings[0]
@@ -112,6 +113,7 @@ class Finding:
     trial: str = ""
     batch: str = ""
     grid: Mapping[str, Any] = field(default_factory=dict)
+    update_sha256: str = ""
 
     @property
     def examples(self) -> int:
@@ -182,18 +184,23 @@ class Finding:
         found = checked(cls, record)
         if found.modality not in MEASURES:
             raise ValueError(f"modality: no installed package knows {found.modality!r}; known: {', '.join(MEASURES)}")
-        metric, sizes = found.measure.metric, set()
-        for name in ("scores", "control"):
-            named = getattr(found, name).named
-            if metric not in named and not found.cannot_judge:
-                raise ValueError(f"{name}.{metric}: is missing")
-            sizes |= {len(score.per_example) for score in named.values()}
-            for key, score in named.items():
-                if any(abs(value) > FARTHEST for value in score.per_example):
-                    raise ValueError(f"{name}.{key}: holds a number that no score comes to")
-        if len(sizes) > 1 or 0 in sizes:
-            raise ValueError("scores, control: are not of the same examples in every metric")
+        _require_scores(found)
         return found
+
+
+def _require_scores(found: Finding) -> None:
+    """Raise `ValueError` if scores are missing, out of range, or of different examples."""
+    metric, sizes = found.measure.metric, set()
+    for name in ("scores", "control"):
+        named = getattr(found, name).named
+        if metric not in named and not found.cannot_judge:
+            raise ValueError(f"{name}.{metric}: is missing")
+        sizes |= {len(score.per_example) for score in named.values()}
+        for key, score in named.items():
+            if any(abs(value) > FARTHEST for value in score.per_example):
+                raise ValueError(f"{name}.{key}: holds a number that no score comes to")
+    if len(sizes) > 1 or 0 in sizes:
+        raise ValueError("scores, control: are not of the same examples in every metric")
 
 
 @dataclass(frozen=True)
@@ -212,6 +219,7 @@ class RunRecord:
         grid: Of a sweep: key of the audit file -> its values, in order.
         zipped: Of a sweep: the keys whose values go together, the first with the first; the others form a product.
         failures: One line for each trial that failed and was not computed since.
+        redacted: Whether everything private was removed from this copy of the run, which then cannot be resumed.
     """
 
     title: str
@@ -225,6 +233,7 @@ class RunRecord:
     grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     zipped: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
+    redacted: bool = False
 
     @classmethod
     def from_json(cls, record: Any) -> RunRecord:

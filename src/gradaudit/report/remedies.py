@@ -1,0 +1,59 @@
+"""What would stop the leak: the measured effect of every defense in the audit, and nothing beyond that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .tally import Tally
+
+NONE_TESTED = (
+    "No defense was tested in this audit, so it does not say what would stop the leak. Put a defense under `defenses` "
+    "in the audit file, and compare the result with this one."
+)
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """A defense with its measured effect.
+
+    Args:
+        name: Name of the configuration.
+        effect: Its effect in sentences.
+    """
+
+    name: str
+    effect: str
+
+
+def remedies(found: Sequence[Tally]) -> tuple[Remedy, ...]:
+    """Return the defenses among the configurations with their effects, in the given order."""
+    plain = [tally for tally in found if not tally.defended]
+    return tuple(Remedy(tally.label, _effect(tally, _beside(tally, plain))) for tally in found if tally.defended)
+
+
+def _beside(tally: Tally, plain: Sequence[Tally]) -> Tally | None:
+    """Return the configuration without a defense that faces the same adversary on the same batches, or `None`."""
+    return next((other for other in plain if _setting(other) == _setting(tally)), None)
+
+
+def _setting(tally: Tally) -> tuple[object, ...]:
+    facts = frozenset(tally.findings[0].knowledge) - {"DEFENSE"}
+    return facts, frozenset((finding.batch, finding.seed, finding.repeat) for finding in tally.findings)
+
+
+def _effect(tally: Tally, plain: Tally | None) -> str:
+    said = []
+    if not tally.worst:
+        said.append("Its effect cannot be judged.")
+    elif plain is None or not plain.worst:
+        said.append(f"With it: {tally.recovery}, {tally.mean_gain}.")
+        said.append("There is no result without a defense on the same examples, so its effect is not measured.")
+    else:
+        said.append(f"Without a defense: {plain.recovery}, {plain.mean_gain}.")
+        said.append(f"With this one: {tally.recovery}, {tally.mean_gain}.")
+    if any(finding.no_op_defenses for finding in tally.findings):
+        said.append("A defense did not change the update.")
+    if "DEFENSE" not in tally.findings[0].knowledge:
+        said.append("The adversary did not know of the defense; one that does can get more.")
+    return " ".join(said)
