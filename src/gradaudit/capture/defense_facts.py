@@ -181,7 +181,7 @@ def no_op_reason(defense: str, **settings: Any) -> str:
 
     Args:
         defense: Name of the class in its framework, such as `PercentilePrivacy`.
-        settings: Its arguments, and `kind` for what the client sends: `weights` or `difference`.
+        settings: Its arguments.
     """
     if defense == "PercentilePrivacy" and settings.get("gamma", 0.01) <= 0:
         return "With gamma at or below 0, NVFlare returns the update unchanged and only its debug log says so."
@@ -191,8 +191,6 @@ def no_op_reason(defense: str, **settings: Any) -> str:
         return "A list must hold whole names of tensors; none of them was a name in this update."
     if defense == "ExcludeVars":
         return "The pattern matches no name in this update, or none was given."
-    if settings.get("kind") == "weights" and defense in ("PercentilePrivacy", "SVTPrivacy"):
-        return f"{defense} acts on weight differences only, and this client sends whole weights."
     return ""
 
 
