@@ -329,7 +329,8 @@ def test_removed_tensors_count_as_changed():
     facts = defense_facts(update(), kept, defense="exclude")
     assert (facts.removed, facts.changed) == (("conv.weight",), 36 / 40)
     assert facts.norm_kept == pytest.approx(
-        np.linalg.norm(update()["fc.bias"]) / np.linalg.norm(np.r_[update()["fc.bias"], update()["conv.weight"].ravel()])
+        np.linalg.norm(update()["fc.bias"])
+        / np.linalg.norm(np.r_[update()["fc.bias"], update()["conv.weight"].ravel()])
     )
     assert "1 tensors no longer leave the client: conv.weight." in facts.sentences
 

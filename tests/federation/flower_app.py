@@ -9,9 +9,9 @@ from flwr.clientapp import ClientApp
 from flwr.clientapp.mod import LocalDpMod
 from flwr.serverapp import ServerApp
 from flwr.serverapp.strategy import FedAvg
+from small import net, private, trained
 
 from gradaudit.capture.flower import CuriousStrategy, audit_mod
-from small import net, private, trained
 
 HERE = Path(os.environ.get("CAPTURES", "captures"))
 NOISE = LocalDpMod(clipping_norm=10.0, sensitivity=1e-3, epsilon=1.0, delta=1e-5)

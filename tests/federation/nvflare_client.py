@@ -2,7 +2,6 @@
 
 import nvflare.client as flare
 import torch
-
 from small import net, trained
 
 flare.init()

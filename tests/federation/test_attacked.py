@@ -7,12 +7,12 @@ import torch
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.clientapp.mod import LocalDpMod
+from small import RATE, SIDE, plain, private, trained
 
 import gradaudit as ga
 from gradaudit.capture import Settings, capture
 from gradaudit.capture.flower import audit_mod
 from gradaudit.capture.flower_client import run_client_once
-from small import RATE, SIDE, plain, private, trained
 
 SETTINGS = Settings(batch_size=1, learning_rate=RATE, input_shape=(1, SIDE, SIDE))
 ATTACK = replace(ga.attacks.IDLG, stages=(replace(ga.attacks.IDLG.stages[0], steps=150),))

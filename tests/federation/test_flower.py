@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,12 +12,12 @@ from flwr.clientapp import ClientApp
 from flwr.clientapp.mod import LocalDpMod, fixedclipping_mod
 from flwr.serverapp.strategy import FedAvg, Strategy
 from safetensors import safe_open
+from small import net, trained
 
 from gradaudit.capture.defense_facts import defense_facts, gaussian_sigma
 from gradaudit.capture.flower import CuriousStrategy, audit_mod
 from gradaudit.capture.flower_client import run_client_once
 from gradaudit.values.errors import AuditError
-from small import net, trained
 
 
 def read(path):
@@ -124,7 +126,9 @@ def test_local_dp_for_the_whole_app_breaks_evaluation():
         return Message(RecordDict({"metrics": MetricRecord({"num-examples": 1})}), reply_to=message)
 
     with _identity(3):
-        message = Message(RecordDict({"arrays": ArrayRecord(net().state_dict())}), dst_node_id=3, message_type="evaluate")
+        message = Message(
+            RecordDict({"arrays": ArrayRecord(net().state_dict())}), dst_node_id=3, message_type="evaluate"
+        )
         reply = app(message, Context(run_id=1, node_id=3, node_config={}, state=RecordDict(), run_config={}))
     assert reply.has_error()
     assert "ArrayRecord" in reply.error.reason
@@ -142,3 +146,9 @@ def test_clipping_needs_the_norm_from_the_server():
 
 def trained_arrays():
     return {name: value.numpy() for name, value in trained(net(), 0).state_dict().items()}
+
+
+def test_the_imports_of_the_page_lead_somewhere():
+    page = (Path(__file__).parents[2] / "docs/federation.md").read_text(encoding="utf-8")
+    for block in re.findall(r"```python\n(.*?)```", page, re.S):
+        exec("\n".join(line for line in block.splitlines() if re.match("(from|import) ", line)), {})

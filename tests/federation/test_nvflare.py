@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from small import RATE, net, plain, private, trained
 
 from gradaudit import Batch, Client, FedAvg, Update
 from gradaudit.audit.config import make_config
@@ -22,7 +23,6 @@ from gradaudit.protocol.defenses.nvflare_filters import (
 )
 from gradaudit.values.discovery import example_of
 from gradaudit.values.errors import AuditError
-from small import RATE, net, plain, private, trained
 
 HERE = Path(__file__).parent
 
@@ -95,7 +95,9 @@ def test_svt_shares_a_fraction_and_the_client_seeds_it():
 def test_excluded_tensors_are_gone():
     after = NvflareExcludeVars("^conv")(update())
     assert [bool(value.any()) for value in after.values] == [False, True, True]
-    assert list(apply_filter(NvflareExcludeVars(("fc.bias",)).filter(), {"fc.bias": np.ones(2), "w": np.ones(1)})) == ["w"]
+    assert list(apply_filter(NvflareExcludeVars(("fc.bias",)).filter(), {"fc.bias": np.ones(2), "w": np.ones(1)})) == [
+        "w"
+    ]
 
 
 def test_an_audit_file_names_a_filter():

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..values.errors import AuditError
+from ..values.tensor_files import listed
 from .statistics import COUNTER, MEAN, VARIANCE
 
 BUFFERS = (MEAN, VARIANCE, COUNTER)
@@ -73,24 +74,30 @@ class DefenseFacts:
     def sentences(self) -> tuple[str, ...]:
         """The facts as plain sentences, the most important first."""
         if self.no_op:
-            return (f"{self.defense} changed nothing: what left the client is the update as trained. {self.why}".strip(),)
+            nothing = f"{self.defense} changed nothing: what left the client is the update as trained."
+            return (f"{nothing} {self.why}".strip(),)
         return (*self._about_values(), *self._about_buffers(), *self._about_privacy())
 
     def _about_values(self) -> list[str]:
         kept = "has no direction in common with" if self.cosine is None else f"has cosine {self.cosine:.3f} with"
-        size = "" if self.norm_kept is None else f" and {_times(self.norm_kept)} its norm"
-        found = [f"{self.defense} changed {100 * self.changed:.1f} % of the entries; the update that left {kept} the one "]
-        found[0] += f"before it{size}."
+        size = "" if self.norm_kept is None else f" and {self.norm_kept:.3g} times its norm"
+        share = f"{100 * self.changed:.1f} % of the entries"
+        found = [f"{self.defense} changed {share}; the update that left {kept} the one before it{size}."]
         if self.cosine is not None and self.cosine > ALIGNED:
             found.append("An attack that compares directions sees nearly the same update.")
         if self.removed:
-            found.append(f"{len(self.removed)} tensors no longer leave the client: {_some(self.removed)}.")
+            many = (
+                "1 tensor no longer leaves"
+                if len(self.removed) == 1
+                else f"{len(self.removed)} tensors no longer leave"
+            )
+            found.append(f"{many} the client: {listed(self.removed)}.")
         return found
 
     def _about_buffers(self) -> list[str]:
-        found = []
-        if self.buffers_touched:
-            found.append(f"It changed {len(self.buffers_touched)} of {self.buffers} buffers, such as BatchNorm's statistics.")
+        found, touched = [], len(self.buffers_touched)
+        if touched:
+            found.append(f"It changed {touched} of {self.buffers} buffers, such as BatchNorm's statistics.")
         elif self.buffers:
             found.append(f"It changed none of the {self.buffers} buffers, so BatchNorm's statistics leave as they are.")
         if self.counters:
@@ -228,12 +235,3 @@ def _number(value: float | None) -> str:
     if value is None:
         return "n/a"
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def _times(factor: float) -> str:
-    return f"{factor:.3g} times"
-
-
-def _some(names: Collection[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

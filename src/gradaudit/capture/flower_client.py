@@ -67,7 +67,7 @@ def run_client_once(
     *,
     config: Mapping[str, Any] | None = None,
     node_config: Mapping[str, Any] | None = None,
-    round: int = 1,  # noqa: A002  (the name of the key)
+    round: int = 1,
     node: int = 1,
     names: tuple[str, ...] = (),
 ) -> ClientRound:

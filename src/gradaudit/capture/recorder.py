@@ -53,7 +53,7 @@ class Recorder:
         tensors: Mapping[str, Any],
         *,
         kind: str,
-        round: int,  # noqa: A002  (the name of the key)
+        round: int,
         node: str | int,
         examples: int | None = None,
         order: Sequence[str] | None = None,
@@ -143,7 +143,9 @@ def _run_file(config: Path, path: Path, budget: float | None) -> None:
         LOG.warning("gradaudit: %s leaks more than the audit file allows: %s", path.name, out / "report.html")
     elif done.returncode:
         last = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise AuditError(f"gradaudit audit ended with exit code {done.returncode}: {last[-1] if last else 'no message'}")
+        raise AuditError(
+            f"gradaudit audit ended with exit code {done.returncode}: {last[-1] if last else 'no message'}"
+        )
     else:
         took = time.monotonic() - start
         LOG.info("gradaudit: %s was audited in %.1f s: %s", path.name, took, out / "report.html")

@@ -38,7 +38,7 @@ def write_capture(
     tensors: Mapping[str, Any],
     *,
     kind: str,
-    round: int,  # noqa: A002  (the name of the key)
+    round: int,
     node: str | int,
     examples: int | None,
     order: Sequence[str],
@@ -84,7 +84,7 @@ def write_capture(
     return write_whole(path, packed(tensors, {**facts, "direction": direction} if direction else facts))
 
 
-def capture_name(round: int, node: str | int, message: str = "train") -> str:  # noqa: A002
+def capture_name(round: int, node: str | int, message: str = "train") -> str:
     """Return the name of the file of one capture, such as `round-3-node-site-1.safetensors`.
 
     Args:

@@ -49,7 +49,10 @@ class _NvflareFilter(Defense):
         sent = {name: -value.detach().cpu().double().numpy() for name, value in tensors.items()}
         with guarded(f"{self.name}: NVFlare's filter failed"), _seeded():
             left = apply_filter(self.filter(), sent, self.local_steps)
-        return {name: -_like(left[name], value) if name in left else torch.zeros_like(value) for name, value in tensors.items()}
+        return {
+            name: -_like(left[name], value) if name in left else torch.zeros_like(value)
+            for name, value in tensors.items()
+        }
 
     def __call__(self, update: Update) -> Update:
         """Return the update after the filter, which sees the model's names."""
@@ -206,6 +209,4 @@ def _like(value: Any, tensor: Tensor) -> Tensor:
 
 def _on_support(candidate: Tensors, observed: Tensors, most: float) -> Tensors:
     """Return the candidate clipped to ±most where the observed update is not zero; scalars as they are."""
-    return tuple(
-        c.clamp(-most, most) * (o != 0) if c.ndim else c for c, o in zip(candidate, observed, strict=True)
-    )
+    return tuple(c.clamp(-most, most) * (o != 0) if c.ndim else c for c, o in zip(candidate, observed, strict=True))
