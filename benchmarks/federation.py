@@ -1,7 +1,7 @@
 """The shipped defenses of Flower and NVFlare on one update: `python -m benchmarks.federation [--rounds N]`.
 
 The update is that of a ResNet-20 after one step of plain SGD (learning rate 0.1) on eight photographs, with its
-BatchNorm buffers, as a client sends it. Every defense runs through its framework's own code, each with its defaults or the
+BatchNorm buffers, as a client sends it. Every defense runs through its framework's own code, with its defaults or the
 settings in its row. The columns are those of `gradaudit.capture.defense_facts`; epsilon overall is for N rounds (10).
 Needs the extras `flower` and `nvflare`.
 """
