@@ -328,11 +328,9 @@ def test_removed_tensors_count_as_changed():
     kept = {name: value for name, value in update().items() if name != "conv.weight"}
     facts = defense_facts(update(), kept, defense="exclude")
     assert (facts.removed, facts.changed) == (("conv.weight",), 36 / 40)
-    assert facts.norm_kept == pytest.approx(
-        np.linalg.norm(update()["fc.bias"])
-        / np.linalg.norm(np.r_[update()["fc.bias"], update()["conv.weight"].ravel()])
-    )
-    assert "1 tensors no longer leave the client: conv.weight." in facts.sentences
+    bias, weight = update()["fc.bias"], update()["conv.weight"]
+    assert facts.norm_kept == pytest.approx(np.linalg.norm(bias) / np.linalg.norm(np.r_[bias, weight.ravel()]))
+    assert "1 tensor no longer leaves the client: conv.weight." in facts.sentences
 
 
 def test_epsilon_of_several_rounds_is_at_most_the_sum():

@@ -1,4 +1,4 @@
-"""A real Flower simulation with two clients: what the mod sees outside and inside LocalDpMod, and what a server sees."""
+"""Flower's simulation with two clients: what the mod sees outside and inside LocalDpMod, and what the server sees."""
 
 import json
 import os

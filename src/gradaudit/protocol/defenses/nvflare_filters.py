@@ -102,7 +102,7 @@ class NvflarePercentilePrivacy(_NvflareFilter):
 
 @dataclass(frozen=True)
 class NvflareSvtPrivacy(_NvflareFilter):
-    """NVFlare's `SVTPrivacy`: the sparse vector technique shares a fraction of the entries, noisy and clipped to ±gamma.
+    """NVFlare's `SVTPrivacy`: the sparse vector technique shares some entries, noisy and clipped to ±gamma.
 
     Scalars pass unchanged. NVFlare's defaults are far below the entries of most updates, so that hardly anything of the
     update is left, and the epsilon that a round spends is that of all its answers together, not `epsilon`.
