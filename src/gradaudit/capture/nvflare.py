@@ -14,7 +14,7 @@ from .recorder import AuditAction, Recorder, harmless
 try:
     from nvflare.apis.dxo import DataKind
     from nvflare.apis.dxo_filter import DXOFilter
-    from nvflare.apis.filter import FilterContextKey
+    from nvflare.apis.filter import FilterChainType, FilterContextKey
     from nvflare.app_common.app_constant import AppConstants
 except ImportError as error:
     raise AuditError(
@@ -54,7 +54,7 @@ class CaptureFilter(DXOFilter):
         """Capture an update that leaves, or remember the weights that arrive; return `None`, which changes nothing."""
         with harmless("the update was not read"):
             site = str(fl_ctx.get_identity_name())
-            if self.get_prop(FilterContextKey.CHAIN_TYPE) == FilterContextKey.TASK_DATA:
+            if self.get_prop(FilterContextKey.CHAIN_TYPE) == FilterChainType.TASK_DATA_CHAIN:
                 _received[self.folder, site] = _copied(dxo.data)
                 return
             kind = KIND_OF[dxo.data_kind]
