@@ -15,7 +15,7 @@ from safetensors import safe_open
 from gradaudit.capture.defense_facts import COLUMNS, defense_facts, gaussian_sigma, no_op_reason
 from gradaudit.capture.flower import CuriousStrategy, audit_mod, named
 from gradaudit.capture.flower_client import run_client_once
-from gradaudit.capture.recorder import Recorder
+from gradaudit.capture.recorder import CaptureRecorder
 from gradaudit.capture.writing import capture_name, packed, write_capture
 from gradaudit.protocol.defenses import DEFENSES
 from gradaudit.values.discovery import example_of
@@ -105,7 +105,7 @@ def record(recorder, **changed):
 
 def test_an_audit_in_place_sees_the_capture(tmp_path):
     seen = []
-    path = record(Recorder(tmp_path, seen.append, budget=60.0))
+    path = record(CaptureRecorder(tmp_path, seen.append, budget=60.0))
     assert seen == [path] == [tmp_path / "round-1-node-7.safetensors"]
 
 
@@ -114,7 +114,7 @@ def test_an_audit_that_fails_is_one_line(tmp_path, caplog, error):
     def fail(path):
         raise error
 
-    assert record(Recorder(tmp_path, fail)).exists()
+    assert record(CaptureRecorder(tmp_path, fail)).exists()
     (line,) = [entry.getMessage() for entry in caplog.records]
     assert line.startswith("gradaudit: round-1-node-7.safetensors was captured, but not audited: ")
     assert type(error).__name__ in line
@@ -123,7 +123,7 @@ def test_an_audit_that_fails_is_one_line(tmp_path, caplog, error):
 
 def test_an_audit_over_budget_does_not_hold_the_message(tmp_path, caplog):
     done = threading.Event()
-    record(Recorder(tmp_path, lambda path: done.wait(20), budget=0.05))
+    record(CaptureRecorder(tmp_path, lambda path: done.wait(20), budget=0.05))
     assert not done.is_set()
     done.set()
     assert "did not end within 0.05 s" in caplog.text
@@ -131,8 +131,8 @@ def test_an_audit_over_budget_does_not_hold_the_message(tmp_path, caplog):
 
 def test_a_capture_that_cannot_be_written_is_one_line(tmp_path, caplog):
     (tmp_path / "file").touch()
-    assert record(Recorder(tmp_path / "file" / "folder")) is None
-    assert record(Recorder(tmp_path), kind="weight") is None
+    assert record(CaptureRecorder(tmp_path / "file" / "folder")) is None
+    assert record(CaptureRecorder(tmp_path), kind="weight") is None
     assert [entry.getMessage().count("was not captured") for entry in caplog.records] == [1, 1]
 
 
@@ -146,7 +146,7 @@ def test_an_audit_file_runs_in_a_process_of_its_own(tmp_path, caplog, monkeypatc
         return SimpleNamespace(returncode=code, stdout=b"out", stderr=b"\nthe reason\n")
 
     monkeypatch.setattr("subprocess.run", ran)
-    path = record(Recorder(tmp_path, "audit.yaml", budget=30))
+    path = record(CaptureRecorder(tmp_path, "audit.yaml", budget=30))
     ((words, budget),) = calls
     assert words[1:5] == ["-m", "gradaudit", "audit", "audit.yaml"]
     assert words[5:] == ["--out", str(path.with_suffix("")), "--set", f"update.path={path.resolve()}"]
@@ -159,7 +159,7 @@ def test_the_process_of_an_audit_file_is_ended_after_its_budget(tmp_path, caplog
     sleeper.write_text("#!/bin/sh\nexec sleep 30\n")
     sleeper.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(sleeper))
-    record(Recorder(tmp_path, "audit.yaml", budget=0.1))
+    record(CaptureRecorder(tmp_path, "audit.yaml", budget=0.1))
     assert "the audit was ended after 0.1 s" in caplog.text
 
 

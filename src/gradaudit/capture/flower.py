@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..values.errors import AuditError
-from .recorder import AuditAction, Recorder, harmless
+from .recorder import AuditAction, CaptureRecorder, harmless
 
 ROUND = "server-round"
 EXAMPLES = ("num-examples", "num_examples", "fitres.num_examples")
@@ -32,7 +32,7 @@ class FlowerCapture:
         kind: What the client sends: `weights`, `difference` or `gradient`.
     """
 
-    recorder: Recorder
+    recorder: CaptureRecorder
     names: tuple[str, ...] = ()
     kind: str = "weights"
 
@@ -83,7 +83,7 @@ def audit_mod(
     Raises:
         AuditError: The budget is not positive, or `audit` is neither a function nor a path.
     """
-    return FlowerCapture(Recorder(Path(folder), audit, budget), tuple(names), kind)
+    return FlowerCapture(CaptureRecorder(Path(folder), audit, budget), tuple(names), kind)
 
 
 class CuriousStrategy:
@@ -113,7 +113,7 @@ class CuriousStrategy:
     ) -> None:
         _register()
         self.strategy, self.names, self.kind = strategy, tuple(names), kind
-        self.recorder = Recorder(Path(folder), audit, budget)
+        self.recorder = CaptureRecorder(Path(folder), audit, budget)
         self.sent: dict[str, Any] = {}
 
     def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Any) -> Iterable[Any]:

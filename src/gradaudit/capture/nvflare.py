@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..values.errors import AuditError
-from .recorder import AuditAction, Recorder, harmless
+from .recorder import AuditAction, CaptureRecorder, harmless
 
 try:
     from nvflare.apis.dxo import DataKind
@@ -48,7 +48,7 @@ class CaptureFilter(DXOFilter):
     def __init__(self, folder: str, audit: str | None = None, budget: float | None = None) -> None:
         super().__init__(supported_data_kinds=list(KIND_OF), data_kinds_to_filter=None)
         self.folder, self.audit, self.budget = str(folder), audit, budget
-        self._recorder = Recorder(Path(self.folder), action_of(audit), budget)
+        self._recorder = CaptureRecorder(Path(self.folder), action_of(audit), budget)
 
     def process_dxo(self, dxo: Any, shareable: Any, fl_ctx: Any) -> None:
         """Capture an update that leaves, or remember the weights that arrive; return `None`, which changes nothing."""

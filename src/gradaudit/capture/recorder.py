@@ -26,7 +26,7 @@ AuditAction = Callable[[Path], Any] | str | Path | None
 
 
 @dataclass(frozen=True)
-class Recorder:
+class CaptureRecorder:
     """Writes captures into one folder and audits them, and never raises.
 
     Args:
