@@ -129,7 +129,7 @@ def spent(shipped: Any) -> float | None:
 def table(rows: list[DefenseFacts]) -> str:
     """Return the facts as a Markdown table, with the sentence about every no-op below it."""
     lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    lines += ["| " + " | ".join(row.cells) + " |" for row in rows]
+    lines += ["| " + " | ".join(cell.replace("|", r"\|") for cell in row.cells) + " |" for row in rows]
     return "\n".join([*lines, "", *(f"- {row.sentences[0]}" for row in rows if row.no_op)])
 
 

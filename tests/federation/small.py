@@ -6,11 +6,17 @@ from torch import nn
 SIDE, CLASSES, RATE = 8, 4, 0.1
 
 
-def net():
+class Net(nn.Sequential):
     """Smooth, with BatchNorm whose statistics and counter leave with the weights, and one linear head."""
+
+    def __init__(self):
+        first = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.Sigmoid())
+        super().__init__(first, nn.Flatten(), nn.Linear(6 * SIDE * SIDE, CLASSES))
+
+
+def net():
     torch.manual_seed(0)
-    first = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.Sigmoid())
-    return nn.Sequential(first, nn.Flatten(), nn.Linear(6 * SIDE * SIDE, CLASSES))
+    return Net()
 
 
 def plain():

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import pytest
 import torch
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
@@ -49,4 +48,4 @@ def test_the_picture_comes_back_from_a_captured_update(tmp_path):
 
 def test_it_does_not_from_a_noised_one(tmp_path):
     found = captured(tmp_path, LocalDpMod(clipping_norm=1.0, sensitivity=0.1, epsilon=1.0, delta=1e-5))
-    assert gain(found) < pytest.approx(3)
+    assert gain(found) < 1

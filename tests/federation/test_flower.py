@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,13 +31,10 @@ def read(path):
 def captures(tmp_path_factory):
     """Folders of one simulation: `outer` and `inner` by the mods, `server` by the strategy."""
     folder = tmp_path_factory.mktemp("federation")
-    os.environ["CAPTURES"] = str(folder)
-    from flower_app import client_app, server_app
-    from flwr.simulation import run_simulation
-
-    resources = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}}
-    resources["init_args"] = {"num_cpus": 2, "include_dashboard": False}
-    run_simulation(server_app=server_app, client_app=client_app, num_supernodes=2, backend_config=resources)
+    words = [sys.executable, str(Path(__file__).with_name("run_flower.py"))]
+    environment = {**os.environ, "CAPTURES": str(folder)}
+    done = subprocess.run(words, env=environment, timeout=100, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
     return folder
 
 

@@ -1,6 +1,8 @@
 """NVFlare's own filters as defenses, and its real simulator with the capture filter last."""
 
 import logging
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,14 +84,15 @@ def test_silent_no_ops_are_reported(defense):
 
 
 def test_svt_shares_a_fraction_and_the_client_seeds_it():
-    defense = NvflareSvtPrivacy(fraction=0.2, gamma=1.0, tau=0.1, epsilon=1.0, noise_var=1.0, replace=False)
+    defense = NvflareSvtPrivacy(fraction=0.2, gamma=1.0, tau=0.1, epsilon=1.0, noise_var=1e9, replace=False)
     before = replace(update(), tensors={"w": torch.randn(2000)})
     client = Client(plain(), defenses=[defense])
     once, again, other = (client.defend(before, seed=seed)[0].values[0] for seed in (1, 1, 2))
     assert torch.equal(once, again)
     assert not torch.equal(once, other)
     assert 0 < (once != 0).double().mean() <= 0.2
-    assert once.abs().max() <= 1
+    shared = once != 0  # almost without noise: the entries themselves, clipped
+    torch.testing.assert_close(once[shared], before.values[0][shared].clamp(-1, 1))
 
 
 def test_excluded_tensors_are_gone():
@@ -104,6 +107,7 @@ def test_an_audit_file_names_a_filter():
     text = {
         "data": {"source": "photographs", "size": 8},
         "model": {"name": "lenet"},
+        "knowledge": ["priors"],
         "attacks": [{"name": "dlg"}],
         "defenses": [{"name": "nvflare-exclude-vars", "exclude_vars": ["0.weight", "0.bias"]}],
     }
@@ -117,25 +121,10 @@ def test_an_audit_file_names_a_filter():
 @pytest.fixture(scope="module")
 def captures(tmp_path_factory):
     """Folders of one run of the simulator: `inner` before PercentilePrivacy, `outer` after it, last."""
-    from nvflare.app_common.filters.percentile_privacy import PercentilePrivacy
-    from nvflare.app_opt.pt.recipes.fedavg import FedAvgRecipe
-    from nvflare.client.config import TransferType
-    from nvflare.recipe import SimEnv
-
     folder = tmp_path_factory.mktemp("nvflare")
-    recipe = FedAvgRecipe(
-        name="captured",
-        min_clients=2,
-        num_rounds=2,
-        model=net(),
-        train_script=str(HERE / "nvflare_client.py"),
-        params_transfer_type=TransferType.DIFF,
-    )
-    recipe.add_client_input_filter(CaptureFilter(str(folder / "outer")), tasks=["train"])
-    recipe.add_client_output_filter(CaptureFilter(str(folder / "inner")), tasks=["train"])
-    recipe.add_client_output_filter(PercentilePrivacy(percentile=50, gamma=1e-3), tasks=["train"])
-    recipe.add_client_output_filter(CaptureFilter(str(folder / "outer"), audit="math:sqrt"), tasks=["train"])
-    recipe.execute(SimEnv(num_clients=2, workspace_root=str(folder / "workspace")))
+    words = [sys.executable, str(HERE / "run_nvflare.py"), str(folder)]
+    done = subprocess.run(words, timeout=150, capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stderr[-4000:]
     return folder
 
 

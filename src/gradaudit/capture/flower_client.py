@@ -146,8 +146,8 @@ def _identity(node: int) -> Iterator[None]:
     try:
         from flwr.supercore.task_identity import TaskIdentity
 
-        kept = {field: vars(TaskIdentity)[field] for field in fields}
-    except (ImportError, KeyError) as error:
+        kept = {field: getattr(TaskIdentity, f"_{field}") for field in fields}
+    except (ImportError, AttributeError) as error:
         raise AuditError(PRIVATE.format(version=version_of("flwr"))) from error
     try:
         for field, value in zip(fields, (1, node, 1), strict=True):

@@ -102,16 +102,16 @@ class NvflarePercentilePrivacy(_NvflareFilter):
 
 @dataclass(frozen=True)
 class NvflareSvtPrivacy(_NvflareFilter):
-    """NVFlare's `SVTPrivacy`: the sparse vector technique shares some entries, noisy and clipped to ±gamma.
+    """NVFlare's `SVTPrivacy`: the sparse vector technique shares some entries, clipped to ±gamma and noisy.
 
-    Scalars pass unchanged. NVFlare's defaults are far below the entries of most updates, so that hardly anything of the
-    update is left, and the epsilon that a round spends is that of all its answers together, not `epsilon`.
+    Scalars pass unchanged. NVFlare's default gamma is far below the entries of most updates, so that hardly anything of
+    the update is left. A round spends `epsilon` for the selection, and `noise_var` for each shared entry.
 
     Args:
         fraction: Fraction of the entries that is shared.
-        epsilon: Budget of the threshold, from which that of the queries follows.
-        noise_var: Budget of the shared values: their noise has scale 2 · gamma / noise_var.
-        gamma: Largest magnitude of an entry, in units of the update of one local step.
+        epsilon: Budget of the selection, for the threshold and the queries together.
+        noise_var: Budget of each shared entry, whose noise has scale 2 · gamma / noise_var.
+        gamma: Largest magnitude of an entry before its noise, in units of the update of one local step.
         tau: Threshold before its noise.
         replace: Whether the shared entries are drawn with replacement.
         steps: Number of local steps that the client reports to the filter.
