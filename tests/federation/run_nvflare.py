@@ -10,9 +10,9 @@ from nvflare.app_common.filters.percentile_privacy import PercentilePrivacy
 from nvflare.app_opt.pt.recipes.fedavg import FedAvgRecipe
 from nvflare.client.config import TransferType
 from nvflare.recipe import SimEnv
+from small import net
 
 from gradaudit.capture.nvflare import CaptureFilter
-from small import net
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])

@@ -143,8 +143,19 @@ def test_clipping_needs_the_norm_from_the_server():
     assert facts.norm_kept < 1
 
 
-def trained_arrays():
-    return {name: value.numpy() for name, value in trained(net(), 0).state_dict().items()}
+def test_scalars_leave_without_noise_at_any_epsilon():
+    """The pitfall that docs/federation.md tells: the number of local steps."""
+    noisy = app_of(LocalDpMod(clipping_norm=1.0, sensitivity=1.0, epsilon=1e-3, delta=1e-5))
+    once = run_client_once(noisy, net().state_dict(), {"steps": 3})
+    update = {name: value - once.before[name] for name, value in once.after.items()}
+    assert update["0.1.num_batches_tracked"] == 3
+    assert abs(update["0.1.running_mean"]).min() > 1
+    raw = {name: value - once.before[name] for name, value in trained_arrays(3).items()}
+    assert defense_facts(raw, update, defense="LocalDpMod").counters == ("0.1.num_batches_tracked",)
+
+
+def trained_arrays(steps=1):
+    return {name: value.numpy() for name, value in trained(net(), 0, steps).state_dict().items()}
 
 
 def test_the_imports_of_the_page_lead_somewhere():
