@@ -19,10 +19,12 @@ class Defense:
 
     A defense acts on each tensor separately unless its docstring says otherwise. Its fields are its parameters, which
     have the same names in the audit file. `name` is the name of the class in lower case with hyphens by default.
+    `requires` names a package that the defense imports when it is made, if any.
     """
 
     name: ClassVar[str]
     paper: ClassVar[str] = ""
+    requires: ClassVar[str] = ""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

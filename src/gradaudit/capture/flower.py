@@ -1,0 +1,211 @@
+"""Flower: a client mod that sees exactly what leaves a client, and a strategy that sees what the server receives.
+
+The mod and the strategy look at the message API of Flower (`flwr >= 1.42`) and import nothing of it, so that a client
+without this extra still starts. What both write is described in `writing`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..values.errors import AuditError
+from .recorder import AuditAction, CaptureRecorder, harmless
+
+ROUND = "server-round"
+EXAMPLES = ("num-examples", "num_examples", "fitres.num_examples")
+TRAIN = "train"
+
+
+@dataclass(frozen=True)
+class FlowerCapture:
+    """A client mod that captures every reply with arrays; `audit_mod` makes it.
+
+    Args:
+        recorder: Writes and audits the captures.
+        names: Names of the arrays of a positional list.
+        kind: What the client sends: `weights`, `difference` or `gradient`.
+    """
+
+    recorder: CaptureRecorder
+    names: tuple[str, ...] = ()
+    kind: str = "weights"
+
+    def __call__(self, msg: Any, ctxt: Any, call_next: Callable[[Any, Any], Any]) -> Any:
+        """Pass a message to the app, capture its reply, and return the reply unchanged."""
+        sent: dict[str, Any] = {}
+        about = {"round": 0, "message": TRAIN}
+        with harmless("the global weights were not read"):
+            about = {"round": round_of(msg), "message": str(msg.metadata.message_type)}
+            sent = arrays_of(msg, self.names)
+        reply = call_next(msg, ctxt)
+        with harmless("the reply was not read"):
+            self._keep(reply, ctxt.node_id, sent, about)
+        return reply
+
+    def _keep(self, reply: Any, node: int, sent: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        left = arrays_of(reply, self.names)
+        if left:
+            before = numbers(sent) if _same_model(sent, left) else None
+            self.recorder.record(
+                numbers(left), kind=self.kind, node=node, examples=examples_of(reply), before=before, **about
+            )
+
+
+def audit_mod(
+    folder: str | Path,
+    *,
+    audit: AuditAction = None,
+    budget: float | None = None,
+    names: Sequence[str] = (),
+    kind: str = "weights",
+) -> FlowerCapture:
+    """Return a Flower client mod that writes one capture per round and client, and may audit it in place.
+
+    Attach it first, so that it is outermost and sees the update after all other mods:
+    `ClientApp(mods=[audit_mod("captures")])`, or `@app.train(mods=[audit_mod("captures"), LocalDpMod(...)])`. Messages
+    without arrays, such as the replies to an evaluation, pass through. An error of the audit is one line in the log,
+    and the message goes on.
+
+    Args:
+        folder: Folder of the captures, which contain what leaves the client; `round-1-node-7.safetensors`.
+        audit: A function that receives the path of each capture, or the path of an audit file, which is run on the
+            capture in a process of its own.
+        budget: Most seconds for the audit of one capture, during which the message waits.
+        names: Names of the arrays, for an app that sends a list of arrays without names; `arr_0`, `arr_1`, … without.
+        kind: What the client sends: `weights`, `difference` or `gradient`.
+
+    Raises:
+        AuditError: The budget is not positive, or `audit` is neither a function nor a path.
+    """
+    return FlowerCapture(CaptureRecorder(Path(folder), audit, budget), tuple(names), kind)
+
+
+class CuriousStrategy:
+    """Any Flower strategy, with the view of an honest-but-curious server: what each client sent is captured.
+
+    The wrapped strategy decides everything; the messages and the result are its own. If a strategy with server-side
+    clipping or noise is used, wrap it: the curious server sees the replies before it protects them.
+
+    Args:
+        strategy: A strategy of the message API, such as `flwr.serverapp.strategy.FedAvg`.
+        folder: Folder of the captures, with the same names and contents as those of `audit_mod`.
+        names: As for `audit_mod`.
+        kind: As for `audit_mod`.
+        audit: As for `audit_mod`.
+        budget: As for `audit_mod`; the round waits.
+    """
+
+    def __init__(
+        self,
+        strategy: Any,
+        folder: str | Path,
+        *,
+        names: Sequence[str] = (),
+        kind: str = "weights",
+        audit: AuditAction = None,
+        budget: float | None = None,
+    ) -> None:
+        _register()
+        self.strategy, self.names, self.kind = strategy, tuple(names), kind
+        self.recorder = CaptureRecorder(Path(folder), audit, budget)
+        self.sent: dict[str, Any] = {}
+
+    def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Any) -> Iterable[Any]:
+        """Remember the global weights, and return the messages of the wrapped strategy."""
+        self.sent = {}
+        with harmless("the global weights were not read"):
+            self.sent = named(dict(arrays), self.names)
+        return self.strategy.configure_train(server_round, arrays, config, grid)
+
+    def aggregate_train(self, server_round: int, replies: Iterable[Any]) -> tuple[Any, Any]:
+        """Capture every reply, and return the aggregate of the wrapped strategy."""
+        replies = list(replies)
+        for reply in replies:
+            with harmless("a reply was not read"):
+                left = arrays_of(reply, self.names)
+                if left:
+                    self.recorder.record(
+                        numbers(left),
+                        kind=self.kind,
+                        round=server_round,
+                        node=reply.metadata.src_node_id,
+                        examples=examples_of(reply),
+                        before=numbers(self.sent) if _same_model(self.sent, left) else None,
+                    )
+        return self.strategy.aggregate_train(server_round, replies)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "strategy":  # before __init__, as when it is copied
+            raise AttributeError(name)
+        found = getattr(self.strategy, name)
+        if name == "start":  # the loop of the wrapped strategy, which calls the methods of this one
+            return partial(type(self.strategy).start, self)
+        return found
+
+
+def arrays_of(message: Any, names: Sequence[str] = ()) -> dict[str, Any]:
+    """Return name -> array of all arrays of a message, in the order in which they were sent; empty for an error.
+
+    With several array records, a name begins with that of its record.
+    """
+    if message is None or not message.has_content():
+        return {}
+    records = dict(message.content.array_records)
+    if len(records) == 1:
+        return named(dict(next(iter(records.values()))), names)
+    return {f"{key}.{name}": value for key, record in records.items() for name, value in record.items()}
+
+
+def named(arrays: Mapping[str, Any], names: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the arrays of one record; those of a positional list, `0`, `1`, …, under `names` or as `arr_0`, `arr_1`.
+
+    Raises:
+        AuditError: The number of names differs from the number of arrays.
+    """
+    if list(arrays) != [str(place) for place in range(len(arrays))]:
+        return dict(arrays)
+    if names and len(names) != len(arrays):
+        raise AuditError(f"names: has {len(names)} names for {len(arrays)} arrays. Give one for each, in their order.")
+    return dict(zip(names or [f"arr_{place}" for place in range(len(arrays))], arrays.values(), strict=True))
+
+
+def numbers(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Return name -> numpy array of Flower's arrays."""
+    return {name: value.numpy() for name, value in arrays.items()}
+
+
+def round_of(message: Any) -> int:
+    """Return the number of the round: the key `server-round` of a config record, or else the message's group, or 0."""
+    for record in dict(message.content.config_records).values() if message.has_content() else ():
+        if ROUND in record:
+            return int(record[ROUND])
+    group = str(message.metadata.group_id)
+    return int(group) if re.fullmatch("[0-9]{1,9}", group) else 0
+
+
+def examples_of(message: Any) -> int | None:
+    """Return the number of examples that the client reports in its metrics, if it does."""
+    for record in dict(message.content.metric_records).values():
+        for key in EXAMPLES:
+            if key in record:
+                return int(record[key])
+    return None
+
+
+def _same_model(sent: Mapping[str, Any], left: Mapping[str, Any]) -> bool:
+    """Return whether every array that left was sent before, with the same shape."""
+    return bool(sent) and all(name in sent and tuple(sent[name].shape) == tuple(left[name].shape) for name in left)
+
+
+def _register() -> None:
+    """Let `isinstance(CuriousStrategy(...), Strategy)` hold where Flower is installed."""
+    with suppress(ImportError):
+        from flwr.serverapp.strategy import Strategy
+
+        Strategy.register(CuriousStrategy)
