@@ -280,7 +280,7 @@ def test_the_command_audits_a_file_without_truth(round3, gradaudit):  # noqa: F8
     assert json.loads(out)["findings"][0]["psnr_gain"] is None
     sweep = round3.folder / "sweep.yaml"
     sweep.write_text(json.dumps({**round3.config("u.pt", truth=False), "grid": {"attacks.0.stages.0.steps": [2, 3]}}))
-    code, _, err = gradaudit("sweep", sweep, "--out", "swept")
+    code, _, err = gradaudit("sweep", sweep, "--out", "swept", "--executor", "serial")
     assert code == 0, err
 
 
