@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -121,6 +121,28 @@ class TrainingSection(_Section):
         return found
 
 
+class UpdateSection(_Section):
+    """`update:` a captured update, instead of one that a simulated client computes.
+
+    Args:
+        path: A file `.safetensors`, `.pt`, `.pth` or `.npz`.
+        before: The weights that the server sent, in a file of any of these formats.
+        kind: What the file holds; `auto` takes it from the metadata of the file, or from its values.
+        sign: Direction of a difference; by default determined from the last layer, if possible.
+        batch_size: Number of examples of the batch.
+        labels: Class of each example of the batch.
+        input_shape: `[C, H, W]` of one image, if `data` does not tell.
+    """
+
+    path: Path
+    before: Path | None = None
+    kind: Literal["auto", "gradient", "weights", "difference", "weight-difference"] = "auto"
+    sign: Literal["before-minus-after", "after-minus-before"] | None = None
+    batch_size: _Count | None = None
+    labels: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
+    input_shape: tuple[_Count, _Count, _Count] | None = None
+
+
 class AttackEntry(_Section):
     """One entry of `attacks:`, a name or `file.py:ATTACK` with the fields to change."""
 
@@ -148,6 +170,15 @@ class AuditConfig(_Section):
     seed: int = Field(default=0, ge=0, le=LARGEST)
     device: str = "auto"
     public_data: dict[str, Any] | None = None
+    update: UpdateSection | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_capture(self, written: Any) -> dict[str, Any]:
+        """Omit `update` where there is none, as the files of earlier runs do."""
+        found = written(self)
+        if self.update is None:
+            found.pop("update", None)
+        return found
 
     @property
     def granted(self) -> Knowledge:
@@ -194,7 +225,12 @@ def make_config(raw: Any, changes: Sequence[str] = (), label: str = "audit") -> 
     swept = next((key for key in SWEPT if key in raw), None)
     if swept:
         raise AuditError(f"{label}: {swept}: is a key of a sweep. Run `gradaudit sweep`, or remove the key.")
-    return validated(AuditConfig, raw, f"{label}: ")
+    return validated(AuditConfig, with_truth(raw), f"{label}: ")
+
+
+def with_truth(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return the plain values of an audit file, with an empty `data` for a captured update without ground truth."""
+    return {"data": {}, **raw} if raw.get("update") is not None else raw
 
 
 def validated(kind: type[T], raw: Any, at: str) -> T:
@@ -230,6 +266,7 @@ def explain(error: ValidationError, model: type[Any]) -> str:
 def _fields(model: Any, path: tuple[int | str, ...]) -> list[str]:
     for step in path:
         annotation = model.model_fields[step].annotation if step in getattr(model, "model_fields", {}) else None
-        model = annotation if isinstance(annotation, type) else AttackEntry if "attacks" in path else None
+        kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+        model = kinds[0] if kinds else AttackEntry if "attacks" in path else None
     named: Mapping[str, Any] = getattr(model, "model_fields", None) or getattr(model, "__dataclass_fields__", {})
     return list(named)

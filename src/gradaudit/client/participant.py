@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..data.modalities import check_inputs
 from ..models.copying import private_copy
-from ..protocol.defenses import Defense
+from ..protocol.defenses import Defense, describe
 from ..protocol.local_training import LocalTraining, batch_norm_mode, rules_of, tensors_of
 from ..protocol.observation import Observation
 from ..values.chance import child_seed
@@ -50,6 +50,11 @@ class Client:
     def __post_init__(self) -> None:
         object.__setattr__(self, "defenses", tuple(self.defenses))
         object.__setattr__(self, "model_name", self.model_name or type(self.model).__name__)
+
+    @property
+    def described(self) -> str:
+        """Its name in reports: its defenses."""
+        return ", ".join(map(describe, self.defenses)) or "no defense"
 
     def train(self, batch: Batch, *, seed: int = 0) -> Update:
         """Return the update before any defense, with the model's buffers after local training.
@@ -108,7 +113,6 @@ class Client:
         buffers = update.buffers if self.training.share_buffers else None
         size = len(batch) if Knowledge.BATCH_SIZE in knowledge else None
         kept = replace(update, tensors=_copied(update.tensors), buffers=buffers and _copied(buffers), examples=size)
-        one_step = self.training.learning_rate is None
         pictures, classes = public_examples(public, batch) if Knowledge.PUBLIC_DATA in knowledge else (None, None)
         return Observation(
             model=model,
@@ -120,7 +124,7 @@ class Client:
             knowledge=knowledge,
             batch_size=size,
             labels=batch.labels.clone() if Knowledge.LABELS in knowledge else None,
-            training=self.training if one_step or Knowledge.LOCAL_TRAINING in knowledge else None,
+            training=self.training if self.training.single_step or Knowledge.LOCAL_TRAINING in knowledge else None,
             defenses=self.defenses if Knowledge.DEFENSE in knowledge else None,
             batch_statistics=_statistics(self, batch) if Knowledge.BATCH_STATISTICS in knowledge else None,
             public_data=pictures,
