@@ -1,0 +1,83 @@
+"""Whether an attack on an update could have worked at all: the self-check and the two controls together."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..client.participant import Client
+from ..inversion.attack import Attack
+from ..values.errors import AuditError
+from ..values.records import checked
+from ..values.types import Batch, Knowledge, Update
+from .controls import ControlScore, positive_control, prior_only
+from .self_checking import SelfCheck, self_check
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What is known of whether an attack could have worked.
+
+    Args:
+        self_check: Whether the declared training on the true batch gives the observed update, and if not, why.
+        positive: The score of an attack on an update that must leak.
+        prior: The score of the attack's priors without any update.
+        problem: Why there is no self-check, a sentence, or empty.
+    """
+
+    self_check: SelfCheck | None = None
+    positive: ControlScore | None = None
+    prior: ControlScore | None = None
+    problem: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for `json.dumps`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Any) -> Assessment:
+        """Return the assessment of which `to_json` returned `record`. Raise `ValueError` for a wrong type."""
+        return checked(cls, record)
+
+
+def assess(
+    client: Client,
+    batch: Batch,
+    observed: Update,
+    attack: Attack | None = None,
+    *,
+    knowledge: Knowledge = Knowledge.BATCH_SIZE,
+    public: Batch | Tensor | None = None,
+    others: Tensor | None = None,
+    stored: torch.dtype | None = None,
+    seconds: float = 60.0,
+    seed: int = 0,
+) -> Assessment:
+    """Run the self-check and both controls of an observed update whose true batch is at hand.
+
+    Args:
+        client: The declared client.
+        batch: The true examples, on the device of the client's model.
+        observed: The update that the real client sent, with the sign of a gradient.
+        attack: The attack whose priors are run alone; without one there is no such control.
+        knowledge: What the adversary knows.
+        public: Public examples that the adversary knows under PUBLIC_DATA.
+        others: Other examples of the same kind, for the guess without the update.
+        stored: Precision in which the update was stored, if that is coarser than its tensors.
+        seconds: About how long it may take: half of it for the self-check, a quarter for each control.
+        seed: Seed of the client and of the attacks.
+    """
+    check, problem = None, ""
+    try:
+        check = self_check(client, batch, observed, seed=seed, stored=stored, seconds=seconds / 2)
+    except AuditError as error:
+        problem = str(error)
+    positive = positive_control(client, batch, others=others, seconds=seconds / 4, seed=seed)
+    prior = None
+    if attack is not None:
+        options: dict[str, Any] = {"knowledge": knowledge, "public": public, "others": others}
+        prior = prior_only(client, batch, attack, seconds=seconds / 4, seed=seed, **options)
+    return Assessment(check, positive, prior, problem)
