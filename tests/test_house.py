@@ -57,7 +57,8 @@ ORDER = {
         {"config", "judge"},
         {"resolve", "demo", "schedule"},
         {"plan", "given"},
-        {"label_audit"},
+        {"captured_facts", "label_audit"},
+        {"captured"},
     ],
 }
 ROOMS = 16

@@ -242,7 +242,7 @@ def test_arrays_without_names(tmp_path):
     assert [float(value) for value in file.tensors.values()] == list(range(12))
     assert not file.named
     np.savez(tmp_path / "u.npz", arr_0=np.ones(1), arr_2=np.ones(1))
-    with pytest.raises(AuditError, match="arr_1 is missing"):
+    with pytest.raises(AuditError, match="number 1 is missing"):
         read_tensor_file(tmp_path / "u.npz", "update")
 
 

@@ -121,6 +121,28 @@ class TrainingSection(_Section):
         return found
 
 
+class UpdateSection(_Section):
+    """`update:` a captured update, instead of one that a simulated client computes.
+
+    Args:
+        path: A file `.safetensors`, `.pt`, `.pth` or `.npz`.
+        before: The weights that the server sent, in a file of any of these formats.
+        kind: What the file holds; `auto` takes it from the metadata of the file, or from its values.
+        sign: Direction of a difference; by default determined from the last layer, if possible.
+        batch_size: Number of examples of the batch.
+        labels: Class of each example of the batch.
+        input_shape: `[C, H, W]` of one image, if `data` does not tell.
+    """
+
+    path: Path
+    before: Path | None = None
+    kind: Literal["auto", "gradient", "weights", "difference", "weight-difference"] = "auto"
+    sign: Literal["before-minus-after", "after-minus-before"] | None = None
+    batch_size: _Count | None = None
+    labels: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
+    input_shape: tuple[_Count, _Count, _Count] | None = None
+
+
 class AttackEntry(_Section):
     """One entry of `attacks:`, a name or `file.py:ATTACK` with the fields to change."""
 
@@ -148,6 +170,21 @@ class AuditConfig(_Section):
     seed: int = Field(default=0, ge=0, le=LARGEST)
     device: str = "auto"
     public_data: dict[str, Any] | None = None
+    update: UpdateSection | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_truth(cls, raw: Any) -> Any:
+        """Allow a captured update without `data`, which then is an empty mapping: there is no ground truth."""
+        return {"data": {}, **raw} if isinstance(raw, dict) and raw.get("update") is not None else raw
+
+    @model_serializer(mode="wrap")
+    def _without_capture(self, written: Any) -> dict[str, Any]:
+        """Omit `update` where there is none, as the files of earlier runs do."""
+        found = written(self)
+        if self.update is None:
+            found.pop("update", None)
+        return found
 
     @property
     def granted(self) -> Knowledge:

@@ -33,6 +33,9 @@ from ..values.types import Batch, Knowledge, Reconstruction
 from .attempt import attempt
 
 
+NO_TRUTH = "there is no ground truth: the private examples are not at hand"
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """One case of an audit: one attack on one update, with everything that its finding depends on.
@@ -42,7 +45,7 @@ class Case:
         attack_name: Name of the attack as the user gave it.
         attack: The attack itself.
         client: The client under audit, on the device where the attack is to run.
-        batch: Its private examples.
+        batch: Its private examples; none if the update was captured and they are not at hand.
         knowledge: What the adversary is granted.
         control: A guess made without the update, which expands to the shape of the batch's inputs: `[C, H, W]` in
             [0, 1] for images, `[B, L]` ids for text, `[D]` for rows.
@@ -59,6 +62,7 @@ class Case:
             all of them. If it is `None` or of another client, batch or chance, the case makes its own.
         trial: Name of the trial.
         grid: Key of the audit file -> value, in a sweep.
+        fingerprint: Identifies the update where there is no ground truth; otherwise the batch does.
     """
 
     key: str
@@ -80,6 +84,7 @@ class Case:
     shared: SharedUpdate | None = None
     trial: str = ""
     grid: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
 
     def __post_init__(self) -> None:
         if self.shared is None or not self.shared.belongs_to(self.client, self.batch, self.chance):
@@ -167,6 +172,8 @@ def audit_together(cases: Sequence[Case], watch: Watch | None = None, keep: Path
 
 def _judged(case: Case, guess: Reconstruction, seconds: float) -> Audited:
     """Return the finding of a reconstruction, with its scores."""
+    if not len(case.batch):
+        return _unscored(case, guess, seconds)
     handling = case.handling or handling_of(case.batch.modality)
     matched = handling.match(case.batch, guess)
     truth = case.batch.inputs.cpu()
@@ -182,6 +189,15 @@ def _judged(case: Case, guess: Reconstruction, seconds: float) -> Audited:
     sure = None if guess.confidence is None else guess.confidence.cpu()[matched.order]
     transcript = handling.transcribe(case.batch, matched.inputs, control, sure)
     return Audited(finding, truth, matched.inputs, control, transcript)
+
+
+def _unscored(case: Case, guess: Reconstruction, seconds: float) -> Audited:
+    """Return the finding of a reconstruction without ground truth: it has no scores, and says why."""
+    count, nothing = len(guess.inputs), case.batch.inputs.cpu()
+    said = _said(case, guess, torch.arange(count))
+    unlabelled = 0 if _labelled(case) else count
+    finding = replace(_described(case, seconds), unscored=NO_TRUTH, unlabelled=unlabelled, **said)
+    return Audited(finding, nothing, guess.inputs.detach().cpu(), nothing)
 
 
 def _unjudged(case: Case, failure: AttackFailed, seconds: float) -> Audited:
@@ -219,8 +235,8 @@ def _described(case: Case, seconds: float) -> Finding:
         knowledge=case.knowledge.names,
         attack_value=repr(attack),
         client_value=repr(case.client),
-        labels=tuple(case.batch.labels.tolist()) if _classes(case) else (),
-        unlabelled=0 if _classes(case) else len(case.batch),
+        labels=tuple(case.batch.labels.tolist()) if _labelled(case) else (),
+        unlabelled=0 if _labelled(case) else len(case.batch),
         gallery=len(case.distractors) + 1 if handling_of(case.batch.modality).ranked else 0,
         modality=case.batch.modality,
         picture_names=case.picture_names,
@@ -229,15 +245,18 @@ def _described(case: Case, seconds: float) -> Finding:
         warnings=case.warnings,
         trial=case.trial,
         grid=case.grid,
-        batch=batch_digest(case.batch),
+        batch=case.fingerprint or batch_digest(case.batch),
     )
 
 
 def _said(case: Case, guess: Reconstruction, order: Tensor) -> dict[str, Any]:
     """Return the fields of a finding that come from the attack."""
     labels = None if guess.labels is None or not _classes(case) else guess.labels.cpu()
+    right = None
+    if labels is not None and _labelled(case) and len(case.batch):
+        right = metrics.label_accuracy(labels, case.batch.labels.cpu(), order)
     return {
-        "label_accuracy": None if labels is None else metrics.label_accuracy(labels, case.batch.labels.cpu(), order),
+        "label_accuracy": right,
         "labels_granted": guess.labels_granted,
         "objective": guess.objective,
         "verified": guess.verified,
@@ -252,14 +271,19 @@ def _classes(case: Case) -> bool:
     return rules_of(case.client.training.loss).classes
 
 
+def _labelled(case: Case) -> bool:
+    """Return whether the class of each example is known: that of a captured update may not be."""
+    return _classes(case) and len(case.batch.labels) > 0
+
+
 def attack_seed(seed: int) -> int:
     """Return the seed of an attack, derived from `seed` in such a way that `seed` cannot be computed from it."""
     return child_seed(seed, "the attack")
 
 
 def client_name(client: Client) -> str:
-    """Return a short description of the client's defenses."""
-    return ", ".join(map(describe, client.defenses)) or "no defense"
+    """Return a short description of the client: its defenses."""
+    return client.described
 
 
 def batch_digest(batch: Batch) -> str:

@@ -20,9 +20,7 @@ from ..inversion.run.refusal import require_fit
 from ..values.chance import child_seed
 from ..values.errors import AuditError
 from ..values.measures import MEASURES
-from ..values.records import content_name
-from ..values.types import Batch, Knowledge
-from .changes import flat
+from ..values.types import Batch, Knowledge, Modality
 from .config import AuditConfig
 from .resolve import (
     make_attack,
@@ -34,14 +32,14 @@ from .resolve import (
     open_source,
     require_labels,
 )
-from .schedule import Schedule, model_digest, public_warnings, require_room
+from .schedule import FileSchedule, model_digest, public_warnings, require_room
 from .shelf import Shelf
 
 PUBLIC = 2_000  # most public examples that an adversary gets
 
 
 @dataclass(frozen=True, eq=False)
-class Plan(Schedule):
+class Plan(FileSchedule):
     """A resolved audit file: all names are replaced by their values, and all files are read.
 
     Args:
@@ -90,9 +88,9 @@ class Plan(Schedule):
         return self.source.attribution
 
     @property
-    def configuration(self) -> str:
-        """The resolved audit file as YAML."""
-        return self.config.as_yaml()
+    def digests(self) -> dict[str, str]:
+        """Hashes of the data and of the model."""
+        return {"data sha256": self.data_sha256, "model sha256": self.model_sha256}
 
     def batches(self) -> Iterator[Batch]:
         """Yield the private batches alone."""
@@ -106,19 +104,6 @@ class Plan(Schedule):
     def __reduce__(self) -> tuple[Any, ...]:
         """Send the audit file to another process, which opens its models and data by itself."""
         return partial(make_plan, number=self.number, grid=dict(self.grid)), (self.config, self.folder)
-
-    def key(self, position: int, repeat: int) -> str:
-        """Return the key of a case: in a sweep it begins with the name of its trial, so that the grid may grow."""
-        return (
-            f"{self.trial(position, repeat)}-attack{position}-batch{repeat}"
-            if self.grid
-            else super().key(position, repeat)
-        )
-
-    def trial(self, position: int, repeat: int) -> str:
-        """Return the name of the trial of a case; in a sweep each cell has its own."""
-        name = super().trial(position, repeat)
-        return content_name(name, dict(self.grid)) if self.grid else name
 
     def about(self, repeat: int) -> dict[str, Any]:
         """Return the fields of a case that depend on its batch alone."""
@@ -146,12 +131,6 @@ class Plan(Schedule):
             "handling": self.handling,
             "grid": self.grid,
         }
-
-    def identity(self) -> dict[str, Any]:
-        """Return everything that must be equal for a run to resume, as a flat mapping."""
-        keys = flat(self.config.model_dump(mode="json"))
-        values = {f"attacks.{i} value": repr(attack) for i, (_, attack) in enumerate(self.attacks)}
-        return {**keys, **values, "data sha256": self.data_sha256, "model sha256": self.model_sha256}
 
     @cached_property
     def _root(self) -> int:
@@ -187,11 +166,14 @@ def make_plan(
     Raises:
         AuditError: A name, file, weight or option does not fit, an attack lacks knowledge, or the batch is too large.
     """
+    if config.update is not None:
+        raise AuditError(
+            "update: a captured update is for `gradaudit audit` and `gradaudit sweep`; `gradaudit inspect` infers its "
+            "labels. Here the client is simulated: remove update."
+        )
     shelf = shelf or Shelf()
     source, batch_size = open_source(config.data, folder, shelf=shelf)
-    attacks = tuple((entry.name, make_attack(entry, folder, f"attacks.{i}")) for i, entry in enumerate(config.attacks))
-    for name, attack in attacks:
-        require_fit(attack, config.granted, source.modality, name=name)
+    attacks = make_attacks(config, folder, source.modality)
     defenses = tuple(make_defense(entry, f"defenses.{i}") for i, entry in enumerate(config.defenses))
     handling, shape = make_handling(config, source)
     device = make_device(config.device)
@@ -210,12 +192,20 @@ def make_plan(
         model_name=config.model.name or str(config.model.factory),
     )
     client.training.shared_parameters(model)  # raises for a pattern that matches nothing, before anything runs
-    public = _public(config, folder, handling, device, classes)
+    public = open_public(config, folder, handling, device, classes)
     fingerprint = shelf.get("fingerprint", [config.data, shape], source.fingerprint)
     return Plan(
         config, source, client, attacks, sum(sizes), handling, classes, folder.resolve(), fingerprint, digest, number,
         public, grid or {},
     )  # fmt: skip
+
+
+def make_attacks(config: AuditConfig, folder: Path, modality: Modality) -> tuple[tuple[str, Attack], ...]:
+    """Return the name and the value of every attack. Raise `AuditError` if one is unknown or cannot work here."""
+    attacks = tuple((entry.name, make_attack(entry, folder, f"attacks.{i}")) for i, entry in enumerate(config.attacks))
+    for name, attack in attacks:
+        require_fit(attack, config.granted, modality, name=name)
+    return attacks
 
 
 def _model(
@@ -244,10 +234,14 @@ def draw(count: int, batch_size: int, repeat: int, seed: int) -> list[int]:
     return torch.randperm(count, generator=generator)[slot * batch_size :][:batch_size].tolist()
 
 
-def _public(
+def open_public(
     config: AuditConfig, folder: Path, handling: Handling, device: torch.device, classes: int
 ) -> Batch | Tensor | None:
-    """Return the examples of `public_data`, with their labels if the source has any."""
+    """Return the examples of `public_data`, with their labels if the source has any.
+
+    Raises:
+        AuditError: They are not granted, cannot be read, or are of another kind.
+    """
     if config.public_data is None:
         return None
     if Knowledge.PUBLIC_DATA not in config.granted:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -19,13 +19,16 @@ from ..values.measures import MEASURES
 from ..values.memory import require_memory
 from ..values.records import content_name
 from ..values.types import Batch
+from .changes import flat
+from .config import AuditConfig
 from .judge import Case, raw_bytes
 
 PASS = 16  # most updates in one pass, so that an interruption costs little
 
 
 class Schedule(ABC):
-    """The cases of one client: those of an audit file (`Plan`), or those of batches from Python (`GivenBatches`).
+    """The cases of one client: those of an audit file (`Plan`), of a captured update (`CapturedPlan`), or of batches
+    from Python (`GivenBatches`).
 
     It can be sent to another process, which opens the same models and data.
     """
@@ -117,6 +120,41 @@ class Schedule(ABC):
     @cached_property
     def _prepared(self) -> dict[int, dict[str, Any]]:
         return {}
+
+
+class FileSchedule(Schedule):
+    """The cases of an audit file, or of one cell of a sweep."""
+
+    config: AuditConfig
+    grid: Mapping[str, Any]
+
+    @property
+    @abstractmethod
+    def digests(self) -> dict[str, str]:
+        """Hashes of the files that its results depend on, by what they hold."""
+
+    @property
+    def configuration(self) -> str:
+        """The resolved audit file as YAML."""
+        return self.config.as_yaml()
+
+    def key(self, position: int, repeat: int) -> str:
+        """Return the key of a case: in a sweep it begins with the name of its trial, so that the grid may grow."""
+        return (
+            f"{self.trial(position, repeat)}-attack{position}-batch{repeat}"
+            if self.grid
+            else super().key(position, repeat)
+        )
+
+    def trial(self, position: int, repeat: int) -> str:
+        """Return the name of the trial of a case; in a sweep each cell has its own."""
+        name = super().trial(position, repeat)
+        return content_name(name, dict(self.grid)) if self.grid else name
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything that must be equal for a run to resume, as a flat mapping."""
+        values = {f"attacks.{i} value": repr(attack) for i, (_, attack) in enumerate(self.attacks)}
+        return {**flat(self.config.model_dump(mode="json")), **values, **self.digests}
 
 
 def model_digest(model: nn.Module) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -13,11 +13,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..models import DoesNotTake, input_check
 from ..models.copying import private_copy
-from ..protocol.local_training import BatchNormMode, CrossEntropy, LocalTraining, batch_norm_mode
+from ..protocol.local_training import BatchNormMode, CrossEntropy, LocalTraining, Loss, batch_norm_mode
 from ..protocol.observation import HALVES, Observation
 from ..values.errors import AuditError
 from ..values.tensor_files import TensorFile, listed, read_tensor_file
-from ..values.types import Knowledge, Normalisation, Update, UpdateKind
+from ..values.types import Knowledge, Modality, Normalisation, Update, UpdateKind
 from .direction import direct
 from .kinds import Direction, FileKind, UpdateReading, interpret, scale_invariance
 from .statistics import Movement, agreed_steps, batch_statistics, movements
@@ -43,6 +43,8 @@ class Settings:
         input_shape: `(C, H, W)` of one example; `None` tries `SHAPES`.
         batch_norm: `"eval"` or `"train"`; `None` detects it.
         sign: Direction of a difference; `None` determines it from the last layer, if possible.
+        loss: The client's training loss.
+        modality: Kind of the examples; `input_shape` is needed unless they are images.
 
     Raises:
         AuditError: A value is out of range.
@@ -55,6 +57,8 @@ class Settings:
     input_shape: tuple[int, ...] | None = None
     batch_norm: BatchNormMode | None = None
     sign: Direction | None = None
+    loss: Loss = field(default_factory=CrossEntropy)
+    modality: Modality = Modality.PICTURES
 
     def __post_init__(self) -> None:
         for option, value in (("batch-size", self.batch_size), ("local-steps", self.local_steps)):
@@ -114,7 +118,8 @@ def capture(model: nn.Module, update: Path | TensorFile, settings: Settings = Se
     parts = fit(model, file)
     reading = interpret(model, parts, settings.kind, settings.learning_rate)
     shape = settings.input_shape or input_shape(model)
-    input_check(model, shape, "cpu")
+    if settings.loss.inferable:
+        input_check(model, shape, "cpu", settings.modality)
     captured = _beside(model, parts, reading, settings, shape)
     directed, undirected = direct(captured.observation, reading, settings.sign, settings.kind)
     if directed is not reading:
@@ -137,12 +142,13 @@ def _beside(
         update=Update(reading.tensors, reading.kind, reading.buffers or None, settings.batch_size),
         input_shape=shape,
         normalisation=Normalisation((0.0,) * shape[0], (1.0,) * shape[0]),
-        loss=CrossEntropy(),
+        loss=settings.loss,
         batch_norm=mode,
         knowledge=_granted(settings, reading, statistics),
         batch_size=settings.batch_size,
         training=_training(settings, reading, steps, mode),
         batch_statistics=statistics or None,
+        modality=settings.modality,
     )
     notes = (*_notes(reading, parts, settings, shape), *mode_note)
     return Captured(
@@ -200,10 +206,10 @@ def _training(
     settings: Settings, reading: UpdateReading, steps: int | None, mode: BatchNormMode
 ) -> LocalTraining | None:
     if reading.kind is UpdateKind.GRADIENT:
-        return LocalTraining(batch_norm=mode)
+        return LocalTraining(settings.loss, batch_norm=mode)
     if settings.learning_rate is None:
         return None
-    return LocalTraining(epochs=steps or 1, learning_rate=settings.learning_rate, batch_norm=mode)
+    return LocalTraining(settings.loss, steps or 1, learning_rate=settings.learning_rate, batch_norm=mode)
 
 
 def _batch_norm(

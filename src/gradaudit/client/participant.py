@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..data.modalities import check_inputs
 from ..models.copying import private_copy
-from ..protocol.defenses import Defense
+from ..protocol.defenses import Defense, describe
 from ..protocol.local_training import LocalTraining, batch_norm_mode, rules_of, tensors_of
 from ..protocol.observation import Observation
 from ..values.chance import child_seed
@@ -50,6 +50,11 @@ class Client:
     def __post_init__(self) -> None:
         object.__setattr__(self, "defenses", tuple(self.defenses))
         object.__setattr__(self, "model_name", self.model_name or type(self.model).__name__)
+
+    @property
+    def described(self) -> str:
+        """Its name in reports: its defenses."""
+        return ", ".join(map(describe, self.defenses)) or "no defense"
 
     def train(self, batch: Batch, *, seed: int = 0) -> Update:
         """Return the update before any defense, with the model's buffers after local training.

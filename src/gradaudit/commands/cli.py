@@ -34,7 +34,7 @@ from .placing import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..audit.plan import Plan
+    from ..audit.schedule import Schedule
     from ..execution import Results
 
 app = typer.Typer(
@@ -93,11 +93,11 @@ def audit(
     the audit finished, whatever leaked. 2: an error, a case that failed, or a case that cannot be judged, with the
     reason in one line. 130: interrupted; finished cases are kept.
     """
+    from ..audit.captured import make_schedule
     from ..audit.config import read_config
-    from ..audit.plan import make_plan
 
     with stdout_kept(as_json):
-        plan = make_plan(read_config(config, changes or []), config.resolve().parent)
+        plan = make_schedule(read_config(config, changes or []), config.resolve().parent)
         if not len(plan):
             raise AuditError(
                 f"{config}: attacks is an empty list, so there is nothing to run. Name at least one attack."
@@ -123,7 +123,7 @@ def report(
     open_in_browser(path, open_page)
 
 
-def _audit(plans: Sequence[Plan], out: Path, title: str, place: Placement) -> Results:
+def _audit(plans: Sequence[Schedule], out: Path, title: str, place: Placement) -> Results:
     """Run all cases and return their results; the report is written even if a case raises."""
     from ..execution import Results, describe_run
     from ..report.auditing import carry_out

@@ -107,45 +107,32 @@ def _look(
     import torch
 
     from ..capture import capture
+    from ..capture.opening import open_update
     from ..inspection import inspect as look
     from ..models import load_weights
-    from ..values.tensor_files import read_tensor_file
 
-    file = read_tensor_file(update, "update")
-    network = _build(model, settings, classes, cifar_stem, file)
-    if weights is not None:
-        load_weights(network, weights)
+    opened = open_update(update, weights)
+    network = _build(model, settings, classes, cifar_stem, opened.file)
+    if opened.before is not None:
+        load_weights(network, opened.before)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # many small passes: on a busy machine several threads take 20 times as long
     try:
-        captured = capture(network, file, settings)
-        return captured, look(captured, model=model, weights=weights.name if weights else "")
+        captured = capture(network, opened.file, opened.settings(settings))
+        return captured, look(captured, model=model, weights=opened.before.name if opened.before else "")
     finally:
         torch.set_num_threads(threads)
 
 
 def _build(name: str, settings: Settings, classes: int | None, cifar_stem: bool, file: TensorFile) -> nn.Module:
     """Return the model of a factory, or the named model for the first input shape that fits the update."""
-    import torch
+    from ..capture.opening import model_for, model_of
 
-    from ..capture import SHAPES, fits
-    from ..models import build, from_factory
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        if ":" in name:
-            return from_factory(name, Path.cwd())
-        if classes is None:
-            raise AuditError("--num-classes is required for a model that is given by name.")
-        shapes = (settings.input_shape,) if settings.input_shape else SHAPES
-        for shape in shapes:
-            network = build(name, num_classes=classes, channels=shape[0], size=shape[-1], cifar_stem=cifar_stem)
-            if fits(network, file):
-                break
-        else:
-            shape = shapes[0]
-            network = build(name, num_classes=classes, channels=shape[0], size=shape[-1], cifar_stem=cifar_stem)
-    return network
+    if ":" in name:
+        return model_of(name, Path.cwd())
+    if classes is None:
+        raise AuditError("--num-classes is required for a model that is given by name.")
+    return model_for(file, name, classes, settings.input_shape, cifar_stem=cifar_stem)[0]
 
 
 def _page(out: Path | None, found: Inspection, captured: Captured) -> Path | None:
@@ -159,10 +146,11 @@ def _page(out: Path | None, found: Inspection, captured: Captured) -> Path | Non
 
 def _kind(text: str | None):  # noqa: ANN202 (importing the type would import torch)
     from ..capture import FileKind
+    from ..capture.opening import KINDS
 
-    if text is not None and text not in list(FileKind):
+    if text not in (None, "auto", *KINDS):
         raise AuditError(f"--kind: must be {', '.join(FileKind)}. Found {text}.")
-    return None if text is None else FileKind(text)
+    return None if text is None else KINDS.get(text)
 
 
 def _sign(text: str | None):  # noqa: ANN202 (importing the type would import torch)

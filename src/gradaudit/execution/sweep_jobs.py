@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..audit.plan import Plan, make_plan
+from ..audit.captured import CapturedPlan, make_schedule
+from ..audit.plan import Plan
 from ..audit.shelf import Shelf
 from ..audit.sweep_file import SweepCell, SweepFile
 from ..values.errors import AuditError
@@ -36,9 +37,9 @@ class CellSetting:
     folder: Path
     uses_gpu: bool = False
 
-    def open(self) -> Plan:
-        """Return the plan of the cell. Raise the errors of `make_plan`."""
-        return make_plan(self.cell.config, self.folder, number=self.cell.number, grid=self.cell.at, shelf=_SHELF)
+    def open(self) -> Plan | CapturedPlan:
+        """Return the plan of the cell. Raise the errors of `make_schedule`."""
+        return make_schedule(self.cell.config, self.folder, number=self.cell.number, grid=self.cell.at, shelf=_SHELF)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +77,10 @@ def plan_sweep(file: SweepFile, path: Path, title: str, look: Callable[[int, int
     folder, shelf = path.resolve().parent, Shelf()
     settings: list[CellSetting] = []
     jobs: list[CaseJob] = []
-    first: Plan | None = None
+    first: Plan | CapturedPlan | None = None
     for cell in file.cells:
         try:
-            plan = make_plan(cell.config, folder, number=cell.number, grid=cell.at, shelf=shelf)
+            plan = make_schedule(cell.config, folder, number=cell.number, grid=cell.at, shelf=shelf)
             if not len(plan):
                 raise AuditError("attacks is an empty list, so there is nothing to run. Name at least one attack.")
             jobs += jobs_of(plan, cell.number)

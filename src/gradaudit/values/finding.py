@@ -62,6 +62,7 @@ class Finding:
         notes: Sentences for the reader.
         warnings: Sentences that limit the conclusions, shown in red.
         cannot_judge: Why the case cannot be judged, or empty. There may be no scores then.
+        unscored: Why there are no scores although the attack ran: there is no ground truth. Otherwise empty.
         no_op_defenses: Defenses that did not change the update.
         versions: Library -> version.
         unlabelled: Number of examples where their labels are no classes, else 0.
@@ -112,6 +113,7 @@ class Finding:
     trial: str = ""
     batch: str = ""
     grid: Mapping[str, Any] = field(default_factory=dict)
+    unscored: str = ""
 
     @property
     def examples(self) -> int:
@@ -152,6 +154,8 @@ class Finding:
     @property
     def judgeable(self) -> tuple[bool, ...]:
         """For each example, whether it can be judged: the control is not too close, or the attack is far better."""
+        if not self.scored:
+            return ()
         measure, pairs = self.measure, zip(self.measured.per_example, self.measured_control.per_example, strict=True)
         return tuple(
             control < measure.ceiling or (value >= measure.recovered and value - control >= measure.recovered_gain)
@@ -160,7 +164,8 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `json.dumps`; NaN and infinity become `None`."""
-        kept = (f.name for f in dataclasses.fields(self) if f.name != "unlabelled" or self.unlabelled)
+        rare = ("unlabelled", "unscored")  # left out where they say nothing
+        kept = (f.name for f in dataclasses.fields(self) if f.name not in rare or getattr(self, f.name))
         record = {name: getattr(self, name) for name in kept}
         gain = f"{self.measure.metric}_gain"
         record |= {"scores": self.scores.to_json(), "control": self.control.to_json()}
@@ -185,7 +190,7 @@ class Finding:
         metric, sizes = found.measure.metric, set()
         for name in ("scores", "control"):
             named = getattr(found, name).named
-            if metric not in named and not found.cannot_judge:
+            if metric not in named and not found.cannot_judge and not found.unscored:
                 raise ValueError(f"{name}.{metric}: is missing")
             sizes |= {len(score.per_example) for score in named.values()}
             for key, score in named.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +17,7 @@ WRAPPING = (
 )
 """Usual keys, and prefixes of names, of the part of a checkpoint that contains its tensors."""
 DEEPEST = 4  # levels of nesting
-POSITIONAL = "arr_"  # prefix that numpy.savez gives to arrays without a name
+POSITIONAL = "arr_"  # prefix that numpy.savez gives to arrays without a name; Flower only numbers them
 
 
 def unwrapped(found: Any) -> Mapping[Any, Any] | list[Any]:
@@ -35,7 +36,7 @@ def unwrapped(found: Any) -> Mapping[Any, Any] | list[Any]:
         found = {_position(key): value for key, value in found.items()}
         lacking = sorted({*range(len(found))} - {*found})
         if lacking:
-            raise ValueError(f"holds arrays without names, but not all in a row: {POSITIONAL}{lacking[0]} is missing")
+            raise ValueError(f"holds arrays without names, but not all in a row: number {lacking[0]} is missing")
         found = [found[place] for place in range(len(found))]
     if isinstance(found, (Mapping, list, tuple)) and any(map(_is_array, _entries(found))):
         return found if isinstance(found, Mapping) else list(found)
@@ -45,6 +46,19 @@ def unwrapped(found: Any) -> Mapping[Any, Any] | list[Any]:
     if inner:
         raise ValueError(f"holds tensors under {', '.join(inner[:3])} only; save those alone")
     raise ValueError("holds no tensors; save a dictionary of names and tensors in it")
+
+
+def require_all(found: Mapping[Any, Any] | list[Any], metadata: Mapping[str, str]) -> None:
+    """Raise `ValueError` if a file lacks a tensor that its own metadata lists under `order`, as a capture does."""
+    try:
+        order = json.loads(metadata.get("order", "[]")) if metadata.get("gradaudit") else []
+    except (ValueError, RecursionError):
+        order = None
+    if not isinstance(order, list):
+        raise ValueError("is damaged: its metadata lists no tensors under order")
+    lacking = [str(name) for name in order if isinstance(found, Mapping) and str(name) not in map(str, found)]
+    if lacking or len(order) > len(found):
+        raise ValueError(f"is damaged: its metadata lists {len(order)} tensors, and {len(found)} are there")
 
 
 def _holds_tensors(value: Any, deep: int = DEEPEST) -> bool:
@@ -63,5 +77,6 @@ def _is_array(value: Any) -> bool:
 
 
 def _position(name: Any) -> int | None:
+    """Return the place of an array that has no other name, as numpy or Flower numbers it, or `None`."""
     rest = str(name).removeprefix(POSITIONAL)
-    return int(rest) if str(name) != rest and re.fullmatch("[0-9]{1,9}", rest) else None
+    return int(rest) if re.fullmatch("[0-9]{1,9}", rest) else None

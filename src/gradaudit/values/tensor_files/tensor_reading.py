@@ -16,7 +16,7 @@ from ..errors import AuditError, in_one_line
 from ..files import is_file
 from .formats import ENDINGS, PICKLED, READERS, UNREADABLE
 from .forms import one_form, precision, require_room
-from .nesting import unwrapped
+from .nesting import require_all, unwrapped
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +57,7 @@ def read_tensor_file(path: Path, what: str) -> TensorFile:
         found = unwrapped(found)
         named = isinstance(found, Mapping)
         entries = {str(key): value for key, value in (found.items() if named else enumerate(found))}
+        require_all(found, metadata)
         require_room(sum(map(_bytes, entries.values())))
     except ValueError as reason:
         raise AuditError(f"{what}: {path.name} {reason}.") from reason
@@ -71,8 +72,8 @@ def _contents(path: Path, what: str) -> tuple[Any, dict[str, str]]:
         raise AuditError(f"{what}: no file at {path}.")
     if ending in PICKLED:
         raise AuditError(
-            f"{what}: {path.name} is a pickle, which can run code when read; save the tensors as .safetensors, .npz or "
-            "with torch.save(dict of tensors)."
+            f"{what}: {path.name} is a pickle, which can run code when read; save arrays with numpy.savez, or tensors "
+            "as .safetensors or with torch.save(dict of tensors)."
         )
     if ending not in READERS:
         raise AuditError(f"{what}: {path.name} has an unknown format; give one of {', '.join(ENDINGS)}.")
