@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..capture.captured_client import CapturedClient
 from ..client.participant import Client
 from ..inversion.attack import Attack
 from ..values.errors import AuditError
 from ..values.records import checked
 from ..values.types import Batch, Knowledge, Update
 from .controls import ControlScore, positive_control, prior_only
+from .schedule import Schedule
 from .self_checking import SelfCheck, self_check
 
 
@@ -81,3 +83,25 @@ def assess(
         options: dict[str, Any] = {"knowledge": knowledge, "public": public, "others": others}
         prior = prior_only(client, batch, attack, seconds=seconds / 4, seed=seed, **options)
     return Assessment(check, positive, prior, problem)
+
+
+def assessment_of(schedule: Schedule, *, seconds: float = 60.0) -> Assessment | None:
+    """Return the assessment of a captured update, or `None` if the update is simulated or its examples are not at hand.
+
+    Args:
+        schedule: The cases of one client.
+        seconds: About how long it may take.
+    """
+    captured = schedule.client
+    if not isinstance(captured, CapturedClient):
+        return None
+    case = schedule.case(0, 0)
+    if not len(case.batch) or len(case.batch.labels) != len(case.batch):
+        return None
+    declared = Client(
+        captured.model, captured.training, captured.defenses, captured.normalisation, captured.model_name
+    )
+    composed = next((attack for _, attack in schedule.attacks if hasattr(attack, "objective")), case.attack)
+    others = case.distractors if len(case.distractors) else None
+    options: dict[str, Any] = {"knowledge": case.knowledge, "public": case.public, "others": others}
+    return assess(declared, case.batch, captured.sent, composed, seconds=seconds, seed=case.seed, **options)

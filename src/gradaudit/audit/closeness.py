@@ -60,12 +60,19 @@ class Target:
 
     @classmethod
     def of(cls, update: Update, model: nn.Module, stored: torch.dtype | None = None) -> Target:
-        """Return the target for an update of `model` whose values were `stored` in this precision, or in their own."""
-        own = [tensor.dtype for tensor in update.values if tensor.is_floating_point()]
+        """Return the target for an update of `model`.
+
+        Args:
+            update: The update.
+            model: The model from before the training.
+            stored: Precision in which the values were stored; by default that of the tensors, or a coarser one to which
+                all of them are rounded.
+        """
         weights = {name: parameter for name, parameter in model.named_parameters() if name in update.tensors}
-        kinds = {*own, *(weight.dtype for weight in weights.values())} | ({stored} if stored else set())
-        spacing = max((torch.finfo(kind).eps for kind in kinds if kind.is_floating_point), default=0.0)
         difference = update.kind is UpdateKind.WEIGHT_DIFFERENCE
+        found = stored or _precision(update, weights if difference else {})
+        kinds = {found, *(weight.dtype for weight in weights.values()), *(tensor.dtype for tensor in update.values)}
+        spacing = max((torch.finfo(kind).eps for kind in kinds if kind and kind.is_floating_point), default=0.0)
         rounding = {name: spacing * float(weight.detach().double().norm()) for name, weight in weights.items()}
         tensors = {name: tensor.detach().double() for name, tensor in update.tensors.items()}
         return cls(tensors, max(NEAR, ROUNDED * spacing), rounding if difference else {})
@@ -142,6 +149,23 @@ def fitted_factor(target: Target, predicted: Mapping[str, Tensor]) -> float:
     inner = sum(float((mine * theirs).sum()) for mine, theirs in both)
     square = sum(float(mine.square().sum()) for mine, _ in both)
     return inner / square if square else 0.0
+
+
+def _precision(update: Update, weights: Mapping[str, Tensor]) -> torch.dtype | None:
+    """Return the half precision to which all values are rounded, or the weights after training; `None` if neither is."""
+    after = [(weights[name] - value, weights[name]) for name, value in update.tensors.items() if name in weights]
+    for kind in (torch.bfloat16, torch.float16):
+        if all(tensor.equal(tensor.to(kind).to(tensor.dtype)) for tensor in update.values):
+            return kind
+        if after and all(_rounded_to(kind, value.detach(), before.detach()) for value, before in after):
+            return kind
+    return None
+
+
+def _rounded_to(kind: torch.dtype, value: Tensor, before: Tensor) -> bool:
+    """Return whether a weight is rounded to `kind`, up to the rounding of its difference to the one before."""
+    slack = 4 * torch.finfo(value.dtype).eps * before.abs().maximum(value.abs())
+    return bool(((value - value.to(kind).to(value.dtype)).abs() <= slack).all())
 
 
 def _norm(tensors: object) -> float:

@@ -24,6 +24,7 @@ from ..values.errors import AuditError, AuditInterrupted
 from ..values.finding import Finding
 from ..values.granting import Granted
 from ..values.types import Batch
+from .feasibility import assess_into
 from .outcome import Run
 
 AGAIN = "Run the same command again to resume."
@@ -113,6 +114,7 @@ def run(
     folder = Path(tempfile.mkdtemp(prefix="gradaudit-"))
     try:
         results = Results(folder, record)
+        assess_into(folder, plans)
         run_cases(plans, results, told, executor=where, stop_on_error=stop_on_error)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -148,6 +150,7 @@ def carry_out(
         AuditInterrupted: Ctrl-C was pressed; the message says how many cases are saved.
     """
     try:
+        assess_into(results.folder, schedules)
         run_cases(schedules, results, listener, executor=executor, stop_on_error=stop_on_error, shard=shard)
     except BaseException as error:
         with suppress(AuditError):  # the error that stopped the run is the one to report

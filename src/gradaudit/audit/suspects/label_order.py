@@ -16,9 +16,8 @@ from ...protocol.local_training import batch_norm_mode, rules_of
 from ...values.types import Knowledge, Modality, Update, UpdateKind
 from .assumed import Assumed, Cause, Suspect
 
-SHOWN = 8  # labels in a sentence
+SHOWN = 6  # examples in a sentence
 PAIRS = 6  # examples up to which all exchanges of two labels are tried
-ORDER = "give the labels in data in the order of the images"
 
 
 def _labels(assumed: Assumed) -> Iterator[Suspect]:
@@ -34,16 +33,32 @@ def _labels(assumed: Assumed) -> Iterator[Suspect]:
 
 
 def _suspect(assumed: Assumed, changed: Tensor) -> Suspect:
+    """Return the client with other labels; the sentence names examples by their place, never a label."""
     labels = assumed.batch.labels
-    told = ", ".join(map(str, changed[:SHOWN].tolist())) + (", ..." if len(changed) > SHOWN else "")
     found, shift = replace(assumed, batch=replace(assumed.batch, labels=changed)), changed - labels
-    if len(labels) > 1 and bool((shift == shift[0]).all()):
+    if bool((shift == shift[0]).all()):
         step = int(shift[0])
         what = f"every label of the client is {abs(step)} {'larger' if step > 0 else 'smaller'} than that of the batch"
-        return Suspect(found, f"{what} ({told})", "count the labels in data from the same number as the client does")
+        return Suspect(found, what, "count the labels in data from the same number as the client does")
     if changed.sort().values.equal(labels.sort().values):
-        return Suspect(found, f"the client saw the labels of the batch in another order ({told})", ORDER)
-    return Suspect(found, f"the client trained with other labels ({told})", "correct the labels in data")
+        where = [(i, j) for i, j in enumerate(_places(labels, changed), 1) if i != j]
+        told = "; ".join(f"example {i} has the label of example {j}" for i, j in where[:SHOWN])
+        more = "; and so on" if len(where) > SHOWN else ""
+        what = f"the client trained with the labels of the batch in another order ({told}{more})"
+        return Suspect(found, what, "give the labels in data in the order of the examples")
+    share = f"{int((shift != 0).sum())} of {len(labels)}"
+    return Suspect(found, f"the client trained with other labels for {share} examples", "correct the labels in data")
+
+
+def _places(labels: Tensor, changed: Tensor) -> list[int]:
+    """Return for each example the place, from 1, of the example whose label it has now; its own where that is right."""
+    left = [i for i in range(len(labels)) if labels[i] != changed[i]]
+    places = list(range(1, len(labels) + 1))
+    for i in tuple(left):
+        source = next(j for j in left if labels[j] == changed[i])
+        left.remove(source)
+        places[i] = source + 1
+    return places
 
 
 def _moved(labels: Tensor) -> Iterator[Tensor]:
