@@ -53,6 +53,8 @@ def test_audit_files_are_valid(page, tmp_path):
             continue
         config = make_config(yaml.safe_load(block))
         assert isinstance(config, AuditConfig)
+        if config.update is not None:
+            continue  # its files are the reader's own
         assert len(make_plan(config, ROOT)) >= 1
 
 

@@ -32,7 +32,6 @@ from ..values.transcript import Transcript
 from ..values.types import Batch, Knowledge, Reconstruction
 from .attempt import attempt
 
-
 NO_TRUTH = "there is no ground truth: the private examples are not at hand"
 
 

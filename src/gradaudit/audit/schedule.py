@@ -27,10 +27,10 @@ PASS = 16  # most updates in one pass, so that an interruption costs little
 
 
 class Schedule(ABC):
-    """The cases of one client: those of an audit file (`Plan`), of a captured update (`CapturedPlan`), or of batches
-    from Python (`GivenBatches`).
+    """The cases of one client, which another process can open too.
 
-    It can be sent to another process, which opens the same models and data.
+    They are those of an audit file (`Plan`), of a captured update (`CapturedPlan`), or of batches from Python
+    (`GivenBatches`). It can be sent to another process, which opens the same models and data.
     """
 
     client: Client

@@ -81,7 +81,7 @@ class CapturedClient(Client):
         return self.sent
 
     def protected(self, batch: Batch, *, seed: int = 0) -> tuple[Update, tuple[Defense, ...]]:
-        """Return the captured update, to which the client has applied its defenses; which ones did nothing is unknown."""
+        """Return the captured update; whether a defense did nothing is unknown."""
         return self.sent, ()
 
     def observed(

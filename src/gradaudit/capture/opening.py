@@ -139,7 +139,7 @@ def stated_by(metadata: Mapping[str, str], name: str) -> Stated:
         raise wrong("kind")
     if direction and direction not in list(Direction):
         raise wrong("direction")
-    if examples and not (examples.isascii() and examples.isdigit() and 0 < int(examples[:12])):
+    if examples and not (examples.isascii() and examples.isdigit() and int(examples[:12]) > 0):
         raise wrong("examples")
     if before and (Path(before).name != before or "\\" in before):
         raise wrong("before")  # a path that leads out of the folder

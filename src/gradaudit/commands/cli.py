@@ -162,7 +162,7 @@ def _summary(results: Results) -> None:
     table = plain_table(("client", "attack", "batch", name, "control", "gain", "identified", "labels", "seconds"))
     for finding in results.findings:
         if not finding.scored:
-            absent = ["n/a"] * 5
+            absent = [*["n/a"] * 4, "granted" if finding.labels_granted else "n/a"]
             table.add_row(finding.client, finding.attack, str(finding.repeat + 1), *absent, f"{finding.seconds:.1f}")
             continue
         rank = finding.scores.rank

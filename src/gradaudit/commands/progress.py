@@ -158,6 +158,9 @@ def _outcome(finding: Finding) -> str:
     if finding.cannot_judge:
         return f"cannot be judged: {finding.cannot_judge}"
     measure = finding.measure
+    if not finding.scored:
+        verified = "verified" if finding.verified else "not verified"
+        return f"no score, objective {finding.objective:.3g}, {verified}, {finding.seconds:.0f} s"
     return (
         f"{measure.name} {measure.text(finding.measured.mean)}, "
         f"{measure.text(finding.mean_gain, signed=True)} over the control, {finding.seconds:.0f} s"

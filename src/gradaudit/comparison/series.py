@@ -178,7 +178,7 @@ def _entry(found: Finding, *, several: bool) -> BatchValues:
     if found.cannot_judge:
         return BatchValues(key, not_judged=found.cannot_judge)
     values: dict[str, float | None] = {name: score.mean for name, score in found.scores.named.items()}
-    values[_gain_key(found, several=several)] = found.mean_gain
+    values[_gain_key(found, several=several)] = found.mean_gain if found.scored else None
     values[LABELS] = None if found.labels_granted else found.label_accuracy
     ranks = found.scores.rank
     values["identified"] = sum(place == 1 for place in ranks.per_example) / len(ranks.per_example) if ranks else None

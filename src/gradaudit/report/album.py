@@ -53,8 +53,12 @@ class Album:
         """Return a hash of the file at `path`, which identifies the image."""
         return hashlib.sha256(self._read(path)).hexdigest()
 
-    def show(self, path: str, alt: str) -> Picture:
-        """Return the image at `path`. Raise `AuditError` if it is missing, outside the folder, or not a whole PNG."""
+    def show(self, path: str, alt: str, size: int = SHOWN_SIZE) -> Picture:
+        """Return the image at `path`, enlarged to at most `size` pixels.
+
+        Raises:
+            AuditError: It is missing, outside the folder, or not a whole PNG.
+        """
         content = self._read(path)
         try:
             with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
@@ -62,7 +66,7 @@ class Album:
                 width, height = image.size
         except UNREADABLE as error:
             raise AuditError(f"{path}: not a PNG image, or a damaged one ({error}). {AGAIN}") from None
-        scale = max(1, SHOWN_SIZE // max(width, height))
+        scale = max(1, size // max(width, height))
         data = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
         return Picture(data, scale * width, scale * height, alt)
 

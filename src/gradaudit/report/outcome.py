@@ -80,7 +80,7 @@ class Run:
 
         Scores are those of the example, in the units of `gradaudit.metrics.METRICS`; `gain` is the difference between
         reconstruction and control in the deciding metric. If a case could not run, all its scores are `None`, and
-        `cannot_judge` says why.
+        `cannot_judge` says why. They are `None`, too, if there is no ground truth.
         """
         names = dict.fromkeys(name for finding in self.findings for name in finding.scores.named)
         return [_record(finding, i, names) for finding in self.findings for i in range(finding.examples)]

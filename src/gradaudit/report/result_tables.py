@@ -91,7 +91,8 @@ def _labels(findings: Sequence[Finding]) -> str:
         return "granted"
     accuracies = [finding.label_accuracy for finding in findings if finding.label_accuracy is not None]
     if not accuracies:
-        return "not inferred"
+        stated = next((finding.guessed_labels for finding in findings if finding.guessed_labels), ())
+        return f"inferred: {words.labels_in_words(stated)}" if stated else "not inferred"
     return f"inferred, {formatting.percent(statistics.fmean(accuracies))} correct"
 
 
@@ -141,10 +142,17 @@ def _row(finding: Finding, attack: str, setting: str, footnotes: list[str]) -> t
 
 
 def _unscored(finding: Finding, attack: str, setting: str, footnotes: list[str]) -> tuple[str, ...]:
-    """Return the row of a case without a reconstruction; the reason is a footnote."""
+    """Return the row of a case without scores; the reason is a footnote."""
+    place = (setting, attack, str(finding.repeat + 1), str(finding.examples))
+    if finding.unscored:
+        why = _footnote(f"Cannot be scored: {finding.unscored}.", footnotes)
+        absent = [f"{formatting.MISSING} {why}", *[formatting.MISSING] * (4 + len(finding.measure.others))]
+        labels = "granted" if finding.labels_granted else formatting.MISSING
+        return (
+            *place, *absent, labels, formatting.scientific(finding.objective), formatting.seconds(finding.seconds)
+        )  # fmt: skip
     absent = [f"{formatting.MISSING} {_footnote(f'Cannot be judged: {finding.cannot_judge}', footnotes)}"]
     absent += [formatting.MISSING] * (6 + len(finding.measure.others))
-    place = (setting, attack, str(finding.repeat + 1), str(finding.examples))
     return (*place, *absent, formatting.seconds(finding.seconds))
 
 

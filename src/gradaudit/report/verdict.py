@@ -63,6 +63,11 @@ UNJUDGED = (
     "A case cannot be judged if the update holds nothing, the attack could not run on it, or the control is already so "
     "close that no attack could be told from it. That is not a sign that nothing leaks."
 )
+UNSCORED = (
+    "Without the private examples there is no score. A reconstruction is verified if the update recomputed from it "
+    "equals the captured one up to 0.1 %. One that is not verified may still show the private examples: look at it. "
+    "That nothing can be seen in it is not a sign that nothing leaks."
+)
 NO_RANK = "Identification was not measured in every case; there, the gain alone decides."
 
 
@@ -77,6 +82,8 @@ def judge(setting: str, findings: Sequence[Finding], found: Sequence[Leak]) -> V
     found = [leak for leak in found if leak.judgeable]
     told, warnings = words.warning(findings[0].knowledge), _warnings(findings)
     alarms = (*([told] if told else []), *_once(line for finding in findings for line in finding.warnings))
+    if not found and any(finding.unscored for finding in findings):
+        return _returned(setting, findings, warnings, alarms)
     if not found:
         return Verdict(
             setting, Severity.UNKNOWN, CANNOT, _why(findings), (Severity.UNKNOWN, 0, 0), (), warnings, alarms
@@ -102,6 +109,27 @@ def judge(setting: str, findings: Sequence[Finding], found: Sequence[Leak]) -> V
         sentence = f"was recovered by {source}; that is not a proof of privacy."
     severity = (level, len(recovered) / len(worst), sum(leak.gain for leak in worst) / len(worst))
     return Verdict(setting, level, headline, sentence, severity, _details(worst, found), warnings, alarms)
+
+
+def _returned(setting: str, findings: Sequence[Finding], warnings: tuple[str, ...], alarms: tuple[str, ...]) -> Verdict:
+    """Return the verdict on findings without ground truth: they have no score, but a verified one is a proof."""
+    came = [finding for finding in findings if finding.unscored]
+    proofs, noun = [finding for finding in came if finding.verified], came[0].measure.noun
+    closest = min(came, key=lambda finding: math.inf if math.isnan(finding.objective) else finding.objective)
+    details = [f"Objective {formatting.scientific(closest.objective)} by {closest.attack}."]
+    details += words.stated_labels(came)
+    if proofs:
+        most = formatting.count(max(finding.examples for finding in proofs), f"reconstructed {noun}")
+        attacks = formatting.listed(_once(finding.attack for finding in proofs))
+        level, headline = Severity.RECOGNISABLE, "Proof of a leak:"
+        sentence = (
+            f"the update recomputed from {most} ({attacks}) equals the captured one. How close they are to the private "
+            f"{noun}s cannot be scored without these."
+        )
+    else:
+        level, headline = Severity.UNKNOWN, "Cannot be scored"
+        sentence = f"without the private {noun}s. What came back is shown below; that is not an all-clear."
+    return Verdict(setting, level, headline, sentence, (level, bool(proofs), 0), tuple(details), warnings, alarms)
 
 
 def _why(findings: Sequence[Finding]) -> str:

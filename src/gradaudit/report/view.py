@@ -15,6 +15,7 @@ from .cases import CaseGroup, attack_labels, group, leaks, setting_labels
 from .charts import Chart, StripPlot, objectives, strips
 from .grid import Grid, grid
 from .result_tables import Configuration, FindingTable, KnowledgeRow, configuration, finding_table, knowledge_row
+from .returned import returned
 from .transcripts import Readings, readings
 from .verdict import Verdict
 
@@ -35,6 +36,7 @@ class View:
         noun: What the examples are called, in the plural.
         grid: The images, if the examples are images.
         readings: The texts or rows, otherwise.
+        returned: What came back where there is no ground truth.
         strips: Gains over the control.
         charts: Objectives during the runs.
         knowledge: What each attack needed and was granted.
@@ -54,6 +56,7 @@ class View:
     noun: str = PSNR.nouns
     grid: Grid | None = None
     readings: Readings | None = None
+    returned: Grid | None = None
     strips: StripPlot | None = None
     charts: tuple[Chart, ...] = ()
     knowledge: tuple[KnowledgeRow, ...] = ()
@@ -101,6 +104,7 @@ def _filled(
         noun=ordered[0].measure.nouns,
         grid=grid(columns, album) if columns and pictures else None,
         readings=readings(columns, album) if columns and not pictures else None,
+        returned=returned(ordered, attacks, settings, album) if pictures else None,
         strips=_strips(pairs, album),
         charts=objectives(ordered, attacks, settings),
         knowledge=tuple(knowledge_row(attack, members) for attack, members in pairs),
@@ -151,5 +155,7 @@ def rule_of(findings: Sequence[Finding]) -> str:
     kind = kind_of(findings[0].modality)
     ranked = not kind.ranked or all(finding.scores.rank for finding in findings if finding.scored)
     unjudged = any(finding.cannot_judge or not all(finding.judgeable) for finding in findings)
+    if not any(finding.scored for finding in findings) and any(finding.unscored for finding in findings):
+        return verdict.UNSCORED
     parts = (kind.rule, "" if ranked else verdict.NO_RANK, verdict.UNJUDGED if unjudged else "")
     return " ".join(filter(None, parts))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
+from ..values.finding import Finding
 from ..values.types import ORACLE
 from . import formatting
 
@@ -61,6 +63,27 @@ def adversary(names: Sequence[str]) -> str:
         server = "an honest-but-curious server that sees the model and the update"
     granted = [name for name in names if name != "MODEL_CONTROL"]
     return f"{server} and knows {facts(granted) if granted else 'nothing else'}"
+
+
+def labels_in_words(labels: Sequence[int]) -> str:
+    """Return labels with their counts, such as `3 and 5 (2 times)`."""
+    counts = sorted(Counter(labels).items())
+    return formatting.listed([f"{label} ({count} times)" if count > 1 else str(label) for label, count in counts])
+
+
+def stated_labels(findings: Sequence[Finding]) -> list[str]:
+    """Return a sentence on the labels that attacks inferred or were granted, for each different statement."""
+    said: dict[tuple[bool, str], list[str]] = {}
+    for finding in findings:
+        if finding.guessed_labels:
+            key = (finding.labels_granted, labels_in_words(finding.guessed_labels))
+            said.setdefault(key, []).append(finding.attack)
+    return [
+        f"Labels granted: {labels}."
+        if granted
+        else f"Labels inferred by {formatting.listed(list(dict.fromkeys(names)))}: {labels}."
+        for (granted, labels), names in said.items()
+    ]
 
 
 def untested(
