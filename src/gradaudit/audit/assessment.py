@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,7 +12,6 @@ from ..capture.captured_client import CapturedClient
 from ..client.participant import Client
 from ..inversion.attack import Attack
 from ..values.errors import AuditError
-from ..values.records import checked
 from ..values.types import Batch, Knowledge, Update
 from .controls import ControlScore, positive_control, prior_only
 from .schedule import Schedule
@@ -34,15 +33,6 @@ class Assessment:
     positive: ControlScore | None = None
     prior: ControlScore | None = None
     problem: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data for `json.dumps`."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, record: Any) -> Assessment:
-        """Return the assessment of which `to_json` returned `record`. Raise `ValueError` for a wrong type."""
-        return checked(cls, record)
 
 
 def assess(
@@ -98,9 +88,7 @@ def assessment_of(schedule: Schedule, *, seconds: float = 60.0) -> Assessment | 
     case = schedule.case(0, 0)
     if not len(case.batch) or len(case.batch.labels) != len(case.batch):
         return None
-    declared = Client(
-        captured.model, captured.training, captured.defenses, captured.normalisation, captured.model_name
-    )
+    declared = Client(captured.model, captured.training, captured.defenses, captured.normalisation, captured.model_name)
     composed = next((attack for _, attack in schedule.attacks if hasattr(attack, "objective")), case.attack)
     others = case.distractors if len(case.distractors) else None
     options: dict[str, Any] = {"knowledge": case.knowledge, "public": case.public, "others": others}

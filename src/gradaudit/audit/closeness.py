@@ -152,7 +152,7 @@ def fitted_factor(target: Target, predicted: Mapping[str, Tensor]) -> float:
 
 
 def _precision(update: Update, weights: Mapping[str, Tensor]) -> torch.dtype | None:
-    """Return the half precision to which all values are rounded, or the weights after training; `None` if neither is."""
+    """Return the half precision to which the values, or the weights after training, are rounded, or `None`."""
     after = [(weights[name] - value, weights[name]) for name, value in update.tensors.items() if name in weights]
     for kind in (torch.bfloat16, torch.float16):
         if all(tensor.equal(tensor.to(kind).to(tensor.dtype)) for tensor in update.values):

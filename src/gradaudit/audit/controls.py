@@ -190,7 +190,8 @@ def _without_update(attack: Attack) -> Attack:
 def _closed_form(seen: Observation) -> Reconstruction | None:
     """Return the example that the first layer reveals, if that layer is linear with a bias.
 
-    A row of its weight's gradient is the example times the same number that is the bias's gradient (Phong et al., 2018).
+    A row of the gradient of its weight is the example times a number, which is the gradient of its bias (Phong et al.,
+    2018).
     """
     first = next((entry for entry in linear_layers(seen) if entry.takes_example), None)
     if first is None or seen.modality is not Modality.PICTURES:

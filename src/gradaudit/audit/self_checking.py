@@ -253,8 +253,8 @@ def _second(check: SelfCheck) -> tuple[str, ...]:
     closest = [f"{one.title} ({_share(one.gap.error)})" for one in check.tried[:3]]
     near = f" The closest are: {', '.join(closest)}." if closest else ""
     return (
-        f"None of the {len(check.tried)} causes that were tried explains it.{near} Are these the true examples, and the "
-        "weights from which the client started?",
+        f"None of the {len(check.tried)} causes that were tried explains it.{near} Are these the true examples, and "
+        "the weights from which the client started?",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..audit.assessment import Assessment, assessment_of
@@ -77,8 +77,7 @@ def assess_into(folder: Path, schedules: Sequence[Schedule]) -> None:
         if schedule.number not in before and (assessment := assessment_of(schedule)) is not None:
             found[schedule.number] = AssessedClient(client_name(schedule.client), schedule.number, assessment)
     if found != before:
-        record = [{"client": one.client, "number": n, "assessment": one.assessment.to_json()} for n, one in found.items()]
-        write_whole(folder / FILE, json.dumps(record, indent=1, allow_nan=False))
+        write_whole(folder / FILE, json.dumps([asdict(one) for one in found.values()], indent=1, allow_nan=False))
 
 
 def read_assessments(folder: Path) -> tuple[AssessedClient, ...]:
@@ -101,8 +100,10 @@ def _entry(client: str, found: Assessment) -> Feasibility:
     rows: tuple[tuple[str, str, str], ...] = ()
     if check is not None and check.tried:
         tried = [(one.title, one.gap) for one in check.tried[:ROWS]]
-        rows = tuple(_row(title, gap.error, gap.cosine) for title, gap in [("nothing: as declared", check.declared), *tried])
-    return Feasibility(client, tone, headline, tuple(line for line in lines if line not in fixes), fixes, controls, rows)
+        tried.insert(0, ("nothing: as declared", check.declared))
+        rows = tuple(_row(title, gap.error, gap.cosine) for title, gap in tried)
+    rest = tuple(line for line in lines if line not in fixes)
+    return Feasibility(client, tone, headline, rest, fixes, controls, rows)
 
 
 def _answer(found: Assessment) -> tuple[str, str]:

@@ -95,7 +95,7 @@ def _read_off(assumed: Assumed) -> Iterator[Tensor]:
         features = features_of(dict(model.named_parameters())[name], logits)  # type: ignore[arg-type]
     features, shares = features.detach().double(), logits.detach().double().softmax(1)
     rest = shares.T @ features - len(batch) * gradient[name].flatten(1)
-    found = torch.linalg.lstsq(features.T.cpu(), rest.T.cpu(), driver="gelsd").solution  # [B, K], near the one-hot labels
+    found = torch.linalg.lstsq(features.T.cpu(), rest.T.cpu(), driver="gelsd").solution  # [B, K], near one-hot
     if not found.isfinite().all():
         return
     columns = linear_sum_assignment(found[:, batch.labels.cpu()].numpy(), maximize=True)[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -144,7 +145,7 @@ def _changed(assumed: Assumed, sentence: str, **changes: Any) -> Suspect:
 
 def _written(value: Any) -> str:
     """Return a value as in an audit file."""
-    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else f"{value}"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _epochs(count: int) -> str:

@@ -44,7 +44,8 @@ def _channels(assumed: Assumed) -> Iterator[Suspect]:
         return
     flipped = replace(assumed, batch=replace(assumed.batch, inputs=assumed.batch.inputs.flip(1)))
     own = assumed.client.normalisation
-    what, fix = "the client took the channels in the order blue, green, red", "reverse the channels of the images in data"
+    what = "the client took the channels in the order blue, green, red"
+    fix = "reverse the channels of the images in data"
     yield Suspect(flipped, what, fix)
     if len(set(own.mean)) > 1 or len(set(own.std)) > 1:
         turned = _with(flipped, Normalisation(own.mean[::-1], own.std[::-1]), "")

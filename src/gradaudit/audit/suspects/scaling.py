@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -120,7 +121,9 @@ def solved(function: Callable[[float], float], first: float, second: float) -> f
     if not math.isfinite(second) or first == second:
         return None
     try:
-        result = root_scalar(function, x0=first, x1=second, method="secant", xtol=1e-6, maxiter=MOST)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # scipy warns where the precision is reached
+            result = root_scalar(function, x0=first, x1=second, method="secant", xtol=1e-6, maxiter=MOST)
     except (AuditError, ArithmeticError, ValueError):
         return None
     return float(result.root) if math.isfinite(result.root) else None

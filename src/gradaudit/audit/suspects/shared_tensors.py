@@ -12,9 +12,10 @@ SHOWN = 4  # names in a sentence
 
 
 def _frozen(assumed: Assumed) -> Iterator[Suspect]:
-    """Yield the client that does not train the tensors that are zero or missing in the update, or does not send them."""
+    """Yield the client that does not train, or does not send, what is zero or missing in the update."""
     observed, predicted = assumed.target.tensors, assumed.predicted
-    zero = [name for name, tensor in predicted.items() if tensor.any() and name in observed and not observed[name].any()]
+    both = [name for name, tensor in predicted.items() if tensor.any() and name in observed]
+    zero = [name for name in both if not observed[name].any()]
     missing = [name for name in predicted if name not in observed]
     if len(zero) + len(missing) in (0, len(predicted)):
         return
