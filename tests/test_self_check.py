@@ -10,7 +10,8 @@ from torch import nn
 import gradaudit as ga
 from gradaudit.audit import self_check
 from gradaudit.audit.closeness import Target
-from gradaudit.audit.suspects import CAUSES
+from gradaudit.audit.suspects import CAUSES, Assumed
+from gradaudit.audit.suspects.local_work import DROPOUT
 from gradaudit.values.types import UpdateKind
 
 HALF = (0.5, 0.5, 0.5)
@@ -113,8 +114,11 @@ PLANTED = {
 }
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("planted", PLANTED)
+CORE = ("sign", "batch-norm", "no normalisation", "labels", "sum", "rate", "frozen", "epochs")
+CASES = [(name, seed) for name in PLANTED for seed in range(3 if name in CORE else 1)]
+
+
+@pytest.mark.parametrize(("planted", "seed"), CASES)
 def test_a_planted_mismatch_is_named(planted, seed):
     cause, declare, send = PLANTED[planted]
     client, batch = declare(seed), private(seed)
@@ -138,29 +142,43 @@ def test_another_batch_is_blamed_on_nothing(declare):
     client = declare()
     found = self_check(client, private(0), client.train(private(1)), pairs=False)
     assert (found.state, found.causes) == ("unexplained", ())
-    assert len(found.tried) >= len(CAUSES) - 5
+    assert {"sign", "batch-norm", "normalisation", "channel-order", "label-order"} <= {one.name for one in found.tried}
+    assert len(found.tried) <= len(CAUSES)
     assert "Are these the true examples" in " ".join(found.sentences)
 
 
 def test_two_mismatches_are_named_together_and_not_as_one():
     client, batch = one_step(), private()
-    other = normalised(trained(client, batch_norm="train"), HALF, HALF).train(batch)
-    assert self_check(client, batch, other, pairs=False).causes == ()
-    found = self_check(client, batch, scaled(trained(client, batch_norm="train").train(batch), -1))
-    assert {one.name for one in found.causes} == {"batch-norm", "sign"}
-    found = self_check(client, batch, other)
-    assert {one.name for one in found.causes} == {"batch-norm", "normalisation"}
+    grey = normalised(client, (0.0,) * 3, (1.0,) * 3)
+    turned = replace(batch, inputs=batch.inputs.flip(1))
+    for sent, both in (
+        (scaled(trained(client, batch_norm="train").train(batch), -1), {"batch-norm", "sign"}),
+        (trained(grey, learning_rate=0.03).train(batch), {"normalisation", "learning-rate"}),
+        (relabelled(client, turned, batch.labels.flip(0)), {"channel-order", "label-order"}),
+    ):
+        found = self_check(client, batch, sent)
+        assert {one.name for one in found.causes} == both, found.sentences
+        assert found.causes[1].gap.error < found.tolerance < found.causes[0].gap.error
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_dropout_is_recognised_by_the_spread_of_its_runs(seed):
-    client, batch = replace(one_step(), model=network(seed, dropout=0.4)), private(seed)
+def test_batch_norm_in_train_mode_takes_the_normalisation_out():
+    """The first layer is followed by BatchNorm, so that no update of such a client depends on the constants."""
+    client, batch = one_step(), private()
+    found = self_check(client, batch, normalised(trained(client, batch_norm="train"), HALF, HALF).train(batch))
+    assert [one.name for one in found.causes] == ["batch-norm"]
+
+
+def test_dropout_is_recognised_by_the_spread_of_its_runs():
+    client, batch = replace(one_step(), model=network(dropout=0.4)), private()
     active = trained(client, dropout=True)
-    sent = active.train(batch, seed=77 + seed)
-    found = self_check(client, batch, sent, pairs=False)
-    assert [one.name for one in found.causes] == ["dropout"], found.sentences
+    for seed in range(3):
+        sent = active.train(batch, seed=77 + seed)
+        found = DROPOUT.suspects(Assumed(client, batch, Target.of(sent, client.model)))
+        assert [one.assumed.gap.near for one in found] == [True]
+    assert [one.name for one in self_check(client, batch, sent, pairs=False).causes] == ["dropout"]
     assert self_check(active, batch, sent).state == "reproduced"
-    assert self_check(active, batch, active.train(private(seed + 1)), pairs=False).state == "unexplained"
+    other = active.train(replace(batch, inputs=batch.inputs**4, labels=(batch.labels + 2) % 7))
+    assert not Assumed(active, batch, Target.of(other, client.model)).gap.near
 
 
 @pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16])

@@ -152,6 +152,8 @@ class _Search:
                 self._note(cause, suspect)
                 if suspect.assumed.gap.near:
                     explaining.append((cause, suspect))
+                if self._late() or (suspect.assumed.gap.near and suspect.assumed.gap.error <= self.certain):
+                    break
             if any(suspect.assumed.gap.error <= self.certain for _, suspect in explaining):
                 break
         # A client that draws random numbers is a vaguer explanation than one that does not.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -15,7 +16,6 @@ from .assumed import Assumed, Cause, Suspect, inner, rounded, short
 from .scaling import fitted_rate, solved
 
 EPOCHS = range(1, 11)
-CLOSEST = 2  # numbers of steps for which the learning rate is fitted
 BETTER = 0.7  # factor by which several steps must come closer in direction before their learning rate is fitted
 MOMENTA = (0.9, 0.5, 0.8, 0.95, 0.99)
 
@@ -49,24 +49,25 @@ def _steps(assumed: Assumed) -> Iterator[Suspect]:
 
 
 def _unknown_rate(assumed: Assumed) -> Iterator[Suspect]:
-    """Yield the client that took several steps on the whole batch, with the learning rate that fits best.
+    """Yield the client that took several steps on the whole batch, each number with the learning rate that fits best.
 
-    The rate is fitted only for the numbers of steps whose update has the direction that is closest to the observed one.
+    The rate is fitted for the largest number first; rate times number is nearly the same for the others.
     """
-    factor = fitted_factor(assumed.target, assumed.predicted)
+    factor, most = fitted_factor(assumed.target, assumed.predicted), EPOCHS[-1]
     if factor <= 0:
         return
+    probe = assumed.training(epochs=most, learning_rate=factor / most)
+    if probe.gap.direction > BETTER * assumed.gap.direction:
+        return
+    longest = fitted_rate(probe, factor / most, 1.1 * factor / most)
+    total = factor if longest is None else longest * most
     tried: list[tuple[float, int]] = []
     for epochs in EPOCHS[1:]:
-        try:
-            gap = assumed.training(epochs=epochs, learning_rate=factor / epochs).gap
-        except AuditError:  # the training diverges
-            continue
-        tried.append((gap.direction, epochs))
-    for direction, epochs in sorted(tried)[:CLOSEST]:
-        if direction > BETTER * assumed.gap.direction:
-            continue
-        rate = fitted_rate(assumed.training(epochs=epochs, learning_rate=1.0), factor / epochs, 1.1 * factor / epochs)
+        with suppress(AuditError):  # the training diverges
+            tried.append((assumed.training(epochs=epochs, learning_rate=total / epochs).gap.direction, epochs))
+    for _, epochs in sorted(tried):
+        start = total / epochs
+        rate = fitted_rate(assumed.training(epochs=epochs, learning_rate=start), start, 1.05 * start)
         if rate is not None:
             yield Suspect(
                 assumed.training(epochs=epochs, learning_rate=rate),
