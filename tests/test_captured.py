@@ -227,7 +227,7 @@ def test_without_truth_there_is_no_score_and_no_all_clear(untold):
 
 def test_what_is_not_verified_is_no_all_clear(untold):
     _, (finding,), results = untold
-    (verdict,) = verdicts([replace(finding, verified=False, labels_granted=False)], results.run, results.folder)
+    (verdict,) = verdicts([replace(finding, proof=False, labels_granted=False)], results.run, results.folder)
     assert verdict.headline == "Cannot be scored"
     assert "not an all-clear" in verdict.sentence
     assert verdict.level.name == "UNKNOWN"
@@ -238,6 +238,15 @@ def test_what_is_not_verified_is_no_all_clear(untold):
     assert verdict.warnings == ("1 of 2 cases cannot be judged.",)
     (verdict,) = verdicts([failed], results.run, results.folder)
     assert verdict.headline == "Cannot be judged:"
+
+
+def test_an_update_of_few_numbers_proves_nothing(round3):
+    torch.save({"1.bias": round3.update().tensors["1.bias"]}, round3.folder / "u.pt")
+    (case,) = round3.schedule("u.pt", truth=False).cases()
+    finding = audit(case).finding
+    assert finding.verified
+    assert not finding.proof
+    assert any("Not in the file, so not compared: 1.weight" in note for note in finding.notes)
 
 
 def test_everything_that_reads_a_folder_reads_this_one(untold):
@@ -464,6 +473,6 @@ def test_other_commands_refuse_a_captured_update(round3, gradaudit):  # noqa: F8
     torch.save(dict(round3.update().tensors), round3.folder / "u.pt")
     path = round3.folder / "audit.yaml"
     path.write_text(json.dumps(round3.config("u.pt")))
-    code, _, err = gradaudit("infer-labels", path)
+    code, _, err = gradaudit("labels", path)
     assert code == 2
     assert "gradaudit inspect" in err

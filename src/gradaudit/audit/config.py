@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -172,12 +172,6 @@ class AuditConfig(_Section):
     public_data: dict[str, Any] | None = None
     update: UpdateSection | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _without_truth(cls, raw: Any) -> Any:
-        """Allow a captured update without `data`, which then is an empty mapping: there is no ground truth."""
-        return {"data": {}, **raw} if isinstance(raw, dict) and raw.get("update") is not None else raw
-
     @model_serializer(mode="wrap")
     def _without_capture(self, written: Any) -> dict[str, Any]:
         """Omit `update` where there is none, as the files of earlier runs do."""
@@ -231,7 +225,12 @@ def make_config(raw: Any, changes: Sequence[str] = (), label: str = "audit") -> 
     swept = next((key for key in SWEPT if key in raw), None)
     if swept:
         raise AuditError(f"{label}: {swept}: is a key of a sweep. Run `gradaudit sweep`, or remove the key.")
-    return validated(AuditConfig, raw, f"{label}: ")
+    return validated(AuditConfig, with_truth(raw), f"{label}: ")
+
+
+def with_truth(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return the plain values of an audit file, with an empty `data` for a captured update without ground truth."""
+    return {"data": {}, **raw} if raw.get("update") is not None else raw
 
 
 def validated(kind: type[T], raw: Any, at: str) -> T:
@@ -267,6 +266,7 @@ def explain(error: ValidationError, model: type[Any]) -> str:
 def _fields(model: Any, path: tuple[int | str, ...]) -> list[str]:
     for step in path:
         annotation = model.model_fields[step].annotation if step in getattr(model, "model_fields", {}) else None
-        model = annotation if isinstance(annotation, type) else AttackEntry if "attacks" in path else None
+        kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+        model = kinds[0] if kinds else AttackEntry if "attacks" in path else None
     named: Mapping[str, Any] = getattr(model, "model_fields", None) or getattr(model, "__dataclass_fields__", {})
     return list(named)

@@ -195,7 +195,9 @@ def _unscored(case: Case, guess: Reconstruction, seconds: float) -> Audited:
     count, nothing = len(guess.inputs), case.batch.inputs.cpu()
     said = _said(case, guess, torch.arange(count))
     unlabelled = 0 if _labelled(case) else count
-    finding = replace(_described(case, seconds), unscored=NO_TRUTH, unlabelled=unlabelled, **said)
+    sent = sum(value.numel() for value in case.observe().update.values)  # many batches explain a shorter update
+    proof = guess.verified and sent >= guess.inputs.numel()
+    finding = replace(_described(case, seconds), unscored=NO_TRUTH, unlabelled=unlabelled, proof=proof, **said)
     return Audited(finding, nothing, guess.inputs.detach().cpu(), nothing)
 
 

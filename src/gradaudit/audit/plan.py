@@ -35,6 +35,10 @@ from .resolve import (
 from .schedule import FileSchedule, model_digest, public_warnings, require_room
 from .shelf import Shelf
 
+SIMULATED = (
+    "update: a captured update is for `gradaudit audit` and `gradaudit sweep`; `gradaudit inspect` infers its labels. "
+    "Here the client is simulated: remove update."
+)
 PUBLIC = 2_000  # most public examples that an adversary gets
 
 
@@ -167,10 +171,7 @@ def make_plan(
         AuditError: A name, file, weight or option does not fit, an attack lacks knowledge, or the batch is too large.
     """
     if config.update is not None:
-        raise AuditError(
-            "update: a captured update is for `gradaudit audit` and `gradaudit sweep`; `gradaudit inspect` infers its "
-            "labels. Here the client is simulated: remove update."
-        )
+        raise AuditError(SIMULATED)
     shelf = shelf or Shelf()
     source, batch_size = open_source(config.data, folder, shelf=shelf)
     attacks = make_attacks(config, folder, source.modality)

@@ -134,7 +134,7 @@ class FileSchedule(Schedule):
         """Hashes of the files that its results depend on, by what they hold."""
 
     @property
-    def configuration(self) -> str:
+    def configuration(self) -> str:  # type: ignore[override]
         """The resolved audit file as YAML."""
         return self.config.as_yaml()
 

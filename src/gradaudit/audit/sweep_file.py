@@ -16,7 +16,7 @@ from ..values.characters import shortened
 from ..values.errors import AuditError
 from ..values.validation import brief
 from .changes import change_file, flat, parsed_change
-from .config import SWEPT, AuditConfig, read_values, validated
+from .config import SWEPT, AuditConfig, read_values, validated, with_truth
 from .yaml_text import write_yaml
 
 MOST_CELLS = 10_000  # without the option --yes
@@ -260,7 +260,7 @@ def _cells(
 def _checked(raw: dict[str, Any], at: Mapping[str, Any], zipped: Sequence[str], path: Path) -> AuditConfig:
     """Return the configuration of a cell; an error names the key of the grid that it is about, if there is one."""
     try:
-        return validated(AuditConfig, raw, "")
+        return validated(AuditConfig, with_truth(raw), "")
     except AuditError as error:
         problem = str(error)
         where = problem.partition(":")[0]

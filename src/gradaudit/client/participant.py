@@ -113,7 +113,6 @@ class Client:
         buffers = update.buffers if self.training.share_buffers else None
         size = len(batch) if Knowledge.BATCH_SIZE in knowledge else None
         kept = replace(update, tensors=_copied(update.tensors), buffers=buffers and _copied(buffers), examples=size)
-        one_step = self.training.learning_rate is None
         pictures, classes = public_examples(public, batch) if Knowledge.PUBLIC_DATA in knowledge else (None, None)
         return Observation(
             model=model,
@@ -125,7 +124,7 @@ class Client:
             knowledge=knowledge,
             batch_size=size,
             labels=batch.labels.clone() if Knowledge.LABELS in knowledge else None,
-            training=self.training if one_step or Knowledge.LOCAL_TRAINING in knowledge else None,
+            training=self.training if self.training.single_step or Knowledge.LOCAL_TRAINING in knowledge else None,
             defenses=self.defenses if Knowledge.DEFENSE in knowledge else None,
             batch_statistics=_statistics(self, batch) if Knowledge.BATCH_STATISTICS in knowledge else None,
             public_data=pictures,

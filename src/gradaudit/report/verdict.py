@@ -114,7 +114,7 @@ def judge(setting: str, findings: Sequence[Finding], found: Sequence[Leak]) -> V
 def _returned(setting: str, findings: Sequence[Finding], warnings: tuple[str, ...], alarms: tuple[str, ...]) -> Verdict:
     """Return the verdict on findings without ground truth: they have no score, but a verified one is a proof."""
     came = [finding for finding in findings if finding.unscored]
-    proofs, noun = [finding for finding in came if finding.verified], came[0].measure.noun
+    proofs, noun = [finding for finding in came if finding.proof], came[0].measure.noun
     closest = min(came, key=lambda finding: math.inf if math.isnan(finding.objective) else finding.objective)
     details = [f"Objective {formatting.scientific(closest.objective)} by {closest.attack}."]
     details += words.stated_labels(came)

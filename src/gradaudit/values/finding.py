@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,8 @@ Points = tuple[tuple[int, Number], ...]
 """A `Curve` as read from JSON."""
 FARTHEST = 1e9
 """Upper bound of the magnitude of every score, in any unit."""
+RARE = ("unlabelled", "unscored", "proof")
+"""Fields that the JSON of a finding leaves out where they say nothing."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Finding:
         warnings: Sentences that limit the conclusions, shown in red.
         cannot_judge: Why the case cannot be judged, or empty. There may be no scores then.
         unscored: Why there are no scores although the attack ran: there is no ground truth. Otherwise empty.
+        proof: Whether, without ground truth, the reconstruction is verified by an update of at least as many numbers.
         no_op_defenses: Defenses that did not change the update.
         versions: Library -> version.
         unlabelled: Number of examples where their labels are no classes, else 0.
@@ -114,6 +117,7 @@ class Finding:
     batch: str = ""
     grid: Mapping[str, Any] = field(default_factory=dict)
     unscored: str = ""
+    proof: bool = False
 
     @property
     def examples(self) -> int:
@@ -154,18 +158,11 @@ class Finding:
     @property
     def judgeable(self) -> tuple[bool, ...]:
         """For each example, whether it can be judged: the control is not too close, or the attack is far better."""
-        if not self.scored:
-            return ()
-        measure, pairs = self.measure, zip(self.measured.per_example, self.measured_control.per_example, strict=True)
-        return tuple(
-            control < measure.ceiling or (value >= measure.recovered and value - control >= measure.recovered_gain)
-            for value, control in pairs
-        )
+        return tuple(_judgeable(self)) if self.scored else ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `json.dumps`; NaN and infinity become `None`."""
-        rare = ("unlabelled", "unscored")  # left out where they say nothing
-        kept = (f.name for f in dataclasses.fields(self) if f.name not in rare or getattr(self, f.name))
+        kept = (f.name for f in dataclasses.fields(self) if f.name not in RARE or getattr(self, f.name))
         record = {name: getattr(self, name) for name in kept}
         gain = f"{self.measure.metric}_gain"
         record |= {"scores": self.scores.to_json(), "control": self.control.to_json()}
@@ -235,6 +232,14 @@ class RunRecord:
     def from_json(cls, record: Any) -> RunRecord:
         """Return the run of which `dataclasses.asdict` returned `record`. Raise `ValueError` for a wrong type."""
         return checked(cls, record)
+
+
+def _judgeable(finding: Finding) -> Iterator[bool]:
+    """Yield for each example whether the control is not too close, or the attack is far better."""
+    measure, control = finding.measure, finding.measured_control.per_example
+    for value, other in zip(finding.measured.per_example, control, strict=True):
+        far = value >= measure.recovered and value - other >= measure.recovered_gain
+        yield other < measure.ceiling or far
 
 
 def _plain(value: Any) -> Any:
