@@ -18,6 +18,7 @@ from ..values.errors import AuditError
 from ..values.types import Batch, Update
 from .closeness import Gap, Target
 from .suspects import CAUSES, Assumed, Cause, Suspect
+from .suspects.local_work import DROPOUT
 
 CERTAIN = 30.0  # the tolerance over this: an error below it explains the update whatever else might
 CLOSE = 3e-2  # error up to which other hardware or another library may be the reason
@@ -166,13 +167,13 @@ class _Search:
         first.sort(key=lambda pair: pair[1].assumed.gap.direction)
         for cause, suspect in first[:PARTNERS]:
             for other in CAUSES:
-                if other is cause:
+                if other in (cause, DROPOUT):  # random numbers would explain too much
                     continue
                 if self._late():
                     self.untried.append("two causes together")
                     return
                 for second in tried(other, suspect.assumed):
-                    if second.assumed.gap.near and not second.assumed.random:
+                    if second.assumed.gap.near:
                         self.found = ((cause, suspect), (other, second))
                         return
 
