@@ -9,7 +9,7 @@ from torch import nn
 
 import gradaudit as ga
 from gradaudit.audit import self_check
-from gradaudit.audit.closeness import Target
+from gradaudit.audit.closeness import ObservedTarget
 from gradaudit.audit.suspects import CAUSES, Assumed
 from gradaudit.audit.suspects.local_work import DROPOUT
 from gradaudit.values.types import UpdateKind
@@ -171,12 +171,12 @@ def test_dropout_is_recognised_by_the_spread_of_its_runs():
     active = trained(client, dropout=True)
     for seed in range(3):
         sent = active.train(batch, seed=77 + seed)
-        found = DROPOUT.suspects(Assumed(client, batch, Target.of(sent, client.model)))
+        found = DROPOUT.suspects(Assumed(client, batch, ObservedTarget.of(sent, client.model)))
         assert [one.assumed.gap.near for one in found] == [True]
     assert [one.name for one in self_check(client, batch, sent, pairs=False).causes] == ["dropout"]
     assert self_check(active, batch, sent).state == "reproduced"
     other = active.train(replace(batch, inputs=batch.inputs**4, labels=(batch.labels + 2) % 7))
-    assert not Assumed(active, batch, Target.of(other, client.model)).gap.near
+    assert not Assumed(active, batch, ObservedTarget.of(other, client.model)).gap.near
 
 
 @pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16])
@@ -195,7 +195,7 @@ def test_a_difference_of_coarse_weights_is_undecided():
     weights = dict(client.model.named_parameters())
     after = {name: (weights[name] - tensor).detach().bfloat16().float() for name, tensor in sent.tensors.items()}
     coarse = replace(sent, tensors={name: (weights[name] - tensor).detach() for name, tensor in after.items()})
-    assert Target.of(coarse, client.model).blunt
+    assert ObservedTarget.of(coarse, client.model).blunt
     assert self_check(client, batch, coarse).state == "undecided"
 
 

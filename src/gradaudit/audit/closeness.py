@@ -45,7 +45,7 @@ class Gap:
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class ObservedTarget:
     """The observed update, and how exactly it can be reproduced.
 
     Args:
@@ -59,7 +59,7 @@ class Target:
     rounding: Mapping[str, float]
 
     @classmethod
-    def of(cls, update: Update, model: nn.Module, stored: torch.dtype | None = None) -> Target:
+    def of(cls, update: Update, model: nn.Module, stored: torch.dtype | None = None) -> ObservedTarget:
         """Return the target for an update of `model`.
 
         Args:
@@ -112,7 +112,7 @@ class Target:
         return Gap(error, cosine, found.get(worst, 0.0), worst, near and error <= self.tolerance)
 
 
-def within_chance(target: Target, runs: list[dict[str, Tensor]]) -> bool:
+def within_chance(target: ObservedTarget, runs: list[dict[str, Tensor]]) -> bool:
     """Return whether the observed update looks like one more of the client's own `runs`, tensor by tensor.
 
     Its distance to their mean is compared with that of every run to the mean of the others.
@@ -143,7 +143,7 @@ def mean_of(runs: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([run[name] for run in runs]).mean(0) for name in runs[0]}
 
 
-def fitted_factor(target: Target, predicted: Mapping[str, Tensor]) -> float:
+def fitted_factor(target: ObservedTarget, predicted: Mapping[str, Tensor]) -> float:
     """Return the factor on the predicted update that fits the observed one best, over the tensors that both have."""
     both = [(predicted[name], target.tensors[name]) for name in predicted if name in target.tensors]
     inner = sum(float((mine * theirs).sum()) for mine, theirs in both)

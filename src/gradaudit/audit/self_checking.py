@@ -16,7 +16,7 @@ import torch
 from ..client.participant import Client
 from ..values.errors import AuditError
 from ..values.types import Batch, Update
-from .closeness import Gap, Target
+from .closeness import Gap, ObservedTarget
 from .suspects import CAUSES, Assumed, Cause, Suspect
 from .suspects.local_work import DROPOUT
 
@@ -24,7 +24,7 @@ CERTAIN = 30.0  # the tolerance over this: an error below it explains the update
 CLOSE = 3e-2  # error up to which other hardware or another library may be the reason
 PARTNERS = 6  # causes that are combined with all others, the closest first
 
-State = Literal["reproduced", "explained", "close", "unexplained", "undecided"]
+CheckState = Literal["reproduced", "explained", "close", "unexplained", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class SelfCheck:
         seconds: Wall time.
     """
 
-    state: State
+    state: CheckState
     declared: Gap
     tolerance: float
     causes: tuple[TriedCause, ...] = ()
@@ -113,8 +113,9 @@ def self_check(
     if observed.emptiness:
         raise AuditError(f"update: {observed.emptiness}, so that no training can be recognised by it.")
     started = time.monotonic()
-    search = _Search(Assumed(client, batch, Target.of(observed, client.model, stored), seed), started + seconds)
-    declared, target = search.declared.gap, search.declared.target
+    target = ObservedTarget.of(observed, client.model, stored)
+    search = _Inquiry(Assumed(client, batch, target, seed), started + seconds)
+    declared = search.declared.gap
     if target.blunt:
         return SelfCheck("undecided", declared, target.tolerance)
     if declared.near:
@@ -128,7 +129,7 @@ def self_check(
 
 
 @dataclass
-class _Search:
+class _Inquiry:
     """The state of one search for the cause: what was tried, and what explains the update."""
 
     declared: Assumed
@@ -183,7 +184,7 @@ class _Search:
         listed = sorted((_told(*pair) for pair in self.closest.values()), key=lambda one: one.gap.error)
         declared = self.declared.gap
         similar = declared.error <= CLOSE and not self.declared.random
-        state: State = "explained" if causes else "close" if similar else "unexplained"
+        state: CheckState = "explained" if causes else "close" if similar else "unexplained"
         tolerance, random = self.declared.target.tolerance, self.declared.random
         return SelfCheck(state, declared, tolerance, causes, tuple(listed), tuple(self.untried), random)
 

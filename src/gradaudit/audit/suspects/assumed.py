@@ -12,7 +12,7 @@ from torch import Tensor
 from ...client.participant import Client
 from ...protocol.local_training import LocalTraining
 from ...values.types import Batch
-from ..closeness import Gap, Target, mean_of, within_chance
+from ..closeness import Gap, ObservedTarget, mean_of, within_chance
 
 RUNS = 8  # runs of a client that draws random numbers
 
@@ -34,7 +34,7 @@ class Assumed:
 
     client: Client
     batch: Batch
-    target: Target = field(repr=False)
+    target: ObservedTarget = field(repr=False)
     seed: int = 0
     factor: float = 1.0
 
