@@ -142,6 +142,7 @@ def test_a_captured_update_of_another_normalisation_is_explained_on_the_page(tmp
     assert "Could this attack have worked here?" in text
     assert "No: the attacks assumed another training than that of the client." in text
     assert "Fix: set model.mean: [0] and model.std: [1]." in text
+    assert text.index("so that a result of nothing means nothing") < text.index("Reconstructions</h2>")
     assert "Positive control: from the gradient of one of these examples alone" in text
     assert "Prior-only control: inverting-gradients without the update" in text
     (kept,) = page.read_assessments(run.folder)
@@ -157,6 +158,7 @@ def test_a_captured_update_as_declared_could_have_worked(tmp_path, monkeypatch):
     assert entry.headline.startswith(("Yes: the assumptions", "Perhaps not: even an update that must leak"))
     assert entry.lines[0].startswith("The declared training on the true batch gives the observed update")
     assert not entry.fixes
+    assert not entry.doubt
     copy = run.write(tmp_path / "copy").read_text()
     assert "Could this attack have worked here?" in copy
     monkeypatch.setattr(page, "assessment_of", lambda schedule: pytest.fail("it was assessed before"))

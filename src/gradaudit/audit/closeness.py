@@ -112,30 +112,22 @@ class ObservedTarget:
         return Gap(error, cosine, found.get(worst, 0.0), worst, near and error <= self.tolerance)
 
 
-def within_chance(target: ObservedTarget, runs: list[dict[str, Tensor]]) -> bool:
-    """Return whether the observed update looks like one more of the client's own `runs`, tensor by tensor.
+def within_chance(target: ObservedTarget, runs: list[dict[str, Tensor]], factor: float = 1.0) -> bool:
+    """Return whether the observed update looks like one more of the client's own `runs` times `factor`.
 
-    Its distance to their mean is compared with that of every run to the mean of the others.
+    Its distance to their mean is compared with that of every run to the mean of the others, tensor by tensor.
     """
-    names = [name for name in runs[0] if name in target.tensors]
-    if set(names) != set(target.tensors) | set(runs[0]):
+    mean, size = mean_of(runs), len(runs)
+    if set(mean) != set(target.tensors):
         return False
-    shares = FLOOR * target.norm
-    mean = mean_of(runs)
-    observed = {name: _norm([target.tensors[name] - mean[name]]) for name in names}
-    own = []
-    for left_out in range(len(runs)):
-        rest = mean_of(runs[:left_out] + runs[left_out + 1 :])
-        own.append({name: _norm([runs[left_out][name] - rest[name]]) for name in names})
-    totals = [math.hypot(*one.values()) for one in own]
+    observed = {name: _norm([target.tensors[name] - factor * value]) for name, value in mean.items()}
+    others = abs(factor) * size / (size - 1)  # a run is this much farther from the mean of the others
+    own = [{name: others * _norm([run[name] - value]) for name, value in mean.items()} for run in runs]
     slack = target.tolerance * target.norm
-    total = math.hypot(*observed.values())
+    total, totals = math.hypot(*observed.values()), [math.hypot(*one.values()) for one in own]
     if not min(totals) / TOTAL_SPREAD - slack <= total <= max(totals) * TOTAL_SPREAD + slack:
         return False
-    return all(
-        observed[name] <= TENSOR_SPREAD * max(one[name] for one in own) + ONE_TENSOR * target.relative * shares + slack
-        for name in names
-    )
+    return all(far <= TENSOR_SPREAD * max(one[name] for one in own) + slack for name, far in observed.items())
 
 
 def mean_of(runs: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -19,6 +19,10 @@ from . import formatting
 
 FILE = "feasibility.json"
 ROWS = 6  # causes in the table
+DOUBT = (
+    "{}: the attacks assumed another training than that of the client, so that a result of nothing means nothing. See "
+    '"Could this attack have worked here?".'
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Feasibility:
         client: Name of the client.
         tone: Tone of the headline, as of a verdict.
         headline: The answer in a few words.
+        doubt: A sentence beside the verdict if nothing follows from the attacks, or empty.
         lines: What follows from it, in sentences.
         fixes: What to change, in sentences.
         controls: What the controls showed, in sentences.
@@ -53,6 +58,7 @@ class Feasibility:
     client: str
     tone: str
     headline: str
+    doubt: str
     lines: tuple[str, ...]
     fixes: tuple[str, ...]
     controls: tuple[str, ...]
@@ -103,7 +109,8 @@ def _entry(client: str, found: Assessment) -> Feasibility:
         tried.insert(0, ("nothing: as declared", check.declared))
         rows = tuple(_row(title, gap.error, gap.cosine) for title, gap in tried)
     rest = tuple(line for line in lines if line not in fixes)
-    return Feasibility(client, tone, headline, rest, fixes, controls, rows)
+    wrong = check is not None and check.state in ("explained", "unexplained")
+    return Feasibility(client, tone, headline, DOUBT.format(client) if wrong else "", rest, fixes, controls, rows)
 
 
 def _answer(found: Assessment) -> tuple[str, str]:
@@ -117,7 +124,7 @@ def _answer(found: Assessment) -> tuple[str, str]:
     if check.state == "unexplained":
         return "1", "No: the declared training does not give this update, and the cause is unknown."
     if not leaks:
-        return "unknown", "Perhaps not: even an update that must leak did not give its example back."
+        return "unknown", "Perhaps not: in a short time, even an update that must leak did not give its example back."
     if check.random:
         return "0", "In part: the assumptions are right, except for the client's random numbers."
     return "0", "Yes: the assumptions of the attacks are right, and an easy update of this model leaks."

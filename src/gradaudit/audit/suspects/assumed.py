@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ...client.participant import Client
@@ -83,12 +84,14 @@ class Assumed:
         gap = self.target.gap(self.predicted)
         if not self.random:
             return gap
-        scaled = [{name: self.factor * tensor for name, tensor in run.items()} for run in self.runs]
-        return replace(gap, near=gap.near or within_chance(self.target, scaled))
+        return replace(gap, near=gap.near or within_chance(self.target, self.runs, self.factor))
 
     def _run(self, number: int) -> dict[str, Tensor]:
         update, _ = self.client.protected(self.batch, seed=self.seed + number)
-        return {name: tensor.detach().double() for name, tensor in update.tensors.items()}
+        return {
+            name: tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32))
+            for name, tensor in update.tensors.items()
+        }
 
 
 @dataclass(frozen=True, eq=False)
