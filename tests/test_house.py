@@ -52,13 +52,13 @@ ORDER = {
         {"ensemble", "mutual", "call"},
     ],
     "audit": [
-        {"yaml_text", "overrides", "attempt", "shelf"},
-        {"changes"},
-        {"config", "judge"},
+        {"yaml_text", "overrides", "attempt", "shelf", "closeness"},
+        {"changes", "suspects"},
+        {"config", "judge", "self_checking"},
         {"resolve", "demo", "schedule"},
         {"plan", "given"},
-        {"captured_facts", "label_audit"},
-        {"captured"},
+        {"captured_facts", "label_audit", "controls"},
+        {"captured", "assessment"},
     ],
 }
 ROOMS = 16

@@ -9,12 +9,45 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .assessment import Assessment, assess
+    from .controls import ControlScore, positive_control, prior_only
     from .judge import Audited, Case, audit, audit_together, match, score
+    from .self_checking import SelfCheck, self_check
 
-__all__ = ["Audited", "Case", "audit", "audit_together", "match", "score"]
+_HOME = {
+    "Assessment": "assessment",
+    "Audited": "judge",
+    "Case": "judge",
+    "ControlScore": "controls",
+    "SelfCheck": "self_checking",
+    "assess": "assessment",
+    "audit": "judge",
+    "audit_together": "judge",
+    "match": "judge",
+    "positive_control": "controls",
+    "prior_only": "controls",
+    "score": "judge",
+    "self_check": "self_checking",
+}
+
+__all__ = [
+    "Assessment",
+    "Audited",
+    "Case",
+    "ControlScore",
+    "SelfCheck",
+    "assess",
+    "audit",
+    "audit_together",
+    "match",
+    "positive_control",
+    "prior_only",
+    "score",
+    "self_check",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(import_module(".judge", __name__), name)
+    if name in _HOME:
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,6 +9,7 @@ from ..values.errors import AuditError
 from ..values.files import write_whole
 from ..values.finding import Finding, RunRecord
 from .album import Album
+from .feasibility import feasibility_of
 from .template import fill
 from .verdict import Verdict
 from .view import view
@@ -27,9 +28,9 @@ def render(findings: Sequence[Finding], run: RunRecord, folder: Path) -> str:
         folder: The folder of the run, to which the paths of the images are relative.
 
     Raises:
-        AuditError: An image is missing, outside the folder, or not a PNG.
+        AuditError: An image is missing, outside the folder, or not a PNG, or `feasibility.json` is damaged.
     """
-    return fill("page.html", page=view(findings, run, Album(Path(folder))))
+    return fill("page.html", page=view(findings, run, Album(Path(folder))), feasibility=feasibility_of(Path(folder)))
 
 
 def notebook(findings: Sequence[Finding], run: RunRecord, folder: Path) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from ..values.errors import AuditError, AuditInterrupted
 from ..values.finding import Finding
 from ..values.granting import Granted
 from ..values.types import Batch
+from .feasibility import assess_into
 from .outcome import Run
 
 AGAIN = "Run the same command again to resume."
@@ -113,7 +115,7 @@ def run(
     folder = Path(tempfile.mkdtemp(prefix="gradaudit-"))
     try:
         results = Results(folder, record)
-        run_cases(plans, results, told, executor=where, stop_on_error=stop_on_error)
+        _work(plans, results, told, executor=where, stop_on_error=stop_on_error)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -148,7 +150,7 @@ def carry_out(
         AuditInterrupted: Ctrl-C was pressed; the message says how many cases are saved.
     """
     try:
-        run_cases(schedules, results, listener, executor=executor, stop_on_error=stop_on_error, shard=shard)
+        _work(schedules, results, listener, executor=executor, stop_on_error=stop_on_error, shard=shard)
     except BaseException as error:
         with suppress(AuditError):  # the error that stopped the run is the one to report
             _derive(results)
@@ -158,6 +160,12 @@ def carry_out(
         raise AuditInterrupted(f"interrupted: {kept}. {again}") from None
     _derive(results)
     return Run(tuple(results.findings), results.run, results.folder)
+
+
+def _work(schedules: Sequence[Schedule], results: Results, listener: Listener[Finding], **options: Any) -> None:
+    """Assess captured updates, and then run the cases."""
+    assess_into(results.folder, schedules)
+    run_cases(schedules, results, listener, **options)
 
 
 def _derive(results: Results) -> None:

@@ -15,6 +15,7 @@ from ..execution import Results
 from ..values.errors import AuditError
 from ..values.files import make_folder
 from ..values.finding import Finding, RunRecord
+from .feasibility import FILE as FEASIBILITY
 from .verdict import Verdict
 
 EXAMPLES = ("images", "examples")  # folders of a run that contain images and transcripts
@@ -66,6 +67,8 @@ class Run:
             make_folder(results.folder / name)
             for file in sorted((self.folder / name).iterdir()):
                 shutil.copyfile(file, results.folder / name / file.name)
+        if (self.folder / FEASIBILITY).is_file():
+            shutil.copyfile(self.folder / FEASIBILITY, results.folder / FEASIBILITY)
         for finding in self.findings:
             if finding.trial not in results.done:
                 results.append(finding)
