@@ -14,6 +14,17 @@ import typer
 from ..values import terminal
 from ..values.errors import AuditError, AuditInterrupted
 from ..values.streams import stdout_kept
+from .gating import (
+    NO_GATE,
+    FailOver,
+    Gate,
+    JunitFile,
+    conclude,
+    errors_in,
+    gate_json,
+    make_gate,
+    require_measures,
+)
 from .placing import (
     AsJson,
     Changes,
@@ -27,7 +38,6 @@ from .placing import (
     Workers,
     executor_of,
     open_in_browser,
-    require_judged,
     shard_of,
 )
 
@@ -84,43 +94,67 @@ def audit(
     ray_address: RayAddress = None,
     stop_on_error: StopOnError = False,
     shard: Shard = "1/1",
+    fail_over: FailOver = None,
+    junit: JunitFile = None,
     as_json: AsJson = False,
     open_page: Open = False,
 ) -> None:
     """Run the audit that a file describes: compute an update, attack it, score the reconstruction, write the report.
 
     The same command with the same folder resumes an interrupted audit, and computes again what failed. Exit code 0:
-    the audit finished, whatever leaked. 2: an error, a case that failed, or a case that cannot be judged, with the
-    reason in one line. 130: interrupted; finished cases are kept.
+    the audit finished, whatever leaked, and no threshold of --fail-over is reached. 1: a threshold is reached. 2: an
+    error, a case that failed, or a case or a threshold that cannot be judged, with the reason in one line. 130:
+    interrupted; finished cases are kept.
     """
-    from ..audit.config import read_config
-    from ..audit.plan import make_plan
-
-    with stdout_kept(as_json):
-        plan = make_plan(read_config(config, changes or []), config.resolve().parent)
-        if not len(plan):
-            raise AuditError(
-                f"{config}: attacks is an empty list, so there is nothing to run. Name at least one attack."
-            )
-        place = Placement(executor_of(executor, workers, threads, ray_address), stop_on_error, shard_of(shard))
+    with stdout_kept(as_json), errors_in(junit):
+        parts = shard_of(shard)
+        plan, gate = _planned(config, changes or [], fail_over, junit, parts)
+        place = Placement(executor_of(executor, workers, threads, ray_address), stop_on_error, parts)
         results = _audit([plan], out or Path("runs") / config.stem, f"Audit of {config.name}", place)
-    _finish(results, as_json, open_page)
+    _finish(results, as_json, open_page, gate)
 
 
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of an audit, a demo or a sweep.")],
+    fail_over: FailOver = None,
+    junit: JunitFile = None,
     open_page: Open = False,
 ) -> None:
-    """Write the page of an audit, a demo or a sweep again from its results."""
+    """Write the page of an audit, a demo or a sweep again from its results.
+
+    With --fail-over the results are compared with thresholds, and with --junit written as JUnit XML, without computing
+    anything; exit codes are then those of `audit`.
+    """
     from .. import report as page
     from ..execution import read_folder
     from ..report.sweep_page import write_sweep
 
-    findings, run = read_folder(folder)
-    path = (write_sweep if run.kind == "sweep" else page.write)(findings, run, folder)
+    with errors_in(junit):
+        gate = make_gate(fail_over, junit)
+        findings, run = read_folder(folder)
+        require_measures(gate, {finding.modality for finding in findings})
+        path = (write_sweep if run.kind == "sweep" else page.write)(findings, run, folder)
     terminal.echo(f"Report: {path}")
     open_in_browser(path, open_page)
+    if gate.wanted:
+        conclude(findings, run, gate)
+
+
+def _planned(
+    config: Path, changes: Sequence[str], fail_over: Sequence[str] | None, junit: Path | None, parts: tuple[int, int]
+) -> tuple[Plan, Gate]:
+    """Return the plan of an audit file and its gate, both checked before anything is computed."""
+    from ..audit.config import read_config
+    from ..audit.plan import make_plan
+
+    read = read_config(config, changes)
+    gate = make_gate(fail_over, junit, read.fail_over, parts)
+    plan = make_plan(read, config.resolve().parent)
+    if not len(plan):
+        raise AuditError(f"{config}: attacks is an empty list, so there is nothing to run. Name at least one attack.")
+    require_measures(gate, {plan.source.modality}, read.granted)
+    return plan, gate
 
 
 def _audit(plans: Sequence[Plan], out: Path, title: str, place: Placement) -> Results:
@@ -140,19 +174,19 @@ def _audit(plans: Sequence[Plan], out: Path, title: str, place: Placement) -> Re
     return results
 
 
-def _finish(results: Results, as_json: bool, open_page: bool) -> None:
+def _finish(results: Results, as_json: bool, open_page: bool, gate: Gate = NO_GATE) -> None:
     """Print the findings and the path of the report. Raise `AuditError` if a case cannot be judged."""
     from ..report import PAGE
 
     path = results.folder / PAGE
     if as_json:
         found = {"findings": [finding.to_json() for finding in results.findings], "failures": results.run.failures}
-        terminal.echo(json.dumps(found, allow_nan=False))
+        terminal.echo(json.dumps({**found, **gate_json(results.findings, gate)}, allow_nan=False))
     else:
         _summary(results)
         terminal.echo(f"Report: {path.resolve()}")
     open_in_browser(path, open_page)
-    require_judged(results.findings, results.run)
+    conclude(results.findings, results.run, gate, as_json=as_json)
 
 
 def _summary(results: Results) -> None:
