@@ -58,9 +58,8 @@ def assert_no_leak(
         LABEL_ACCURACY: label_accuracy,
         **dict(zip(COUNTED, (identified, recovered), strict=True)),
     }
-    limits = [
-        read_threshold(name, value, f"assert_no_leak: {name}") for name, value in given.items() if value is not None
-    ]
+    named = {name: value for name, value in given.items() if value is not None}
+    limits = [read_threshold(name, value, f"assert_no_leak: {name}") for name, value in named.items()]
     findings, record = _found(result)
     try:
         reached = check(findings, limits or _usual(findings), record)

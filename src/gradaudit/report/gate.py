@@ -174,13 +174,11 @@ def unjudged(findings: Sequence[Finding], total: int) -> str:
 def gate_facts(findings: Sequence[Finding]) -> dict[str, str | float]:
     """Return what a test report records about findings: the worst gain, the knowledge, the seed and the version."""
     facts: dict[str, str | float] = {}
-    for modality, measure in MEASURES.items():
-        gains = [
-            gain for finding in findings if finding.scored and finding.modality == modality for gain in finding.gain
-        ]
-        if finite := [gain for gain in gains if math.isfinite(gain)]:
+    for measure in dict.fromkeys(finding.measure for finding in findings):
+        gains = [leak.gain for leak in examples(findings) if leak.measure == measure and math.isfinite(leak.gain)]
+        if gains:
             unit = f"_{measure.unit.lower()}" if measure.unit == "dB" else ""
-            facts[f"worst_{measure.metric}_gain{unit}"] = round(max(finite), 4)
+            facts[f"worst_{measure.metric}_gain{unit}"] = round(max(gains), 4)
     if findings:
         facts["verdict"] = in_words(worst_verdict(findings))
     for name, values in (("knowledge", _knowledge(findings)), ("seed", [str(finding.seed) for finding in findings])):
