@@ -53,7 +53,7 @@ class WorstValue:
         if limit.counts and not limit.value:
             said = f"{text}, and none is allowed" if self.exceeded else f"{text}, as required"
         else:
-            said = f"{text} {'reaches' if self.exceeded else 'is below'} the threshold of {limit.text()}"
+            said = f"{text}, {'at or above' if self.exceeded else 'below'} the threshold of {limit.text()}"
         return f"{limit.measure}: {said} ({'closest: ' if self.share else ''}{self.place})."
 
 
