@@ -129,9 +129,7 @@ def test_a_measure_belongs_to_a_modality():
     assert set(threshold_measures()) == {name for modality in MEASURES for name in measures_of(modality)}
     limits = read_thresholds(["psnr-gain=6"], "")
     require_measurable(limits, Modality.PICTURES, Knowledge(0))
-    with pytest.raises(
-        AuditError, match="psnr-gain: is not measured for texts. Measures of texts: token-accuracy-gain,"
-    ):
+    with pytest.raises(AuditError, match=r"psnr-gain: is not measured for texts\. Measures of texts: token-acc"):
         require_measurable(limits, Modality.TEXT, Knowledge(0))
     with pytest.raises(AuditError, match="identified: is not measured for rows"):
         require_measurable(read_thresholds(["identified=1"], ""), Modality.TABLE, Knowledge(0))
@@ -229,7 +227,7 @@ def close(**changes):
         ([close()], "psnr-gain=6", "1 of 2 images cannot be judged: the control"),
         ([finding(psnr=12.0)], "identified=1", "identified: could not be checked: there is no identification rank"),
         ([ranked((2, 9), psnr=12.0)], "identified=50", "a client has only 2 images, so 50 cannot be reached"),
-        ([], "psnr-gain=6", "0 of 0 cases were not computed"),
+        ([], "psnr-gain=6", "no case was computed"),
         ([finding(psnr=math.nan)], "psnr-gain=6", "psnr-gain: could not be checked"),
     ],
 )
@@ -275,15 +273,15 @@ def test_the_facts_of_a_test_report():
 def linear(tmp_path):
     """An audit file on a network of one layer, whose gradient holds the image."""
     rng = np.random.default_rng(0)
-    np.savez(tmp_path / "x.npz", images=rng.integers(0, 256, (12, 4, 4), dtype=np.uint8), labels=np.arange(12) % 3)
+    np.savez(tmp_path / "x.npz", images=rng.integers(0, 256, (12, 6, 6), dtype=np.uint8), labels=np.arange(12) % 3)
     (tmp_path / "mine.py").write_text(
-        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(16, 3))\n"
+        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(36, 3))\n"
     )
     described = {
         "data": {"source": "npz", "path": "x.npz", "batch_size": 1},
         "model": {"factory": "mine.py:make"},
         "knowledge": ["priors"],
-        "attacks": [{"name": "idlg", "set": {"stages.0.steps": 60}}],
+        "attacks": [{"name": "idlg", "set": {"stages.0.steps": 25}}],
         "device": "cpu",
     }
 

@@ -15,11 +15,12 @@ import gradaudit as ga
 from comparison_cases import finding, unjudged
 from conftest import linear_net, make_batch
 from gradaudit.commands.pytest_plugin import leak_audit  # noqa: F401  (the fixture, also where it is not installed)
+from properties import short
 from test_gate import close, other, ranked
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH = make_batch(1, side=4, classes=5)
-KNOWN = {"attacks": "idlg", "knowledge": "priors"}
+KNOWN = {"attacks": short(ga.attacks.IDLG, 25), "knowledge": "priors"}
 
 
 def test_a_leaking_client_fails(leak_audit, tmp_path, request):  # noqa: F811
@@ -53,7 +54,7 @@ def test_the_example_of_the_page_runs(leak_audit):  # noqa: F811
     names = {}
     exec(compile(block, "gate.md", "exec"), names)
     torch.manual_seed(0)
-    names["test_my_client_does_not_leak"](leak_audit)
+    names["test_my_client_does_not_leak"](lambda *given, **options: leak_audit(*given, **{**options, **KNOWN}))
 
 
 def test_without_a_threshold_the_gain_of_a_recovered_example_counts():

@@ -121,7 +121,9 @@ def require_complete_judgement(findings: Sequence[Finding], outcome: GateOutcome
     """
     planned = run.planned if run else len(findings)
     require_complete(run.failures if run else (), planned)
-    if len(findings) < planned or not findings:
+    if not findings:
+        raise AuditError("no case was computed, so there is nothing to judge.")
+    if len(findings) < planned:
         raise AuditError(f"{planned - len(findings)} of {planned} cases were not computed. Run the same command again.")
     reason = next(filter(None, (unjudged(findings, planned), *outcome.unchecked)), None)
     if reason:
