@@ -207,7 +207,9 @@ def test_a_recovered_example_is_identified_too():
 
 def test_a_sweep_is_compared_cell_by_cell():
     cells = [ranked((1, 9), grid={"seed": seed}, case=f"cell{seed}", seed=seed) for seed in (0, 1)]
+    larger = [replace(cells[0], grid={"seed": 0}, repeat=repeat, case=f"more{repeat}") for repeat in (1, 2)]
     assert lines(cells, "identified=2") == []
+    assert lines([*cells, *larger], "identified=4") == []  # only one of the two could reach it
     assert lines(cells, "identified=1")[0].endswith("(closest: dlg on no defense, batch 1, image 1, seed=0).")
 
 
@@ -226,7 +228,7 @@ def close(**changes):
         ([finding(psnr=12.0), unjudged(number=1)], "psnr-gain=6", "1 of 2 cases cannot be judged: dlg: the update"),
         ([close()], "psnr-gain=6", "1 of 2 images cannot be judged: the control"),
         ([finding(psnr=12.0)], "identified=1", "identified: could not be checked: there is no identification rank"),
-        ([ranked((2, 9), psnr=12.0)], "identified=50", "a client has only 2 images, so 50 cannot be reached"),
+        ([ranked((2, 9), psnr=12.0)], "identified=50", "a client has at most 2 images, so 50 cannot be reached"),
         ([], "psnr-gain=6", "no case was computed"),
         ([finding(psnr=math.nan)], "psnr-gain=6", "psnr-gain: could not be checked"),
     ],

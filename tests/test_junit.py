@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comparison_cases import RUN, finding, unjudged
+from gradaudit.commands import cli
 from gradaudit.report.gate import weigh
 from gradaudit.report.junit import junit_of, junit_of_error
 from gradaudit.values.characters import visible
+from gradaudit.values.errors import AuditInterrupted
 from gradaudit.values.thresholds import read_thresholds
 from test_cli import gradaudit  # noqa: F401  (fixture)
 from test_gate import close, linear, ranked  # noqa: F401  (a fixture among them)
@@ -117,3 +119,17 @@ def test_the_file_is_written_whatever_happens(gradaudit, linear, tmp_path):  # n
     assert code == 2
     assert counts(Xml.parse(file).getroot()) == {"tests": 1, "failures": 0, "errors": 1, "skipped": 0}
     assert [path.name for path in file.parent.iterdir()] == ["leak.xml"]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(AuditInterrupted("interrupted: 1 of 2."), "interrupted: 1 of 2."), (KeyboardInterrupt(), "KeyboardInterrupt.")],
+)
+def test_an_interrupted_audit_leaves_no_pass(gradaudit, linear, tmp_path, monkeypatch, error, told):  # noqa: F811
+    def stopped(*_):
+        raise error
+
+    monkeypatch.setattr(cli, "_audit", stopped)
+    (tmp_path / "leak.xml").write_text("an earlier pass")
+    assert gradaudit("audit", linear(), "--junit", "leak.xml")[0] == 130
+    assert Xml.parse(tmp_path / "leak.xml").getroot().find("testcase/error").get("message") == told

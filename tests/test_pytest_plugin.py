@@ -114,13 +114,7 @@ def test_pytest_starts_without_torch(tmp_path):
     (tmp_path / "test_mine.py").write_text("import gradaudit\ndef test_mine(leak_audit):\n    pass\n")
     command = [sys.executable, "-m", "pytest", "-p", "gradaudit.commands.pytest_plugin", "-p", "no:cacheprovider"]
     alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(Path(ga.__file__).parents[1])}
-    found = subprocess.run(
-        [*command, "-W", "error", "-q", str(tmp_path)],
-        cwd=tmp_path,
-        env=alone,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command += ["-W", "error", "-q", "--junitxml", str(tmp_path / "tests.xml"), str(tmp_path)]
+    found = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
     assert "1 passed" in found.stdout

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..values.errors import AuditError, AuditInterrupted
+from ..values.errors import AuditError, AuditInterrupted, in_one_line
 from ..values.terminal import echo
 from .placing import require_judged
 
@@ -99,12 +99,13 @@ def errors_in(junit: Path | None) -> Iterator[None]:
     """Write an error that stops a command to its JUnit file too, so that no file of an earlier run suggests a pass."""
     try:
         yield
-    except (AuditError, AuditInterrupted) as error:
+    except BaseException as error:
         if junit is not None and not junit.is_dir():
             from ..report.junit import junit_of_error, write_junit
 
+            known = isinstance(error, (AuditError, AuditInterrupted))
             with suppress(AuditError):  # the first error is the one to report
-                write_junit(junit, junit_of_error(str(error)))
+                write_junit(junit, junit_of_error(str(error) if known else in_one_line(error)))
         raise
 
 

@@ -100,23 +100,24 @@ def worst_count(threshold: Threshold, certain: Sequence[Leak]) -> tuple[WorstVal
     settings: dict[Hashable, list[Leak]] = {}
     for leak in certain:
         settings.setdefault(configuration_of(leak.finding), []).append(leak)
-    found, why = [], "" if settings else "no example could be judged."
+    if not settings:
+        return None, "no example could be judged."
+    found, why, most = [], "", 0
     for members in settings.values():
         everyone = {leak.key for leak in members}
         hits = [leak for leak in members if counts(leak)]
         number = len({leak.key for leak in hits})
         if ranked and everyone - {leak.key for leak in members if leak.rank is not None}:
             why = "there is no identification rank, because there was no gallery. Give the run other examples."
-        if threshold.counts and threshold.value > len(everyone):
-            nouns = formatting.count(len(everyone), members[0].measure.noun)
-            why = f"a client has only {nouns}, so {threshold.text()} cannot be reached."
+        most = max(most, len(everyone))
         top = max(hits or members, key=severity)
         value = number if threshold.counts else number / len(everyone)
         cases = _cases(leak.finding for leak in hits) if threshold.reached_by(value) else ()
         share = formatting.share(number, len(everyone), top.measure.noun)
         found.append(WorstValue(threshold, value, top.finding, top.position, cases, share))
-    if not found:
-        return None, why
+    if threshold.counts and threshold.value > most:
+        noun = found[0].finding.measure.noun
+        why = f"a client has at most {formatting.count(most, noun)}, so {threshold.text()} cannot be reached."
     worst = max(found, key=lambda one: one.value)
     cases = tuple(dict.fromkeys(case for one in found for case in one.cases))
     return WorstValue(threshold, worst.value, worst.finding, worst.example, cases, worst.share), why
