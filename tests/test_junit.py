@@ -78,6 +78,11 @@ def test_cases_fail_for_a_number_only_if_all_together_reach_it():
     assert failures[1].text.startswith("identified: 2 of 2")
 
 
+def test_cells_of_a_sweep_have_names_of_their_own():
+    root = document([finding(grid={"seed": seed}, seed=seed) for seed in (0, 1)])
+    assert [case.get("name") for case in root.findall("testcase")] == ["dlg batch 1, seed=0", "dlg batch 1, seed=1"]
+
+
 def test_a_threshold_that_could_not_be_checked_is_an_error():
     root = document([close(psnr=12.0)], "psnr-gain=6dB", "identified=1")
     assert counts(root)["errors"] == 2

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree as Xml
 
+from ..audit.sweep_file import at_in_words
 from ..values.characters import visible
 from ..values.files import make_folder, write_whole
 from ..values.finding import Finding, RunRecord
@@ -57,7 +58,8 @@ def write_junit(path: Path, document: bytes) -> Path:
 
 
 def _add_case(root: Xml.Element, finding: Finding, outcome: GateOutcome) -> None:
-    case = _case(root, finding.client, f"{finding.attack} batch {finding.repeat + 1}")
+    name = f"{finding.attack} batch {finding.repeat + 1}"
+    case = _case(root, finding.client, f"{name}, {at_in_words(finding.grid)}" if finding.grid else name)
     case.set("time", f"{max(0.0, finding.seconds):.3f}")
     over = [_own_line(finding, one) for one in outcome.exceeded if finding.case in one.cases]
     if over:
