@@ -12,6 +12,7 @@ from gradaudit.client.participant import SharedUpdate
 from gradaudit.execution.trial import Job
 from gradaudit.protocol.defenses import Defense
 from gradaudit.report.verdict import Verdict
+from gradaudit.report.worst_values import WorstValue
 from gradaudit.values.finding import RunRecord
 from gradaudit.values.scores import Score, Scores
 from gradaudit.values.types import UpdateKind
@@ -99,6 +100,8 @@ def run(client: ga.Client, batch: ga.Batch, folder: Path) -> ga.Run:
     assert_type(found.write(folder / "copy"), Path)
     assert_type(found.to_records(), list[dict[str, Any]])
     assert_type(found.findings[0].gain, tuple[float, ...])
+    assert_type(found.fails("psnr-gain=100dB"), tuple[WorstValue, ...])
+    ga.assert_no_leak(found, psnr_gain_db=100)
     return found
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .protocol import defenses
     from .protocol.local_training import FedAvg, FedSGD, LocalTraining
     from .protocol.observation import Observation
+    from .report.assertions import assert_no_leak
     from .report.auditing import run
     from .report.outcome import Run
     from .values.errors import AttackFailed, AuditError
@@ -62,6 +63,7 @@ _HOME = {
     "Run": "report.outcome",
     "SecureAggregation": "client.aggregation",
     "Update": "values.types",
+    "assert_no_leak": "report.assertions",
     "level": "values.granting",
     "run": "report.auditing",
 }
@@ -106,6 +108,7 @@ __all__ = [
     "SecureAggregation",
     "Update",
     "__version__",
+    "assert_no_leak",
     "attacks",
     "audit",
     "capture",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,6 +24,7 @@ from pydantic import (
 from ..protocol.local_training import LocalTraining
 from ..values.errors import AuditError
 from ..values.granting import FACTS, granted
+from ..values.thresholds import read_thresholds
 from ..values.types import Knowledge
 from ..values.validation import as_name, brief, suggest
 from .changes import as_entry, change_file, parsed_change
@@ -156,6 +158,14 @@ def _fact(value: Any) -> Any:
     raise ValueError(f"unknown fact {as_name(value)}{suggest(as_name(value), FACTS)}")
 
 
+def _limits(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        read_thresholds(value, "")
+    except AuditError as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
 class AuditConfig(_Section):
     """The contents of an audit file."""
 
@@ -171,6 +181,8 @@ class AuditConfig(_Section):
     device: str = "auto"
     public_data: dict[str, Any] | None = None
     update: UpdateSection | None = None
+    # Excluded from the dump, so that another threshold is no other run.
+    fail_over: Annotated[dict[str, Any], AfterValidator(_limits)] = Field(default={}, exclude=True)
 
     @model_serializer(mode="wrap")
     def _without_capture(self, written: Any) -> dict[str, Any]:
@@ -187,7 +199,8 @@ class AuditConfig(_Section):
 
     def as_yaml(self) -> str:
         """Return the resolved audit file as YAML, with every default written out."""
-        return write_yaml(self.model_dump(mode="json"))
+        limits = {"fail_over": self.fail_over} if self.fail_over else {}
+        return write_yaml({**self.model_dump(mode="json"), **limits})
 
 
 def read_config(path: Path, changes: Sequence[str] = ()) -> AuditConfig:

@@ -103,6 +103,11 @@ def read_sweep(path: Path, changes: Sequence[str] = (), *, many: bool = False) -
     zipped = tuple(lists.get("zip", {}))
     if not grid:
         raise AuditError(f"{path}: grid: is missing. Give at least one key of the audit file with a list of values.")
+    if any(key.partition(".")[0] == "fail_over" for key in (*raw, *grid)):
+        raise AuditError(
+            f"{path}: fail_over: a sweep has no gate. Remove the key, and compare the finished sweep with `gradaudit "
+            "report RUN --fail-over ...`."
+        )
     _require_apart(lists, changes, path)
     _require_size(grid, zipped, path, many)
     base = {key: value for key, value in raw.items() if key not in SWEPT}

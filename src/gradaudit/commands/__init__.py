@@ -1,12 +1,20 @@
-"""The commands besides demo, audit and report: one module each, which registers its own command."""
+"""The commands besides demo, audit and report: one module each, which registers its own command.
 
-import typer
+They are imported when they are registered, so that the pytest plugin beside them loads without them.
+"""
 
-from . import compare, inspect, listings, merge, study, sweep
-from . import infer_labels as labels
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import typer
 
 
 def add_to(app: typer.Typer) -> None:
     """Register all of them with `app`."""
+    from . import compare, inspect, listings, merge, study, sweep
+    from . import infer_labels as labels
+
     for module in (inspect, labels, study, sweep, compare, merge, listings):
         module.add_to(app)

@@ -14,6 +14,17 @@ import typer
 from ..values import terminal
 from ..values.errors import AuditError, AuditInterrupted
 from ..values.streams import stdout_kept
+from .gating import (
+    NO_GATE,
+    FailOver,
+    Gate,
+    JunitFile,
+    conclude,
+    errors_in,
+    gate_json,
+    make_gate,
+    require_measures,
+)
 from .placing import (
     AsJson,
     Changes,
@@ -27,7 +38,6 @@ from .placing import (
     Workers,
     executor_of,
     open_in_browser,
-    require_judged,
     shard_of,
 )
 
@@ -46,6 +56,16 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+Run = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="Output folder of an audit, a demo or a sweep; with --redact, also of a study."),
+]
+Redact = Annotated[
+    bool, typer.Option("--redact", help="Write a copy of the folder that holds the figures and nothing private.")
+]
+RedactedOut = Annotated[
+    Path | None, typer.Option("--out", help="Folder of the redacted copy; by default RUN-redacted.")
+]
 Out = Annotated[
     Path | None, typer.Option("--out", help="Output folder for results.jsonl, report.html and the reconstructions.")
 ]
@@ -84,46 +104,40 @@ def audit(
     ray_address: RayAddress = None,
     stop_on_error: StopOnError = False,
     shard: Shard = "1/1",
+    fail_over: FailOver = None,
+    junit: JunitFile = None,
     as_json: AsJson = False,
     open_page: Open = False,
 ) -> None:
     """Run the audit that a file describes: compute an update, attack it, score the reconstruction, write the report.
 
     The same command with the same folder resumes an interrupted audit, and computes again what failed. Exit code 0:
-    the audit finished, whatever leaked. 2: an error, a case that failed, or a case that cannot be judged, with the
-    reason in one line. 130: interrupted; finished cases are kept.
+    the audit finished, whatever leaked, and no threshold of --fail-over is reached. 1: a threshold is reached. 2: an
+    error, a case that failed, or a case or a threshold that cannot be judged, with the reason in one line. 130:
+    interrupted; finished cases are kept.
     """
-    from ..audit.captured import make_schedule
-    from ..audit.config import read_config
-
-    with stdout_kept(as_json):
-        plan = make_schedule(read_config(config, changes or []), config.resolve().parent)
-        if not len(plan):
-            raise AuditError(
-                f"{config}: attacks is an empty list, so there is nothing to run. Name at least one attack."
-            )
-        place = Placement(executor_of(executor, workers, threads, ray_address), stop_on_error, shard_of(shard))
+    with stdout_kept(as_json), errors_in(junit):
+        parts = shard_of(shard)
+        plan, gate = _planned(config, changes or [], fail_over, junit, parts)
+        place = Placement(executor_of(executor, workers, threads, ray_address), stop_on_error, parts)
         results = _audit([plan], out or Path("runs") / config.stem, f"Audit of {config.name}", place)
-    _finish(results, as_json, open_page)
+    _finish(results, as_json, open_page, gate)
 
 
 @app.command()
 def report(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RUN", help="Output folder of an audit, a demo or a sweep; with --redact, also of a study."
-        ),
-    ],
-    redact: Annotated[
-        bool, typer.Option("--redact", help="Write a copy of the folder that holds the figures and nothing private.")
-    ] = False,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the redacted copy; by default RUN-redacted.")
-    ] = None,
+    folder: Run,
+    fail_over: FailOver = None,
+    junit: JunitFile = None,
+    redact: Redact = False,
+    out: RedactedOut = None,
     open_page: Open = False,
 ) -> None:
-    """Write the page of an audit, a demo or a sweep again from its results, or a redacted copy of the folder."""
+    """Write the page of an audit, a demo or a sweep again from its results, or a redacted copy of the folder.
+
+    With --fail-over the results are compared with thresholds, and with --junit written as JUnit XML, without computing
+    anything; exit codes are then those of `audit`.
+    """
     from .. import report as page
     from ..execution import read_folder
     from ..report.redaction import redact as redacted
@@ -131,13 +145,38 @@ def report(
 
     if out is not None and not redact:
         raise AuditError(f"--out {out}: is the folder of a redacted copy. Add --redact.")
-    if redact:
-        path = redacted(folder, out)
-    else:
-        findings, run = read_folder(folder)
-        path = (write_sweep if run.kind == "sweep" else page.write)(findings, run, folder)
+    with errors_in(junit):
+        gate = make_gate(fail_over, junit)
+        if redact and gate.wanted:
+            raise AuditError(
+                "--redact: writes a copy and checks no threshold. Give --fail-over and --junit without it."
+            )
+        findings, run = ([], None) if redact else read_folder(folder)
+        require_measures(gate, {finding.modality for finding in findings})
+        if run is None:
+            path = redacted(folder, out)
+        else:
+            path = (write_sweep if run.kind == "sweep" else page.write)(findings, run, folder)
     terminal.echo(f"Report: {path}")
     open_in_browser(path, open_page)
+    if run is not None and gate.wanted:
+        conclude(findings, run, gate)
+
+
+def _planned(
+    config: Path, changes: Sequence[str], fail_over: Sequence[str] | None, junit: Path | None, parts: tuple[int, int]
+) -> tuple[Schedule, Gate]:
+    """Return the plan of an audit file and its gate, both checked before anything is computed."""
+    from ..audit.captured import make_schedule
+    from ..audit.config import read_config
+
+    read = read_config(config, changes)
+    gate = make_gate(fail_over, junit, read.fail_over, parts)
+    plan = make_schedule(read, config.resolve().parent)
+    if not len(plan):
+        raise AuditError(f"{config}: attacks is an empty list, so there is nothing to run. Name at least one attack.")
+    require_measures(gate, {plan.handling.modality}, read.granted)
+    return plan, gate
 
 
 def _audit(plans: Sequence[Schedule], out: Path, title: str, place: Placement) -> Results:
@@ -157,19 +196,19 @@ def _audit(plans: Sequence[Schedule], out: Path, title: str, place: Placement) -
     return results
 
 
-def _finish(results: Results, as_json: bool, open_page: bool) -> None:
+def _finish(results: Results, as_json: bool, open_page: bool, gate: Gate = NO_GATE) -> None:
     """Print the findings and the path of the report. Raise `AuditError` if a case cannot be judged."""
     from ..report import PAGE
 
     path = results.folder / PAGE
     if as_json:
         found = {"findings": [finding.to_json() for finding in results.findings], "failures": results.run.failures}
-        terminal.echo(json.dumps(found, allow_nan=False))
+        terminal.echo(json.dumps({**found, **gate_json(results.findings, gate)}, allow_nan=False))
     else:
         _summary(results)
         terminal.echo(f"Report: {path.resolve()}")
     open_in_browser(path, open_page)
-    require_judged(results.findings, results.run)
+    conclude(results.findings, results.run, gate, as_json=as_json)
 
 
 def _summary(results: Results) -> None:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ..execution.executors import Executor
     from ..values.finding import Finding, RunRecord
 
-REASONS = 5  # reasons in a summary
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output and nothing else.")]
 Open = Annotated[bool, typer.Option("--open", help="Open the report in the browser when done.")]
 Changes = Annotated[
@@ -90,15 +88,12 @@ def executor_of(
 def require_judged(findings: Sequence[Finding], run: RunRecord) -> None:
     """Raise `AuditError` if a case failed or cannot be judged, so that the exit code does not suggest a result."""
     from ..execution.runner import require_complete
+    from ..report.gate import unjudged
 
     require_complete(run.failures, run.planned)
-    unjudged = [finding for finding in findings if finding.cannot_judge]
-    if unjudged:
-        reasons = list(dict.fromkeys(f"{finding.attack}: {finding.cannot_judge}" for finding in unjudged))
-        more = f" And {len(reasons) - REASONS} more reasons." if len(reasons) > REASONS else ""
-        raise AuditError(
-            f"{len(unjudged)} of {run.planned} cases cannot be judged: {' '.join(reasons[:REASONS])}{more}"
-        )
+    reason = unjudged(findings, run.planned)
+    if reason:
+        raise AuditError(reason)
 
 
 def open_in_browser(path: Path, wanted: bool) -> None:

@@ -15,8 +15,11 @@ from ..execution import Results
 from ..values.errors import AuditError
 from ..values.files import make_folder
 from ..values.finding import Finding, RunRecord
+from ..values.thresholds import Threshold
 from .feasibility import FILE as FEASIBILITY
+from .gate import check
 from .verdict import Verdict
+from .worst_values import WorstValue
 
 EXAMPLES = ("images", "examples")  # folders of a run that contain images and transcripts
 
@@ -39,6 +42,8 @@ class Run:
     'report.html'
     >>> [record["attack"] for record in found.to_records()]
     ['dlg']
+    >>> [worst.threshold.measure for worst in found.fails("psnr-gain=6dB", "recovered=0")]
+    ['psnr-gain', 'recovered']
     """
 
     findings: tuple[Finding, ...] = field(repr=False)
@@ -55,6 +60,20 @@ class Run:
     def verdicts(self) -> tuple[Verdict, ...]:
         """The verdicts on the configurations of the client as the page states them, the worst first."""
         return report.verdicts(self.findings, self.record, self.folder)
+
+    def fails(self, *thresholds: str | Threshold) -> tuple[WorstValue, ...]:
+        """Return what reaches a threshold, by the worst example over all attacks, clients and batches.
+
+        An empty result means that the whole run was compared and nothing reaches a threshold.
+
+        Args:
+            thresholds: Texts such as `psnr-gain=6dB`, `label-accuracy=50%` or `recovered=0`, or values.
+
+        Raises:
+            AuditError: A threshold is not one; or none is reached, but a case failed or cannot be judged, or a
+                threshold could not be checked.
+        """
+        return check(self.findings, thresholds, self.record)
 
     def write(self, folder: str | PathLike[str]) -> Path:
         """Copy the run with its findings and images into a folder, and return the path of its page there.
