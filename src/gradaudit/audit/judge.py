@@ -31,6 +31,8 @@ from ..values.scores import Scores
 from ..values.transcript import Transcript
 from ..values.types import Batch, Knowledge, Reconstruction
 from .attempt import attempt
+from .battery import NAMED, Origin
+from .doubts import doubts
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,7 @@ class Case:
             all of them. If it is `None` or of another client, batch or chance, the case makes its own.
         trial: Name of the trial.
         grid: Key of the audit file -> value, in a sweep.
+        origin: Whether the attack belongs to a battery, which has a seed for it.
     """
 
     key: str
@@ -80,6 +83,7 @@ class Case:
     shared: SharedUpdate | None = None
     trial: str = ""
     grid: Mapping[str, Any] = field(default_factory=dict)
+    origin: Origin = NAMED
 
     def __post_init__(self) -> None:
         if self.shared is None or not self.shared.belongs_to(self.client, self.batch, self.chance):
@@ -154,7 +158,7 @@ def audit(case: Case, watch: Watch | None = None, keep: Path | None = None) -> A
 def audit_together(cases: Sequence[Case], watch: Watch | None = None, keep: Path | None = None) -> list[Audited]:
     """Audit several updates of one client under one attack, in one pass where that is possible; see `audit`."""
     first = cases[0]
-    seeds = [attack_seed(case.chance) for case in cases]
+    seeds = [attack_seed(case.chance) if case.origin.seed is None else case.origin.seed for case in cases]
     seen = [case.observe() for case in cases]
     started = time.perf_counter()
     guesses = attempt(first.attack, first.attack_name, seen, seeds, watch, keep)
@@ -225,8 +229,10 @@ def _described(case: Case, seconds: float) -> Finding:
         modality=case.batch.modality,
         picture_names=case.picture_names,
         deviations=tuple(getattr(attack, "deviations", ())),
-        notes=case.notes,
+        notes=(*case.notes, *_doubts(case)),
         warnings=case.warnings,
+        battery=case.origin.battery,
+        optional=case.origin.optional,
         trial=case.trial,
         grid=case.grid,
         batch=batch_digest(case.batch),
@@ -243,8 +249,15 @@ def _said(case: Case, guess: Reconstruction, order: Tensor) -> dict[str, Any]:
         "verified": guess.verified,
         "guessed_labels": None if labels is None else tuple(labels[order].tolist()),
         "curves": guess.trace,
-        "notes": (*case.notes, *guess.notes),
+        "notes": (*case.notes, *_doubts(case), *guess.notes),
+        "cut": guess.cut,
     }
+
+
+def _doubts(case: Case) -> tuple[str, ...]:
+    """Return what is to be doubted about this attack under the client's defenses, those that did nothing left out."""
+    active = [defense for defense in case.client.defenses if describe(defense) not in case.idle]
+    return doubts(case.attack, active, case.knowledge)
 
 
 def _classes(case: Case) -> bool:
