@@ -7,8 +7,10 @@ measurements behind the choice.
 from __future__ import annotations
 
 import enum
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..attacks import april_patches, bag_of_words, dager, inverting_gradients, inverting_gradients_fast, lamp, sme
 from ..attacks import tableak, tag
@@ -58,6 +60,16 @@ class Battery:
     members: Mapping[Modality, tuple[Member, ...]]
     meaning: str
 
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that its results depend on, so that no change goes unnoticed; remarks on papers do not count."""
+        facts = [
+            (str(modality), member.seed, str(member.fit), member.optional, repr(_without_remarks(member.attack)))
+            for modality, members in self.members.items()
+            for member in members
+        ]
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -72,6 +84,12 @@ class Origin:
     battery: str = ""
     seed: int | None = None
     optional: bool = False
+
+
+def _without_remarks(attack: Any) -> Any:
+    """Return an attack without the sentences on how it differs from its paper."""
+    inner = getattr(attack, "attack", None)
+    return replace(attack, deviations=(), **({} if inner is None else {"attack": _without_remarks(inner)}))
 
 
 NAMED = Origin()

@@ -16,6 +16,7 @@ from ..values.errors import AuditError, AuditInterrupted
 from ..values.streams import stdout_kept
 from .placing import (
     AsJson,
+    Budget,
     Changes,
     ExecutorName,
     Open,
@@ -84,6 +85,7 @@ def audit(
     ray_address: RayAddress = None,
     stop_on_error: StopOnError = False,
     shard: Shard = "1/1",
+    budget: Budget = None,
     as_json: AsJson = False,
     open_page: Open = False,
 ) -> None:
@@ -93,9 +95,13 @@ def audit(
     the audit finished, whatever leaked. 2: an error, a case that failed, or a case that cannot be judged, with the
     reason in one line. 130: interrupted; finished cases are kept.
     """
+    from ..audit.budget import seconds_of
     from ..audit.config import read_config
     from ..audit.plan import make_plan
 
+    if budget is not None:
+        seconds_of(budget, "--budget")
+        changes = [*(changes or []), f'budget="{budget}"']
     with stdout_kept(as_json):
         plan = make_plan(read_config(config, changes or []), config.resolve().parent)
         if not len(plan):

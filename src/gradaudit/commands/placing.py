@@ -28,6 +28,13 @@ Changes = Annotated[
         help="Change one key of the file, such as attacks.0.stages.0.steps=2000 (repeatable).",
     ),
 ]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Time for all attacks together, such as 90s, 10m or 1.5h; what is cut short is said.",
+    ),
+]
 ExecutorName = Annotated[
     str | None,
     typer.Option(
@@ -90,9 +97,10 @@ def executor_of(
 def require_judged(findings: Sequence[Finding], run: RunRecord) -> None:
     """Raise `AuditError` if a case failed or cannot be judged, so that the exit code does not suggest a result."""
     from ..execution.runner import require_complete
+    from ..values.deciding import deciding
 
     require_complete(run.failures, run.planned)
-    unjudged = [finding for finding in findings if finding.cannot_judge]
+    unjudged = [finding for finding in deciding(findings) if finding.cannot_judge]
     if unjudged:
         reasons = list(dict.fromkeys(f"{finding.attack}: {finding.cannot_judge}" for finding in unjudged))
         more = f" And {len(reasons) - REASONS} more reasons." if len(reasons) > REASONS else ""

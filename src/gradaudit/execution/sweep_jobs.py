@@ -16,6 +16,7 @@ from .case_jobs import CaseJob, jobs_of
 from .executors import Executor
 from .executors.serial import Serial
 from .lock import locked
+from .purse import funded
 from .results import Results
 from .runner import Listener, run_trials
 
@@ -76,6 +77,7 @@ def plan_sweep(file: SweepFile, path: Path, title: str, look: Callable[[int, int
     folder, shelf = path.resolve().parent, Shelf()
     settings: list[CellSetting] = []
     jobs: list[CaseJob] = []
+    left_out: dict[str, None] = {}
     first: Plan | None = None
     for cell in file.cells:
         try:
@@ -83,6 +85,7 @@ def plan_sweep(file: SweepFile, path: Path, title: str, look: Callable[[int, int
             if not len(plan):
                 raise AuditError("attacks is an empty list, so there is nothing to run. Name at least one attack.")
             jobs += jobs_of(plan, cell.number)
+            left_out |= dict.fromkeys(plan.left_out)
         except AuditError as error:
             raise AuditError(f"{path}: {cell.name}: {error}") from error
         settings.append(CellSetting(cell, folder, plan.uses_gpu))
@@ -101,6 +104,7 @@ def plan_sweep(file: SweepFile, path: Path, title: str, look: Callable[[int, int
         kind="sweep",
         grid=file.grid,
         zipped=file.zipped,
+        left_out=tuple(left_out),
     )
     return SweepPlan(record, tuple(settings), tuple(jobs))
 
@@ -117,8 +121,10 @@ def run_sweep(
     """Run every trial of a sweep that is not in `results` yet; arguments and errors as of `execution.run`."""
     with locked(results.folder):
         results.refresh()
+        budgets = {number: setting.cell.config.seconds for number, setting in enumerate(plan.settings)}
+        jobs = funded(plan.jobs, budgets, results.journal.results, shard=shard)
         run_trials(
-            plan.settings, plan.jobs, results, executor or Serial(), listener, shard=shard, stop_on_error=stop_on_error
+            plan.settings, jobs, results, executor or Serial(), listener, shard=shard, stop_on_error=stop_on_error
         )
 
 

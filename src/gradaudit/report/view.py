@@ -14,6 +14,7 @@ from .album import Album
 from .cases import CaseGroup, attack_labels, group, leaks, setting_labels
 from .charts import Chart, StripPlot, objectives, strips
 from .grid import Grid, grid
+from .reference_clients import calibration
 from .result_tables import Configuration, FindingTable, KnowledgeRow, configuration, finding_table, knowledge_row
 from .transcripts import Readings, readings
 from .verdict import Verdict
@@ -70,7 +71,7 @@ def view(findings: Sequence[Finding], run: RunRecord, album: Album) -> View:
         summary=_summary(findings, run),
         band=_band(len(findings), run.planned),
         configuration=configuration(findings, run, attacks, settings),
-        untested=words.untested({name for finding in findings for name in finding.knowledge}, noun, open_facts),
+        untested=run.left_out + words.untested({name for finding in findings for name in finding.knowledge}, noun, open_facts),
     )
     return _filled(frame, findings, album, attacks, settings) if findings else frame
 
@@ -96,6 +97,7 @@ def _filled(
     return replace(
         frame,
         verdicts=tuple(judgement for judgement, _ in judged),
+        configuration=_with_references(frame.configuration, [judgement for judgement, _ in judged]),
         assumptions=_assumptions(groups),
         rule=rule_of(findings),
         noun=ordered[0].measure.nouns,
@@ -106,6 +108,12 @@ def _filled(
         knowledge=tuple(knowledge_row(attack, members) for attack, members in pairs),
         table=finding_table(ordered, attacks, settings),
     )
+
+
+def _with_references(found: Configuration, verdicts: Sequence[Verdict]) -> Configuration:
+    """Return the configuration with the list of the reference clients, if a verdict compares with them."""
+    compared = any("reference clients" in line for verdict in verdicts for line in verdict.details)
+    return replace(found, notes=(*found.notes, calibration().listing)) if compared else found
 
 
 def _scored(groups: Sequence[CaseGroup]) -> list[CaseGroup]:
