@@ -57,7 +57,9 @@ def candidates(kind: str) -> dict[str, object]:
     found = {f"{member.attack.name} (standard-1)": member.attack for member in STANDARD_1.members[modality]}
     if kind == "images":
         found = {name: attack for name, attack in found.items() if not name.startswith("sme")}
-        found |= {f"{name}, {steps}": short(name, steps) for name, steps in (("dlg", 300), ("inverting-gradients", 600))}
+        found |= {
+            f"{name}, {steps}": short(name, steps) for name, steps in (("dlg", 300), ("inverting-gradients", 600))
+        }
         found |= {f"{name}, {steps}": short(name, steps) for name, steps in (("afgi", 600), ("hfgradinv", 600))}
         found["gradinversion, 200, 2 seeds"] = short("gradinversion", 200, seeds=2)
     elif kind == "text":

@@ -1,7 +1,7 @@
 """Measures the ten reference clients with a battery, and writes the file that the pages of audits compare with.
 
-    python -m benchmarks.calibration                      # about ten CPU minutes, then commit the file
-    python -m benchmarks.calibration --only 3             # one client, printed and not written
+python -m benchmarks.calibration                      # about ten CPU minutes, then commit the file
+python -m benchmarks.calibration --only 3             # one client, printed and not written
 """
 
 from __future__ import annotations
@@ -62,9 +62,7 @@ def measured(network: str, batch: int, defenses: list) -> ReferenceClient:
     }
     plan = make_plan(make_config(file), HERE)
     findings = deciding([audit(case).finding for case in plan.cases()])
-    leaks = [
-        Leak(finding, place, (finding.repeat, place)) for finding in findings for place in range(finding.examples)
-    ]
+    leaks = [Leak(finding, place, (finding.repeat, place)) for finding in findings for place in range(finding.examples)]
     worst = worst_per_picture(leaks)
     return ReferenceClient(name_of(network, batch, defenses), round(sum(leak.gain for leak in worst) / len(worst), 2))
 

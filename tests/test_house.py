@@ -52,10 +52,11 @@ ORDER = {
         {"ensemble", "mutual", "call"},
     ],
     "audit": [
-        {"yaml_text", "overrides", "attempt", "shelf"},
+        {"yaml_text", "overrides", "attempt", "shelf", "battery", "budget", "doubts"},
         {"changes"},
         {"config", "judge"},
         {"resolve", "demo", "schedule"},
+        {"choosing"},
         {"plan", "given"},
         {"label_audit"},
     ],

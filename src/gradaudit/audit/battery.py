@@ -12,8 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..attacks import april_patches, bag_of_words, dager, inverting_gradients, inverting_gradients_fast, lamp, sme
-from ..attacks import tableak, tag
+from ..attacks import (
+    april_patches,
+    bag_of_words,
+    dager,
+    inverting_gradients,
+    inverting_gradients_fast,
+    lamp,
+    sme,
+    tableak,
+    tag,
+)
 from ..inversion.attack import Attack
 from ..inversion.parts.labels.mean_counts import BiasCounts
 from ..values.types import Modality
@@ -103,11 +112,11 @@ _SLOW = replace(
 _START = lamp.ATTACK.stages[-1]
 _TAG = replace(
     tag.ATTACK,
-    stages=(replace(tag.ATTACK.stages[0], parametrisation=_START.parametrisation, optimiser=_START.optimiser, steps=600),),
+    stages=(
+        replace(tag.ATTACK.stages[0], parametrisation=_START.parametrisation, optimiser=_START.optimiser, steps=600),
+    ),
 )
-_LAMP = replace(
-    lamp.ATTACK, labels=_INFERRED, stages=(lamp.ATTACK.stages[0], replace(_START, moves=(), steps=600))
-)
+_LAMP = replace(lamp.ATTACK, labels=_INFERRED, stages=(lamp.ATTACK.stages[0], replace(_START, moves=(), steps=600)))
 
 STANDARD_1 = Battery(
     "standard-1",

@@ -75,7 +75,7 @@ def named_attacks(entries: Iterable[AttackEntry], folder: Path, granted: Knowled
             continue
         if entry.set:
             raise AuditError(
-                f"{at}.set: {entry.name} is a battery, whose attacks are frozen. Name the attack that you want to change."
+                f"{at}.set: {entry.name} is a battery, whose attacks are frozen. Name the attack that you change."
             )
         if entry.name in dict(found):
             raise AuditError(f"{at}: {entry.name} is named twice. Remove one of them.")
@@ -157,4 +157,3 @@ def _text(audience: Audience) -> torch.Tensor:
     if table is None:
         raise AttackFailed("the model has no token embedding.")
     return torch.linspace(0, len(table.weight) - 1, audience.shape[0], device=table.weight.device).long()[None]
-

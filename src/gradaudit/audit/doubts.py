@@ -1,7 +1,7 @@
 """Which defenses make the result of an attack unreliable, and why: sentences for the notes of a finding.
 
-The objective of an attack is its only guide. A defense that the attack does not simulate moves the lowest objective away
-from the private examples, so that "nothing was recovered" may say more about the attack than about the defense.
+The objective of an attack is its only guide. A defense that the attack does not simulate moves the lowest objective
+away from the private examples, so that "nothing was recovered" may say more about the attack than about the defense.
 """
 
 from __future__ import annotations

@@ -106,5 +106,6 @@ def funded(
         if seconds is not None
     }
     return [
-        replace(job, share=Share(purses[job.setting], len(job.trials))) if job.setting in purses else job for job in jobs
+        replace(job, share=Share(purses[job.setting], len(job.trials))) if job.setting in purses else job
+        for job in jobs
     ]

@@ -108,9 +108,7 @@ def run(
     given, chosen = several(batches, Batch), several(attacks, str, Attack)
     seconds = None if budget is None else seconds_of(budget) / len(clients)
     shared: dict[str, Any] = {"seed": seed, "public": public, "others": others, "seconds": seconds}
-    plans = [
-        make_batches(one, given, chosen, knowledge, number=number, **shared) for number, one in enumerate(clients)
-    ]
+    plans = [make_batches(one, given, chosen, knowledge, number=number, **shared) for number, one in enumerate(clients)]
     record = describe_run(plans, title)
     told, where = listener or Listener(), make_executor(executor, workers)
     if out is not None:

@@ -94,8 +94,8 @@ def standing(findings: Sequence[Finding], found: Sequence[Leak], known: Calibrat
     below, total = sum(client.gain < gain for client in known.clients), len(known.clients)
     count = f"all {total}" if below == total else f"{below} of {total}" if below else "none of the " + str(total)
     return (
-        f"Leaks more than {count} reference clients ({known.battery}, {known.date}; {known.examples}), by the mean gain "
-        f"over the control of {formatting.decibels(gain, signed=True)}."
+        f"Leaks more than {count} reference clients ({known.battery}, {known.date}; {known.examples}): the mean gain "
+        f"over the control is {formatting.decibels(gain, signed=True)}."
     )
 
 

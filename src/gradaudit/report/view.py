@@ -71,7 +71,8 @@ def view(findings: Sequence[Finding], run: RunRecord, album: Album) -> View:
         summary=_summary(findings, run),
         band=_band(len(findings), run.planned),
         configuration=configuration(findings, run, attacks, settings),
-        untested=run.left_out + words.untested({name for finding in findings for name in finding.knowledge}, noun, open_facts),
+        untested=run.left_out
+        + words.untested({name for finding in findings for name in finding.knowledge}, noun, open_facts),
     )
     return _filled(frame, findings, album, attacks, settings) if findings else frame
 

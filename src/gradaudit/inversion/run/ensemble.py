@@ -107,7 +107,9 @@ class Ensemble(Checked):
             notes=(
                 f"Pooled from {len(members)} runs, whose objectives range from {best.objective:.3g} to "
                 f"{last.objective:.3g}; that of the pooled reconstruction is {objective:.3g}.",
-                *dict.fromkeys(note for one in members for note in one.notes if not one.cut or note != cut_note(*one.cut)),
+                *dict.fromkeys(
+                    note for one in members for note in one.notes if not one.cut or note != cut_note(*one.cut)
+                ),
                 *dict.fromkeys(f"A run was dropped: {failure}" for failure in failures),
                 *([cut_note(*cut)] if cut else []),
             ),
