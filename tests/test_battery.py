@@ -1,4 +1,4 @@
-"""The standard battery: which attacks an audit gets, what a budget cuts, what defenses cast doubt on, and the standing."""
+"""The standard battery: its attacks, what a budget cuts, what defenses cast doubt on, and the reference clients."""
 
 import itertools
 import json
