@@ -17,6 +17,7 @@ from gradaudit.audit.config import make_config
 from gradaudit.audit.doubts import doubts
 from gradaudit.audit.plan import make_plan
 from gradaudit.commands.placing import require_judged
+from gradaudit.execution import case_jobs
 from gradaudit.execution.purse import Purse, Share, funded
 from gradaudit.inversion.attack import TimeLimit
 from gradaudit.inversion.parts.objectives.euclidean import Euclidean
@@ -59,12 +60,12 @@ class Ticks:
 
     def __call__(self):
         self.now += 1
-        return self.now
+        return self.now - 1
 
 
 def limit(steps):
     """Time for so many steps."""
-    return TimeLimit(steps + 1, clock=Ticks())
+    return TimeLimit(steps + 1, clock=Ticks())  # it is read once when it begins, and before every step
 
 
 @pytest.fixture
@@ -239,9 +240,7 @@ def test_a_share_is_drawn_when_its_job_is_sent_to_another_process():
 
 def test_a_resumed_run_does_not_spend_its_budget_twice(tmp_path):
     made = plan(tmp_path, repeats=2, attacks=["dlg"], budget="10m")
-    from gradaudit.execution.case_jobs import jobs_of
-
-    jobs = list(jobs_of(made, 0))
+    jobs = list(case_jobs.jobs_of(made, 0))
     done = {jobs[0].trials[0]: finding(tmp_path, seconds=100.0)}
     funded_jobs = funded(jobs, {0: made.seconds}, done)
     assert funded_jobs[1].share.purse.seconds == 500
@@ -256,12 +255,11 @@ def test_a_budget_below_one_step_cannot_be_judged(client, batch):
         seconds_of("soon", "--fast")
 
 
-def test_a_finding_says_where_it_was_cut(client, batch):
-    slow = matching(Stage(Pixels(), Adam(lr=0.05), steps=1_000_000))
-    found = ga.run(client, batch, slow, ["priors", "LABELS"], budget="0.05s").findings[0]
-    assert found.cut is not None
-    assert found.cut[1] == 1_000_000
-    assert any(f"cut this attack at step {found.cut[0]} of 1000000" in note for note in found.notes)
+def test_a_finding_says_where_it_was_cut(client, batch, monkeypatch):
+    monkeypatch.setattr(case_jobs, "TimeLimit", lambda seconds, watch: TimeLimit(8, watch, clock=Ticks()))
+    found = ga.run(client, batch, matching(), ["priors", "LABELS"], budget="10m").findings[0]
+    assert found.cut == (7, 40)
+    assert any("cut this attack at step 7 of 40" in note for note in found.notes)
     assert ga.Finding.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 

@@ -107,7 +107,7 @@ NAMED = Origin()
 _INFERRED = BiasCounts()  # used where LABELS is not granted
 _ROWS = replace(tableak.ATTACK, attack=replace(tableak.MEMBER, labels=_INFERRED), members=10)
 _SLOW = replace(
-    inverting_gradients.ATTACK, labels=_INFERRED, stages=(replace(inverting_gradients.ATTACK.stages[0], steps=600),)
+    inverting_gradients.ATTACK, labels=_INFERRED, stages=(replace(inverting_gradients.ATTACK.stages[0], steps=300),)
 )
 _START = lamp.ATTACK.stages[-1]
 _TAG = replace(

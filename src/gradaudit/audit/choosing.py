@@ -152,8 +152,9 @@ def _fits(fit: Fit, audience: Audience) -> bool:
 
 
 def _text(audience: Audience) -> torch.Tensor:
-    """Return a text of different tokens, `[1, L]`."""
+    """Return a text of ordinary tokens, `[1, L]`: padding and markers are at the ends of a vocabulary."""
     table: torch.nn.Embedding | None = getattr(audience.client.model, "token_embedding", None)
     if table is None:
         raise AttackFailed("the model has no token embedding.")
-    return torch.linspace(0, len(table.weight) - 1, audience.shape[0], device=table.weight.device).long()[None]
+    size = len(table.weight)
+    return torch.linspace(size // 4, 3 * size // 4, audience.shape[0], device=table.weight.device).long()[None]

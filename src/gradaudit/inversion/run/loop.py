@@ -92,11 +92,11 @@ class Loop:
         candidate: Candidate | None = None
         scores = torch.empty(0)
         for number, stage in list(enumerate(self.attack.stages))[first:]:
-            if candidate is not None and self._ended():
-                break
             if candidate is not None and self._solved(candidate, stage.only_above):
                 self.done, self.local = self.done + stage.steps, self.local + stage.steps
                 continue
+            if candidate is not None and self._ended():
+                break
             if running is None:
                 self.began = self.local
                 running = self._begun(stage, candidate)
