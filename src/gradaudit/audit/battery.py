@@ -105,26 +105,46 @@ NAMED = Origin()
 """The origin of an attack that the user named."""
 
 _INFERRED = BiasCounts()  # used where LABELS is not granted
-_ROWS = replace(tableak.ATTACK, attack=replace(tableak.MEMBER, labels=_INFERRED), members=10)
-_SLOW = replace(
-    inverting_gradients.ATTACK, labels=_INFERRED, stages=(replace(inverting_gradients.ATTACK.stages[0], steps=300),)
+
+
+def _short(original: Any, *remarks: str, **changes: Any) -> Any:
+    """Return a shorter attack under a name of its own, so that nobody takes it for the published one."""
+    return replace(original, name=f"{original.name}-short", deviations=(*original.deviations, *remarks), **changes)
+
+
+_FAST = replace(inverting_gradients_fast.ATTACK, labels=_INFERRED)
+_SMOOTH = _short(
+    inverting_gradients.ATTACK,
+    "takes 300 steps instead of 4 800",
+    labels=_INFERRED,
+    stages=(replace(inverting_gradients.ATTACK.stages[0], steps=300),),
 )
-_START = lamp.ATTACK.stages[-1]
-_TAG = replace(
+_START = replace(lamp.ATTACK.stages[-1], steps=600)
+_TAG = _short(
     tag.ATTACK,
-    stages=(
-        replace(tag.ATTACK.stages[0], parametrisation=_START.parametrisation, optimiser=_START.optimiser, steps=600),
-    ),
+    "takes 600 steps instead of 2 500, from the start and at the learning rate of LAMP",
+    stages=(replace(_START, terms=(), moves=()),),
 )
-_LAMP = replace(lamp.ATTACK, labels=_INFERRED, stages=(lamp.ATTACK.stages[0], replace(_START, moves=(), steps=600)))
+_LAMP = _short(
+    lamp.ATTACK,
+    "takes 600 steps instead of 2 000, without reordering, which needs public texts",
+    labels=_INFERRED,
+    stages=(lamp.ATTACK.stages[0], replace(_START, moves=())),
+)
+_ROWS = _short(
+    tableak.ATTACK,
+    "has 10 members instead of 30",
+    attack=replace(tableak.MEMBER, labels=_INFERRED),
+    members=10,
+)
 
 STANDARD_1 = Battery(
     "standard-1",
     {
         Modality.PICTURES: (
             Member(april_patches.ATTACK, fit=Fit.ONE_IMAGE_OF_A_TRANSFORMER, optional=True),
-            Member(replace(inverting_gradients_fast.ATTACK, labels=_INFERRED)),
-            Member(_SLOW),
+            Member(_FAST),
+            Member(_SMOOTH),
             Member(sme.ATTACK, fit=Fit.SEVERAL_STEPS),
         ),
         Modality.TEXT: (
