@@ -145,7 +145,7 @@ STANDARD_1 = Battery(
             Member(april_patches.ATTACK, fit=Fit.ONE_IMAGE_OF_A_TRANSFORMER, optional=True),
             Member(_FAST),
             Member(_SMOOTH),
-            Member(sme.ATTACK, fit=Fit.SEVERAL_STEPS),
+            Member(replace(sme.ATTACK, labels=_INFERRED), fit=Fit.SEVERAL_STEPS),
         ),
         Modality.TEXT: (
             Member(bag_of_words.ATTACK, optional=True),
