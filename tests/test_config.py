@@ -16,7 +16,7 @@ def test_defaults():
     assert config.training.kind == "fedsgd"
     assert config.training.batch_norm == "eval"
     assert config.defenses == ()
-    assert [entry.name for entry in config.attacks] == ["inverting-gradients"]
+    assert [entry.name for entry in config.attacks] == ["standard-1"]
     assert (config.repeats, config.seed, config.device) == (1, 0, "auto")
     assert config.granted == Knowledge.BATCH_SIZE | Knowledge.LABELS
 

@@ -52,10 +52,11 @@ ORDER = {
         {"ensemble", "mutual", "call"},
     ],
     "audit": [
-        {"yaml_text", "overrides", "attempt", "shelf", "closeness"},
+        {"yaml_text", "overrides", "attempt", "shelf", "closeness", "battery", "budget", "doubts"},
         {"changes", "suspects"},
         {"config", "judge", "self_checking"},
         {"resolve", "demo", "schedule"},
+        {"choosing"},
         {"plan", "given"},
         {"captured_facts", "label_audit", "controls"},
         {"captured", "assessment"},

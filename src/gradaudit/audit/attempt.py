@@ -21,6 +21,7 @@ Attempt = Reconstruction | AttackFailed
 """What an attack returned, or why it could not run."""
 
 _TRACE, _NOTES = TypeAdapter(tuple[Curve, ...]), TypeAdapter(tuple[str, ...])
+_CUT = TypeAdapter(tuple[int, int] | None)
 
 
 def attempt(
@@ -95,7 +96,8 @@ def _valid(guess: Reconstruction, name: str, classes: bool) -> Reconstruction:
             labels_granted=bool(guess.labels_granted),
             trace=_TRACE.validate_python(guess.trace),
             notes=_NOTES.validate_python(guess.notes),
+            cut=_CUT.validate_python(guess.cut),
         )
     except (TypeError, ValueError) as error:  # pydantic's is a ValueError
-        rule = "objective must be a number, trace curves of (step, objective), notes sentences"
+        rule = "objective must be a number, trace curves of (step, objective), notes sentences, cut two counts"
         raise AuditError(f"{name}: the fields of its Reconstruction are wrong: {rule}.") from error

@@ -19,6 +19,7 @@ from ..inversion.attack import Attack
 from ..values.chance import child_seed
 from ..values.records import content_name
 from ..values.types import Batch
+from .battery import Origin
 from .captured_facts import (
     blank_source,
     known_labels,
@@ -30,8 +31,9 @@ from .captured_facts import (
     require_single,
     with_weights,
 )
+from .choosing import Audience, choose, named_attacks
 from .config import AuditConfig
-from .plan import Plan, make_attacks, make_plan, open_public
+from .plan import Plan, make_plan, open_public
 from .resolve import make_defense, make_device, make_handling, make_model, make_training, open_source
 from .schedule import FileSchedule, model_digest, public_warnings, require_room
 from .shelf import Shelf
@@ -50,12 +52,14 @@ class CapturedPlan(FileSchedule):
         folder: Folder at which the relative paths of the audit file start.
         source_sha256: Fingerprint of the source, or an empty string.
         model_sha256: Hash of the parameters and buffers from before the training.
-        origin: The captured file in words.
+        words: The captured file in words.
         number: Number of the plan in the run, from 0.
         public: Public examples that the adversary knows under PUBLIC_DATA, with labels if there are any.
         grid: Key of the audit file -> value, if this is a cell of a sweep.
         notes: Sentences on how the file was interpreted.
         warnings: Sentences that limit the conclusions.
+        origins: Which attacks belong to a battery.
+        left_out: A sentence for each attack of a battery that does not fit.
     """
 
     config: AuditConfig
@@ -66,12 +70,19 @@ class CapturedPlan(FileSchedule):
     folder: Path
     source_sha256: str
     model_sha256: str
-    origin: str
+    words: str
     number: int = 0
     public: Batch | Tensor | None = None
     grid: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    origins: tuple[Origin, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float | None:
+        """The time budget of the audit in seconds, `None` without one."""
+        return self.config.seconds
 
     @property
     def repeats(self) -> int:
@@ -82,7 +93,7 @@ class CapturedPlan(FileSchedule):
     def description(self) -> str:
         """Where the update and the examples come from, in words."""
         truth = "no ground truth" if self.source is None else f"ground truth: {self.source.description}"
-        return f"{self.origin}, {truth}"
+        return f"{self.words}, {truth}"
 
     @property
     def attribution(self) -> str:
@@ -175,11 +186,11 @@ def _make_captured(
     whole, doubts = with_weights(config, opened)
     source = open_source(config.data, folder, shelf=shelf)[0] if config.data else None
     stand_in = source or blank_source(whole, opened, folder)
-    attacks = make_attacks(config, folder, stand_in.modality)
+    named = named_attacks(config.attacks, folder, config.granted, stand_in.modality)
     handling, shape = make_handling(config, stand_in)
     size, remarks = known_size(config, opened.stated, source)
     require_room(size or 1, shape, "update.batch_size")
-    for i, (_, attack) in enumerate(attacks):  # every candidate of an attack has the size of the batch
+    for i, (_, attack) in enumerate(named):  # every candidate of an attack has the size of the batch
         require_room((size or 1) * getattr(attack, "seeds", 1), shape, f"attacks.{i}.seeds")
     model, classes = make_model(whole, stand_in, shape, folder, handling)
     labels = known_labels(config, source, size, classes)
@@ -194,9 +205,11 @@ def _make_captured(
         config.model.name or str(config.model.factory),
     )
     client = CapturedClient.of(found, declared, opened.sha256, size, labels)
+    chosen = choose(named, Audience(client, stand_in.modality, config.granted, shape, size or 1))
     public = open_public(config, folder, handling, device, classes)
     fingerprint = "" if source is None else shelf.get("fingerprint", [config.data, shape], source.fingerprint)
     return CapturedPlan(
-        config, client, attacks, handling, source, folder.resolve(), fingerprint, model_digest(client.model),
+        config, client, chosen.attacks, handling, source, folder.resolve(), fingerprint, model_digest(client.model),
         opened.words, number, public, grid or {}, notes_on(found), (*doubts, *remarks, *contradictions),
+        chosen.origins, chosen.left_out,
     )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..values.errors import AuditError
 from ..values.validation import as_name
+from .battery import DEFAULT
 from .overrides import place_in
 from .yaml_text import parse_yaml
 
@@ -39,7 +40,7 @@ def change_file(raw: dict[str, Any], path: str, value: Any, at: str) -> None:
     first, *steps = path.split(".")
     if first != "attacks" or not steps:
         return _change(raw, [first, *steps], value, at)
-    entries = raw.setdefault("attacks", ["inverting-gradients"])
+    entries = raw.setdefault("attacks", [DEFAULT])
     if len(steps) == 1:
         return _change(entries, steps, value, at)
     index = _position(entries, steps[0], at)

@@ -27,6 +27,8 @@ from ..values.granting import FACTS, granted
 from ..values.thresholds import read_thresholds
 from ..values.types import Knowledge
 from ..values.validation import as_name, brief, suggest
+from .battery import DEFAULT
+from .budget import as_budget, seconds_of
 from .changes import as_entry, change_file, parsed_change
 from .yaml_text import LARGEST, MOST_BYTES, decode_yaml, parse_yaml, write_yaml
 
@@ -174,13 +176,14 @@ class AuditConfig(_Section):
     knowledge: tuple[Annotated[str, BeforeValidator(_fact)], ...]
     training: TrainingSection = TrainingSection()
     defenses: tuple[dict[str, Any], ...] = ()
-    attacks: tuple[Annotated[AttackEntry, BeforeValidator(as_entry)], ...] = (AttackEntry(name="inverting-gradients"),)
+    attacks: tuple[Annotated[AttackEntry, BeforeValidator(as_entry)], ...] = (AttackEntry(name=DEFAULT),)
     clients: _Count = 1
     repeats: _Count = 1
     seed: int = Field(default=0, ge=0, le=LARGEST)
     device: str = "auto"
     public_data: dict[str, Any] | None = None
     update: UpdateSection | None = None
+    budget: Annotated[str | None, BeforeValidator(as_budget)] = None
     # Excluded from the dump, so that another threshold is no other run.
     fail_over: Annotated[dict[str, Any], AfterValidator(_limits)] = Field(default={}, exclude=True)
 
@@ -191,6 +194,11 @@ class AuditConfig(_Section):
         if self.update is None:
             found.pop("update", None)
         return found
+
+    @property
+    def seconds(self) -> float | None:
+        """The time budget of the whole audit in seconds, `None` without one."""
+        return None if self.budget is None else seconds_of(self.budget)
 
     @property
     def granted(self) -> Knowledge:

@@ -20,8 +20,10 @@ from ..values.chance import child_seed
 from ..values.errors import AuditError
 from ..values.granting import Granted, granted
 from ..values.measures import MEASURES
-from ..values.types import Batch, Knowledge
+from ..values.types import Batch, Knowledge, Modality
 from ..values.validation import brief
+from .battery import BATTERIES, Battery, Origin
+from .choosing import Audience, Named, choose
 from .config import AttackEntry
 from .judge import raw_bytes
 from .resolve import make_attack
@@ -41,6 +43,9 @@ class GivenBatches(Schedule):
         public: Public examples that the adversary knows under PUBLIC_DATA.
         others: Examples of the same kind as the private ones, `[N, ...]`, for the control and the gallery.
         number: Which client of the run, from 0.
+        origins: Which attacks belong to a battery.
+        left_out: A sentence for each attack of a battery that does not fit.
+        seconds: The time budget in seconds, `None` without one.
     """
 
     client: Client
@@ -53,6 +58,9 @@ class GivenBatches(Schedule):
     number: int = 0
     attribution: str = ""
     configuration: str = ""
+    origins: tuple[Origin, ...] = ()
+    left_out: tuple[str, ...] = ()
+    seconds: float | None = None
 
     @property
     def repeats(self) -> int:
@@ -119,20 +127,22 @@ def make_batches(
     public: Batch | Tensor | None = None,
     others: Batch | Tensor | None = None,
     number: int = 0,
+    seconds: float | None = None,
 ) -> GivenBatches:
     """Check the arguments of an audit from Python, and return the schedule of its cases.
 
     Args:
         client: The client under audit, on the device where the attacks are to run.
         batches: Its private examples, moved to the device of its model.
-        attacks: Attack values, names of attacks of the literature, or `file.py:ATTACK` relative to the working
-            directory.
+        attacks: Attack values, names of attacks of the literature or of a battery, or `file.py:ATTACK` relative to
+            the working directory.
         knowledge: The threat model, as flags or by name.
         seed: Seed of the run, at least 0.
         public: Public examples that the adversary knows under PUBLIC_DATA.
         others: Examples of the same kind as the private ones, for the control; the public ones by default. Private
             examples among them are skipped.
         number: Which client of the run, from 0.
+        seconds: Time budget of this client, `None` for no limit.
 
     Raises:
         AuditError: There is no batch or no attack, an attack is unknown, needs more knowledge or another modality, or
@@ -146,15 +156,19 @@ def make_batches(
     if public is not None and Knowledge.PUBLIC_DATA not in facts:
         raise AuditError("public: is given, but knowledge lacks PUBLIC_DATA. Add it, or give the examples as others.")
     mine = _private(client, batches)
-    found = _attacks(attacks)
-    for name, attack in found:
-        require_fit(attack, facts, mine[0].modality, name=name)
+    named, first = _named(attacks, facts, mine[0].modality), mine[0]
+    shape, most = tuple(first.inputs.shape[1:]), max(map(len, mine))
+    chosen = choose(named, Audience(client, first.modality, facts, shape, most))
+    for name, attack in chosen.attacks:
         for batch in mine:
             count = len(batch) * getattr(attack, "seeds", 1)
             require_room(count, tuple(batch.inputs.shape[1:]), f"attacks: {name}")
     rest = public if others is None and kind_of(mine[0].modality).comparable else others
     inputs = rest.inputs if isinstance(rest, Batch) else rest
-    return GivenBatches(client, mine, found, facts, seed, public, inputs, number)
+    return GivenBatches(
+        client, mine, chosen.attacks, facts, seed, public, inputs, number,
+        origins=chosen.origins, left_out=chosen.left_out, seconds=seconds,
+    )  # fmt: skip
 
 
 def control_and_gallery(batch: Batch, others: Tensor | None) -> tuple[Tensor, Tensor, tuple[str, ...]]:
@@ -194,20 +208,27 @@ def _private(client: Client, batches: Batch | Iterable[Batch]) -> tuple[Batch, .
     return tuple(batch.to(device) for batch in found)
 
 
-def _attacks(attacks: Attack | str | Iterable[Attack | str]) -> tuple[tuple[str, Attack], ...]:
+def _named(attacks: Attack | str | Iterable[Attack | str], facts: Knowledge, modality: Modality) -> Named:
     entries = several(attacks, str, Attack)
     if not entries:
         raise AuditError("attacks: is empty, so there is nothing to judge; name at least one.")
-    found: list[tuple[str, Attack]] = []
+    found: list[tuple[str, Attack | Battery]] = []
     for position, entry in enumerate(entries):
         if isinstance(entry, str):
-            found.append((entry, make_attack(AttackEntry(name=entry), Path.cwd(), f"attacks.{position}")))
+            found.append((entry, _by_name(entry, position)))
         elif isinstance(entry, Attack) and not isinstance(entry, type):
             found.append((entry.name, entry))
         else:
             rule = "should be an attack or the name of one (`gradaudit attacks` lists them)"
             raise AuditError(f"attacks.{position}: {rule}. Found {brief(entry)}.")
+    for name, one in found:
+        if not isinstance(one, Battery):
+            require_fit(one, facts, modality, name=name)
     return tuple(found)
+
+
+def _by_name(name: str, position: int) -> Attack | Battery:
+    return BATTERIES.get(name) or make_attack(AttackEntry(name=name), Path.cwd(), f"attacks.{position}")
 
 
 def several(value: Any, *kinds: type) -> tuple[Any, ...]:

@@ -31,6 +31,8 @@ from ..values.scores import Scores
 from ..values.transcript import Transcript
 from ..values.types import Batch, Knowledge, Reconstruction
 from .attempt import attempt
+from .battery import NAMED, Origin
+from .doubts import doubts
 
 NO_TRUTH = "there is no ground truth: the private examples are not at hand"
 
@@ -62,6 +64,7 @@ class Case:
         trial: Name of the trial.
         grid: Key of the audit file -> value, in a sweep.
         fingerprint: Identifies the update where there is no ground truth; otherwise the batch does.
+        origin: Whether the attack belongs to a battery, which has a seed for it.
     """
 
     key: str
@@ -84,6 +87,7 @@ class Case:
     trial: str = ""
     grid: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
+    origin: Origin = NAMED
 
     def __post_init__(self) -> None:
         if self.shared is None or not self.shared.belongs_to(self.client, self.batch, self.chance):
@@ -158,7 +162,7 @@ def audit(case: Case, watch: Watch | None = None, keep: Path | None = None) -> A
 def audit_together(cases: Sequence[Case], watch: Watch | None = None, keep: Path | None = None) -> list[Audited]:
     """Audit several updates of one client under one attack, in one pass where that is possible; see `audit`."""
     first = cases[0]
-    seeds = [attack_seed(case.chance) for case in cases]
+    seeds = [attack_seed(case.chance) if case.origin.seed is None else case.origin.seed for case in cases]
     seen = [case.observe() for case in cases]
     updates = [digest_of(one.update.tensors) for one in seen]  # before the attack, which may write into them
     started = time.perf_counter()
@@ -247,8 +251,10 @@ def _described(case: Case, seconds: float) -> Finding:
         modality=case.batch.modality,
         picture_names=case.picture_names,
         deviations=tuple(getattr(attack, "deviations", ())),
-        notes=case.notes,
+        notes=(*case.notes, *_doubts(case)),
         warnings=case.warnings,
+        battery=case.origin.battery,
+        optional=case.origin.optional,
         trial=case.trial,
         grid=case.grid,
         batch=case.fingerprint or batch_digest(case.batch),
@@ -268,8 +274,15 @@ def _said(case: Case, guess: Reconstruction, order: Tensor) -> dict[str, Any]:
         "verified": guess.verified,
         "guessed_labels": None if labels is None else tuple(labels[order].tolist()),
         "curves": guess.trace,
-        "notes": (*case.notes, *guess.notes),
+        "notes": (*case.notes, *_doubts(case), *guess.notes),
+        "cut": guess.cut,
     }
+
+
+def _doubts(case: Case) -> tuple[str, ...]:
+    """Return what is to be doubted about this attack under the client's defenses, those that did nothing left out."""
+    active = [defense for defense in case.client.defenses if describe(defense) not in case.idle]
+    return doubts(case.attack, active, case.knowledge)
 
 
 def _classes(case: Case) -> bool:

@@ -16,14 +16,14 @@ from ..client.participant import Client
 from ..data.modalities import Handling
 from ..data.sources import AnySource
 from ..inversion.attack import Attack
-from ..inversion.run.refusal import require_fit
 from ..values.chance import child_seed
 from ..values.errors import AuditError
 from ..values.measures import MEASURES
-from ..values.types import Batch, Knowledge, Modality
+from ..values.types import Batch, Knowledge
+from .battery import Origin
+from .choosing import Audience, choose, named_attacks
 from .config import AuditConfig
 from .resolve import (
-    make_attack,
     make_defense,
     make_device,
     make_handling,
@@ -60,6 +60,8 @@ class Plan(FileSchedule):
         model_sha256: Hash of the initial parameters and buffers of the model.
         public: Public examples that the adversary knows under PUBLIC_DATA, with labels if there are any.
         grid: Key of the audit file -> value, if this is a cell of a sweep.
+        origins: Which attacks belong to a battery.
+        left_out: A sentence for each attack of a battery that does not fit.
     """
 
     config: AuditConfig
@@ -75,6 +77,13 @@ class Plan(FileSchedule):
     number: int = 0
     public: Batch | Tensor | None = None
     grid: Mapping[str, Any] = field(default_factory=dict)
+    origins: tuple[Origin, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float | None:
+        """The time budget of the audit in seconds, `None` without one."""
+        return self.config.seconds
 
     @property
     def repeats(self) -> int:
@@ -174,7 +183,7 @@ def make_plan(
         raise AuditError(SIMULATED)
     shelf = shelf or Shelf()
     source, batch_size = open_source(config.data, folder, shelf=shelf)
-    attacks = make_attacks(config, folder, source.modality)
+    named = named_attacks(config.attacks, folder, config.granted, source.modality)
     defenses = tuple(make_defense(entry, f"defenses.{i}") for i, entry in enumerate(config.defenses))
     handling, shape = make_handling(config, source)
     device = make_device(config.device)
@@ -183,7 +192,7 @@ def make_plan(
     if sum(sizes) > len(source):
         raise AuditError(f"clients: {config.clients} need {sum(sizes)} examples. {source.name} has {len(source)}.")
     require_room(sum(sizes), shape, "data.batch_size")
-    for i, (_, attack) in enumerate(attacks):  # every candidate of an attack has the size of the batch
+    for i, (_, attack) in enumerate(named):  # every candidate of an attack has the size of the batch
         require_room(sum(sizes) * getattr(attack, "seeds", 1), shape, f"attacks.{i}.seeds")
     client = (Client if config.clients == 1 else partial(SecureAggregation, sizes=sizes))(
         model.to(device),
@@ -193,20 +202,13 @@ def make_plan(
         model_name=config.model.name or str(config.model.factory),
     )
     client.training.shared_parameters(model)  # raises for a pattern that matches nothing, before anything runs
+    chosen = choose(named, Audience(client, source.modality, config.granted, shape, sum(sizes)))
     public = open_public(config, folder, handling, device, classes)
     fingerprint = shelf.get("fingerprint", [config.data, shape], source.fingerprint)
     return Plan(
-        config, source, client, attacks, sum(sizes), handling, classes, folder.resolve(), fingerprint, digest, number,
-        public, grid or {},
+        config, source, client, chosen.attacks, sum(sizes), handling, classes, folder.resolve(), fingerprint, digest,
+        number, public, grid or {}, chosen.origins, chosen.left_out,
     )  # fmt: skip
-
-
-def make_attacks(config: AuditConfig, folder: Path, modality: Modality) -> tuple[tuple[str, Attack], ...]:
-    """Return the name and the value of every attack. Raise `AuditError` if one is unknown or cannot work here."""
-    attacks = tuple((entry.name, make_attack(entry, folder, f"attacks.{i}")) for i, entry in enumerate(config.attacks))
-    for name, attack in attacks:
-        require_fit(attack, config.granted, modality, name=name)
-    return attacks
 
 
 def _model(

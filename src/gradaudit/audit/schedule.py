@@ -18,6 +18,7 @@ from ..values.measures import MEASURES
 from ..values.memory import require_memory
 from ..values.records import content_name
 from ..values.types import Batch
+from .battery import NAMED, Origin
 from .changes import flat
 from .config import AuditConfig
 from .judge import Case, digest_of
@@ -37,6 +38,13 @@ class Schedule(ABC):
     number: int
     attribution: str | Any
     configuration: str | Any
+    origins: tuple[Origin, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float | None:
+        """The time budget in seconds, `None` without one."""
+        return None
 
     @property
     @abstractmethod
@@ -96,7 +104,11 @@ class Schedule(ABC):
                 self._prepared.pop(next(iter(self._prepared)))
             self._prepared[repeat] = about
         key, trial = self.key(position, repeat), self.trial(position, repeat)
-        return Case(key, name, attack, self.client, repeat=repeat, trial=trial, **about)
+        return Case(key, name, attack, self.client, repeat=repeat, trial=trial, origin=self.origin(position), **about)
+
+    def origin(self, position: int) -> Origin:
+        """Return where an attack comes from: a battery, or its own name."""
+        return self.origins[position] if self.origins else NAMED
 
     def key(self, position: int, repeat: int) -> str:
         """Return the key of a case, which is unique within the run."""
@@ -104,7 +116,9 @@ class Schedule(ABC):
 
     def trial(self, position: int, repeat: int) -> str:
         """Return the name of the trial of a case: a hash of everything that its finding depends on."""
-        return content_name(self._common, position, repr(self.attacks[position][1]), repeat)
+        origin = self.origin(position)
+        facts = (self._common, position, repr(self.attacks[position][1]), repeat)
+        return content_name(*facts, *([repr(origin)] if origin.battery else []))
 
     def open(self) -> Schedule:
         """Return itself: the models and data are open."""

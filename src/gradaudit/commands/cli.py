@@ -27,6 +27,7 @@ from .gating import (
 )
 from .placing import (
     AsJson,
+    Budget,
     Changes,
     ExecutorName,
     Open,
@@ -106,6 +107,7 @@ def audit(
     shard: Shard = "1/1",
     fail_over: FailOver = None,
     junit: JunitFile = None,
+    budget: Budget = None,
     as_json: AsJson = False,
     open_page: Open = False,
 ) -> None:
@@ -116,6 +118,11 @@ def audit(
     error, a case that failed, or a case or a threshold that cannot be judged, with the reason in one line. 130:
     interrupted; finished cases are kept.
     """
+    from ..audit.budget import seconds_of
+
+    if budget is not None:
+        seconds_of(budget, "--budget")
+        changes = [*(changes or []), f'budget="{budget}"']
     with stdout_kept(as_json), errors_in(junit):
         parts = shard_of(shard)
         plan, gate = _planned(config, changes or [], fail_over, junit, parts)

@@ -48,6 +48,7 @@ def _attacks() -> Iterable[ListingRow]:
         made_for = str(modality_of(attack) or "any")
         paper = str(getattr(attack, "paper", ""))
         yield name, made_for, paper, _facts(attack), steps or "closed form", _doc(EVERY_ATTACK.home(name))
+    yield from _batteries()
     for name, pair in MULTI_MODAL.items():
         phases = [getattr(pair, phase, None) for phase in ("teacher", "student")]
         steps = " + ".join(str(stage.steps) for phase in phases for stage in getattr(phase, "stages", ()))
@@ -59,6 +60,17 @@ def _attacks() -> Iterable[ListingRow]:
             steps,
             f"{_doc(pair)} Run it with `gradaudit study mgia`.",
         )
+
+
+def _batteries() -> Iterable[ListingRow]:
+    from ..audit.battery import BATTERIES
+
+    for name, battery in BATTERIES.items():
+        listed = (
+            f"{', '.join(member.attack.name for member in members)} ({modality})"
+            for modality, members in battery.members.items()
+        )
+        yield name, "any", "", "what its attacks need", "battery", f"{battery.meaning} {'; '.join(listed)}."
 
 
 def _defenses() -> Iterable[ListingRow]:

@@ -26,6 +26,13 @@ Changes = Annotated[
         help="Change one key of the file, such as attacks.0.stages.0.steps=2000 (repeatable).",
     ),
 ]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Time for all attacks together, such as 90s, 10m or 1.5h; what is cut short is said.",
+    ),
+]
 ExecutorName = Annotated[
     str | None,
     typer.Option(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from platform import python_version
 
 from ..audit.judge import Audited, audit_together, client_name
 from ..audit.schedule import PASS, Schedule
-from ..inversion.attack import Watch
+from ..inversion.attack import TimeLimit, Watch
 from ..inversion.run.call import shares_passes
 from ..values.errors import AuditError
 from ..values.files import png
@@ -21,6 +21,7 @@ from ..values.versions import version_of
 from .executors import Executor
 from .executors.serial import Serial
 from .lock import locked
+from .purse import Drawn, Share, funded
 from .results import Results
 from .runner import Listener, run_trials
 from .trial import TrialOutcome
@@ -39,6 +40,7 @@ class CaseJob:
         kept: Number of batches that the schedule keeps for other attacks on them.
         attack_name: Name of the attack.
         client_name: Description of the client's defenses.
+        share: Its share of the time budget, `None` without one.
     """
 
     setting: int
@@ -49,6 +51,7 @@ class CaseJob:
     kept: int
     attack_name: str
     client_name: str
+    share: Share | Drawn | None = field(default=None, compare=False, repr=False)
 
     @property
     def title(self) -> str:
@@ -62,6 +65,7 @@ class CaseJob:
     def run(self, schedule: Schedule, watch: Watch | None, keep: Path | None) -> Iterator[TrialOutcome]:
         """Audit the cases, and yield their findings with the files of their examples."""
         cases = [schedule.case(self.position, repeat, kept=self.kept) for repeat in self.repeats]
+        watch = watch if self.share is None else TimeLimit(self.share.draw(), watch)
         for case, audited in zip(cases, audit_together(cases, watch, keep), strict=True):
             finding, files = with_files(audited)
             yield TrialOutcome(case.trial, self.title, finding.to_json(), files)
@@ -79,6 +83,7 @@ def describe_run(plans: Sequence[Schedule], title: str) -> RunRecord:
         identity={**identity, "gradaudit": version_of("gradaudit")},
         attribution=plans[0].attribution,
         version=version_of("gradaudit"),
+        left_out=tuple(dict.fromkeys(line for plan in plans for line in plan.left_out)),
     )
 
 
@@ -109,8 +114,11 @@ def run(
     """
     with locked(results.folder):
         results.refresh()
+        where = executor or Serial()
         jobs = [job for index, plan in enumerate(plans) for job in jobs_of(plan, index)]
-        run_trials(plans, jobs, results, executor or Serial(), listener, shard=shard, stop_on_error=stop_on_error)
+        budgets = {index: plan.seconds for index, plan in enumerate(plans)}
+        jobs = funded(jobs, budgets, results.journal.results, shard=shard, workers=getattr(where, "workers", 1) or 1)
+        run_trials(plans, jobs, results, where, listener, shard=shard, stop_on_error=stop_on_error)
 
 
 def jobs_of(plan: Schedule, setting: int) -> Iterator[CaseJob]:

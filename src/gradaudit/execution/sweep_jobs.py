@@ -18,6 +18,7 @@ from .case_jobs import CaseJob, jobs_of
 from .executors import Executor
 from .executors.serial import Serial
 from .lock import locked
+from .purse import funded
 from .results import Results
 from .runner import Listener, run_trials
 
@@ -79,12 +80,14 @@ def plan_sweep(file: SweepFile, path: Path, title: str, look: Callable[[int, int
     settings: list[CellSetting] = []
     jobs: list[CaseJob] = []
     first: Plan | CapturedPlan | None = None
+    left_out: dict[str, None] = {}
     for cell in file.cells:
         try:
             plan = make_schedule(cell.config, folder, number=cell.number, grid=cell.at, shelf=shelf)
             if not len(plan):
                 raise AuditError("attacks is an empty list, so there is nothing to run. Name at least one attack.")
             jobs += jobs_of(plan, cell.number)
+            left_out |= dict.fromkeys(plan.left_out)
         except AuditError as error:
             raise AuditError(f"{path}: {cell.name}: {error}") from error
         settings.append(CellSetting(cell, folder, plan.uses_gpu))
@@ -103,6 +106,7 @@ def plan_sweep(file: SweepFile, path: Path, title: str, look: Callable[[int, int
         kind="sweep",
         grid=file.grid,
         zipped=file.zipped,
+        left_out=tuple(left_out),
     )
     return SweepPlan(record, tuple(settings), tuple(jobs))
 
@@ -125,8 +129,10 @@ def run_sweep(
     """Run every trial of a sweep that is not in `results` yet; arguments and errors as of `execution.run`."""
     with locked(results.folder):
         results.refresh()
+        budgets = {number: setting.cell.config.seconds for number, setting in enumerate(plan.settings)}
+        jobs = funded(plan.jobs, budgets, results.journal.results, shard=shard)
         run_trials(
-            plan.settings, plan.jobs, results, executor or Serial(), listener, shard=shard, stop_on_error=stop_on_error
+            plan.settings, jobs, results, executor or Serial(), listener, shard=shard, stop_on_error=stop_on_error
         )
 
 

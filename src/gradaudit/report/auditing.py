@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import report
+from ..audit.budget import seconds_of
 from ..audit.given import make_batches, several
 from ..audit.schedule import Schedule
 from ..client.participant import Client
@@ -46,6 +47,7 @@ def run(
     listener: Listener[Finding] | None = None,
     executor: str | None = None,
     workers: int | None = None,
+    budget: str | None = None,
     stop_on_error: bool = True,
 ) -> Run:
     """Let a client share its update of every batch, run every attack on it, and score the reconstructions.
@@ -64,7 +66,8 @@ def run(
         client: The client under audit, on the device where the attacks are to run; or several, such as one with and
             one without a defense, which the page compares.
         batches: Private examples: one batch, or several (repeats).
-        attacks: Values such as `ga.attacks.DLG`, names such as `"dlg"`, or `"file.py:ATTACK"`; one or several.
+        attacks: Values such as `ga.attacks.DLG`, names such as `"dlg"` or `"standard-1"` (a battery), or
+            `"file.py:ATTACK"`; one or several.
         knowledge: What the adversary knows: flags (`ga.Level.PRIORS | ga.Knowledge.LABELS`) or names
             (`["priors", "LABELS"]`).
         out: Folder for the findings, the images and the page. By default it is a temporary folder that only this user
@@ -77,6 +80,7 @@ def run(
         executor: `serial`, `pool` (several processes) or `ray`; `pool` by default if there are several workers. A pool
             needs a client whose classes are defined in a module, not in a notebook.
         workers: Number of cases at the same time, one by default. Each worker has one thread.
+        budget: Time for all attacks together, such as `"90s"`, `"10m"` or `"1.5h"`; each client has an equal part.
         stop_on_error: Whether the first case whose code fails stops the run; otherwise the failure is in
             `Run.record.failures`, and the rest goes on.
 
@@ -103,10 +107,9 @@ def run(
     if not clients:
         raise AuditError("client: is an empty list; give one gradaudit.Client or several.")
     given, chosen = several(batches, Batch), several(attacks, str, Attack)
-    plans = [
-        make_batches(one, given, chosen, knowledge, seed=seed, public=public, others=others, number=number)
-        for number, one in enumerate(clients)
-    ]
+    seconds = None if budget is None else seconds_of(budget) / len(clients)
+    shared: dict[str, Any] = {"seed": seed, "public": public, "others": others, "seconds": seconds}
+    plans = [make_batches(one, given, chosen, knowledge, number=number, **shared) for number, one in enumerate(clients)]
     record = describe_run(plans, title)
     told, where = listener or Listener(), make_executor(executor, workers)
     if out is not None:

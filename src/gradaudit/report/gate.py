@@ -9,6 +9,7 @@ from typing import Any
 
 from ..data.modalities import kind_of
 from ..execution.runner import require_complete
+from ..values.deciding import deciding
 from ..values.errors import AuditError
 from ..values.finding import Finding, RunRecord
 from ..values.measures import MEASURES
@@ -165,7 +166,7 @@ def worst_verdict(findings: Sequence[Finding]) -> Verdict:
 
 def unjudged(findings: Sequence[Finding], total: int) -> str:
     """Return how many of `total` cases cannot be judged and why, in one line; an empty text if all can."""
-    found = [finding for finding in findings if finding.cannot_judge]
+    found = [finding for finding in deciding(findings) if finding.cannot_judge]
     if not found:
         return ""
     reasons = list(dict.fromkeys(f"{finding.attack}: {finding.cannot_judge}" for finding in found))

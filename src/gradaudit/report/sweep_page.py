@@ -142,7 +142,7 @@ def sweep_view(found: Swept, findings: Sequence[Finding], record: RunRecord, alb
         noun=noun,
         rule=" ".join(dict.fromkeys(rule_of(members.findings) for members in _by_modality(found))),
         configuration=_configuration(found, record),
-        untested=_untested(found, noun),
+        untested=record.left_out + _untested(found, noun),
         provenance=provenance(found.findings, record),
         redacted=record.redacted,
     )

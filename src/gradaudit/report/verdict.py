@@ -9,10 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..metrics import METRICS
+from ..values.deciding import deciding, refusals
 from ..values.finding import Finding
 from . import formatting
 from . import wording as words
 from .cases import Leak, worst_per_picture
+from .reference_clients import standing
 
 CHANCE = 0.01
 CANNOT = "Cannot be judged:"
@@ -80,6 +82,7 @@ def judge(setting: str, findings: Sequence[Finding], found: Sequence[Leak]) -> V
         found: The leaks of these findings.
     """
     found = [leak for leak in found if leak.judgeable]
+    refused, findings = refusals(findings), deciding(findings)
     told, warnings = words.warning(findings[0].knowledge), _warnings(findings)
     alarms = (*([told] if told else []), *_once(line for finding in findings for line in finding.warnings))
     if not found and any(finding.unscored for finding in findings):
@@ -108,7 +111,8 @@ def judge(setting: str, findings: Sequence[Finding], found: Sequence[Leak]) -> V
         level, headline = Severity.NOTHING, "Nothing recognisable"
         sentence = f"was recovered by {source}; that is not a proof of privacy."
     severity = (level, len(recovered) / len(worst), sum(leak.gain for leak in worst) / len(worst))
-    return Verdict(setting, level, headline, sentence, severity, _details(worst, found), warnings, alarms)
+    details = (*_details(worst, found), *filter(None, (standing(findings, found), *refused)))
+    return Verdict(setting, level, headline, sentence, severity, details, warnings, alarms)
 
 
 def _returned(setting: str, findings: Sequence[Finding], warnings: tuple[str, ...], alarms: tuple[str, ...]) -> Verdict:
@@ -201,10 +205,13 @@ def _details(worst: Sequence[Leak], found: Sequence[Leak]) -> tuple[str, ...]:
     if len(worst) > 1 and any(leak.rank is not None for leak in found):
         details[0] += f" Identified: {_identified(found)} of {len(worst)}."
     attacks = {leak.finding.attack_value: leak.finding for leak in found}
-    if len(attacks) > 1:
-        details.append(
-            f"Worst case over {len(attacks)} attacks; the closest reconstruction is by {closest.finding.attack}."
-        )
+    batteries = _once(finding.battery for finding in attacks.values() if finding.battery)
+    if len(attacks) > 1 or batteries:
+        many = f"orst case over {formatting.count(len(attacks), 'attack')}"
+        head = f"Battery {formatting.listed(batteries)}: w{many}" if batteries else f"W{many}"
+        named = sum(not finding.battery for finding in attacks.values())
+        also = f", {named} of them named beside it" if batteries and named else ""
+        details.append(f"{head}{also}; the closest reconstruction is by {closest.finding.attack}.")
     inferred = [leak.finding for leak in found if not leak.finding.labels_granted]
     accuracies = [finding.label_accuracy for finding in inferred if finding.label_accuracy is not None]
     if accuracies:

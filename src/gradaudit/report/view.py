@@ -17,6 +17,7 @@ from .first_screen import MOST_STRIPS
 from .grid import Grid, grid
 from .officer import OfficerParts, officer_parts
 from .provenance import provenance
+from .reference_clients import calibration
 from .result_tables import Configuration, FindingTable, KnowledgeRow, configuration, finding_table, knowledge_row
 from .returned import returned
 from .transcripts import Readings, readings
@@ -82,7 +83,8 @@ def view(findings: Sequence[Finding], run: RunRecord, album: Album) -> View:
         summary=_summary(findings, run),
         band=_band(len(findings), run.planned),
         configuration=configuration(findings, run, attacks, settings),
-        untested=words.untested({name for finding in findings for name in finding.knowledge}, noun, open_facts),
+        untested=run.left_out
+        + words.untested({name for finding in findings for name in finding.knowledge}, noun, open_facts),
         noun=noun,
         provenance=provenance(findings, run),
         redacted=run.redacted,
@@ -111,6 +113,7 @@ def _filled(
     return replace(
         frame,
         verdicts=tuple(judgement for judgement, _ in judged),
+        configuration=_with_references(frame.configuration, [judgement for judgement, _ in judged]),
         assumptions=_assumptions(groups),
         rule=rule_of(findings),
         noun=ordered[0].measure.nouns,
@@ -123,6 +126,12 @@ def _filled(
         table=finding_table(ordered, attacks, settings),
         officer=officer_parts(judged, attacks, album),
     )
+
+
+def _with_references(found: Configuration, verdicts: Sequence[Verdict]) -> Configuration:
+    """Return the configuration with the list of the reference clients, if a verdict compares with them."""
+    compared = any("reference clients" in line for verdict in verdicts for line in verdict.details)
+    return replace(found, notes=(*found.notes, calibration().listing)) if compared else found
 
 
 def _scored(groups: Sequence[CaseGroup]) -> list[CaseGroup]:

@@ -73,6 +73,9 @@ class Finding:
         batch: Hash of the private batch; findings with the same one, seed and repeat can be compared in pairs.
         grid: Key of the audit file -> value in this cell of a sweep; empty in an audit.
         update_sha256: SHA-256 of the tensors of the update that the adversary saw, with their names.
+        battery: Name of the battery that the attack belongs to, empty if the attack itself was named.
+        optional: Whether the battery does without this attack if it refuses to run (`deciding`).
+        cut: Steps that were done and steps of the whole attack, if the budget ended it early, else `None`.
 
     >>> client = ga.Client(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5)))
     >>> finding = ga.run(client, ga.Batch(torch.rand(1, 1, 4, 4), torch.tensor([3])), "idlg", "priors").findings[0]
@@ -120,6 +123,9 @@ class Finding:
     update_sha256: str = ""
     unscored: str = ""
     proof: bool = False
+    battery: str = ""
+    optional: bool = False
+    cut: tuple[int, int] | None = None
 
     @property
     def examples(self) -> int:
@@ -220,6 +226,7 @@ class RunRecord:
         kind: `audit` or `sweep`.
         grid: Of a sweep: key of the audit file -> its values, in order.
         zipped: Of a sweep: the keys whose values go together, the first with the first; the others form a product.
+        left_out: Sentences on the attacks of a battery that do not fit.
         failures: One line for each trial that failed and was not computed since.
         redacted: Whether everything private was removed from this copy of the run, which then cannot be resumed.
     """
@@ -234,6 +241,7 @@ class RunRecord:
     kind: str = "audit"
     grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     zipped: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
     redacted: bool = False
 

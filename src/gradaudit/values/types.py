@@ -270,6 +270,7 @@ class Reconstruction:
         confidence: Confidence of the attack in [0, 1], `[B, columns]`, one number per cell of a table, or `None`.
         logits: `[B, K]`, if labels were optimised together with the inputs, else `None`.
         iterates: Numbers of steps and the inputs that the attack would have returned after them, if asked for.
+        cut: Steps that were done and steps of the whole attack, if a time limit ended it early, else `None`.
 
     >>> batch = ga.Batch(torch.rand(1, 3, 8, 8), torch.tensor([0]))
     >>> ga.audit.score(batch, ga.Reconstruction(batch.inputs, None, objective=0.0)).psnr.mean
@@ -286,3 +287,4 @@ class Reconstruction:
     confidence: Tensor | None = None
     logits: Tensor | None = None
     iterates: tuple[tuple[int, Tensor], ...] = ()
+    cut: tuple[int, int] | None = None

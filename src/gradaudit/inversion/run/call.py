@@ -11,7 +11,7 @@ from torch import nn
 from ...protocol.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Reconstruction
-from ..attack import Attack, Watch
+from ..attack import Attack, Watch, portion
 from .gradient_matching import GradientMatching
 from .keeper import beside
 
@@ -67,9 +67,10 @@ def run_attack_on_all(
             return [failure] * len(seen)
     each = [beside(keep, number) if keep and len(seen) > 1 else keep for number in range(len(seen))]
     found: list[Reconstruction | AttackFailed] = []
-    for one, seed, path in zip(seen, seeds, each, strict=True):
+    for number, (one, seed, path) in enumerate(zip(seen, seeds, each, strict=True)):
         try:
-            found.append(run_attack(attack, one, seed=seed, watch=watch, keep=path))
+            mine = portion(watch, len(seen) - number)
+            found.append(run_attack(attack, one, seed=seed, watch=mine, keep=path))
         except AttackFailed as failure:
             found.append(failure)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from ..parts.pools import Pool, Pooled
 from ..step.matching import END
 from .gradient_matching import GradientMatching
 from .refusal import require_fit
-from .restarts import Target
+from .restarts import Target, cut_note
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ class Ensemble(Checked):
         pooled = pool(members)
         objective, verified = self._judged(seen, pooled)
         best, last = members[0], members[-1]
+        cut = self._cut(members)
         return Reconstruction(
             inputs=pooled.inputs,
             labels=pooled.labels,
@@ -105,11 +107,22 @@ class Ensemble(Checked):
             notes=(
                 f"Pooled from {len(members)} runs, whose objectives range from {best.objective:.3g} to "
                 f"{last.objective:.3g}; that of the pooled reconstruction is {objective:.3g}.",
-                *dict.fromkeys(note for member in members for note in member.notes),
+                *dict.fromkeys(
+                    note for one in members for note in one.notes if not one.cut or note != cut_note(*one.cut)
+                ),
                 *dict.fromkeys(f"A run was dropped: {failure}" for failure in failures),
+                *([cut_note(*cut)] if cut else []),
             ),
             confidence=pooled.confidence,
+            cut=cut,
         )
+
+    def _cut(self, found: Sequence[Reconstruction]) -> tuple[int, int] | None:
+        """Return the steps of all members that were done, and all their steps, if a time limit ended one of them."""
+        if not any(member.cut for member in found):
+            return None
+        each = self.attack.restarts * sum(stage.steps for stage in self.stages)
+        return sum(member.cut[0] if member.cut else each for member in found), each * self.members
 
     def _seeds(self, seed: int) -> list[int]:
         """Return seeds that are far apart, so that two ensembles with neighbouring seeds share no member."""

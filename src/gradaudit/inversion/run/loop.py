@@ -10,13 +10,14 @@ from torch import Tensor
 
 from ...values.errors import AttackFailed
 from ...values.types import Curve
-from ..attack import Watch
+from ..attack import TimeLimit, Watch
 from ..parts.part import Candidate, Stage
 from ..step.matching import END, without_slope
 from .keeper import Keeper
 from .recipe import Recipe
 from .stage import Guesses, StageRun
 
+UNBEGUN = "the budget ended before the first step. Give a larger budget, or fewer attacks."
 POINTS = 200  # how often per stage the host reads the device: trace, finiteness, progress
 
 
@@ -52,7 +53,8 @@ class Loop:
     Args:
         attack: The attack.
         guesses: The candidates that are optimised side by side.
-        watch: Callback with (steps done, steps of the whole attack, objective).
+        watch: Callback with (steps done, steps of the whole attack, objective). A `TimeLimit` may end the run, which
+            then returns its best iterate so far (`cut`).
         keeper: Checkpoints of the run, which it also resumes from.
     """
 
@@ -60,6 +62,7 @@ class Loop:
         self, attack: Recipe, guesses: Guesses, watch: Watch | None = None, keeper: Keeper | None = None
     ) -> None:
         self.attack, self.guesses, self.watch, self.keeper = attack, guesses, watch, keeper
+        self.limit, self.cut = watch if isinstance(watch, TimeLimit) else None, False
         self.seen = guesses.restarts[0].matching.seen
         self.per_run = sum(stage.steps for stage in attack.stages)
         self.passes = attack.restarts if len(guesses.restarts) == 1 else 1
@@ -74,8 +77,16 @@ class Loop:
         """The trace of the objective over the run, for every restart."""
         return [tuple(curve) for curve in self.curves]
 
+    @property
+    def taken(self) -> int:
+        """Steps that were taken, or all of them if the run came to its own end."""
+        return self.local if self.cut else self.per_run
+
     def run(self) -> list[Outcome | None]:
-        """Return the best candidate of every restart; `None` if its objective became infinite or NaN."""
+        """Return the best candidate of every restart; `None` if its objective became infinite or NaN.
+
+        Raise `AttackFailed` if there is no time for the first step.
+        """
         begun = self.keeper.resume(self._restored) if self.keeper else None
         first, step, running = begun or (0, 0, None)
         candidate: Candidate | None = None
@@ -84,13 +95,43 @@ class Loop:
             if candidate is not None and self._solved(candidate, stage.only_above):
                 self.done, self.local = self.done + stage.steps, self.local + stage.steps
                 continue
+            if candidate is not None and self._ended():
+                break
             if running is None:
                 self.began = self.local
                 running = self._begun(stage, candidate)
+            before = candidate
             candidate, scores = self._stage(number, stage, running, step)
+            if self.cut and before is not None:
+                return self._closest(before, running, candidate, scores)
             step, running = 0, None
         assert candidate is not None
         return _outcomes(self.guesses, candidate, scores, self.iterates)
+
+    def _ended(self) -> bool:
+        """Return whether the time is over; raise `AttackFailed` if no step was taken."""
+        if self.limit is None or not self.limit.spent:
+            return False
+        self.cut = True
+        if not self.local:
+            raise AttackFailed(f"{self.attack.name}: {UNBEGUN}")
+        return True
+
+    def _closest(
+        self, before: Candidate, running: StageRun, candidate: Candidate, scores: Tensor
+    ) -> list[Outcome | None]:
+        """Return the better of two candidates of every restart: the one of the stage that was cut, and the one before.
+
+        A stage that starts afresh may not have caught up. Both are compared by the total of the stage that was cut.
+        """
+        found = _outcomes(self.guesses, candidate, scores, self.iterates)
+        if self.guesses.others:
+            return found  # such variables belong to the later candidate
+        earlier = _outcomes(self.guesses, before, running.totals(before), self.iterates)
+        return [
+            min((one for one in pair if one is not None), key=lambda one: one.score, default=None)
+            for pair in zip(found, earlier, strict=True)
+        ]
 
     def _restored(self, state: dict[str, Any]) -> tuple[int, int, StageRun]:
         """Return the stage number, the step and the stage as they were when `state` was saved."""
@@ -116,6 +157,8 @@ class Loop:
         """Optimise from step `first`; return the best candidate and its scores."""
         every = max(1, stage.steps // POINTS)
         for step in range(first, stage.steps):
+            if self._ended():
+                break
             if self.local in self.attack.iterates:
                 with torch.no_grad():
                     self.iterates.append((self.local, running.candidate.reported(self.seen).clone()))

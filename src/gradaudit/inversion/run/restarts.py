@@ -12,7 +12,7 @@ import torch
 from ...protocol.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Curve, Reconstruction
-from ..attack import Watch
+from ..attack import Watch, portion
 from ..parts.label_values import Labels
 from ..parts.part import Simulated
 from ..step.matching import Matching
@@ -47,6 +47,7 @@ class Target:
         self.outcomes: list[Outcome | None] = []
         self.curves: list[Curve] = []
         self.failures: list[str] = []
+        self.taken, self.cut = 0, False
 
     def restart(self, number: int, *, draw: bool = False) -> Restart:
         """Return the next restart; if `draw` is true, it draws its first candidate now."""
@@ -65,14 +66,14 @@ class Target:
         self.labels.append(labels)
         return labels
 
-    def add(self, outcome: Outcome | None, curve: Curve, notes: Sequence[str] = (), failure: str | None = None) -> None:
-        """Record the result of one restart."""
+    def add(self, outcome: Outcome | None, loop: Loop, number: int = 0, failure: str | None = None) -> None:
+        """Record the result of restart `number` of a loop."""
         self.outcomes.append(outcome)
-        self.notes += notes
-        self.curves.append(curve)
+        self.notes += () if failure else loop.notes
+        self.curves.append(loop.traces[number])
+        self.taken, self.cut = self.taken + loop.taken, self.cut or loop.cut
         if outcome is None:
-            steps = sum(stage.steps for stage in self.attack.stages)
-            self.failures.append(failure or str(diverged(self.attack.name, steps, steps)))
+            self.failures.append(failure or str(diverged(self.attack.name, loop.per_run, loop.per_run)))
 
     def reconstruction(self, notes: tuple[str, ...] = ()) -> Reconstruction:
         """Return the best restart by the attack's own measure. Raise `AttackFailed` if every restart failed."""
@@ -81,6 +82,7 @@ class Target:
             raise AttackFailed(self.failures[0])
         best = min(found, key=lambda outcome: outcome.score)
         read, dropped = self.labels[-1:], (f"A restart was dropped: {failure}" for failure in self.failures)
+        cut = (self.taken, self.attack.restarts * sum(stage.steps for stage in self.attack.stages))
         return Reconstruction(
             inputs=best.reported,
             labels=best.labels,
@@ -94,9 +96,11 @@ class Target:
                 *dict.fromkeys(self.notes),
                 *notes,
                 *dropped,
+                *([cut_note(*cut)] if self.cut else []),
             ),
             logits=best.logits,
             iterates=best.iterates,
+            cut=cut if self.cut else None,
         )
 
 
@@ -112,11 +116,11 @@ def run(attack: Recipe, seen: Observation, seed: int, watch: Watch | None, keep:
         keepers = [Keeper.of(keep, attack, [seen], [seed], i) if keep else None for i in range(attack.restarts)]
         for number, keeper in enumerate(keepers):
             guesses = Guesses([target.restart(number)], attack.seeds, target.simulated, None)
-            loop = Loop(attack, guesses, watch, keeper)
+            loop = Loop(attack, guesses, portion(watch, attack.restarts - number), keeper)
             try:
-                target.add(loop.run()[0], loop.traces[0], loop.notes)
+                target.add(loop.run()[0], loop)
             except AttackFailed as failure:
-                target.add(None, loop.traces[0], failure=str(failure))
+                target.add(None, loop, failure=str(failure))
         return target.reconstruction()
 
 
@@ -127,8 +131,11 @@ def run_many(
     found = _in_one_pass(attack, seen, seeds, watch, keep) if len(seen) > 1 and _alike(seen) else None
     if found is None:
         each = [beside(keep, number) if keep else None for number in range(len(seen))]
-        triples = zip(seen, seeds, each, strict=True)
-        return [_or_failure(partial(run, attack, one, seed, watch, path)) for one, seed, path in triples]
+        runs = enumerate(zip(seen, seeds, each, strict=True))
+        return [
+            _or_failure(partial(run, attack, one, seed, portion(watch, len(seen) - number), path))
+            for number, (one, seed, path) in runs
+        ]
     others = len({id(one) for one in seen}) - 1
     note = (f"Ran in one pass with {others} other updates of the same model.",) if others else ()
     return [_or_failure(partial(target.reconstruction, note)) for target in found]
@@ -157,9 +164,17 @@ def _in_one_pass(
             if "vmap" in str(refusal) or "batching rule" in str(refusal):
                 return None  # an operation of this model that cannot be mapped
             raise
-    for number, (outcome, curve) in enumerate(zip(outcomes, loop.traces, strict=True)):
-        targets[number // attack.restarts].add(outcome, curve, loop.notes)
+    for number, outcome in enumerate(outcomes):
+        targets[number // attack.restarts].add(outcome, loop, number)
     return targets
+
+
+def cut_note(done: int, steps: int) -> str:
+    """Return the sentence on an attack that a time limit ended."""
+    return (
+        f"The budget cut this attack at step {done} of {steps}: the result is its best iterate so far by its own "
+        "objective, and depends on the speed of the machine."
+    )
 
 
 def shares(attack: Recipe, seen: Observation) -> bool:

@@ -187,7 +187,7 @@ class StageRun:
         """
         at = Progress(number, self.stage.steps, lr=self.optimiser.param_groups[0]["lr"])
         if self.measured and look:
-            self.best.offer(self._totals(at))
+            self.best.offer(self.totals(self.candidate, at))
         values: list[Tensor] = []
 
         def closure() -> Tensor:
@@ -201,7 +201,7 @@ class StageRun:
 
     def finish(self) -> tuple[Candidate, Tensor]:
         """Return every candidate at its lowest total, and these totals."""
-        self.best.offer(self._totals(Progress(self.stage.steps, self.stage.steps)))
+        self.best.offer(self.totals(self.candidate))
         self.best.restore()
         return self.candidate, self.best.scores
 
@@ -230,16 +230,18 @@ class StageRun:
         matching, labels = self.guesses.of(guess).matching, self.guesses.labels(guess, made)
         return matching.updates(inputs, labels, self.guesses.variables(guess))
 
-    def _totals(self, at: Progress) -> Tensor:
-        """Return the measure by which iterates are compared.
+    def totals(self, candidate: Candidate, at: Progress | None = None) -> Tensor:
+        """Return the measure by which iterates are compared, `[G·S]`.
 
-        It is the selection measure plus the weighted priors that act at the end.
+        It is the selection measure plus the weighted priors that act at the end; `at` is the end of the stage by
+        default.
         """
-        return self.guesses.scores(self.candidate, END) + self._penalties(at)
+        at = at or Progress(self.stage.steps, self.stage.steps)
+        return self.guesses.scores(candidate, END) + self._penalties(candidate, at)
 
     @torch.no_grad()
-    def _penalties(self, at: Progress) -> Tensor:
-        decoded = self.candidate.decode()
+    def _penalties(self, candidate: Candidate, at: Progress) -> Tensor:
+        decoded = candidate.decode()
         at = at._replace(candidates=decoded)
         found = [sum(term.weight * prior(guess, at).detach() for term, prior in self.lasting) for guess in decoded]
         return torch.stack([torch.as_tensor(one, device=decoded.device, dtype=decoded.dtype) for one in found])
