@@ -20,6 +20,7 @@ from ..values.chance import child_seed
 from ..values.errors import AuditError
 from ..values.granting import Granted, granted
 from ..values.measures import MEASURES
+from ..values.records import content_name
 from ..values.types import Batch, Knowledge
 from ..values.validation import brief
 from .config import AttackEntry
@@ -83,6 +84,11 @@ class GivenBatches(Schedule):
             "warnings": public_warnings(self.public, batch),
             "public": self.public,
         }
+
+    def trial(self, position: int, repeat: int) -> str:
+        """Return the name of the trial of a case. Clients with equal weights may still differ in their layers."""
+        name = super().trial(position, repeat)
+        return content_name(name, self.number) if self.number else name
 
     def identity(self) -> dict[str, Any]:
         """Return everything that must be equal for a run to resume, as a flat mapping."""
