@@ -136,6 +136,7 @@ def jobs_of(plan: Schedule, setting: int) -> Iterator[CaseJob]:
         yield job(position, repeats)
 
 
+    plan.forget_batches()
 def _shares(plan: Schedule, position: int) -> bool:
     """Return whether updates under this attack can share a pass with others and are faster that way."""
     attack, model = plan.attacks[position][1], plan.client.model
