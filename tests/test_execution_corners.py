@@ -1,12 +1,16 @@
 """Corners of executors and jobs: nothing is shared that must not be, and nothing is deleted too early."""
 
+import numpy as np
 import torch
 
 import gradaudit as ga
 from conftest import make_batch
+from gradaudit.audit.config import make_config
 from gradaudit.audit.given import make_batches
+from gradaudit.audit.plan import make_plan
+from gradaudit.audit.shelf import Shelf
 from gradaudit.execution import case_jobs
-from test_plan import plan
+from test_plan import CONFIG, plan
 
 
 def test_clients_with_equal_weights_and_other_layers_are_all_audited():
@@ -22,3 +26,15 @@ def test_planning_leaves_no_update_that_another_number_of_threads_computed(tmp_p
     jobs = list(case_jobs.jobs_of(many, 0))
     assert [job.repeats for job in jobs] == [(0, 1)]  # a pass, so the planning needed an update
     assert not many._prepared
+
+
+def test_the_shelf_tells_folders_apart(tmp_path):
+    config = make_config({**CONFIG, "data": {"source": "npz", "path": "data.npz", "batch_size": 2}})
+    shelf, found = Shelf(), []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        images = np.full((4, 16, 16, 3), number / 2, dtype=np.float32)
+        np.savez(folder / "data.npz", images=images + np.linspace(0, 0.1, 4)[:, None, None, None], labels=np.arange(4))
+        found.append(make_plan(config, folder, shelf=shelf).data_sha256)
+    assert found[0] != found[1]

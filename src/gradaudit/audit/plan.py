@@ -211,7 +211,7 @@ def make_plan(
     )
     client.training.shared_parameters(model)  # raises for a pattern that matches nothing, before anything runs
     public = _public(config, folder, handling, device, classes)
-    fingerprint = shelf.get("fingerprint", [config.data, shape], source.fingerprint)
+    fingerprint = shelf.get("fingerprint", [config.data, shape, str(folder)], source.fingerprint)
     return Plan(
         config, source, client, attacks, sum(sizes), handling, classes, folder.resolve(), fingerprint, digest, number,
         public, grid or {},
@@ -222,7 +222,9 @@ def _model(
     config: AuditConfig, source: AnySource, shape: tuple[int, ...], folder: Path, handling: Handling, shelf: Shelf
 ) -> tuple[nn.Module, int, str]:
     """Return the model, its number of classes and its hash."""
-    facts = [config.data, config.model.model_dump(mode="json"), config.seed, config.training.loss]
+    # the device, because the model is moved to it in place
+    place = [str(folder), config.device]
+    facts = [config.data, config.model.model_dump(mode="json"), config.seed, config.training.loss, place]
 
     def make() -> tuple[nn.Module, int, str]:
         model, classes = make_model(config, source, shape, folder, handling)
