@@ -1,5 +1,8 @@
 """Corners of executors and jobs: nothing is shared that must not be, and nothing is deleted too early."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 
@@ -10,6 +13,7 @@ from gradaudit.audit.given import make_batches
 from gradaudit.audit.plan import make_plan
 from gradaudit.audit.shelf import Shelf
 from gradaudit.execution import case_jobs
+from gradaudit.values.errors import AuditError
 from test_plan import CONFIG, plan
 
 
@@ -38,3 +42,24 @@ def test_the_shelf_tells_folders_apart(tmp_path):
         np.savez(folder / "data.npz", images=images + np.linspace(0, 0.1, 4)[:, None, None, None], labels=np.arange(4))
         found.append(make_plan(config, folder, shelf=shelf).data_sha256)
     assert found[0] != found[1]
+
+
+def test_a_client_that_cannot_share_one_update_of_a_pass_fails_alone(monkeypatch):
+    def refuse():
+        raise AuditError("it is not finite.")
+
+    def case(position, repeat, *, kept):
+        return SimpleNamespace(trial=f"t{repeat}", repeat=repeat, observe=refuse if repeat == 1 else lambda: None)
+
+    monkeypatch.setattr(case_jobs, "audit_together", lambda cases, *_: [one.repeat for one in cases])
+    monkeypatch.setattr(case_jobs, "with_files", lambda number: (SimpleNamespace(to_json=lambda: {"n": number}), {}))
+    job = case_jobs.CaseJob(0, 0, (0, 1, 2), ("t0", "t1", "t2"), "c", 3, "dlg", "no defense")
+    found = {one.trial: one for one in job.run(SimpleNamespace(case=case), None, None)}
+    assert {trial: one.result and one.result["n"] for trial, one in found.items()} == {"t0": 0, "t1": None, "t2": 2}
+    assert (found["t1"].title, found["t1"].error) == ("dlg · no defense · batch 2", "it is not finite.")
+    assert job.title == "dlg · no defense · batches 1 to 3"
+
+
+def test_a_job_of_a_sweep_names_its_cell(tmp_path):
+    cell = replace(plan(tmp_path, attacks=["idlg"]), grid={"data.batch_size": 2})
+    assert [job.title for job in case_jobs.jobs_of(cell, 0)] == ["idlg · data.batch_size=2 · batch 1"]

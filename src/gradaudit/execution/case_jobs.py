@@ -10,7 +10,9 @@ from pathlib import Path
 from platform import python_version
 
 from ..audit.judge import Audited, audit_together, client_name
+from ..audit.plan import Plan
 from ..audit.schedule import PASS, Schedule
+from ..audit.sweep_file import at_in_words
 from ..inversion.attack import Watch
 from ..inversion.run.call import shares_passes
 from ..values.errors import AuditError
@@ -23,7 +25,7 @@ from .executors.serial import Serial
 from .lock import locked
 from .results import Results
 from .runner import Listener, run_trials
-from .trial import TrialOutcome
+from .trial import TrialOutcome, failed
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class CaseJob:
         checkpoint: Key of the first case.
         kept: Number of batches that the schedule keeps for other attacks on them.
         attack_name: Name of the attack.
-        client_name: Description of the client's defenses.
+        client_name: Description of the client's defenses, or in a sweep the values of the cell.
     """
 
     setting: int
@@ -52,8 +54,12 @@ class CaseJob:
 
     @property
     def title(self) -> str:
-        """The attack, the client and the batch in words."""
-        return f"{self.attack_name} · {self.client_name} · batch {self.repeats[0] + 1}"
+        """The attack, the client and the batches in words."""
+        first, last = self.repeats[0] + 1, self.repeats[-1] + 1
+        return self._title(f"batch {first}" if first == last else f"batches {first} to {last}")
+
+    def _title(self, batches: str) -> str:
+        return f"{self.attack_name} · {self.client_name} · {batches}"
 
     def left(self, done: Container[str]) -> CaseJob | None:
         """Return itself unless all trials are done: the numbers of a pass depend on all its cases."""
@@ -61,10 +67,19 @@ class CaseJob:
 
     def run(self, schedule: Schedule, watch: Watch | None, keep: Path | None) -> Iterator[TrialOutcome]:
         """Audit the cases, and yield their findings with the files of their examples."""
-        cases = [schedule.case(self.position, repeat, kept=self.kept) for repeat in self.repeats]
-        for case, audited in zip(cases, audit_together(cases, watch, keep), strict=True):
+        cases = []
+        for trial, repeat in zip(self.trials, self.repeats, strict=True):
+            try:
+                case = schedule.case(self.position, repeat, kept=self.kept)
+                if len(self.repeats) > 1:
+                    case.observe()  # a client that cannot share one update fails alone
+            except AuditError as error:
+                yield failed(trial, self._title(f"batch {repeat + 1}"), error)
+            else:
+                cases.append(case)
+        for case, audited in zip(cases, audit_together(cases, watch, keep) if cases else (), strict=True):
             finding, files = with_files(audited)
-            yield TrialOutcome(case.trial, self.title, finding.to_json(), files)
+            yield TrialOutcome(case.trial, self._title(f"batch {case.repeat + 1}"), finding.to_json(), files)
 
 
 def describe_run(plans: Sequence[Schedule], title: str) -> RunRecord:
@@ -118,9 +133,10 @@ def jobs_of(plan: Schedule, setting: int) -> Iterator[CaseJob]:
 
     The groups do not depend on which cases are done or on the executor, so that the numbers are the same.
     """
-    name = client_name(plan.client)
+    name = at_in_words(plan.grid) if isinstance(plan, Plan) and plan.grid else client_name(plan.client)
     waiting: dict[int, list[int]] = {}
     shares = [plan.repeats > 1 and _shares(plan, position) for position in range(len(plan.attacks))]
+    plan.forget_batches()
     kept = min(plan.repeats, PASS) if any(shares) else 1
 
     def job(position: int, repeats: Sequence[int]) -> CaseJob:
@@ -136,7 +152,6 @@ def jobs_of(plan: Schedule, setting: int) -> Iterator[CaseJob]:
         yield job(position, repeats)
 
 
-    plan.forget_batches()
 def _shares(plan: Schedule, position: int) -> bool:
     """Return whether updates under this attack can share a pass with others and are faster that way."""
     attack, model = plan.attacks[position][1], plan.client.model
