@@ -13,8 +13,11 @@ from gradaudit.audit.given import make_batches
 from gradaudit.audit.plan import make_plan
 from gradaudit.audit.shelf import Shelf
 from gradaudit.execution import case_jobs
+from gradaudit.execution.executors.serial import Serial
 from gradaudit.values.errors import AuditError
+from test_executors import run
 from test_plan import CONFIG, plan
+from toy_jobs import Square
 
 
 def test_clients_with_equal_weights_and_other_layers_are_all_audited():
@@ -42,6 +45,19 @@ def test_the_shelf_tells_folders_apart(tmp_path):
         np.savez(folder / "data.npz", images=images + np.linspace(0, 0.1, 4)[:, None, None, None], labels=np.arange(4))
         found.append(make_plan(config, folder, shelf=shelf).data_sha256)
     assert found[0] != found[1]
+
+
+def test_checkpoints_of_other_jobs_in_the_folder_stay(tmp_path):
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    mine, other = Square(0), Square(1)
+    for job in (mine, other):
+        (unfinished / f"{job.checkpoint}-0.pt").touch()
+    run(tmp_path, [mine, other], Serial(), shard=(1, 2))
+    assert [path.name for path in unfinished.iterdir()] == [f"{other.checkpoint}-0.pt"]
+    (unfinished / f"{mine.checkpoint}-0.pt").touch()  # killed between the result and the deletion
+    run(tmp_path, [mine, other], Serial())
+    assert not unfinished.exists()
 
 
 def test_a_client_that_cannot_share_one_update_of_a_pass_fails_alone(monkeypatch):

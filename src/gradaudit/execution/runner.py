@@ -88,8 +88,7 @@ def run_trials(
     if left:
         writer = _Writer(store, listener, trials, stop_on_error)
         executor.run(settings, left, Site.of(store.folder), writer)
-    if not store.journal.failures:
-        keeper.clear(store.folder / UNFINISHED)
+    _forget_checkpoints(mine, store)
 
 
 def require_complete(failures: Sequence[str], total: int) -> None:
@@ -148,4 +147,14 @@ class _Writer(Generic[Record]):
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
         make_folder((folder / name).parent, above=False)
+def _forget_checkpoints(jobs: Sequence[Job], store: TrialStore[Record]) -> None:
+    """Delete what a killed process left of finished jobs; other parts, scales and cells in the folder keep theirs."""
+    folder = store.folder / UNFINISHED
+    for job in jobs:
+        if not folder.is_dir():
+            return
+        if all(trial in store.journal.results for trial in job.trials):
+            keeper.forget(folder / job.checkpoint)
+
+
         write_whole(folder / name, content)
