@@ -4,6 +4,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
 import gradaudit as ga
@@ -17,7 +18,7 @@ from gradaudit.execution.executors.serial import Serial
 from gradaudit.values.errors import AuditError
 from test_executors import run
 from test_plan import CONFIG, plan
-from toy_jobs import Square
+from toy_jobs import Raising, Square
 
 
 def test_clients_with_equal_weights_and_other_layers_are_all_audited():
@@ -58,6 +59,12 @@ def test_checkpoints_of_other_jobs_in_the_folder_stay(tmp_path):
     (unfinished / f"{mine.checkpoint}-0.pt").touch()  # killed between the result and the deletion
     run(tmp_path, [mine, other], Serial())
     assert not unfinished.exists()
+
+
+def test_an_error_that_stops_a_run_carries_its_traceback(tmp_path):
+    with pytest.raises(AuditError) as caught:
+        run(tmp_path, [Raising(9)], Serial(), stop_on_error=True)
+    assert "in run" in "".join(caught.value.__notes__)
 
 
 def test_a_client_that_cannot_share_one_update_of_a_pass_fails_alone(monkeypatch):

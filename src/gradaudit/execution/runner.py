@@ -131,7 +131,10 @@ class _Writer(Generic[Record]):
             journal.fail(failure)
             self.listener.fail(failure, self.done, self.total)
             if self.stop_on_error:
-                raise AuditError(outcome.error)
+                error = AuditError(outcome.error)
+                if outcome.trace:
+                    error.add_note(outcome.trace)  # a caller from Python sees where its own code failed
+                raise error
             return
         _write(self.store.folder, outcome.files)
         record = journal.append(outcome.trial, outcome.result)
@@ -144,9 +147,6 @@ class _Writer(Generic[Record]):
         self.listener.finish(job)
 
 
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    for name, content in files.items():
-        make_folder((folder / name).parent, above=False)
 def _forget_checkpoints(jobs: Sequence[Job], store: TrialStore[Record]) -> None:
     """Delete what a killed process left of finished jobs; other parts, scales and cells in the folder keep theirs."""
     folder = store.folder / UNFINISHED
@@ -157,4 +157,7 @@ def _forget_checkpoints(jobs: Sequence[Job], store: TrialStore[Record]) -> None:
             keeper.forget(folder / job.checkpoint)
 
 
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        make_folder((folder / name).parent, above=False)
         write_whole(folder / name, content)
