@@ -1,5 +1,6 @@
 """Corners of executors and jobs: nothing is shared that must not be, and nothing is deleted too early."""
 
+import signal
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -14,7 +15,9 @@ from gradaudit.audit.given import make_batches
 from gradaudit.audit.plan import make_plan
 from gradaudit.audit.shelf import Shelf
 from gradaudit.execution import case_jobs
+from gradaudit.execution.executors import process_pool
 from gradaudit.execution.executors.serial import Serial
+from gradaudit.execution.trial import Site
 from gradaudit.values.errors import AuditError
 from test_executors import run
 from test_plan import CONFIG, plan
@@ -86,3 +89,33 @@ def test_a_client_that_cannot_share_one_update_of_a_pass_fails_alone(monkeypatch
 def test_a_job_of_a_sweep_names_its_cell(tmp_path):
     cell = replace(plan(tmp_path, attacks=["idlg"]), grid={"data.batch_size": 2})
     assert [job.title for job in case_jobs.jobs_of(cell, 0)] == ["idlg · data.batch_size=2 · batch 1"]
+
+
+def test_a_second_ctrl_c_leaves_no_process(tmp_path):
+    killed = []
+
+    class Worker(SimpleNamespace):
+        def kill(self):
+            killed.append(self.name)
+
+        def end(self):
+            raise KeyboardInterrupt
+
+    crew = process_pool._Crew([], Site(tmp_path), 1, None)
+    crew.idle, crew.busy = [Worker(name="idle")], {0: (Worker(name="busy"), None)}
+    with pytest.raises(KeyboardInterrupt):
+        crew.end()
+    assert killed == ["idle", "busy"]
+
+
+@pytest.mark.skipif(not process_pool.SERVED, reason="the system has no server of processes")
+def test_ctrl_c_counts_while_the_first_process_starts(tmp_path, monkeypatch):
+    heard = []
+    monkeypatch.setattr(
+        process_pool.forkserver, "ensure_running", lambda: heard.append(signal.getsignal(signal.SIGINT))
+    )
+    worker = process_pool._Worker(Site(tmp_path), 1)
+    monkeypatch.setattr(worker.process, "start", lambda: heard.append(signal.getsignal(signal.SIGINT)))
+    worker.begin()
+    worker.end()
+    assert heard == [signal.SIG_IGN, signal.getsignal(signal.SIGINT)]
