@@ -1,5 +1,6 @@
 """Corners of executors and jobs: nothing is shared that must not be, and nothing is deleted too early."""
 
+import pickle
 import signal
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,14 +15,14 @@ from gradaudit.audit.config import make_config
 from gradaudit.audit.given import make_batches
 from gradaudit.audit.plan import make_plan
 from gradaudit.audit.shelf import Shelf
-from gradaudit.execution import case_jobs
-from gradaudit.execution.executors import process_pool
+from gradaudit.execution import case_jobs, make_executor
+from gradaudit.execution.executors import process_pool, ray_cluster
 from gradaudit.execution.executors.serial import Serial
 from gradaudit.execution.trial import Site
 from gradaudit.values.errors import AuditError
 from test_executors import run
 from test_plan import CONFIG, plan
-from toy_jobs import Raising, Square
+from toy_jobs import Base, Raising, Square, Unopened
 
 
 def test_clients_with_equal_weights_and_other_layers_are_all_audited():
@@ -119,3 +120,29 @@ def test_ctrl_c_counts_while_the_first_process_starts(tmp_path, monkeypatch):
     worker.begin()
     worker.end()
     assert heard == [signal.SIG_IGN, signal.getsignal(signal.SIGINT)]
+
+
+def test_a_cluster_elsewhere_has_cores_of_its_own():
+    assert make_executor(None, None, address="10.0.0.1:6379", usual=2).workers is None
+    assert make_executor(None, 5, address="10.0.0.1:6379", usual=2).workers == 5
+    assert make_executor("ray", None, usual=2).workers == 2
+
+
+BOARD = SimpleNamespace(write=SimpleNamespace(remote=lambda *_: None))
+
+
+def test_a_node_opens_a_setting_once_and_says_why_it_cannot(tmp_path):
+    def perform(job, setting, folder=tmp_path):
+        return ray_cluster.perform(job, pickle.dumps(setting), Site(folder), torch.get_num_threads(), BOARD)[0][0]
+
+    assert [perform(Square(number), Base(tmp_path)).result["square"] for number in (1, 2)] == [121, 144]
+    assert len((tmp_path / "opened").read_text().split()) == 1
+    assert perform(Square(1), Unopened(tmp_path), tmp_path / "other").error == "OSError: no such model."
+    assert list(ray_cluster._SETTINGS) == [str(Site(tmp_path / "other"))]  # those of an earlier run are closed
+
+
+def test_ray_does_not_take_sigterm():
+    before = signal.getsignal(signal.SIGTERM)
+    with ray_cluster._sigterm_kept():
+        signal.signal(signal.SIGTERM, lambda *_: None)
+    assert signal.getsignal(signal.SIGTERM) == before
