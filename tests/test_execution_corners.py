@@ -15,6 +15,7 @@ from gradaudit.audit.config import make_config
 from gradaudit.audit.given import make_batches
 from gradaudit.audit.plan import make_plan
 from gradaudit.audit.shelf import Shelf
+from gradaudit.commands.progress import SHOWN
 from gradaudit.execution import case_jobs, make_executor
 from gradaudit.execution.executors import process_pool, ray_cluster
 from gradaudit.execution.executors.serial import Serial
@@ -22,6 +23,7 @@ from gradaudit.execution.trial import Site
 from gradaudit.values.errors import AuditError
 from test_executors import run
 from test_plan import CONFIG, plan
+from test_progress import listening
 from toy_jobs import Base, Raising, Square, Unopened
 
 
@@ -120,6 +122,16 @@ def test_ctrl_c_counts_while_the_first_process_starts(tmp_path, monkeypatch):
     worker.begin()
     worker.end()
     assert heard == [signal.SIG_IGN, signal.getsignal(signal.SIGINT)]
+
+
+def test_more_jobs_than_bars_all_get_one_in_time():
+    _, listener = listening(force_terminal=True)
+    with listener:
+        for number in range(SHOWN + 3):
+            listener.begin(Square(number), 1, 99)
+        for number in range(SHOWN):
+            listener.finish(Square(number))
+        assert [task.visible for task in listener.running.tasks] == [True] * 3
 
 
 def test_a_cluster_elsewhere_has_cores_of_its_own():
