@@ -20,6 +20,7 @@ from gradaudit.execution import case_jobs, make_executor
 from gradaudit.execution.executors import process_pool, ray_cluster
 from gradaudit.execution.executors.serial import Serial
 from gradaudit.execution.trial import Site
+from gradaudit.studies._trials import _plain
 from gradaudit.values.errors import AuditError
 from test_executors import run
 from test_plan import CONFIG, plan
@@ -158,3 +159,8 @@ def test_ray_does_not_take_sigterm():
     with ray_cluster._sigterm_kept():
         signal.signal(signal.SIGTERM, lambda *_: None)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_measurement_is_a_plain_number():
+    assert type(_plain(np.float32(0.5))) is float
+    assert _plain(float("nan")) is None
