@@ -36,11 +36,19 @@ def test_clients_with_equal_weights_and_other_layers_are_all_audited():
     assert plans[0].trial(0, 0) != plans[1].trial(0, 0)
 
 
-def test_planning_leaves_no_update_that_another_number_of_threads_computed(tmp_path):
-    many = plan(tmp_path, repeats=2, attacks=[{"name": "inverting-gradients", "set": {"together": True}}])
-    jobs = list(case_jobs.jobs_of(many, 0))
-    assert [job.repeats for job in jobs] == [(0, 1)]  # a pass, so the planning needed an update
-    assert not many._prepared
+def test_every_update_is_computed_on_the_threads_of_the_executor(tmp_path, monkeypatch):
+    """The planning of passes computes an update, too."""
+    seen, train = [], ga.Client.train
+    monkeypatch.setattr(ga.Client, "train", lambda *a, **b: seen.append(torch.get_num_threads()) or train(*a, **b))
+    many = plan(tmp_path, repeats=2, attacks=[{"name": "inverting-gradients", "set": {"stages.0.steps": 2}}])
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        results = case_jobs.Results(tmp_path / "run", case_jobs.describe_run([many], "t"))
+        case_jobs.run([many], results, case_jobs.Listener(), executor=case_jobs.Serial(threads=1))
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1, 1]
 
 
 def test_the_shelf_tells_folders_apart(tmp_path):

@@ -96,6 +96,7 @@ class GivenBatches(Schedule):
         public = self.public.inputs if isinstance(self.public, Batch) else self.public
         return {
             "client": repr(self.client),
+            "model": repr(self.client.model),
             "knowledge": ", ".join(self.knowledge.names),
             "seed": self.seed,
             **values,

@@ -104,10 +104,6 @@ class Schedule(ABC):
         """Return the name of the trial of a case: a hash of everything that its finding depends on."""
         return content_name(self._common, position, repr(self.attacks[position][1]), repeat)
 
-    def forget_batches(self) -> None:
-        """Forget the updates that are kept, so that workers compute them under their own number of threads."""
-        self._prepared.clear()
-
     def open(self) -> Schedule:
         """Return itself: the models and data are open."""
         return self

@@ -21,7 +21,7 @@ from ..values.finding import Finding, ImageFiles, RunRecord
 from ..values.transcript import Transcript
 from ..values.versions import version_of
 from .executors import Executor
-from .executors.serial import Serial
+from .executors.serial import Serial, threads_of
 from .lock import locked
 from .results import Results
 from .runner import Listener, run_trials
@@ -122,10 +122,12 @@ def run(
     Raises:
         AuditError: The folder or the executor cannot be used, or a case failed and `stop_on_error` is set.
     """
+    where = executor or Serial()
     with locked(results.folder):
         results.refresh()
-        jobs = [job for index, plan in enumerate(plans) for job in jobs_of(plan, index)]
-        run_trials(plans, jobs, results, executor or Serial(), listener, shard=shard, stop_on_error=stop_on_error)
+        with threads_of(where.threads):  # planning may compute an update, which the serial executor uses again
+            jobs = [job for index, plan in enumerate(plans) for job in jobs_of(plan, index)]
+        run_trials(plans, jobs, results, where, listener, shard=shard, stop_on_error=stop_on_error)
 
 
 def jobs_of(plan: Schedule, setting: int) -> Iterator[CaseJob]:
@@ -136,7 +138,6 @@ def jobs_of(plan: Schedule, setting: int) -> Iterator[CaseJob]:
     name = at_in_words(plan.grid) if isinstance(plan, Plan) and plan.grid else client_name(plan.client)
     waiting: dict[int, list[int]] = {}
     shares = [plan.repeats > 1 and _shares(plan, position) for position in range(len(plan.attacks))]
-    plan.forget_batches()
     kept = min(plan.repeats, PASS) if any(shares) else 1
 
     def job(position: int, repeats: Sequence[int]) -> CaseJob:

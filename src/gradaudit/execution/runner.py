@@ -112,10 +112,15 @@ class _Writer(Generic[Record]):
     ) -> None:
         self.store, self.listener, self.stop_on_error = store, listener, stop_on_error
         self.total, self.done = len(trials), sum(trial in store.journal.results for trial in trials)
+        self.begun = self.done
+        self.failed: set[str] = set()
         self.watches: dict[str, Watch | None] = {}
 
     def began(self, job: Job) -> None:
-        self.watches[job.checkpoint] = self.listener.begin(job, self.done + 1, self.total)
+        again = job.checkpoint in self.watches  # its worker died
+        self.begun += 0 if again else len(job.trials)
+        number = self.begun - len(job.trials) + 1
+        self.watches[job.checkpoint] = self.listener.begin(job, number, self.total)
 
     def stepped(self, job: Job, done: int, steps: int, objective: float) -> None:
         watch = self.watches.get(job.checkpoint)
@@ -124,9 +129,10 @@ class _Writer(Generic[Record]):
 
     def ended(self, job: Job, outcome: TrialOutcome) -> None:
         journal = self.store.journal
-        if outcome.trial in journal.results:
+        if outcome.trial in journal.results or outcome.trial in self.failed:
             return  # the worker of another attempt died after it
         if outcome.result is None:
+            self.failed.add(outcome.trial)
             failure = Failure(outcome.trial, outcome.title, outcome.error, outcome.trace)
             journal.fail(failure)
             self.listener.fail(failure, self.done, self.total)

@@ -47,6 +47,11 @@ class Executor(Protocol):
 
     name: str
 
+    @property
+    def threads(self) -> int | None:
+        """Threads of one trial, or `None` for those that torch has."""
+        ...
+
     def run(self, settings: Sequence[Setting], jobs: Sequence[Job], site: Site, hear: Hearer) -> None:
         """Run all jobs and return when every trial has an outcome.
 

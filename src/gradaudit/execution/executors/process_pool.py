@@ -82,6 +82,9 @@ class _Crew:
 
     def start(self, job: Job) -> None:
         """Give a job to an idle process, one that has its setting open if there is one, or to a new process."""
+        for worker in [worker for worker in self.idle if not worker.process.is_alive()]:
+            self.idle.remove(worker)
+            worker.end()
         fitting = [worker for worker in self.idle if job.setting in worker.sent] or self.idle
         worker = fitting[0] if fitting else _Worker(self.site, self.threads)
         self.busy[worker.pipe] = worker, job  # from here on, an interruption ends it
@@ -151,13 +154,13 @@ class _Worker:
     def give(self, job: Job, setting: Setting) -> None:
         """Send a job, and its setting if the process does not have it yet."""
         try:
-            content = None if job.setting in self.sent else pickle.dumps(setting)
+            message = pickle.dumps((job, None if job.setting in self.sent else pickle.dumps(setting)))
         except Exception as error:  # pickling code of the user may raise anything
             raise AuditError(
-                f"--executor pool: the client cannot be sent to another process: {in_one_line(error)} "
+                f"--executor pool: the client or its trial cannot be sent to another process: {in_one_line(error)} "
                 "Define its classes in a module, or use --executor serial."
             ) from error
-        self.pipe.send((job, content))
+        self.pipe.send_bytes(message)
         self.sent.add(job.setting)
 
     def kill(self) -> None:

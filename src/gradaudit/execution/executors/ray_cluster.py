@@ -75,6 +75,8 @@ class _Cluster:
                     self._start(waiting.popleft())
                 ended, _ = self.ray.wait(list(self.flying), num_returns=1, timeout=LOOK)
                 self._look()
+                if not ended:
+                    self._require_room()  # the last node that was large enough may have gone
                 for reference in ended:
                     self._end(self.flying.pop(reference), reference)
         except BaseException:
