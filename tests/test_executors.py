@@ -119,7 +119,9 @@ def test_a_setting_that_cannot_be_opened_fails_its_trials(tmp_path):
 
 
 def test_a_setting_that_cannot_be_sent_is_one_line(tmp_path):
-    with pytest.raises(AuditError, match=r"^--executor pool: the client cannot be sent to another process: .*serial"):
+    with pytest.raises(
+        AuditError, match=r"^--executor pool: the client or its trial cannot be sent to another process: .*serial"
+    ):
         run(tmp_path, [Square(1)], ProcessPool(1), Unsent(tmp_path))
 
 
@@ -131,7 +133,7 @@ def test_ctrl_c_ends_all_processes_and_keeps_what_is_done(tmp_path):
     store = Folder(tmp_path)
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt), locked(tmp_path):
-        run_trials([Base(tmp_path)], [Square(1), Square(2, 60.0)], store, ProcessPool(2), Stop())
+        run_trials([Base(tmp_path)], [Square(2, 60.0), Square(1, 1.0)], store, ProcessPool(2), Stop())
     assert time.monotonic() - started < 40
     assert Folder(tmp_path).squares == [121]
     workers = (tmp_path / "opened").read_text().split()

@@ -114,12 +114,23 @@ def test_cells_that_share_are_measured_in_one_process_and_a_failure_stops_no_oth
     assert len(processes) == 3
     assert os.getpid() not in processes.values()
     assert result.done == 6
+    assert len(result.to_json()["failures"]) == 3
+    assert write_study(result, tmp_path).read_text().count("cell 9 cannot be measured") == 3
     written = (tmp_path / "trials.jsonl").read_bytes()
     with pytest.raises(AuditError, match="3 of 9 trials failed"):
         run_study(study, "default", Bench(), tmp_path)
     again = (tmp_path / "trials.jsonl").read_bytes()
     assert again.startswith(written)
     assert len(again.splitlines()) == len(written.splitlines()) + 3  # the failures alone
+
+
+def test_a_failed_measurement_is_in_the_json_and_the_exit_code(gradaudit, monkeypatch):  # noqa: F811
+    study = replace(TOY, cells={"default": (Aside(9), Aside(1))}, repeats={"default": 1}, figures=(), reported={})
+    monkeypatch.setattr("gradaudit.studies.STUDIES", {**STUDIES, "toy": study})
+    code, out, err = gradaudit("study", "toy", "--workers", "1", "--json", "--out", "run")
+    assert code == 2
+    assert json.loads(out)["failures"] == ["aside 9 · seed 0: cell 9 cannot be measured"]
+    assert "1 of 2 trials failed" in err.splitlines()[-1]
 
 
 def test_the_first_failure_stops_a_study_on_request(tmp_path):

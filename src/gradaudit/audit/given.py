@@ -20,6 +20,7 @@ from ..values.chance import child_seed
 from ..values.errors import AuditError
 from ..values.granting import Granted, granted
 from ..values.measures import MEASURES
+from ..values.records import content_name
 from ..values.types import Batch, Knowledge, Modality
 from ..values.validation import brief
 from .battery import BATTERIES, Battery, Origin
@@ -92,12 +93,18 @@ class GivenBatches(Schedule):
             "public": self.public,
         }
 
+    def trial(self, position: int, repeat: int) -> str:
+        """Return the name of the trial of a case. Clients with equal weights may still differ in their layers."""
+        name = super().trial(position, repeat)
+        return content_name(name, self.number) if self.number else name
+
     def identity(self) -> dict[str, Any]:
         """Return everything that must be equal for a run to resume, as a flat mapping."""
         values = {f"attacks.{i} value": repr(attack) for i, (_, attack) in enumerate(self.attacks)}
         public = self.public.inputs if isinstance(self.public, Batch) else self.public
         return {
             "client": repr(self.client),
+            "model": repr(self.client.model),
             "knowledge": ", ".join(self.knowledge.names),
             "seed": self.seed,
             **values,

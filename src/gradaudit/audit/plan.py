@@ -204,7 +204,7 @@ def make_plan(
     client.training.shared_parameters(model)  # raises for a pattern that matches nothing, before anything runs
     chosen = choose(named, Audience(client, source.modality, config.granted, shape, sum(sizes)))
     public = open_public(config, folder, handling, device, classes)
-    fingerprint = shelf.get("fingerprint", [config.data, shape], source.fingerprint)
+    fingerprint = shelf.get("fingerprint", [config.data, shape, str(folder)], source.fingerprint)
     return Plan(
         config, source, client, chosen.attacks, sum(sizes), handling, classes, folder.resolve(), fingerprint, digest,
         number, public, grid or {}, chosen.origins, chosen.left_out,
@@ -215,7 +215,9 @@ def _model(
     config: AuditConfig, source: AnySource, shape: tuple[int, ...], folder: Path, handling: Handling, shelf: Shelf
 ) -> tuple[nn.Module, int, str]:
     """Return the model, its number of classes and its hash."""
-    facts = [config.data, config.model.model_dump(mode="json"), config.seed, config.training.loss]
+    # the device, because the model is moved to it in place
+    place = [str(folder), config.device]
+    facts = [config.data, config.model.model_dump(mode="json"), config.seed, config.training.loss, place]
 
     def make() -> tuple[nn.Module, int, str]:
         model, classes = make_model(config, source, shape, folder, handling)

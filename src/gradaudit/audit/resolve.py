@@ -46,7 +46,8 @@ def open_source(
     kind = _named(SOURCES, name, f"{at}.source", "source")
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
         raise AuditError(f"{at}.batch_size: must be a whole number of at least 1. Found {brief(batch_size)}.")
-    source = (shelf or Shelf()).get("source", [name, options], partial(_opened, kind, name, options, folder, at))
+    opened = partial(_opened, kind, name, options, folder, at)
+    source = (shelf or Shelf()).get("source", [name, options, str(folder)], opened)
     if batch_size > len(source):
         noun = MEASURES[source.modality].noun
         raise AuditError(f"{at}.batch_size: {batch_size} is more than the {len(source)} {noun}s of {source.name}.")

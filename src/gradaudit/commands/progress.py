@@ -105,6 +105,8 @@ class TerminalListener(Listener[Shown]):
         task = self.tasks.pop(name, None)
         if task is not None:
             self.running.remove_task(task)
+        for first in list(self.tasks.values())[:SHOWN]:
+            self.running.update(first, visible=True)
 
     def _drawn(self) -> Group:
         return Group(self.running, Text(self.pace.text))

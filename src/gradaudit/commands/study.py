@@ -86,15 +86,19 @@ def study(
     found = executor_of(executor, workers, threads or 1, ray_address, usual=usual_workers(bench.device.type))
     place = Placement(found, stop_on_error, shard_of(shard))
     with stdout_kept(as_json):
-        result, page = _run(STUDIES[name], scale, bench, out or Path("runs") / f"{name}-{scale}", place)
+        result, page, failure = _run(STUDIES[name], scale, bench, out or Path("runs") / f"{name}-{scale}", place)
     if as_json:
         echo(json.dumps(result.to_json(), allow_nan=False))
-        return
-    _print(result, page)
+    else:
+        _print(result, page)
+    if failure:
+        raise failure
 
 
-def _run(chosen: Study, scale: str, bench: Bench, folder: Path, place: Placement) -> tuple[StudyResult, Path]:
-    """Measure the missing cells and return the result with the path of its page, which is always written."""
+def _run(
+    chosen: Study, scale: str, bench: Bench, folder: Path, place: Placement
+) -> tuple[StudyResult, Path, AuditError | None]:
+    """Measure the missing cells; return the result, the path of its page, and the error if measurements failed."""
     from ..report.study_page import write_study
     from ..studies import read_study, run_study
     from .progress import TerminalListener, measurement_lines
@@ -113,12 +117,17 @@ def _run(chosen: Study, scale: str, bench: Bench, folder: Path, place: Placement
             result, _ = written()
             kept = f"{result.done} of {result.planned} measurements are kept in {folder}"
             raise AuditInterrupted(f"interrupted: {kept}. Run the same command again to resume.") from None
-        except BaseException:
+        except AuditError as error:
             with suppress(AuditError):  # the first error is the one to report
+                if listener.began:
+                    return *written(), error
+            raise
+        except BaseException:
+            with suppress(AuditError):
                 if listener.began:
                     written()
             raise
-    return written()
+    return *written(), None
 
 
 def _weight(text: str) -> tuple[str, Path]:

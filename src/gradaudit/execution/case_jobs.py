@@ -10,7 +10,9 @@ from pathlib import Path
 from platform import python_version
 
 from ..audit.judge import Audited, audit_together, client_name
+from ..audit.plan import Plan
 from ..audit.schedule import PASS, Schedule
+from ..audit.sweep_file import at_in_words
 from ..inversion.attack import TimeLimit, Watch
 from ..inversion.run.call import shares_passes
 from ..values.errors import AuditError
@@ -19,12 +21,12 @@ from ..values.finding import Finding, ImageFiles, RunRecord
 from ..values.transcript import Transcript
 from ..values.versions import version_of
 from .executors import Executor
-from .executors.serial import Serial
+from .executors.serial import Serial, threads_of
 from .lock import locked
 from .purse import Drawn, Share, funded
 from .results import Results
 from .runner import Listener, run_trials
-from .trial import TrialOutcome
+from .trial import TrialOutcome, failed
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class CaseJob:
         checkpoint: Key of the first case.
         kept: Number of batches that the schedule keeps for other attacks on them.
         attack_name: Name of the attack.
-        client_name: Description of the client's defenses.
+        client_name: Description of the client's defenses, or in a sweep the values of the cell.
         share: Its share of the time budget, `None` without one.
     """
 
@@ -55,8 +57,12 @@ class CaseJob:
 
     @property
     def title(self) -> str:
-        """The attack, the client and the batch in words."""
-        return f"{self.attack_name} · {self.client_name} · batch {self.repeats[0] + 1}"
+        """The attack, the client and the batches in words."""
+        first, last = self.repeats[0] + 1, self.repeats[-1] + 1
+        return self._title(f"batch {first}" if first == last else f"batches {first} to {last}")
+
+    def _title(self, batches: str) -> str:
+        return f"{self.attack_name} · {self.client_name} · {batches}"
 
     def left(self, done: Container[str]) -> CaseJob | None:
         """Return itself unless all trials are done: the numbers of a pass depend on all its cases."""
@@ -64,11 +70,20 @@ class CaseJob:
 
     def run(self, schedule: Schedule, watch: Watch | None, keep: Path | None) -> Iterator[TrialOutcome]:
         """Audit the cases, and yield their findings with the files of their examples."""
-        cases = [schedule.case(self.position, repeat, kept=self.kept) for repeat in self.repeats]
         watch = watch if self.share is None else TimeLimit(self.share.draw(), watch)
-        for case, audited in zip(cases, audit_together(cases, watch, keep), strict=True):
+        cases = []
+        for trial, repeat in zip(self.trials, self.repeats, strict=True):
+            try:
+                case = schedule.case(self.position, repeat, kept=self.kept)
+                if len(self.repeats) > 1:
+                    case.observe()  # a client that cannot share one update fails alone
+            except AuditError as error:
+                yield failed(trial, self._title(f"batch {repeat + 1}"), error)
+            else:
+                cases.append(case)
+        for case, audited in zip(cases, audit_together(cases, watch, keep) if cases else (), strict=True):
             finding, files = with_files(audited)
-            yield TrialOutcome(case.trial, self.title, finding.to_json(), files)
+            yield TrialOutcome(case.trial, self._title(f"batch {case.repeat + 1}"), finding.to_json(), files)
 
 
 def describe_run(plans: Sequence[Schedule], title: str) -> RunRecord:
@@ -112,10 +127,11 @@ def run(
     Raises:
         AuditError: The folder or the executor cannot be used, or a case failed and `stop_on_error` is set.
     """
+    where = executor or Serial()
     with locked(results.folder):
         results.refresh()
-        where = executor or Serial()
-        jobs = [job for index, plan in enumerate(plans) for job in jobs_of(plan, index)]
+        with threads_of(where.threads):  # planning may compute an update, which the serial executor uses again
+            jobs = [job for index, plan in enumerate(plans) for job in jobs_of(plan, index)]
         budgets = {index: plan.seconds for index, plan in enumerate(plans)}
         jobs = funded(jobs, budgets, results.journal.results, shard=shard, workers=getattr(where, "workers", 1) or 1)
         run_trials(plans, jobs, results, where, listener, shard=shard, stop_on_error=stop_on_error)
@@ -126,7 +142,7 @@ def jobs_of(plan: Schedule, setting: int) -> Iterator[CaseJob]:
 
     The groups do not depend on which cases are done or on the executor, so that the numbers are the same.
     """
-    name = client_name(plan.client)
+    name = at_in_words(plan.grid) if isinstance(plan, Plan) and plan.grid else client_name(plan.client)
     waiting: dict[int, list[int]] = {}
     shares = [plan.repeats > 1 and _shares(plan, position) for position in range(len(plan.attacks))]
     kept = min(plan.repeats, PASS) if any(shares) else 1

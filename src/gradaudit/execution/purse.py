@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..values.finding import Finding
-    from .case_jobs import CaseJob
 
 
 class Purse:
@@ -77,13 +76,13 @@ class Drawn:
 
 
 def funded(
-    jobs: Sequence[CaseJob],
+    jobs: Sequence[Any],
     budgets: Mapping[int, float | None],
     done: Mapping[str, Finding],
     *,
     shard: tuple[int, int] = (1, 1),
     workers: int = 1,
-) -> list[CaseJob]:
+) -> list[Any]:
     """Return the jobs with their shares of the budgets of their settings; without a budget they stay as they are.
 
     Args:

@@ -88,8 +88,7 @@ def run_trials(
     if left:
         writer = _Writer(store, listener, trials, stop_on_error)
         executor.run(settings, left, Site.of(store.folder), writer)
-    if not store.journal.failures:
-        keeper.clear(store.folder / UNFINISHED)
+    _forget_checkpoints(mine, store)
 
 
 def require_complete(failures: Sequence[str], total: int) -> None:
@@ -113,10 +112,15 @@ class _Writer(Generic[Record]):
     ) -> None:
         self.store, self.listener, self.stop_on_error = store, listener, stop_on_error
         self.total, self.done = len(trials), sum(trial in store.journal.results for trial in trials)
+        self.begun = self.done
+        self.failed: set[str] = set()
         self.watches: dict[str, Watch | None] = {}
 
     def began(self, job: Job) -> None:
-        self.watches[job.checkpoint] = self.listener.begin(job, self.done + 1, self.total)
+        again = job.checkpoint in self.watches  # its worker died
+        self.begun += 0 if again else len(job.trials)
+        number = self.begun - len(job.trials) + 1
+        self.watches[job.checkpoint] = self.listener.begin(job, number, self.total)
 
     def stepped(self, job: Job, done: int, steps: int, objective: float) -> None:
         watch = self.watches.get(job.checkpoint)
@@ -125,14 +129,18 @@ class _Writer(Generic[Record]):
 
     def ended(self, job: Job, outcome: TrialOutcome) -> None:
         journal = self.store.journal
-        if outcome.trial in journal.results:
+        if outcome.trial in journal.results or outcome.trial in self.failed:
             return  # the worker of another attempt died after it
         if outcome.result is None:
+            self.failed.add(outcome.trial)
             failure = Failure(outcome.trial, outcome.title, outcome.error, outcome.trace)
             journal.fail(failure)
             self.listener.fail(failure, self.done, self.total)
             if self.stop_on_error:
-                raise AuditError(outcome.error)
+                error = AuditError(outcome.error)
+                if outcome.trace:
+                    error.add_note(outcome.trace)  # a caller from Python sees where its own code failed
+                raise error
             return
         _write(self.store.folder, outcome.files)
         record = journal.append(outcome.trial, outcome.result)
@@ -143,6 +151,16 @@ class _Writer(Generic[Record]):
         if all(trial in self.store.journal.results for trial in job.trials):
             keeper.forget(self.store.folder / UNFINISHED / job.checkpoint)
         self.listener.finish(job)
+
+
+def _forget_checkpoints(jobs: Sequence[Job], store: TrialStore[Record]) -> None:
+    """Delete what a killed process left of finished jobs; other parts, scales and cells in the folder keep theirs."""
+    folder = store.folder / UNFINISHED
+    for job in jobs:
+        if not folder.is_dir():
+            return
+        if all(trial in store.journal.results for trial in job.trials):
+            keeper.forget(folder / job.checkpoint)
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -162,8 +162,8 @@ class Opened:
         if number in self._open:
             found = self._open.pop(number)
         else:
-            found = load().open()
             if len(self._open) >= self._most:
                 self._open.pop(next(iter(self._open)))
+            found = load().open()
         self._open[number] = found
         return found

@@ -22,7 +22,7 @@ from ..values.files import is_file, make_folder, refused, write_whole
 from ..values.records import checked
 from ._bench import Bench
 from ._definition import Comparison, Study, Values, identity
-from ._trials import Measurement, StudyFolder, jobs_of
+from ._trials import Measurement, StudyFolder, jobs_of, trial_of
 
 BENCH = "bench.json"
 EARLIER = "study.jsonl"  # the journal of release 0.2 and earlier
@@ -40,6 +40,7 @@ class StudyResult:
         by_seed: Cell name -> seed -> column -> value.
         planned: Number of measurements of the whole run.
         done: Number of finished measurements.
+        failures: One line for each measurement that failed.
     """
 
     study: Study
@@ -49,6 +50,7 @@ class StudyResult:
     by_seed: Mapping[str, Mapping[int, Values]]
     planned: int
     done: int
+    failures: tuple[str, ...] = ()
 
     def interval(self, cell: str, column: str) -> Interval | None:
         """Return the mean with its 95 % interval, or `None` if nothing was measured."""
@@ -96,6 +98,7 @@ class StudyResult:
             "scale": self.scale,
             "done": self.done,
             "planned": self.planned,
+            "failures": list(self.failures),
             "cells": cells,
             "comparisons": comparisons,
         }
@@ -180,7 +183,11 @@ def read_study(study: Study, scale: str, bench: Bench, folder: Path) -> StudyRes
                 by_seed.setdefault(cell.name, {})[line.seed] = line.values
     planned = (len(study.cells[scale]) - len(left_out)) * study.repeats[scale]
     frozen = {cell: {column: tuple(found) for column, found in columns.items()} for cell, columns in values.items()}
-    return StudyResult(study, scale, frozen, left_out, by_seed, planned, count)
+    trials = {
+        trial_of(cell, seed, bench.fingerprint) for cell in study.cells[scale] for seed in range(study.repeats[scale])
+    }
+    failures = tuple(failure.line for trial, failure in journal.failures.items() if trial in trials)
+    return StudyResult(study, scale, frozen, left_out, by_seed, planned, count, failures)
 
 
 def _add(columns: dict[str, list[float]], values: Values) -> None:

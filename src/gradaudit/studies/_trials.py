@@ -130,4 +130,4 @@ def jobs_of(study: Study, cells: Sequence[Cell], seeds: int, data: str) -> list[
 
 def _plain(value: float | None) -> float | None:
     """Return a finite number, or `None`."""
-    return value if value is not None and math.isfinite(value) else None
+    return float(value) if value is not None and math.isfinite(value) else None

@@ -47,6 +47,11 @@ class Executor(Protocol):
 
     name: str
 
+    @property
+    def threads(self) -> int | None:
+        """Threads of one trial, or `None` for those that torch has."""
+        ...
+
     def run(self, settings: Sequence[Setting], jobs: Sequence[Job], site: Site, hear: Hearer) -> None:
         """Run all jobs and return when every trial has an outcome.
 
@@ -112,4 +117,5 @@ def make_executor(
     if chosen == "serial" and many > 1 and workers is not None:
         raise AuditError(f"--workers {workers}: --executor serial has one. Choose --executor pool or ray.")
     plain = name is None and workers is None and usual == 1
-    return EXECUTORS[chosen](workers=workers or usual, threads=threads or (None if plain else 1), address=address)  # type: ignore[call-arg]
+    number = workers or (None if address else usual)  # a cluster elsewhere has cores of its own
+    return EXECUTORS[chosen](workers=number, threads=threads or (None if plain else 1), address=address)  # type: ignore[call-arg]

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
@@ -81,11 +82,16 @@ class _Crew:
 
     def start(self, job: Job) -> None:
         """Give a job to an idle process, one that has its setting open if there is one, or to a new process."""
+        for worker in [worker for worker in self.idle if not worker.process.is_alive()]:
+            self.idle.remove(worker)
+            worker.end()
         fitting = [worker for worker in self.idle if job.setting in worker.sent] or self.idle
         worker = fitting[0] if fitting else _Worker(self.site, self.threads)
+        self.busy[worker.pipe] = worker, job  # from here on, an interruption ends it
         if fitting:
             self.idle.remove(worker)
-        self.busy[worker.pipe] = worker, job
+        else:
+            worker.begin()
         self.hear.began(job)
         with suppress(OSError):  # it has just died, which `listen` finds
             worker.give(job, self.settings[job.setting])
@@ -111,13 +117,16 @@ class _Crew:
             elif kind == "ready":
                 self.ready = True
             else:
-                del self.busy[pipe]
                 self.idle.append(worker)
+                del self.busy[pipe]
                 self.hear.finished(job)
 
     def end(self) -> None:
         """Stop all processes at once."""
-        for worker in (*self.idle, *(worker for worker, _ in self.busy.values())):
+        workers = (*self.idle, *(worker for worker, _ in self.busy.values()))
+        for worker in workers:  # all of them first: a second Ctrl-C interrupts the wait for their end
+            worker.kill()
+        for worker in workers:
             worker.end()
 
 
@@ -128,28 +137,42 @@ class _Worker:
         self.sent: set[int] = set()
         self.pipe, theirs = CLEAN.Pipe()
         self.process = CLEAN.Process(target=_serve, args=(theirs, site, threads))
+        self.theirs = theirs
+
+    def begin(self) -> None:
+        """Start the process. The server, which takes seconds to import torch, is started without waiting for it."""
         if SERVED:
             CLEAN.set_forkserver_preload(["gradaudit.execution.case_jobs"])
-        with _deaf():
+            with _deaf():
+                forkserver.ensure_running()
             self.process.start()
-        theirs.close()
+        else:
+            with _deaf():
+                self.process.start()
+        self.theirs.close()
 
     def give(self, job: Job, setting: Setting) -> None:
         """Send a job, and its setting if the process does not have it yet."""
         try:
-            content = None if job.setting in self.sent else pickle.dumps(setting)
+            message = pickle.dumps((job, None if job.setting in self.sent else pickle.dumps(setting)))
         except Exception as error:  # pickling code of the user may raise anything
             raise AuditError(
-                f"--executor pool: the client cannot be sent to another process: {in_one_line(error)} "
+                f"--executor pool: the client or its trial cannot be sent to another process: {in_one_line(error)} "
                 "Define its classes in a module, or use --executor serial."
             ) from error
-        self.pipe.send((job, content))
+        self.pipe.send_bytes(message)
         self.sent.add(job.setting)
+
+    def kill(self) -> None:
+        """Stop the process, if it has begun, without waiting for its end."""
+        if self.process.pid is not None:
+            self.process.kill()
 
     def end(self) -> None:
         """Stop the process."""
-        self.process.kill()
-        self.process.join()
+        self.kill()
+        if self.process.pid is not None:
+            self.process.join()
         self.pipe.close()
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import pickle
+import signal
 import socket
+import threading
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -53,7 +56,8 @@ class _Cluster:
 
     def __init__(self, ray: Any, settings: Sequence[Setting], site: Site, threads: int, hear: Hearer) -> None:
         self.ray, self.settings, self.site, self.threads, self.hear = ray, settings, site, threads, hear
-        self.sent: dict[int, Any] = {}  # number of a setting -> reference
+        self.sent: dict[int, Any] = {}  # number of a setting -> reference of its pickle
+        self.unsent = Counter[int]()  # number of a setting -> jobs that have not started
         self.flying: dict[Any, Job] = {}  # reference of a result -> job
         self.begun: set[str] = set()
         here = ray.get_runtime_context().get_node_id()
@@ -63,7 +67,7 @@ class _Cluster:
 
     def run(self, jobs: Sequence[Job], workers: int | None) -> None:
         """Run all jobs, `workers` at the same time, or as many as the cluster has cores for."""
-        waiting = deque(jobs)
+        waiting, self.unsent = deque(jobs), Counter(job.setting for job in jobs)
         self._require_room()
         try:
             while waiting or self.flying:
@@ -71,6 +75,8 @@ class _Cluster:
                     self._start(waiting.popleft())
                 ended, _ = self.ray.wait(list(self.flying), num_returns=1, timeout=LOOK)
                 self._look()
+                if not ended:
+                    self._require_room()  # the last node that was large enough may have gone
                 for reference in ended:
                     self._end(self.flying.pop(reference), reference)
         except BaseException:
@@ -83,7 +89,7 @@ class _Cluster:
         setting = self.settings[job.setting]
         if job.setting not in self.sent:
             try:
-                self.sent[job.setting] = self.ray.put(setting)
+                self.sent[job.setting] = self.ray.put(self.ray.cloudpickle.dumps(setting))
             except Exception as error:  # pickling code of the user may raise anything
                 why = f"the client cannot be sent to another machine: {in_one_line(error)}"
                 raise AuditError(f"--executor ray: {why} Use --executor serial.") from error
@@ -91,6 +97,9 @@ class _Cluster:
         remote = self.perform.options(max_retries=RETRIES, retry_exceptions=False, **resources)
         arguments = job, self.sent[job.setting], self.site, self.threads, self.board
         self.flying[remote.remote(*arguments)] = job
+        self.unsent[job.setting] -= 1
+        if not self.unsent[job.setting]:
+            del self.sent[job.setting]  # the jobs in flight keep it as long as they need it
 
     def _look(self) -> None:
         """Tell which jobs began and how far they are, if the node of the board answers."""
@@ -113,6 +122,10 @@ class _Cluster:
         self._begin(job)
         try:
             found, notes = self.ray.get(reference)
+        except self.ray.exceptions.RayTaskError as error:
+            cause = getattr(error, "cause", None)
+            give_up(job, self.hear, f"it cannot run on its node: {in_one_line(cause or error)}")
+            return
         except self.ray.exceptions.RayError as error:
             give_up(job, self.hear, f"its worker or node died {RETRIES + 1} times: {in_one_line(error)}")
             return
@@ -170,21 +183,23 @@ class _Mail:
             self.notes.append(content)
 
 
-_SETTINGS: dict[str, Opened] = {}
+_SETTINGS: dict[str, Opened] = {}  # of the latest run
 
 
-def perform(job: Job, setting: Setting, site: Site, threads: int, board: Any) -> tuple[list[TrialOutcome], list[str]]:
+def perform(job: Job, setting: bytes, site: Site, threads: int, board: Any) -> tuple[list[TrialOutcome], list[str]]:
     """Run a job in a worker of the cluster; return its outcomes and its warnings."""
     import torch
 
     torch.set_num_threads(threads)
     mail = _Mail(job, board)
     told = Reporter(mail)
+    if str(site) not in _SETTINGS:
+        _SETTINGS.clear()
     opened = _SETTINGS.setdefault(str(site), Opened())
     with warnings.catch_warnings():
         warnings.simplefilter("always", AuditWarning)
         warnings.showwarning = told.warning  # type: ignore[assignment]
-        found = list(outcomes(job, lambda: opened.get(job.setting, lambda: setting), site, told.step))
+        found = list(outcomes(job, lambda: opened.get(job.setting, lambda: pickle.loads(setting)), site, told.step))
     return found, mail.notes
 
 
@@ -200,17 +215,23 @@ def _connected(address: str | None, workers: int | None, jobs: int, threads: int
         raise AuditError(INSTALL) from error
     already = ray.is_initialized()
     if not already:
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+        # `local`, because Ray would otherwise use the cluster that the variable RAY_ADDRESS names
+        options: dict[str, Any] = {
+            "address": address or "local",
+            "log_to_driver": False,
+            "logging_level": "ERROR",
+            "configure_logging": False,
+        }
         if address:
             _require_answer(address)
-            options["address"] = address
         else:
             from . import cores
 
             count = min(workers or cores(), jobs) * threads
             options |= {"num_cpus": count, "include_dashboard": False}
         try:
-            ray.init(**options)
+            with _sigterm_kept():
+                ray.init(**options)
         except Exception as error:  # Ray raises many kinds
             raise AuditError(f"--ray-address {address or 'local'}: Ray cannot be used: {in_one_line(error)}") from error
     try:
@@ -218,6 +239,19 @@ def _connected(address: str | None, workers: int | None, jobs: int, threads: int
     finally:
         if not already:
             ray.shutdown()
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Keep the handler of SIGTERM: Ray replaces it by one that exits without a word."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _require_answer(address: str) -> None:
