@@ -38,7 +38,7 @@ def one_step(seed=0):
 
 
 def several(seed=0, **details):
-    training = ga.FedAvg(learning_rate=0.1, **{"epochs": 2, "minibatch_size": 2, **details})
+    training = ga.FedAvg(**{"learning_rate": 0.1, "epochs": 2, "minibatch_size": 2, **details})
     return replace(one_step(seed), training=training)
 
 
@@ -202,6 +202,16 @@ def test_a_small_unexplained_difference_is_called_close():
     off = {k: v + 0.01 * v.std() * torch.randn(v.shape, generator=noise) for k, v in update.tensors.items()}
     found = self_check(client, batch, replace(update, tensors=off), pairs=False)
     assert found.state == "close", found.sentences
+
+
+def test_of_two_that_explain_it_the_closer_is_named():
+    """At a low learning rate, twice as many steps and twice the rate are nearly the same."""
+    client, batch = several(learning_rate=1e-3), private()
+    client = replace(client, model=client.model.double())
+    found = self_check(client, batch, trained(client, epochs=4).train(batch), pairs=False)
+    near = [one.name for one in found.tried if one.gap.near]
+    assert near[0] == found.causes[0].name == "local-steps"
+    assert "learning-rate" in near
 
 
 def test_the_fix_is_a_key_of_the_audit_file():
