@@ -154,6 +154,28 @@ def test_weights_and_differences_of_either_sign_are_one_update(round3):
             torch.testing.assert_close(value, true, atol=1e-6, rtol=1e-4)
 
 
+def test_the_direction_in_the_metadata_decides_where_the_last_layer_does_not(round3):
+    tensors = {"1.weight": torch.randn(10, 64) - 0.1, "1.bias": torch.tensor([1.0, -1.0] * 5)}
+    for sign, direction in ((1, "before-minus-after"), (-1, "after-minus-before")):
+        captured_file(round3.folder / "u.safetensors", tensors, "difference", direction=direction)
+        (case,) = round3.schedule("u.safetensors", training=FEDAVG).cases()
+        assert torch.equal(case.observe().update.tensors["1.bias"], sign * tensors["1.bias"])
+
+
+def test_no_public_image_is_private_where_there_is_no_truth(round3):
+    torch.save(dict(round3.update().tensors), round3.folder / "u.pt")
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 8, 8), dtype=np.uint8)
+    pixels[0] = 0
+    np.savez(round3.folder / "public.npz", images=pixels)
+    changes = {"public_data": {"source": "npz", "path": "public.npz"}, "knowledge": ["data-distribution", "LABELS"]}
+    (case,) = round3.schedule("u.pt", truth=False, **changes).cases()
+    assert len(case.observe().public_data) == 5
+    changes["public_data"] = {"source": "npz", "path": "truth.npz"}
+    (case,) = round3.schedule("u.pt", **changes).cases()
+    assert len(case.observe().public_data) == 11
+    assert "1 public image is private too" in case.warnings[0]
+
+
 def simulated(federation, **changes):
     """The audit of the simulated client, and the file of its truth with the examples of its batch first."""
     raw = federation.config(**changes)
@@ -202,14 +224,14 @@ def finished(federation, schedule):
 
 
 def test_without_truth_there_is_no_score_and_no_all_clear(untold):
-    _, (finding,), results = untold
+    schedule, (finding,), results = untold
     assert finding.verified
     assert not finding.scored
     assert not finding.cannot_judge
     assert "no ground truth" in finding.unscored
     assert (finding.labels, finding.guessed_labels, finding.label_accuracy, finding.examples) == ((0,), (0,), None, 1)
     assert finding.objective < 1e-4
-    assert finding.batch
+    assert finding.batch == schedule.client.sha256[:16]  # another update is another pair
     assert not finding.pictures.truth
     assert not finding.pictures.control
     assert Finding.from_json(json.loads(json.dumps(finding.to_json(), allow_nan=False))) == finding
@@ -280,7 +302,7 @@ def test_the_command_audits_a_file_without_truth(round3, gradaudit):  # noqa: F8
     assert json.loads(out)["findings"][0]["psnr_gain"] is None
     sweep = round3.folder / "sweep.yaml"
     sweep.write_text(json.dumps({**round3.config("u.pt", truth=False), "grid": {"attacks.0.stages.0.steps": [2, 3]}}))
-    code, _, err = gradaudit("sweep", sweep, "--out", "swept")
+    code, _, err = gradaudit("sweep", sweep, "--out", "swept", "--executor", "serial")
     assert code == 0, err
 
 

@@ -16,6 +16,8 @@ from ..values.errors import printable
 from ..values.types import Batch, Knowledge, Update
 from .observe import Captured
 
+UNLIKE = -1.0  # value of an image that equals no other one
+
 
 @dataclass(frozen=True, eq=False)
 class CapturedClient(Client):
@@ -108,7 +110,7 @@ class CapturedClient(Client):
         if len(batch) and len(batch) == len(batch.labels):
             return batch
         count = len(batch) or self.size or 1
-        inputs = batch.inputs if len(batch) else batch.inputs.new_full((count, *self.input_shape), torch.nan)
+        inputs = batch.inputs if len(batch) else batch.inputs.new_full((count, *self.input_shape), UNLIKE)
         none = torch.zeros(count, dtype=torch.int64, device=batch.inputs.device)
         return replace(batch, inputs=inputs, labels=none if self.classes is None else self.classes)
 
