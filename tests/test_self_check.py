@@ -206,7 +206,7 @@ def test_a_small_unexplained_difference_is_called_close():
 
 def test_of_two_that_explain_it_the_closer_is_named():
     """At a low learning rate, twice as many steps and twice the rate are nearly the same."""
-    client, batch = several(learning_rate=1e-3), private()
+    client, batch = several(learning_rate=3e-4), private()
     client = replace(client, model=client.model.double())
     found = self_check(client, batch, trained(client, epochs=4).train(batch), pairs=False)
     near = [one.name for one in found.tried if one.gap.near]
