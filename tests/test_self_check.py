@@ -134,9 +134,8 @@ def test_a_client_that_did_as_declared_has_no_cause(declare, seed):
     assert found.declared.error < 1e-6
 
 
-@pytest.mark.parametrize("declare", [one_step, several])
-def test_another_batch_is_blamed_on_nothing(declare):
-    client = declare()
+def test_another_batch_is_blamed_on_nothing():
+    client = one_step()
     found = self_check(client, private(0), client.train(private(1)), pairs=False)
     assert (found.state, found.causes) == ("unexplained", ())
     assert {"sign", "batch-norm", "normalisation", "channel-order", "label-order"} <= {one.name for one in found.tried}
@@ -240,7 +239,7 @@ def test_the_check_changes_nothing():
     client, batch = one_step(), private()
     state = {name: tensor.clone() for name, tensor in client.model.state_dict().items()}
     before = torch.random.get_rng_state()
-    self_check(client, batch, client.train(private(1)), pairs=False)
+    self_check(client, batch, relabelled(client, batch, batch.labels.flip(0)), pairs=False)
     assert all(tensor.equal(state[name]) for name, tensor in client.model.state_dict().items())
     assert torch.random.get_rng_state().equal(before)
     assert [p.requires_grad for p in client.model.parameters()] == [True] * 6
