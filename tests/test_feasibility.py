@@ -18,6 +18,7 @@ from gradaudit.report import render
 from gradaudit.report.auditing import carry_out
 from gradaudit.values.errors import AttackFailed
 
+LONG = 1e9  # seconds: no attack is shortened, so that its result does not depend on the machine
 SHORT = replace(
     ga.attacks.INVERTING_GRADIENTS,
     stages=tuple(replace(stage, steps=30) for stage in ga.attacks.INVERTING_GRADIENTS.stages),
@@ -52,28 +53,25 @@ def test_an_update_that_must_leak_leaks_in_closed_form():
 
 
 def test_without_a_closed_form_a_short_attack_runs():
-    easy = positive_control(ga.Client(smooth()), private(), seconds=0.4)
-    assert easy.attack == "inverting-gradients-fast"
-    assert easy.recovered == 1
-    hopeless = positive_control(ga.Client(dead()), private(), seconds=0.1)
+    assert positive_control(ga.Client(smooth()), private(), seconds=0.01).attack == "inverting-gradients-fast"
+    few = replace(ga.attacks.DLG, stages=(replace(ga.attacks.DLG.stages[0], steps=15),))
+    easy = positive_control(ga.Client(smooth()), private(), attack=few, seconds=LONG)
+    assert (easy.attack, easy.recovered) == ("dlg", 1)
+    hopeless = positive_control(ga.Client(dead()), private(), attack=few, seconds=LONG)
     assert (hopeless.recovered, hopeless.examples) == (0, 1)
 
 
-def test_the_prior_alone_recovers_nothing_from_any_update():
-    client, batch = ga.Client(smooth()), private()
-    alone = prior_only(client, batch, SHORT, seconds=0.5)
-    assert alone.why_not == ""
-    assert alone.recovered == 0
+def test_the_prior_alone_recovers_nothing():
+    alone = prior_only(ga.Client(smooth()), private(), SHORT, seconds=LONG)
+    assert (alone.why_not, alone.recovered, alone.examples) == ("", 0, 2)
     assert alone.gain < 1
-    other = prior_only(replace(client, model=smooth()), replace(batch, inputs=1 - batch.inputs), SHORT, seconds=0.5)
-    assert abs(other.score - alone.score) < 3
 
 
-def test_the_prior_alone_does_not_see_the_update():
-    """Its result is the same for an update of other labels, of the same size."""
+def test_the_prior_alone_sees_neither_the_update_nor_the_labels():
     client, batch = ga.Client(smooth()), private()
-    before = prior_only(client, batch, SHORT, seconds=1e9)
-    after = prior_only(replace(client, training=ga.FedAvg(learning_rate=1.0)), batch, SHORT, seconds=1e9)
+    before = prior_only(client, batch, SHORT, seconds=LONG)
+    far = replace(client, training=ga.FedAvg(learning_rate=5.0))
+    after = prior_only(far, replace(batch, labels=batch.labels + 5), SHORT, seconds=LONG)
     assert before.score == after.score
 
 
