@@ -229,6 +229,7 @@ def close(**changes):
         ([close()], "psnr-gain=6", "1 of 2 images cannot be judged: the control"),
         ([finding(psnr=12.0)], "identified=1", "identified: could not be checked: there is no identification rank"),
         ([ranked((2, 9), psnr=12.0)], "identified=50", "a client has at most 2 images, so 50 cannot be reached"),
+        ([finding(psnr=12.0), unjudged("", number=1)], "psnr-gain=6", "1 of 2 cases cannot be compared: there are no"),
         ([], "psnr-gain=6", "no case was computed"),
         ([finding(psnr=math.nan)], "psnr-gain=6", "psnr-gain: could not be checked"),
     ],

@@ -151,6 +151,11 @@ def weigh(findings: Sequence[Finding], thresholds: Sequence[Threshold]) -> GateO
             value, why = worst_gain(one, certain)
         worst += [value] if value else []
         unchecked += [f"fail-over {one.measure}: could not be checked: {why}"] if why else []
+    bare = sum(not finding.scored and not finding.cannot_judge for finding in findings)
+    if thresholds and bare:
+        unchecked.append(
+            f"{bare} of {formatting.count(len(findings), 'case')} cannot be compared: there are no scores."
+        )
     if any(one.measure != LABEL_ACCURACY for one in thresholds):
         unchecked += _unjudged_examples(found, certain)
     return GateOutcome(tuple(worst), tuple(unchecked))
