@@ -59,14 +59,19 @@ def test_the_first_screen_shows_verdict_example_and_gains_and_prints_whole(tmp_p
         assert page.value(CUT) == 0
 
 
-def test_a_text_is_read_on_the_first_screen(tmp_path):
-    path = write(
-        [written(tmp_path, Modality.TEXT, (), (LONG, "short enough"))],
-        RunRecord("An audit", "", "test", planned=1),
-        tmp_path,
-    )
-    with OpenPage(path, tmp_path) as page:
-        for _ in widths(page):
-            assert page.value("document.querySelectorAll('.versions dd').length") == 3
-        assert page.value("document.querySelectorAll('.versions mark').length") > 10
-        assert page.value(COLOURS_ALONE) == 0
+def test_texts_and_rows_are_read_on_the_first_screen(tmp_path):
+    kinds = {Modality.TEXT: (), Modality.TABLE: tuple(f"column-{i}" for i in range(40))}
+    paths = []
+    for modality, columns in kinds.items():
+        folder = tmp_path / modality
+        folder.mkdir()
+        case = written(folder, modality, columns, (LONG, LONG))
+        paths.append(write([case], RunRecord("An audit", "", "test", planned=1), folder))
+    with OpenPage(paths[0], tmp_path) as page:
+        for path in paths:
+            page.call("Page.navigate", url=path.as_uri())
+            page.wait_for(f"document.readyState === 'complete' && location.href === '{path.as_uri()}'")
+            for _ in widths(page):
+                assert page.value("document.querySelectorAll('.versions dd').length") == 3
+            assert page.value("document.querySelectorAll('.versions mark').length") == (24 if path == paths[0] else 8)
+            assert page.value(COLOURS_ALONE) == 0

@@ -9,6 +9,8 @@ from . import formatting
 from .remedies import Remedy
 from .tally import Tally
 
+MOST_FIGURES = 4  # lines of one question
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -16,7 +18,7 @@ class Evidence:
 
     Args:
         question: What the assessment asks for.
-        figures: What this audit measured, one line for each configuration.
+        figures: What this audit measured, one line for each configuration, the worst first.
         limit: What the figures do not say.
     """
 
@@ -31,22 +33,22 @@ def evidence(found: Sequence[Tally], effects: Sequence[Remedy]) -> tuple[Evidenc
     return (
         Evidence(
             "Likelihood of re-identification",
-            tuple(_line(tally, _likelihood(tally), several=len(found) > 1) for tally in found),
+            _few([_line(tally, _likelihood(tally), several=len(found) > 1) for tally in found]),
             f"Counted among {noun} of the same source. Names, places and other knowledge about persons were not used.",
         ),
         Evidence(
             "Severity of re-identification",
-            tuple(_line(tally, _severity(tally), several=len(found) > 1) for tally in found),
+            _few([_line(tally, _severity(tally), several=len(found) > 1) for tally in found]),
             f"How sensitive the content of the {noun} is, only people who know them can say.",
         ),
         Evidence(
             "Effectiveness of the technical measure",
-            tuple(f"{remedy.name}: {remedy.effect}" for remedy in effects) or ("No measure was tested.",),
+            _few([f"{remedy.name}: {remedy.effect}" for remedy in effects]) or ("No measure was tested.",),
             "Measured against the attacks of this audit only.",
         ),
         Evidence(
             "Residual risk",
-            tuple(_residual(found)),
+            _few(_residual(found)),
             "What was not tested remains open, whatever the figures are.",
         ),
     )
@@ -54,6 +56,11 @@ def evidence(found: Sequence[Tally], effects: Sequence[Remedy]) -> tuple[Evidenc
 
 def _line(tally: Tally, text: str, *, several: bool) -> str:
     return f"{tally.label}: {text}." if several else f"{text[:1].upper()}{text[1:]}."
+
+
+def _few(lines: Sequence[str]) -> tuple[str, ...]:
+    more = len(lines) - MOST_FIGURES
+    return (*lines[:MOST_FIGURES], *([f"And {more} more, in the sections below."] if more > 0 else []))
 
 
 def _likelihood(tally: Tally) -> str:

@@ -20,7 +20,7 @@ from .verdict import Severity
 
 MOST_STRIPS = 4  # configurations whose gains are on the first screen
 MOST_COLUMNS = 8  # of a table's row
-MOST_PIECES = 60  # of a text
+MOST_PIECES = 24  # of a text
 
 MEANING = {
     Severity.RECOGNISABLE: "What it means: whoever receives the update can obtain private {nouns} from it.",
@@ -40,6 +40,7 @@ class WorstExample:
         item: Its texts or rows, or `None`.
         columns: Names of the columns of a row.
         more: Number of further columns or tokens, which are not shown.
+        pieces: Most tokens that are shown.
     """
 
     heading: str
@@ -47,6 +48,7 @@ class WorstExample:
     item: Item | None = None
     columns: tuple[str, ...] = ()
     more: int = 0
+    pieces: int = MOST_PIECES
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,12 @@ class GainRow:
 
 @dataclass(frozen=True)
 class GainPlot:
-    """The strips of all configurations on one axis."""
+    """The strips of all configurations on one axis, and whether one has a grey band."""
 
     rows: tuple[GainRow, ...]
     head: Markup
     foot: Markup
+    banded: bool
 
 
 @dataclass(frozen=True)
@@ -151,4 +154,4 @@ def _gains(judged: Sequence[Tally]) -> GainPlot:
         drawn = strip_plot.strip(gains, marked, shown, axis, line, measure, where)
         average, bounds = formatting.measured(mean.mean, measure, signed=True), formatting.bounds(mean, measure)
         rows.append(GainRow(tally.label, tally.recovery, tally.identification, drawn, average, bounds))
-    return GainPlot(tuple(rows), strip_plot.head(axis, line, measure), strip_plot.foot(axis, measure))
+    return GainPlot(tuple(rows), strip_plot.head(axis, line, measure), strip_plot.foot(axis, measure), any(bands))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from .tally import Tally
 
 NONE_TESTED = (
-    "No defense was tested in this audit, so it does not say what would stop the leak. Put a defense under `defenses` "
-    "in the audit file, and compare the result with this one."
+    "No defense was tested in this audit, so it does not say what would stop the leak. Put a defense under "
+    "“defenses” in the audit file, and compare the result with this one."
 )
 
 

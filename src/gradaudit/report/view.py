@@ -166,10 +166,15 @@ def _band(done: int, planned: int) -> str:
 
 
 def _assumptions(groups: Sequence[CaseGroup]) -> tuple[str, ...]:
-    told = {members.label: words.adversary(members.findings[0].knowledge) for members in groups}
-    if len(set(told.values())) == 1:
-        return (f"This result holds for {next(iter(told.values()))}.",)
-    return tuple(f"{label}: holds for {adversary}." for label, adversary in told.items())
+    told: dict[str, list[str]] = {}
+    for members in groups:
+        told.setdefault(words.adversary(members.findings[0].knowledge), []).append(members.label)
+    if len(told) == 1:
+        return (f"This result holds for {next(iter(told))}.",)
+    return tuple(
+        f"{formatting.listed(labels)}: {'holds' if len(labels) == 1 else 'hold'} for {adversary}."
+        for adversary, labels in told.items()
+    )
 
 
 def rule_of(findings: Sequence[Finding]) -> str:
