@@ -18,7 +18,7 @@ from gradaudit.audit.doubts import doubts
 from gradaudit.audit.plan import make_plan
 from gradaudit.commands.placing import require_judged
 from gradaudit.execution import case_jobs
-from gradaudit.execution.purse import Purse, Share, funded
+from gradaudit.execution.purse import Purse, Share
 from gradaudit.inversion.attack import TimeLimit
 from gradaudit.inversion.parts.objectives.euclidean import Euclidean
 from gradaudit.inversion.parts.optimisers.adam import Adam
@@ -232,10 +232,10 @@ def test_a_resumed_run_does_not_spend_its_budget_twice(tmp_path):
     made = plan(tmp_path, repeats=2, attacks=["dlg"], budget="10m")
     jobs = list(case_jobs.jobs_of(made, 0))
     done = {jobs[0].trials[0]: finding(tmp_path, seconds=100.0)}
-    funded_jobs = funded(jobs, {0: made.seconds}, done)
+    funded_jobs = case_jobs.funded(jobs, {0: made.seconds}, done)
     assert funded_jobs[1].share.purse.seconds == 500
     assert funded_jobs[1].share.purse.cases == 1
-    assert funded(jobs, {0: None}, done) == jobs
+    assert case_jobs.funded(jobs, {0: None}, done) == jobs
 
 
 def test_a_budget_below_one_step_cannot_be_judged(client, batch):
