@@ -48,8 +48,10 @@ CLIENTS = (
 
 def name_of(network: str, batch: int, defenses: list) -> str:
     """Return a client in words."""
-    defense = ", ".join(f"{one['name']}" for one in defenses) or "no defense"
-    return f"{network}, batch {batch}, {defense}:"
+    defense = ", ".join(
+        " ".join([one["name"], *(f"{k}={v}" for k, v in one.items() if k != "name")]) for one in defenses
+    )
+    return f"{network}, batch {batch}, {defense or 'no defense'}"
 
 
 def told(case: Case) -> Finding:
@@ -88,7 +90,7 @@ def main() -> None:
     for client in CLIENTS if only is None else CLIENTS[only : only + 1]:
         started = time.process_time()
         found.append(measured(*client))
-        print(f"{found[-1].name} {found[-1].gain:+.2f} dB, {time.process_time() - started:.0f} CPU s", flush=True)
+        print(f"{found[-1].name}: {found[-1].gain:+.2f} dB, {time.process_time() - started:.0f} CPU s", flush=True)
     if only is None:
         known = Calibration(
             battery=STANDARD_1.name,
