@@ -18,12 +18,13 @@ import torch
 
 from gradaudit.audit.battery import STANDARD_1
 from gradaudit.audit.config import make_config
-from gradaudit.audit.judge import audit
+from gradaudit.audit.judge import Case, audit
 from gradaudit.audit.plan import make_plan
 from gradaudit.report import reference_clients
 from gradaudit.report.cases import Leak, worst_per_picture
 from gradaudit.report.reference_clients import Calibration, ReferenceClient
 from gradaudit.values.deciding import deciding
+from gradaudit.values.finding import Finding
 from gradaudit.values.versions import version_of
 
 HERE = Path(__file__).parent
@@ -47,8 +48,19 @@ CLIENTS = (
 
 def name_of(network: str, batch: int, defenses: list) -> str:
     """Return a client in words."""
-    defense = ", ".join(f"{one['name']}" for one in defenses) or "no defense"
-    return f"{network}, batch {batch}, {defense}:"
+    defense = ", ".join(
+        " ".join([one["name"], *(f"{k}={v}" for k, v in one.items() if k != "name")]) for one in defenses
+    )
+    return f"{network}, batch {batch}, {defense or 'no defense'}"
+
+
+def told(case: Case) -> Finding:
+    """Return the finding of a case, and print what its attack gained in how many CPU seconds."""
+    started = time.process_time()
+    finding = audit(case).finding
+    gain = f"{finding.mean_gain:+.2f} dB" if finding.scored else finding.cannot_judge
+    print(f"  {finding.attack}: {gain}, {time.process_time() - started:.1f} CPU s", flush=True)
+    return finding
 
 
 def measured(network: str, batch: int, defenses: list) -> ReferenceClient:
@@ -61,7 +73,7 @@ def measured(network: str, batch: int, defenses: list) -> ReferenceClient:
         "attacks": [STANDARD_1.name],
     }
     plan = make_plan(make_config(file), HERE)
-    findings = deciding([audit(case).finding for case in plan.cases()])
+    findings = deciding([told(case) for case in plan.cases()])
     leaks = [Leak(finding, place, (finding.repeat, place)) for finding in findings for place in range(finding.examples)]
     worst = worst_per_picture(leaks)
     return ReferenceClient(name_of(network, batch, defenses), round(sum(leak.gain for leak in worst) / len(worst), 2))
@@ -78,7 +90,7 @@ def main() -> None:
     for client in CLIENTS if only is None else CLIENTS[only : only + 1]:
         started = time.process_time()
         found.append(measured(*client))
-        print(f"{found[-1].name} {found[-1].gain:+.2f} dB, {time.process_time() - started:.0f} CPU s", flush=True)
+        print(f"{found[-1].name}: {found[-1].gain:+.2f} dB, {time.process_time() - started:.0f} CPU s", flush=True)
     if only is None:
         known = Calibration(
             battery=STANDARD_1.name,

@@ -18,7 +18,7 @@ from gradaudit.audit.doubts import doubts
 from gradaudit.audit.plan import make_plan
 from gradaudit.commands.placing import require_judged
 from gradaudit.execution import case_jobs
-from gradaudit.execution.purse import Purse, Share, funded
+from gradaudit.execution.purse import Purse, Share
 from gradaudit.inversion.attack import TimeLimit
 from gradaudit.inversion.parts.objectives.euclidean import Euclidean
 from gradaudit.inversion.parts.optimisers.adam import Adam
@@ -78,7 +78,7 @@ def matching(*stages, **changes):
 
 def test_standard_1_is_frozen():
     """It never changes: a better choice of attacks, or other parameters, is standard-2."""
-    assert STANDARD_1.fingerprint == "FINGERPRINT"
+    assert STANDARD_1.fingerprint == "c1f7ca908c45aa15"
 
 
 @pytest.mark.parametrize(
@@ -232,10 +232,10 @@ def test_a_resumed_run_does_not_spend_its_budget_twice(tmp_path):
     made = plan(tmp_path, repeats=2, attacks=["dlg"], budget="10m")
     jobs = list(case_jobs.jobs_of(made, 0))
     done = {jobs[0].trials[0]: finding(tmp_path, seconds=100.0)}
-    funded_jobs = funded(jobs, {0: made.seconds}, done)
+    funded_jobs = case_jobs.funded(jobs, {0: made.seconds}, done)
     assert funded_jobs[1].share.purse.seconds == 500
     assert funded_jobs[1].share.purse.cases == 1
-    assert funded(jobs, {0: None}, done) == jobs
+    assert case_jobs.funded(jobs, {0: None}, done) == jobs
 
 
 def test_a_budget_below_one_step_cannot_be_judged(client, batch):
@@ -312,7 +312,7 @@ def test_a_page_compares_with_the_reference_clients(tmp_path):
     )
     assert "more than all 4 reference" in said(both(tmp_path, gains=(30.0,)))
     assert "more than none of the 4 reference" in said(both(tmp_path, gains=(0.5,)))
-    assert "net 20.0 +20.0 dB; net 13.0 +13.0 dB; net 5.0" in KNOWN.listing
+    assert "net 20.0: +20.0 dB; net 13.0: +13.0 dB; net 5.0" in KNOWN.listing
 
 
 @pytest.mark.parametrize(

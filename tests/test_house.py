@@ -46,6 +46,7 @@ ORDER = {
     "inversion.run": [
         {"best", "keeper", "one_pass", "refusal"},
         {"recipe", "stage"},
+        {"allowance"},
         {"loop"},
         {"restarts"},
         {"gradient_matching"},

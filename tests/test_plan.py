@@ -20,6 +20,7 @@ CONFIG = {
     "data": {"source": "photographs", "size": 16, "batch_size": 2},
     "model": {"name": "mlp", "num_classes": 10},
     "knowledge": ["priors", "LABELS"],
+    "attacks": ["inverting-gradients"],
 }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from ..values.versions import version_of
 from .executors import Executor
 from .executors.serial import Serial, threads_of
 from .lock import locked
-from .purse import Drawn, Share, funded
+from .purse import Drawn, Purse, Share
 from .results import Results
 from .runner import Listener, run_trials
 from .trial import TrialOutcome, failed
@@ -158,6 +159,41 @@ def jobs_of(plan: Schedule, setting: int) -> Iterator[CaseJob]:
             yield job(position, waiting.pop(position))
     for position, repeats in waiting.items():
         yield job(position, repeats)
+
+
+def funded(
+    jobs: Sequence[CaseJob],
+    budgets: Mapping[int, float | None],
+    done: Mapping[str, Finding],
+    *,
+    shard: tuple[int, int] = (1, 1),
+    workers: int = 1,
+) -> list[CaseJob]:
+    """Return the jobs with their shares of the budgets of their settings; without a budget they stay as they are.
+
+    Args:
+        jobs: All jobs of the run.
+        budgets: Number of a setting -> its budget in seconds.
+        done: Trials that are finished, with their findings, whose time has been spent.
+        shard: The part of the jobs that runs here, which has the whole budget.
+        workers: Number of jobs that run at the same time.
+    """
+    mine = jobs[shard[0] - 1 :: shard[1]]
+    spent: dict[int, float] = defaultdict(float)
+    cases: dict[int, int] = defaultdict(int)
+    for job in mine:
+        finished = job.left(done) is None
+        cases[job.setting] += 0 if finished else len(job.trials)
+        spent[job.setting] += sum(done[trial].seconds for trial in job.trials) if finished else 0
+    purses = {
+        setting: Purse(seconds - spent[setting], cases[setting], workers)
+        for setting, seconds in budgets.items()
+        if seconds is not None
+    }
+    return [
+        replace(job, share=Share(purses[job.setting], len(job.trials))) if job.setting in purses else job
+        for job in jobs
+    ]
 
 
 def _shares(plan: Schedule, position: int) -> bool:

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from ..values.finding import Finding
+from collections.abc import Callable
+from typing import Any
 
 
 class Purse:
@@ -73,38 +68,3 @@ class Drawn:
     def draw(self) -> float:
         """Return the seconds of the job."""
         return self.seconds
-
-
-def funded(
-    jobs: Sequence[Any],
-    budgets: Mapping[int, float | None],
-    done: Mapping[str, Finding],
-    *,
-    shard: tuple[int, int] = (1, 1),
-    workers: int = 1,
-) -> list[Any]:
-    """Return the jobs with their shares of the budgets of their settings; without a budget they stay as they are.
-
-    Args:
-        jobs: All jobs of the run.
-        budgets: Number of a setting -> its budget in seconds.
-        done: Trials that are finished, with their findings, whose time has been spent.
-        shard: The part of the jobs that runs here, which has the whole budget.
-        workers: Number of jobs that run at the same time.
-    """
-    mine = jobs[shard[0] - 1 :: shard[1]]
-    spent: dict[int, float] = defaultdict(float)
-    cases: dict[int, int] = defaultdict(int)
-    for job in mine:
-        finished = job.left(done) is None
-        cases[job.setting] += 0 if finished else len(job.trials)
-        spent[job.setting] += sum(done[trial].seconds for trial in job.trials) if finished else 0
-    purses = {
-        setting: Purse(seconds - spent[setting], cases[setting], workers)
-        for setting, seconds in budgets.items()
-        if seconds is not None
-    }
-    return [
-        replace(job, share=Share(purses[job.setting], len(job.trials))) if job.setting in purses else job
-        for job in jobs
-    ]

@@ -14,11 +14,10 @@ from ..audit.sweep_file import SweepCell, SweepFile
 from ..values.errors import AuditError
 from ..values.finding import Finding, RunRecord
 from ..values.versions import version_of
-from .case_jobs import CaseJob, jobs_of
+from .case_jobs import CaseJob, funded, jobs_of
 from .executors import Executor
 from .executors.serial import Serial
 from .lock import locked
-from .purse import funded
 from .results import Results
 from .runner import Listener, run_trials
 

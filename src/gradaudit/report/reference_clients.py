@@ -59,7 +59,7 @@ class Calibration:
     def listing(self) -> str:
         """All clients with their gains, the largest first."""
         ordered = sorted(self.clients, key=lambda client: -client.gain)
-        told = "; ".join(f"{client.name} {formatting.decibels(client.gain, signed=True)}" for client in ordered)
+        told = "; ".join(f"{client.name}: {formatting.decibels(client.gain, signed=True)}" for client in ordered)
         return (
             f"Reference clients, measured with {self.battery} on {self.date} (gradaudit {self.version}, "
             f"{self.examples}), by the mean gain over the control: {told}."

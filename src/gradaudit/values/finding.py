@@ -150,8 +150,7 @@ class Finding:
     @property
     def gain(self) -> tuple[float, ...]:
         """Gain over the control by that metric, per example: in dB for images, as a fraction otherwise."""
-        pairs = zip(self.measured.per_example, self.measured_control.per_example, strict=True)
-        return tuple(a - b for a, b in pairs)
+        return tuple(a - b for a, b in zip(self.measured.per_example, self.measured_control.per_example, strict=True))
 
     @property
     def mean_gain(self) -> float:
@@ -172,10 +171,8 @@ class Finding:
         """Return plain data for `json.dumps`; NaN and infinity become `None`."""
         kept = (f.name for f in dataclasses.fields(self) if f.name not in RARE or getattr(self, f.name))
         record = {name: getattr(self, name) for name in kept}
-        gain = f"{self.measure.metric}_gain"
-        record |= {"scores": self.scores.to_json(), "control": self.control.to_json()}
-        record[gain] = self.mean_gain if self.scored else None
-        record["pictures"] = dataclasses.asdict(self.pictures)
+        record |= {"scores": self.scores.to_json(), "control": self.control.to_json(), "pictures": vars(self.pictures)}
+        record[f"{self.measure.metric}_gain"] = self.mean_gain if self.scored else None
         plain: dict[str, Any] = _plain(record)
         return plain
 

@@ -16,9 +16,10 @@ from ..attack import Watch
 from ..parts.part import Part, Stage
 from ..parts.pools import Pool, Pooled
 from ..step.matching import END
+from .allowance import cut_note
 from .gradient_matching import GradientMatching
 from .refusal import require_fit
-from .restarts import Target, cut_note
+from .restarts import Target
 
 
 @dataclass(frozen=True)

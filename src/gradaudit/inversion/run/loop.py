@@ -10,14 +10,14 @@ from torch import Tensor
 
 from ...values.errors import AttackFailed
 from ...values.types import Curve
-from ..attack import TimeLimit, Watch
+from ..attack import Watch
 from ..parts.part import Candidate, Stage
 from ..step.matching import END, without_slope
+from .allowance import Allowance
 from .keeper import Keeper
 from .recipe import Recipe
 from .stage import Guesses, StageRun
 
-UNBEGUN = "the budget ended before the first step. Give a larger budget, or fewer attacks."
 POINTS = 200  # how often per stage the host reads the device: trace, finiteness, progress
 
 
@@ -62,7 +62,7 @@ class Loop:
         self, attack: Recipe, guesses: Guesses, watch: Watch | None = None, keeper: Keeper | None = None
     ) -> None:
         self.attack, self.guesses, self.watch, self.keeper = attack, guesses, watch, keeper
-        self.limit, self.cut = watch if isinstance(watch, TimeLimit) else None, False
+        self.time = Allowance(attack, watch)
         self.seen = guesses.restarts[0].matching.seen
         self.per_run = sum(stage.steps for stage in attack.stages)
         self.passes = attack.restarts if len(guesses.restarts) == 1 else 1
@@ -77,11 +77,6 @@ class Loop:
         """The trace of the objective over the run, for every restart."""
         return [tuple(curve) for curve in self.curves]
 
-    @property
-    def taken(self) -> int:
-        """Steps that were taken, or all of them if the run came to its own end."""
-        return self.local if self.cut else self.per_run
-
     def run(self) -> list[Outcome | None]:
         """Return the best candidate of every restart; `None` if its objective became infinite or NaN.
 
@@ -95,43 +90,19 @@ class Loop:
             if candidate is not None and self._solved(candidate, stage.only_above):
                 self.done, self.local = self.done + stage.steps, self.local + stage.steps
                 continue
-            if candidate is not None and self._ended():
+            if candidate is not None and self.time.over(self.local):
                 break
             if running is None:
                 self.began = self.local
                 running = self._begun(stage, candidate)
             before = candidate
             candidate, scores = self._stage(number, stage, running, step)
-            if self.cut and before is not None:
-                return self._closest(before, running, candidate, scores)
+            if self.time.cut and before is not None:
+                found = _outcomes(self.guesses, candidate, scores, self.iterates)
+                return _closest(self.guesses, before, running, found, self.iterates)
             step, running = 0, None
         assert candidate is not None
         return _outcomes(self.guesses, candidate, scores, self.iterates)
-
-    def _ended(self) -> bool:
-        """Return whether the time is over; raise `AttackFailed` if no step was taken."""
-        if self.limit is None or not self.limit.spent:
-            return False
-        self.cut = True
-        if not self.local:
-            raise AttackFailed(f"{self.attack.name}: {UNBEGUN}")
-        return True
-
-    def _closest(
-        self, before: Candidate, running: StageRun, candidate: Candidate, scores: Tensor
-    ) -> list[Outcome | None]:
-        """Return the better of two candidates of every restart: the one of the stage that was cut, and the one before.
-
-        A stage that starts afresh may not have caught up. Both are compared by the total of the stage that was cut.
-        """
-        found = _outcomes(self.guesses, candidate, scores, self.iterates)
-        if self.guesses.others:
-            return found  # such variables belong to the later candidate
-        earlier = _outcomes(self.guesses, before, running.totals(before), self.iterates)
-        return [
-            min((one for one in pair if one is not None), key=lambda one: one.score, default=None)
-            for pair in zip(found, earlier, strict=True)
-        ]
 
     def _restored(self, state: dict[str, Any]) -> tuple[int, int, StageRun]:
         """Return the stage number, the step and the stage as they were when `state` was saved."""
@@ -150,14 +121,14 @@ class Loop:
     def _begun(self, stage: Stage, previous: Candidate | None) -> StageRun:
         """Return the stage at its first step."""
         if previous is None:
-            self._require_slope(stage)
+            _require_slope(self.attack, self.guesses, stage)
         return StageRun(stage, self.guesses, self.seen, previous)
 
     def _stage(self, number: int, stage: Stage, running: StageRun, first: int) -> tuple[Candidate, Tensor]:
         """Optimise from step `first`; return the best candidate and its scores."""
         every = max(1, stage.steps // POINTS)
         for step in range(first, stage.steps):
-            if self._ended():
+            if self.time.over(self.local):
                 break
             if self.local in self.attack.iterates:
                 with torch.no_grad():
@@ -173,19 +144,6 @@ class Loop:
 
     def _solved(self, candidate: Candidate, mark: float) -> bool:
         return mark > 0 and bool((self.guesses.scores(candidate, END) < mark).any())
-
-    def _require_slope(self, stage: Stage) -> None:
-        """Raise `AttackFailed` if all first candidates are flat; runs before priors hook the model."""
-        with torch.random.fork_rng(devices=[self.seen.device] if self.seen.device.type == "cuda" else []):
-            first = stage.parametrisation.start(self.seen, len(self.guesses), None)
-            decoded, made = first.decode().detach(), first.logits()
-            if not all(self._flat(i, guess, made) for i, guess in enumerate(decoded)):
-                return
-        raise without_slope(self.attack.name)
-
-    def _flat(self, guess: int, inputs: Tensor, made: Tensor | None) -> bool:
-        own = self.guesses.variables(guess)
-        return self.guesses.of(guess).matching.flat(inputs, self.guesses.labels(guess, made), own)
 
     def _keep(self, running: StageRun, stage: int, step: int) -> None:
         assert self.keeper is not None
@@ -214,6 +172,38 @@ class Loop:
         if self.watch is not None:
             self.watch(self.done, self.per_run * self.passes, min(lowest))
         return all(ends)
+
+
+def _require_slope(attack: Recipe, guesses: Guesses, stage: Stage) -> None:
+    """Raise `AttackFailed` if all first candidates are flat; runs before priors hook the model."""
+    seen = guesses.restarts[0].matching.seen
+    with torch.random.fork_rng(devices=[seen.device] if seen.device.type == "cuda" else []):
+        first = stage.parametrisation.start(seen, len(guesses), None)
+        decoded, made = first.decode().detach(), first.logits()
+        for i, guess in enumerate(decoded):
+            if not guesses.of(i).matching.flat(guess, guesses.labels(i, made), guesses.variables(i)):
+                return
+    raise without_slope(attack.name)
+
+
+def _closest(
+    guesses: Guesses,
+    before: Candidate,
+    running: StageRun,
+    found: list[Outcome | None],
+    iterates: Sequence[tuple[int, Tensor]],
+) -> list[Outcome | None]:
+    """Return the better of two candidates of every restart: `found`, of the stage that was cut, and the one before.
+
+    A stage that starts afresh may not have caught up. Both are compared by the total of the stage that was cut.
+    """
+    if guesses.others:
+        return found  # such variables belong to the later candidate
+    earlier = _outcomes(guesses, before, running.totals(before), iterates)
+    return [
+        min((one for one in pair if one is not None), key=lambda one: one.score, default=None)
+        for pair in zip(found, earlier, strict=True)
+    ]
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from ..parts.label_values import Labels
 from ..parts.part import Simulated
 from ..step.matching import Matching
 from ..step.one_step import assumed_step
+from .allowance import cut_note
 from .keeper import Keeper, beside
 from .loop import Loop, Outcome, diverged
 from .one_pass import OnePass, pays, why_not
@@ -71,7 +72,7 @@ class Target:
         self.outcomes.append(outcome)
         self.notes += () if failure else loop.notes
         self.curves.append(loop.traces[number])
-        self.taken, self.cut = self.taken + loop.taken, self.cut or loop.cut
+        self.taken, self.cut = self.taken + loop.time.taken, self.cut or loop.time.cut
         if outcome is None:
             self.failures.append(failure or str(diverged(self.attack.name, loop.per_run, loop.per_run)))
 
@@ -167,14 +168,6 @@ def _in_one_pass(
     for number, outcome in enumerate(outcomes):
         targets[number // attack.restarts].add(outcome, loop, number)
     return targets
-
-
-def cut_note(done: int, steps: int) -> str:
-    """Return the sentence on an attack that a time limit ended."""
-    return (
-        f"The budget cut this attack at step {done} of {steps}: the result is its best iterate so far by its own "
-        "objective, and depends on the speed of the machine."
-    )
 
 
 def shares(attack: Recipe, seen: Observation) -> bool:
