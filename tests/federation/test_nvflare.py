@@ -123,7 +123,7 @@ def captures(tmp_path_factory):
     """Folders of one run of the simulator: `inner` before PercentilePrivacy, `outer` after it, last."""
     folder = tmp_path_factory.mktemp("nvflare")
     words = [sys.executable, str(HERE / "run_nvflare.py"), str(folder)]
-    done = subprocess.run(words, timeout=150, capture_output=True, text=True, cwd=folder)
+    done = subprocess.run(words, timeout=300, capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stderr[-4000:]
     return folder
 
