@@ -89,6 +89,12 @@ def test_wrong_facts_are_one_line(tmp_path, changed, message):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("examples", [None, 0])
+def test_no_examples_are_not_a_number_of_examples(tmp_path, examples):
+    path = write_capture(tmp_path / "x.safetensors", AFTER, **{**FACTS, "examples": examples})
+    assert facts_of(path)["examples"] == ""
+
+
 def test_what_is_not_a_number_is_named(tmp_path):
     with pytest.raises(AuditError, match=r"^capture: name holds <U3, not numbers\. Leave it out"):
         write_capture(tmp_path / "x.safetensors", {"name": np.array("net")}, **{**FACTS, "order": ["name"]})
