@@ -52,7 +52,10 @@ def test_the_global_weights_are_written_once_for_each_content(tmp_path):
     def write(name, before):
         return write_capture(tmp_path / f"{name}.safetensors", AFTER, before=before, **FACTS)
 
-    first, second, other = write("a", WEIGHTS), write("b", dict(WEIGHTS)), write("c", AFTER)
+    first = write("a", WEIGHTS)
+    inode = (tmp_path / facts_of(first)["before"]).stat().st_ino
+    second, other = write("b", dict(WEIGHTS)), write("c", AFTER)
+    assert (tmp_path / facts_of(first)["before"]).stat().st_ino == inode
     assert facts_of(first)["before"] == facts_of(second)["before"] != facts_of(other)["before"]
     assert len(list(tmp_path.glob("global-*"))) == 2
 
@@ -84,6 +87,12 @@ def test_wrong_facts_are_one_line(tmp_path, changed, message):
     with pytest.raises(AuditError, match=message):
         write_capture(tmp_path / "x.safetensors", AFTER, **{**FACTS, **changed})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("examples", [None, 0])
+def test_no_examples_are_not_a_number_of_examples(tmp_path, examples):
+    path = write_capture(tmp_path / "x.safetensors", AFTER, **{**FACTS, "examples": examples})
+    assert facts_of(path)["examples"] == ""
 
 
 def test_what_is_not_a_number_is_named(tmp_path):

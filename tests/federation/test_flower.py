@@ -33,7 +33,7 @@ def captures(tmp_path_factory):
     folder = tmp_path_factory.mktemp("federation")
     words = [sys.executable, str(Path(__file__).with_name("run_flower.py"))]
     environment = {**os.environ, "CAPTURES": str(folder)}
-    done = subprocess.run(words, env=environment, timeout=100, capture_output=True, text=True)
+    done = subprocess.run(words, env=environment, timeout=300, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     return folder
 

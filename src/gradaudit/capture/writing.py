@@ -76,7 +76,7 @@ def write_capture(
         "kind": kind,
         "round": str(round),
         "node": str(node),
-        "examples": "" if examples is None else str(examples),
+        "examples": str(examples) if examples else "",
         "order": json.dumps(list(order)),
         "before": beside,
         "before_sha256": digest,
