@@ -53,7 +53,7 @@ ORDER = {
         {"ensemble", "mutual", "call"},
     ],
     "audit": [
-        {"yaml_text", "overrides", "attempt", "shelf", "closeness", "battery", "budget", "doubts"},
+        {"yaml_text", "overrides", "attempt", "shelf", "closeness", "digests", "battery", "budget", "doubts"},
         {"changes", "suspects"},
         {"config", "judge", "self_checking"},
         {"resolve", "demo", "schedule"},

@@ -10,7 +10,8 @@ import torch
 from conftest import linear_net, make_batch
 from gradaudit import Client, Knowledge, Level, audit
 from gradaudit.attacks import ATTACKS
-from gradaudit.audit.judge import Case, digest_of
+from gradaudit.audit.digests import digest_of
+from gradaudit.audit.judge import Case
 from gradaudit.report import render
 from gradaudit.report.levels import numbers_of
 from gradaudit.report.provenance import MOST_UPDATES, provenance

@@ -5,7 +5,6 @@ This is the only package that handles both a `Batch` and a `Reconstruction`.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -32,6 +31,7 @@ from ..values.transcript import Transcript
 from ..values.types import Batch, Knowledge, Reconstruction
 from .attempt import attempt
 from .battery import NAMED, Origin
+from .digests import batch_digest, digest_of
 from .doubts import doubts
 
 NO_TRUTH = "there is no ground truth: the private examples are not at hand"
@@ -303,22 +303,3 @@ def attack_seed(seed: int) -> int:
 def client_name(client: Client) -> str:
     """Return a short description of the client: its defenses."""
     return client.described
-
-
-def batch_digest(batch: Batch) -> str:
-    """Return a hash of the private examples and labels of a batch, 16 hexadecimal digits."""
-    digest = hashlib.sha256(raw_bytes(batch.inputs) + raw_bytes(batch.labels))
-    return digest.hexdigest()[:16]
-
-
-def digest_of(tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of tensors with their names."""
-    digest = hashlib.sha256()
-    for name, tensor in tensors.items():
-        digest.update(name.encode() + raw_bytes(tensor))
-    return digest.hexdigest()
-
-
-def raw_bytes(tensor: Tensor) -> bytes:
-    """Return the bytes of a tensor of any precision as they are in memory."""
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

@@ -21,7 +21,8 @@ from ..values.types import Batch
 from .battery import NAMED, Origin
 from .changes import flat
 from .config import AuditConfig
-from .judge import Case, digest_of
+from .digests import digest_of
+from .judge import Case
 
 PASS = 16  # most updates in one pass, so that an interruption costs little
 

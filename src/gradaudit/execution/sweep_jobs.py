@@ -9,6 +9,7 @@ from typing import Any
 
 from ..audit.captured import CapturedPlan, make_schedule
 from ..audit.plan import Plan
+from ..audit.schedule import FileSchedule
 from ..audit.shelf import Shelf
 from ..audit.sweep_file import SweepCell, SweepFile
 from ..values.errors import AuditError
@@ -110,10 +111,11 @@ def plan_sweep(file: SweepFile, path: Path, title: str, look: Callable[[int, int
     return SweepPlan(record, tuple(settings), tuple(jobs))
 
 
-def _identity(file: SweepFile, first: Plan) -> dict[str, Any]:
+def _identity(file: SweepFile, first: FileSchedule) -> dict[str, Any]:
     """Return what must be equal for a sweep to resume: everything but the values of its grid."""
-    data = {} if any(key.startswith("data") for key in file.grid) else {"data sha256": first.data_sha256}
-    return {**file.identity, **data, "gradaudit": version_of("gradaudit")}
+    swept = any(key.startswith(("data", "update")) for key in file.grid)
+    files = {} if swept else {name: value for name, value in first.digests.items() if name != "model sha256"}
+    return {**file.identity, **files, "gradaudit": version_of("gradaudit")}
 
 
 def run_sweep(
