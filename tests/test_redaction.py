@@ -23,6 +23,7 @@ from gradaudit.studies import _running
 from gradaudit.values.errors import AuditError
 from gradaudit.values.finding import Finding, ImageFiles, RunRecord, Score, Scores
 from gradaudit.values.measures import MEASURES
+from gradaudit.values.records import content_name
 from gradaudit.values.transcript import Transcript, TranscriptLine
 from gradaudit.values.types import Modality
 
@@ -262,7 +263,10 @@ def study(folder):
         "data": "d" * 16,
         "more": CELL,
     }
-    lines = [{"trial": "t" * 16, "result": line}, {"trial": "u" * 16, "title": NAME, "error": LABEL}]
+    lines = [
+        {"trial": content_name("c" * 16, 0, "d" * 16), "result": line},
+        {"trial": "u" * 16, "title": NAME, "error": LABEL},
+    ]
     (folder / "trials.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
     (folder / "study.md").write_text("# A study\n\n20.5\n")
     (folder / "study.html").write_text(f"<img src='data:image/png;base64,{base64.b64encode(png(0)).decode()}'>")

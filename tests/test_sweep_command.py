@@ -129,7 +129,7 @@ def test_a_cell_that_fails_stops_no_other(gradaudit, sweep_file, tmp_path):  # n
     assert code == 2
     assert len(document["findings"]) == 1
     assert len(document["failures"]) == 1
-    assert err.splitlines()[-1].startswith("error: 1 of 2 trials failed: bad.py:ATTACK · gaussian-noise std=0.01")
+    assert err.splitlines()[-1].startswith("error: 1 of 2 trials failed: bad.py:ATTACK · attacks.0=bad.py:ATTACK")
     assert "Traceback" not in err
     assert "KeyError" in (tmp_path / "run/sweep.html").read_text()
     code, out, err = gradaudit("sweep", path, "--out", "b", *ONE, "--stop-on-error")

@@ -233,7 +233,7 @@ def _described(case: Case, seconds: float) -> Finding:
         attack=case.attack_name,
         paper=getattr(attack, "paper", ""),
         case=case.key,
-        client=client_name(case.client),
+        client=case.client.described,
         seed=case.seed,
         repeat=case.repeat,
         scores=unscored,
@@ -298,8 +298,3 @@ def _labelled(case: Case) -> bool:
 def attack_seed(seed: int) -> int:
     """Return the seed of an attack, derived from `seed` in such a way that `seed` cannot be computed from it."""
     return child_seed(seed, "the attack")
-
-
-def client_name(client: Client) -> str:
-    """Return a short description of the client: its defenses."""
-    return client.described

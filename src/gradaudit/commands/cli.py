@@ -57,7 +57,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-RunFolder = Annotated[
+FinishedRun = Annotated[
     Path,
     typer.Argument(metavar="RUN", help="Output folder of an audit, a demo or a sweep; with --redact, also of a study."),
 ]
@@ -133,7 +133,7 @@ def audit(
 
 @app.command()
 def report(
-    folder: RunFolder,
+    folder: FinishedRun,
     fail_over: FailOver = None,
     junit: JunitFile = None,
     redact: Redact = False,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from platform import python_version
 
-from ..audit.judge import Audited, audit_together, client_name
+from ..audit.judge import Audited, audit_together
 from ..audit.plan import Plan
 from ..audit.schedule import PASS, Schedule
 from ..audit.sweep_file import at_in_words
@@ -143,7 +143,7 @@ def jobs_of(plan: Schedule, setting: int) -> Iterator[CaseJob]:
 
     The groups do not depend on which cases are done or on the executor, so that the numbers are the same.
     """
-    name = at_in_words(plan.grid) if isinstance(plan, Plan) and plan.grid else client_name(plan.client)
+    name = at_in_words(plan.grid) if isinstance(plan, Plan) and plan.grid else plan.client.described
     waiting: dict[int, list[int]] = {}
     shares = [plan.repeats > 1 and _shares(plan, position) for position in range(len(plan.attacks))]
     kept = min(plan.repeats, PASS) if any(shares) else 1

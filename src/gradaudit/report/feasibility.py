@@ -9,7 +9,6 @@ from pathlib import Path
 
 from ..audit.assessment import Assessment, assessment_of
 from ..audit.controls import ControlScore
-from ..audit.judge import client_name
 from ..audit.schedule import Schedule
 from ..execution.results import read_json
 from ..values.files import write_whole
@@ -81,7 +80,7 @@ def assess_into(folder: Path, schedules: Sequence[Schedule]) -> None:
     found = dict(before)
     for schedule in schedules:
         if schedule.number not in before and (assessment := assessment_of(schedule)) is not None:
-            found[schedule.number] = AssessedClient(client_name(schedule.client), schedule.number, assessment)
+            found[schedule.number] = AssessedClient(schedule.client.described, schedule.number, assessment)
     if found != before:
         write_whole(folder / FILE, json.dumps([asdict(one) for one in found.values()], indent=1, allow_nan=False))
 
