@@ -10,6 +10,7 @@ from PIL import Image
 
 from gradaudit.execution import Results
 from gradaudit.values.finding import Finding, ImageFiles, RunRecord, Score, Scores
+from gradaudit.values.records import content_name
 
 RUN = RunRecord(title="An audit", configuration="seed: 0\n", source="test", planned=4, identity={"model": "mlp"})
 
@@ -63,6 +64,11 @@ def with_pictures(path, one):
     )  # fmt: skip
 
 
+def study_trial(cell, seed):
+    """The name of a trial of `study_folder`."""
+    return content_name(hashlib.sha256(cell.encode()).hexdigest()[:16], seed, "d")
+
+
 def study_folder(path, rows, bench=None, failed=()):
     """Write a study: rows of (cell, seed, values)."""
     path.mkdir(parents=True)
@@ -77,7 +83,9 @@ def study_folder(path, rows, bench=None, failed=()):
             "values": values,
             "data": "d",
         }
-        lines.append({"trial": f"{cell}-{seed}", "result": {**result, "seconds": 3.0}})
-    lines += [{"trial": trial, "title": trial, "error": "out of memory"} for trial in failed]
+        lines.append({"trial": study_trial(cell, seed), "result": {**result, "seconds": 3.0}})
+    for name in failed:
+        cell, seed = name.split("-")
+        lines.append({"trial": study_trial(cell, int(seed)), "title": name, "error": "out of memory"})
     (path / "trials.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -491,7 +492,8 @@ def test_the_restart_of_the_lowest_score_is_returned(client, batch):
         target = Target(attack(restarts=3), seen)
         for number, score in enumerate(scores):
             labels, inputs = target.restart(number).labels.of(0), torch.full((2, 1, 8, 8), score)
-            target.add(Outcome(score, 10 - score, inputs, inputs, labels, None, labels, {}), ())
+            loop = SimpleNamespace(notes=(), traces=[()], time=SimpleNamespace(taken=0, cut=False))
+            target.add(Outcome(score, 10 - score, inputs, inputs, labels, None, labels, {}), loop)
         found = target.reconstruction()
         assert found.objective == 9
         assert (found.inputs == 1).all()

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comparison_cases import RUN, finding, run_folder, study_folder
+from comparison_cases import RUN, finding, run_folder, study_folder, study_trial
 from gradaudit.comparison import MergeConflict, merge, open_folder
 from gradaudit.execution import read_folder
 from gradaudit.execution.journal import Failure
@@ -237,14 +237,14 @@ def test_the_union_of_two_studies(tmp_path):
     merged = merge([a, b], tmp_path / "c")
     assert (merged.kind, merged.trials, merged.failed) == ("study", 3, 0)
     found = open_folder(tmp_path / "c")
-    assert set(found.trials) == {"one-0", "two-0", "two-1"}
-    assert found.trials["two-1"].line["seconds"] == 3.0
+    assert set(found.trials) == {study_trial("one", 0), study_trial("two", 0), study_trial("two", 1)}
+    assert found.trials[study_trial("two", 1)].line["seconds"] == 3.0
     assert (tmp_path / "c/pictures/cell.png").read_bytes() == b"png"
     before = contents(tmp_path / "c")
     assert merge([b, a], tmp_path / "c").added == 0
     assert contents(tmp_path / "c") == before
     d = study_folder(tmp_path / "d", [("one", 0, {"psnr": 21.0})])
-    with pytest.raises(MergeConflict, match=r"table, one, seed 0 \(trial one-0\): psnr 20 in .*a, 21 in .*d"):
+    with pytest.raises(MergeConflict, match=r"table, one, seed 0 \(trial [0-9a-f]{12}\): psnr 20 in .*a, 21 in .*d"):
         merge([a, d], tmp_path / "e")
 
 
