@@ -128,6 +128,8 @@ from torch import nn
 def linear():
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 10))
 """
+# The process has imported the package before pytest marks it for its plugin, which pytest would warn of.
+PYTEST = ("-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 GENERIC = ("tests/test_demonstrations.py", "tests/test_every_part.py", "tests/test_defenses.py")
 NEW = "division or Rounding or HeavyBall or FourthPowers or Brightness or Squashed"
 
@@ -161,9 +163,7 @@ def inside(tmp_path_factory):
     (folder / "net.py").write_text(NET)
     (folder / "audit.yaml").write_text(AUDIT)
     audit = ["audit", str(folder / "audit.yaml"), "--out", str(folder / "out")]
-    found, printed = checked(
-        [folder], USE, json.dumps(["-p", "no:cacheprovider", *GENERIC, "-k", NEW]), json.dumps(audit)
-    )
+    found, printed = checked([folder], USE, json.dumps([*PYTEST, *GENERIC, "-k", NEW]), json.dumps(audit))
     return folder, found, printed
 
 
