@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradaudit.execution import Results, read_folder
+from gradaudit.execution import Results, journal, read_folder
 from gradaudit.report import write
 from gradaudit.report.album import Album
 from gradaudit.values import files
@@ -254,6 +254,24 @@ def test_a_result_under_the_name_of_another_trial_is_foreign(run_folder):
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.warns(AuditWarning, match=r"line 1: is not a trial \(its result is of another trial\)"):
         assert len(read_folder(folder)[0]) == 1
+
+
+def test_an_unchanged_journal_is_read_once(run_folder, monkeypatch):
+    """So a damaged line is named once, and a long journal is parsed once; a line of another process is seen."""
+    folder, run = run_folder
+    path = folder / "trials.jsonl"
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"x\n" + first)
+    reads = []
+    monkeypatch.setattr(journal, "read_whole", lambda path: reads.append(path) or read_whole(path))
+    with pytest.warns(AuditWarning, match="line 1: is not a trial") as caught:
+        results = Results(folder, run)
+    results.refresh()  # a warning would be an error here
+    assert (len(caught), len(reads), len(results.findings)) == (1, 1, 1)
+    path.write_bytes(path.read_bytes() + second)
+    with pytest.warns(AuditWarning, match="line 1: is not a trial"):
+        results.refresh()
+    assert (len(reads), len(results.findings)) == (2, 2)
 
 
 def test_a_failure_counts_until_there_is_a_result(run_folder):

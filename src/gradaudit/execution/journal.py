@@ -55,13 +55,17 @@ class Journal(Generic[Record]):
         self.path, self._convert, self._name = path, convert, name
         self.results: dict[str, Record] = {}
         self.failures: dict[str, Failure] = {}
+        self._state: tuple[int, int] | None = None  # of the file when it was read without an incomplete line
 
     def read(self, *, mend: bool = False) -> None:
-        """Read the file again; `mend`, under the lock of the folder, cuts an incomplete last line off it.
+        """Read the file unless it is unchanged; `mend`, under the folder's lock, cuts an incomplete last line off it.
 
         Raises:
             AuditError: The file cannot be read or mended.
         """
+        before = _state(self.path)
+        if before is not None and before == self._state:
+            return
         raw = read_whole(self.path) or b""
         *lines, torn = raw.split(b"\n")
         self.results, self.failures = {}, {}
@@ -72,6 +76,7 @@ class Journal(Generic[Record]):
             if mend:
                 with refused(self.path):
                     os.truncate(self.path, len(raw) - len(torn))
+        self._state = None if torn else before
         for why in unusable[:SHOWN]:
             warnings.warn(f"{self.path}, {why}", AuditWarning, stacklevel=2)
         if len(unusable) > SHOWN:
@@ -116,3 +121,12 @@ class Journal(Generic[Record]):
         self.results[trial] = record
         self.failures.pop(trial, None)
         return ""
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Return the size and the time of the last change of a file, or `None` if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
