@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from functools import cache
@@ -39,6 +38,7 @@ from .placing import (
     Workers,
     executor_of,
     open_in_browser,
+    print_document,
     shard_of,
 )
 
@@ -209,8 +209,7 @@ def _finish(results: Results, as_json: bool, open_page: bool, gate: Gate = NO_GA
 
     path = results.folder / PAGE
     if as_json:
-        found = {"findings": [finding.to_json() for finding in results.findings], "failures": results.run.failures}
-        terminal.echo(json.dumps({**found, **gate_json(results.findings, gate)}, allow_nan=False))
+        print_document(results.findings, results.run, **gate_json(results.findings, gate))
     else:
         _summary(results)
         terminal.echo(f"Report: {path.resolve()}")

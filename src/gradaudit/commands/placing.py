@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..values.errors import AuditError
+from ..values.terminal import echo
 
 if TYPE_CHECKING:
     from ..execution.executors import Executor
@@ -90,6 +92,12 @@ def executor_of(
     from ..execution import make_executor
 
     return make_executor(name, workers, threads=threads, address=address, usual=usual)
+
+
+def print_document(findings: Sequence[Finding], run: RunRecord, **more: Any) -> None:
+    """Print the findings and the failures of a run, and `more`, as one JSON document."""
+    document = {"findings": [finding.to_json() for finding in findings], "failures": run.failures, **more}
+    echo(json.dumps(document, allow_nan=False))
 
 
 def require_judged(findings: Sequence[Finding], run: RunRecord) -> None:

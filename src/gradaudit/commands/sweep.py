@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +22,7 @@ from .placing import (
     Workers,
     executor_of,
     open_in_browser,
+    print_document,
     require_judged,
     shard_of,
 )
@@ -122,8 +122,7 @@ def _finish(plan: SweepPlan, results: Results, page: Path, as_json: bool) -> Non
 
     findings = findings_of(plan, results)
     if as_json:
-        document = {"findings": [finding.to_json() for finding in findings], "failures": results.run.failures}
-        echo(json.dumps(document, allow_nan=False))
+        print_document(findings, results.run)
         return
     echo(f"{len(findings)} of {plan.record.planned} trials. Table: {(results.folder / 'sweep.csv').resolve()}")
     echo(f"Page: {page.resolve()}")
