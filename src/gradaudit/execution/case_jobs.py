@@ -134,7 +134,7 @@ def run(
         with threads_of(where.threads):  # planning may compute an update, which the serial executor uses again
             jobs = [job for index, plan in enumerate(plans) for job in jobs_of(plan, index)]
         budgets = {index: plan.seconds for index, plan in enumerate(plans)}
-        jobs = funded(jobs, budgets, results.journal.results, shard=shard, workers=getattr(where, "workers", 1) or 1)
+        jobs = funded(jobs, budgets, results.journal.results, shard=shard, workers=where.workers or 1)
         run_trials(plans, jobs, results, where, listener, shard=shard, stop_on_error=stop_on_error)
 
 

@@ -48,6 +48,11 @@ class Executor(Protocol):
     name: str
 
     @property
+    def workers(self) -> int | None:
+        """Number of jobs at the same time, or `None` if that depends on the machines."""
+        ...
+
+    @property
     def threads(self) -> int | None:
         """Threads of one trial, or `None` for those that torch has."""
         ...
