@@ -6,7 +6,7 @@ from torch import nn
 
 from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation
-from gradaudit.client.participant import _alike
+from gradaudit.client.checking import _alike
 from gradaudit.protocol.defenses import Clip, GaussianNoise
 from gradaudit.values.errors import AuditError
 from gradaudit.values.types import Update
@@ -89,7 +89,7 @@ def test_noise_depends_on_the_seed_and_leaves_the_global_state_alone(batch):
 
 def test_idle_defenses_are_named(batch):
     client = Client(smooth_net(), defenses=[Clip(1e6), GaussianNoise(0.1)])
-    assert client.defend(client.train(batch))[1] == (Clip(1e6),)
+    assert client.protected(batch)[1] == (Clip(1e6),)
 
 
 def test_defenses_act_in_their_order(batch):
@@ -225,8 +225,6 @@ def test_the_label_that_does_not_fit_is_the_one_that_is_named():
 
 def test_noise_is_that_of_seed_0_where_none_is_given(batch):
     client = Client(smooth_net(), defenses=[GaussianNoise(0.1)])
-    clean = client.train(batch)
-    assert torch.equal(client.defend(clean)[0].values[0], client.defend(clean, seed=0)[0].values[0])
     assert torch.equal(client.protected(batch)[0].values[0], client.protected(batch, seed=0)[0].values[0])
     seen = [client.share(batch, Level.PRIORS, **options).update.values[0] for options in ({}, {"seed": 0})]
     assert torch.equal(*seen)

@@ -149,8 +149,8 @@ def test_several_batches_and_clients_are_repeats_and_settings(net, tmp_path):
 
 
 def test_a_client_trains_once_for_all_attacks(net, monkeypatch):
-    calls, train = [], ga.Client.train
-    monkeypatch.setattr(ga.Client, "train", lambda *a, **b: calls.append(1) or train(*a, **b))
+    calls, train = [], ga.Client.protected
+    monkeypatch.setattr(ga.Client, "protected", lambda *a, **b: calls.append(1) or train(*a, **b))
     client = ga.Client(net, defenses=[ga.defenses.Clip(1e9)])
     found = ga.run(client, [small(0), small(1)], [QUICK, QUICK], KNOWN)
     assert len(found.findings) == 4

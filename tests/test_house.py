@@ -41,7 +41,7 @@ ORDER = {
         {"finding"},
     ],
     "protocol": [{"local_training"}, {"defenses"}, {"observation"}],
-    "client": [{"granted"}, {"participant"}, {"aggregation", "multimodal"}],
+    "client": [{"checking", "defending", "granted"}, {"participant"}, {"aggregation", "multimodal"}],
     "inversion": [{"network"}, {"attack", "parts"}, {"step"}, {"run"}],
     "inversion.run": [
         {"best", "keeper", "one_pass", "refusal"},
@@ -51,9 +51,21 @@ ORDER = {
         {"restarts"},
         {"gradient_matching"},
         {"ensemble", "mutual", "call"},
+        {"adaptive"},
     ],
     "audit": [
-        {"yaml_text", "overrides", "attempt", "shelf", "closeness", "digests", "battery", "budget", "doubts"},
+        {
+            "yaml_text",
+            "adapting",
+            "overrides",
+            "attempt",
+            "shelf",
+            "closeness",
+            "digests",
+            "battery",
+            "budget",
+            "doubts",
+        },
         {"changes", "suspects"},
         {"config", "judge", "self_checking"},
         {"resolve", "demo", "schedule"},
@@ -366,7 +378,7 @@ def test_public_surface():
     assert sorted(gradaudit.__all__) == sorted(set(gradaudit.__all__))
     rooms = {path.name for path in SRC.iterdir() if (path / "__init__.py").exists()}
     assert rooms <= set(gradaudit.__all__)
-    assert len(set(gradaudit.__all__) - rooms - {"defenses", "__version__"}) <= 22
+    assert len(set(gradaudit.__all__) - rooms - {"defenses", "__version__"}) <= 23
     for name in gradaudit.__all__:
         assert getattr(gradaudit, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):

@@ -55,7 +55,7 @@ def draw(size, seed, distinct=False):
 def write(net, batch, path, training=None, defenses=(), change=None, buffers=False):
     """The client's update as a file, under the names of a data-parallel wrapper."""
     client = Client(net, training=training or FedSGD(), defenses=defenses)
-    update = client.defend(client.train(batch))[0]
+    update = client.protected(batch)[0]
     tensors = {name: change(value) if change else value for name, value in update.tensors.items()}
     if buffers:
         own = dict(net.named_parameters())

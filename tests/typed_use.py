@@ -77,6 +77,7 @@ def attack(seen: ga.Observation, batch: ga.Batch) -> Scores:
     """Attacks are values."""
     assert_type(ga.attacks.DLG, ga.Attack)
     assert_type(dlg, ga.GradientMatching)
+    assert_type(ga.adaptive(dlg).needs, ga.Knowledge)
     assert_type(ga.attacks.ATTACKS["dlg"], ga.Attack)
     guess = dlg(seen)
     assert_type(guess, ga.Reconstruction)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .client.participant import Client
     from .execution import Listener
     from .inversion.attack import Attack
+    from .inversion.run.adaptive import adaptive
     from .inversion.run.gradient_matching import GradientMatching
     from .protocol import defenses
     from .protocol.local_training import FedAvg, FedSGD, LocalTraining
@@ -63,6 +64,7 @@ _HOME = {
     "Run": "report.outcome",
     "SecureAggregation": "client.aggregation",
     "Update": "values.types",
+    "adaptive": "inversion.run.adaptive",
     "assert_no_leak": "report.assertions",
     "level": "values.granting",
     "run": "report.auditing",
@@ -108,6 +110,7 @@ __all__ = [
     "SecureAggregation",
     "Update",
     "__version__",
+    "adaptive",
     "assert_no_leak",
     "attacks",
     "audit",

@@ -16,13 +16,15 @@ from gradaudit import Batch, Client, FedAvg, Update
 from gradaudit.audit.config import make_config
 from gradaudit.audit.plan import make_plan
 from gradaudit.capture.nvflare import CaptureFilter, action_of
-from gradaudit.protocol.defenses import DEFENSES
+from gradaudit.client.defending import defended
+from gradaudit.protocol.defenses import DEFENSES, Scene
 from gradaudit.protocol.defenses.nvflare_filters import (
     NvflareExcludeVars,
     NvflarePercentilePrivacy,
     NvflareSvtPrivacy,
     apply_filter,
 )
+from gradaudit.protocol.local_training import CrossEntropy
 from gradaudit.values.discovery import example_of
 from gradaudit.values.errors import AuditError
 
@@ -86,8 +88,9 @@ def test_silent_no_ops_are_reported(defense):
 def test_svt_shares_a_fraction_and_the_client_seeds_it():
     defense = NvflareSvtPrivacy(fraction=0.2, gamma=1.0, tau=0.1, epsilon=1.0, noise_var=1e9, replace=False)
     before = replace(update(), tensors={"w": torch.randn(2000)})
-    client = Client(plain(), defenses=[defense])
-    once, again, other = (client.defend(before, seed=seed)[0].values[0] for seed in (1, 1, 2))
+    nothing = torch.zeros(0)
+    scene = Scene(plain(), nothing, nothing, CrossEntropy())
+    once, again, other = (defended([defense], before, scene, seed)[0].values[0] for seed in (1, 1, 2))
     assert torch.equal(once, again)
     assert not torch.equal(once, other)
     assert 0 < (once != 0).double().mean() <= 0.2

@@ -4,6 +4,8 @@ from typing import Any
 
 from ..inversion import part_names
 from ..inversion.attack import Attack
+from ..inversion.run.adaptive import Adaptive
+from ..protocol.defenses import DEFENSES
 from ..values.discovery import Registry, values_called
 from ._demonstration import Demonstration, shortened
 
@@ -34,7 +36,8 @@ def constructors() -> dict[str, type]:
 
     Evaluating the `repr` with them returns the attack again.
     """
-    return part_names(type(attack) for attack in EVERY_ATTACK.values())
+    defenses = {kind.__name__: kind for kind in DEFENSES.values()}
+    return part_names((Adaptive, *(type(attack) for attack in EVERY_ATTACK.values()))) | defenses
 
 
 def demonstration_of(name: str) -> Demonstration | None:

@@ -14,6 +14,7 @@ from ..inversion.attack import Attack, Watch
 from ..inversion.run.call import run_attack_on_all
 from ..protocol.local_training import rules_of
 from ..protocol.observation import Observation
+from ..values.chance import child_seed
 from ..values.errors import AttackFailed, AuditError, guarded
 from ..values.types import Curve, Reconstruction
 
@@ -101,3 +102,8 @@ def _valid(guess: Reconstruction, name: str, classes: bool) -> Reconstruction:
     except (TypeError, ValueError) as error:  # pydantic's is a ValueError
         rule = "objective must be a number, trace curves of (step, objective), notes sentences, cut two counts"
         raise AuditError(f"{name}: the fields of its Reconstruction are wrong: {rule}.") from error
+
+
+def attack_seed(seed: int) -> int:
+    """Return the seed of an attack, derived from `seed` in such a way that `seed` cannot be computed from it."""
+    return child_seed(seed, "the attack")

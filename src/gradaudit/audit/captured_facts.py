@@ -64,7 +64,7 @@ def in_this_file() -> Iterator[None]:
 
 def require_single(config: AuditConfig) -> None:
     """Raise `AuditError` if the audit file asks for several clients or batches, of which a file has one."""
-    for key, value in (("clients", config.clients), ("repeats", config.repeats)):
+    for key, value in (("clients", config.clients), ("rounds", config.rounds), ("repeats", config.repeats)):
         if value != 1:
             raise AuditError(
                 f"{key}: {value} does not apply to update, which is one update of one batch. Remove {key}."

@@ -16,6 +16,7 @@ from ..inversion.network.vision_transformer import patch_embedding, position_emb
 from ..inversion.run.refusal import require_fit
 from ..values.errors import AttackFailed, AuditError, MissingKnowledge
 from ..values.types import Knowledge, Modality, UpdateKind
+from .adapting import with_twins
 from .battery import BATTERIES, NAMED, Battery, Fit, Member, Origin
 from .config import AttackEntry
 from .resolve import make_attack
@@ -86,6 +87,8 @@ def named_attacks(entries: Iterable[AttackEntry], folder: Path, granted: Knowled
 def choose(named: Named, audience: Audience) -> Chosen:
     """Return the attacks of an audit, each battery replaced by its members that fit.
 
+    Each is followed by its adaptive twin if the adversary knows the client's defenses (`adapting`).
+
     Raises:
         AuditError: No attack of a battery fits.
     """
@@ -104,7 +107,7 @@ def choose(named: Named, audience: Audience) -> Chosen:
         attacks += [(member.attack.name, member.attack) for member in members]
         origins += [Origin(name, member.seed, member.optional) for member in members]
         left_out += reasons
-    return Chosen(tuple(attacks), tuple(origins), tuple(left_out))
+    return Chosen(*with_twins(attacks, origins, audience.client, audience.granted), tuple(left_out))
 
 
 def fitting(battery: Battery, audience: Audience) -> tuple[tuple[Member, ...], tuple[str, ...]]:

@@ -178,6 +178,7 @@ class AuditConfig(_Section):
     defenses: tuple[dict[str, Any], ...] = ()
     attacks: tuple[Annotated[AttackEntry, BeforeValidator(as_entry)], ...] = (AttackEntry(name=DEFAULT),)
     clients: _Count = 1
+    rounds: Annotated[int, Field(ge=1, le=1000)] = 1
     repeats: _Count = 1
     seed: int = Field(default=0, ge=0, le=LARGEST)
     device: str = "auto"
@@ -189,11 +190,10 @@ class AuditConfig(_Section):
 
     @model_serializer(mode="wrap")
     def _without_capture(self, written: Any) -> dict[str, Any]:
-        """Omit `update` where there is none, as the files of earlier runs do."""
+        """Omit what says nothing and the files of earlier versions do not have: no capture, a single round."""
         found = written(self)
-        if self.update is None:
-            found.pop("update", None)
-        return found
+        silent = {"update": self.update is None, "rounds": self.rounds == 1}
+        return {key: value for key, value in found.items() if not silent.get(key)}
 
     @property
     def seconds(self) -> float | None:

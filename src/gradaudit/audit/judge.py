@@ -23,13 +23,13 @@ from ..inversion.run.refusal import needs_given
 from ..protocol.defenses import describe
 from ..protocol.local_training import rules_of
 from ..protocol.observation import Observation
-from ..values.chance import child_seed
 from ..values.errors import AttackFailed
 from ..values.finding import Finding
 from ..values.scores import Scores
 from ..values.transcript import Transcript
 from ..values.types import Batch, Knowledge, Reconstruction
-from .attempt import attempt
+from .adapting import facts_for, is_adaptive
+from .attempt import attack_seed, attempt
 from .battery import NAMED, Origin
 from .digests import batch_digest, digest_of
 from .doubts import doubts
@@ -47,7 +47,7 @@ class Case:
         attack: The attack itself.
         client: The client under audit, on the device where the attack is to run.
         batch: Its private examples; none if the update was captured and they are not at hand.
-        knowledge: What the adversary is granted.
+        knowledge: What the adversary is granted; an attack that is not adaptive never gets the defenses (`adapting`).
         control: A guess made without the update, which expands to the shape of the batch's inputs: `[C, H, W]` in
             [0, 1] for images, `[B, L]` ids for text, `[D]` for rows.
         distractors: `[N, C, H, W]`, other images of the source; none for text and rows.
@@ -90,6 +90,7 @@ class Case:
     origin: Origin = NAMED
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "knowledge", facts_for(self.attack, self.client, self.knowledge))
         if self.shared is None or not self.shared.belongs_to(self.client, self.batch, self.chance):
             object.__setattr__(self, "shared", self.client.prepare(self.batch, seed=self.chance))
 
@@ -258,6 +259,7 @@ def _described(case: Case, seconds: float) -> Finding:
         trial=case.trial,
         grid=case.grid,
         batch=case.fingerprint or batch_digest(case.batch),
+        adaptive=bool(case.client.defenses) and is_adaptive(attack),
     )
 
 
@@ -293,8 +295,3 @@ def _classes(case: Case) -> bool:
 def _labelled(case: Case) -> bool:
     """Return whether the class of each example is known: that of a captured update may not be."""
     return _classes(case) and len(case.batch.labels) > 0
-
-
-def attack_seed(seed: int) -> int:
-    """Return the seed of an attack, derived from `seed` in such a way that `seed` cannot be computed from it."""
-    return child_seed(seed, "the attack")

@@ -16,7 +16,7 @@ from ..protocol.local_training import rules_of
 from ..protocol.observation import Observation
 from ..values.errors import AuditError
 from ..values.validation import suggest
-from .judge import attack_seed
+from .attempt import attack_seed
 from .plan import Plan
 
 METHODS = tuple(name for name in LABELS if name not in ("known", "joint"))

@@ -200,6 +200,7 @@ def make_plan(
         defenses=defenses,
         normalisation=handling.normalisation(config.model, shape),
         model_name=config.model.name or str(config.model.factory),
+        rounds=config.rounds,
     )
     client.training.shared_parameters(model)  # raises for a pattern that matches nothing, before anything runs
     chosen = choose(named, Audience(client, source.modality, config.granted, shape, sum(sizes)))

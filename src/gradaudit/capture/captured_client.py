@@ -9,6 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ..client.defending import Memories
 from ..client.participant import Client
 from ..protocol.defenses import Defense
 from ..protocol.observation import Observation
@@ -82,7 +83,9 @@ class CapturedClient(Client):
         """Return the captured update, whatever the arguments."""
         return self.sent
 
-    def protected(self, batch: Batch, *, seed: int = 0) -> tuple[Update, tuple[Defense, ...]]:
+    def protected(
+        self, batch: Batch, *, seed: int = 0, memories: Memories | None = None
+    ) -> tuple[Update, tuple[Defense, ...]]:
         """Return the captured update; whether a defense did nothing is unknown."""
         return self.sent, ()
 

@@ -12,6 +12,7 @@ from ..protocol.local_training import AggregatedTraining, client_seed, weighted_
 from ..protocol.observation import Observation
 from ..values.errors import AuditError
 from ..values.types import Batch, Knowledge, Update
+from .defending import Memories
 from .participant import Client
 
 
@@ -53,10 +54,17 @@ class SecureAggregation(Client):
         member = self._member()
         return self._sum([member.train(part, seed=own) for part, own in self._parts(batch, seed)])
 
-    def protected(self, batch: Batch, *, seed: int = 0) -> tuple[Update, tuple[Defense, ...]]:
+    def protected(
+        self, batch: Batch, *, seed: int = 0, memories: Memories | None = None
+    ) -> tuple[Update, tuple[Defense, ...]]:
         """Return the weighted sum of the defended updates, and the defenses that left every update unchanged."""
         member = self._member()
-        updates, idle = zip(*(member.protected(part, seed=own) for part, own in self._parts(batch, seed)), strict=True)
+        kept: Memories = {} if memories is None else memories
+        found = [
+            member.protected(part, seed=own, memories=kept.setdefault(f"client {number}", {}))
+            for number, (part, own) in enumerate(self._parts(batch, seed))
+        ]
+        updates, idle = zip(*found, strict=True)
         return self._sum(updates), tuple(defense for defense in self.defenses if all(defense in i for i in idle))
 
     def observed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -10,19 +10,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..data.modalities import check_inputs
 from ..models.copying import private_copy
-from ..protocol.defenses import Defense, describe
-from ..protocol.local_training import LocalTraining, batch_norm_mode, rules_of, tensors_of
+from ..protocol.defenses import ActsOn, Defense, Scene, describe
+from ..protocol.local_training import LocalTraining, batch_norm_mode
 from ..protocol.observation import Observation
 from ..values.chance import child_seed
 from ..values.errors import AuditError, guarded
 from ..values.granting import Granted, granted
 from ..values.image_statistics import image_statistics
 from ..values.types import Batch, Knowledge, Modality, Normalisation, Update
+from .checking import require_finite, require_trainable
+from .defending import (
+    Memories,
+    acting_on,
+    changed_batch,
+    changed_model,
+    changed_training,
+    defended,
+    local_steps,
+    same,
+)
 from .granted import public_examples, text_lengths
-
-SAME = 1e-3  # largest difference of two forward passes, relative to the largest logit, that counts as rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +40,14 @@ class Client:
     Args:
         model: The model that the server sent. It is never changed and never sees a private example: a copy trains.
         training: The local training.
-        defenses: The defenses, applied to the update in this order.
+        defenses: The defenses, each applied where it changes something, in this order (`Defense`).
         normalisation: Applied to images in [0, 1] before the model; text and rows are not normalised.
         model_name: Name of the model in reports; the name of its class by default.
+        rounds: Number of updates of the same batch and model that the client shares, each with random numbers of its
+            own; at least 1.
+
+    Raises:
+        AuditError: A defense does not fit the model, or there are no rounds.
 
     >>> client = ga.Client(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5)))
     >>> client.share(ga.Batch(torch.rand(1, 1, 4, 4), torch.tensor([3])), ["priors", "LABELS"]).labels
@@ -46,41 +59,49 @@ class Client:
     defenses: tuple[Defense, ...] = ()
     normalisation: Normalisation = Normalisation()
     model_name: str = ""
+    rounds: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "defenses", tuple(self.defenses))
         object.__setattr__(self, "model_name", self.model_name or type(self.model).__name__)
+        object.__setattr__(self, "model", changed_model(self.defenses, self.model))
+        if self.rounds < 1:
+            raise AuditError(f"rounds: must be at least 1. Found {self.rounds}.")
 
     @property
     def described(self) -> str:
-        """Its name in reports: its defenses."""
-        return ", ".join(map(describe, self.defenses)) or "no defense"
+        """Its name in reports: its defenses, and its rounds if there are several."""
+        several = (f"{self.rounds} rounds",) if self.rounds > 1 else ()
+        return ", ".join((*(map(describe, self.defenses) if self.defenses else ("no defense",)), *several))
 
     def train(self, batch: Batch, *, seed: int = 0) -> Update:
-        """Return the update before any defense, with the model's buffers after local training.
+        """Return the update before the defenses that change it, with the model's buffers after local training.
 
         Args:
             batch: The private examples, on the model's device.
-            seed: Seed of shuffling and dropout; the global random state is not changed.
+            seed: Seed of shuffling, dropout and the defenses of batch and training; the global random state is not
+                changed.
 
         Raises:
             AuditError: The batch does not fit the model, two forward passes over the same batch give different
                 logits, or the update contains NaN or infinity.
         """
-        model = private_copy(self.model)
-        _check(self, model, batch)
-        with guarded(f"{self.model_name}: cannot train on a batch of shape {_shape(batch.inputs)}"):
-            tensors, buffers = self.training.train(
-                model, self._inputs(batch), batch.labels.clone(), seed=own_seed("training", seed, batch)
-            )
-        names = self.training.shared_parameters(self.model)
-        update = Update(dict(zip(names, tensors, strict=True)), self.training.kind, buffers, len(batch))
-        _check_finite(update)
-        return update
+        return _trained(self, batch, seed, self.defenses)[0]
 
-    def protected(self, batch: Batch, *, seed: int = 0) -> tuple[Update, tuple[Defense, ...]]:
-        """Return the defended update, and the defenses that did not change it; arguments as for `train`."""
-        return self.defend(self.train(batch, seed=seed), seed=own_seed("defenses", seed, batch))
+    def protected(
+        self, batch: Batch, *, seed: int = 0, memories: Memories | None = None
+    ) -> tuple[Update, tuple[Defense, ...]]:
+        """Return the defended update, and the defenses that did not change it.
+
+        Args:
+            batch: The private examples.
+            seed: Seed as for `train`.
+            memories: What the defenses remember of earlier rounds; it is written into.
+        """
+        trained, scene = _trained(self, batch, seed, self.defenses)
+        update, idle = defended(self.defenses, trained, scene, own_seed("defenses", seed, batch), memories)
+        require_finite(update)
+        return update, (*_idle_before(self, batch, seed, trained), *idle)
 
     def share(
         self, batch: Batch, knowledge: Granted, *, seed: int = 0, public: Batch | Tensor | None = None
@@ -142,23 +163,6 @@ class Client:
         precision = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), inputs.dtype)
         return inputs.to(precision if inputs.is_floating_point() else inputs.dtype, copy=True)
 
-    def defend(self, update: Update, *, seed: int = 0) -> tuple[Update, tuple[Defense, ...]]:
-        """Return the update after all defenses, and the defenses that did not change it.
-
-        Args:
-            update: The result of `train`.
-            seed: Seed of the noise, used as it is; `protected` derives one that depends on the private batch.
-        """
-        idle: list[Defense] = []
-        with torch.random.fork_rng(devices=_cuda(update)):
-            torch.manual_seed(seed)
-            for defense in self.defenses:
-                before, update = update, defense(update)
-                if all(map(torch.equal, before.values, update.values)):
-                    idle.append(defense)
-        _check_finite(update)
-        return update, tuple(idle)
-
 
 @dataclass(frozen=True, eq=False)
 class SharedUpdate:
@@ -177,17 +181,22 @@ class SharedUpdate:
     seed: int = 0
 
     @cached_property
-    def _protected(self) -> tuple[Update, tuple[Defense, ...]]:
-        return self.client.protected(self.batch, seed=self.seed)
+    def _rounds(self) -> tuple[tuple[Update, tuple[Defense, ...]], ...]:
+        memories: Memories = {}
+        seeds = [child_seed(self.seed, f"round {n}") if n else self.seed for n in range(self.client.rounds)]
+        return tuple(self.client.protected(self.batch, seed=seed, memories=memories) for seed in seeds)
 
     @property
     def idle(self) -> tuple[Defense, ...]:
         """The defenses that did not change the update. Raises the errors of `Client.train`."""
-        return self._protected[1]
+        return self._rounds[0][1]
 
     def show(self, knowledge: Granted, *, public: Batch | Tensor | None = None) -> Observation:
         """Return what `knowledge` grants, in tensors of its own; arguments and errors as for `Client.share`."""
-        return self.client.observed(self._protected[0], self.batch, granted(knowledge), public)
+        seen = self.client.observed(self._rounds[0][0], self.batch, granted(knowledge), public)
+        names = seen.update.tensors
+        others = (tuple(update.tensors[name].clone() for name in names) for update, _ in self._rounds[1:])
+        return replace(seen, rounds=tuple(others))
 
     def belongs_to(self, client: Client, batch: Batch, seed: int) -> bool:
         """Return whether this is the update of exactly this client, batch and seed."""
@@ -197,6 +206,33 @@ class SharedUpdate:
 def own_seed(use: str, seed: int, batch: Batch) -> int:
     """Return a seed of the client for one use. It depends on the batch, so that no adversary can derive it."""
     return child_seed(seed, f"the client's {use}", batch.inputs, batch.labels)
+
+
+def _trained(client: Client, batch: Batch, seed: int, defenses: Sequence[Defense]) -> tuple[Update, Scene]:
+    """Return the update of local training under `defenses`, and what a defense of the update may look at."""
+    model, training = private_copy(client.model), client.training
+    classes = require_trainable(model, batch, client._inputs, training.loss, client.model_name)
+    drawn = own_seed("batch", seed, batch)
+    inputs, labels = changed_batch(defenses, client._inputs(batch), batch.labels.clone(), classes, drawn)
+    with guarded(f"{client.model_name}: cannot train on a batch of shape {_shape(batch.inputs)}"):
+        tensors, buffers = training.train(
+            model,
+            inputs,
+            labels,
+            seed=own_seed("training", seed, batch),
+            **changed_training(defenses),
+        )
+    names = training.shared_parameters(client.model)
+    update = Update(dict(zip(names, tensors, strict=True)), training.kind, buffers, len(batch))
+    require_finite(update)
+    return update, Scene(model, inputs, labels, training.loss, local_steps(training, len(batch)))
+
+
+def _idle_before(client: Client, batch: Batch, seed: int, trained: Update) -> tuple[Defense, ...]:
+    """Return the defenses of the batch or the training without which the trained update would be the same."""
+    acting = (*acting_on(client.defenses, ActsOn.BATCH), *acting_on(client.defenses, ActsOn.TRAINING))
+    others = {one: tuple(other for other in client.defenses if other is not one) for one in acting}
+    return tuple(one for one, rest in others.items() if same(_trained(client, batch, seed, rest)[0], trained))
 
 
 def _oracle(batch: Batch, knowledge: Knowledge) -> bool:
@@ -234,31 +270,6 @@ def _statistics(client: Client, batch: Batch) -> Mapping[str, tuple[Tensor, Tens
     return found
 
 
-def _check(client: Client, model: nn.Module, batch: Batch) -> None:
-    check_inputs(batch, model, client.model_name)
-    with (
-        torch.no_grad(),
-        batch_norm_mode(model, "eval"),
-        guarded(f"{client.model_name}: cannot take inputs {_shape(batch.inputs)}"),
-    ):
-        output, again = (model(client._inputs(batch)) for _ in range(2))
-    rules = rules_of(client.training.loss)
-    rules.require_output(output, len(batch), client.model_name)
-    if not all(map(_alike, tensors_of(output), tensors_of(again))):
-        raise AuditError(
-            f"{client.model_name}: two passes over the same batch in evaluation mode give different logits, so that "
-            "its update cannot be reproduced. Does it call F.dropout without training=self.training?"
-        )
-    rules.require_labels(output, batch.labels, client.model_name)
-
-
-def _alike(logits: Tensor, again: Tensor) -> bool:
-    """Return whether the logits are equal up to rounding: some kernels sum in another order on each call."""
-    return logits.shape == again.shape and torch.allclose(
-        logits, again, rtol=SAME, atol=SAME * float(logits.abs().nan_to_num().max()), equal_nan=True
-    )
-
-
 def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return copies that an attack may write into without changing what the next attack sees."""
     return {name: tensor.clone() for name, tensor in tensors.items()}
@@ -271,16 +282,3 @@ def _shape(tensor: Tensor) -> list[int]:
 def _mean_and_variance(features: Tensor) -> tuple[Tensor, Tensor]:
     flat = features.transpose(0, 1).flatten(1)
     return flat.mean(1), flat.var(1, unbiased=False)
-
-
-def _cuda(update: Update) -> list[torch.device]:
-    return [device for device in {t.device for t in update.values} if device.type == "cuda"]
-
-
-def _check_finite(update: Update) -> None:
-    broken = [name for name, tensor in update.tensors.items() if not torch.isfinite(tensor).all()]
-    if broken:
-        raise AuditError(
-            f"update: {len(broken)} of {len(update.tensors)} tensors hold NaN or infinity, first {broken[0]}. "
-            "Check the model's weights, the learning rate and the normalisation."
-        )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..models.copying import private_copy
 from ..values.columns import TableLayout
 from ..values.image_statistics import ImageStatistics
-from ..values.types import Knowledge, LossFunction, Modality, Normalisation, TextLayout, Update
+from ..values.types import Knowledge, LossFunction, Modality, Normalisation, Tensors, TextLayout, Update
 from .defenses import Defense
 from .local_training import LocalTraining, require_inferable
 
@@ -48,6 +48,7 @@ class Observation:
         table: For rows, the columns of the table, which are public, if they are known.
         image_statistics: For images, their true channel means and edge maps, or `None`. An oracle: no real adversary
             knows them.
+        rounds: Further updates that the client shared of the same batch and model, in the order of `update`.
 
     >>> client = ga.Client(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5)))
     >>> seen = client.share(ga.Batch(torch.rand(1, 1, 4, 4), torch.tensor([3])), "priors")
@@ -75,6 +76,7 @@ class Observation:
     text: TextLayout | None = None
     table: TableLayout | None = None
     image_statistics: ImageStatistics | None = None
+    rounds: tuple[Tensors, ...] = ()
 
     @cached_property
     def classes(self) -> int:

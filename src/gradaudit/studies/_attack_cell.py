@@ -12,7 +12,8 @@ import torch
 from skimage.registration import phase_cross_correlation
 from torch import Tensor
 
-from ..audit.judge import attack_seed, match
+from ..audit.attempt import attack_seed
+from ..audit.judge import match
 from ..client.participant import Client
 from ..data.modalities.images import score_pictures
 from ..inversion.attack import Attack

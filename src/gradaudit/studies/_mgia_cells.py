@@ -15,7 +15,7 @@ from ..attacks.grnn import ATTACK as GRNN
 from ..attacks.inverting_gradients import ATTACK as INVERTING_GRADIENTS
 from ..attacks.mgia import ALONE, NO_KD, SPLICING
 from ..attacks.mgia import ATTACK as MGIA
-from ..audit.judge import attack_seed
+from ..audit.attempt import attack_seed
 from ..client.multimodal import MultiModalBatch, MultiModalClient, SplicedClient, spliced
 from ..client.participant import Client
 from ..data.described import Described, described, missing

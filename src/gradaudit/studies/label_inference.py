@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..audit.judge import attack_seed
+from ..audit.attempt import attack_seed
 from ..audit.label_audit import MEASURES, METHODS, score_methods
 from ..client.participant import Client
 from ..protocol.defenses import Defense, describe

@@ -17,7 +17,7 @@ Points = tuple[tuple[int, Number], ...]
 """A `Curve` as read from JSON."""
 FARTHEST = 1e9
 """Upper bound of the magnitude of every score, in any unit."""
-RARE = ("unlabelled", "unscored", "proof")
+RARE = ("unlabelled", "unscored", "proof", "adaptive")
 """Fields that the JSON of a finding leaves out where they say nothing."""
 
 
@@ -75,6 +75,7 @@ class Finding:
         update_sha256: SHA-256 of the tensors of the update that the adversary saw, with their names.
         battery: Name of the battery that the attack belongs to, empty if the attack itself was named.
         optional: Whether the battery does without this attack if it refuses to run (`deciding`).
+        adaptive: Whether the attack knew the client's defenses and used them.
         cut: Steps that were done and steps of the whole attack, if the budget ended it early, else `None`.
 
     >>> client = ga.Client(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5)))
@@ -126,6 +127,7 @@ class Finding:
     battery: str = ""
     optional: bool = False
     cut: tuple[int, int] | None = None
+    adaptive: bool = False
 
     @property
     def examples(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import reduce
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from ...values.types import Tensors
 from ..parts.label_values import Labels
 from ..parts.part import Progress, Simulated
 from ..parts.vectors import Combination, norm
+from .defended import UnderDefenses
 from .one_step import OneStep, assumed_step
 from .routes import BoundTerm, Point, Routes, Step
 
@@ -63,6 +63,7 @@ class Matching:
         checkpoint: bool = False,
     ) -> None:
         self.seen, self.distance, self.simulated = seen, distance, simulated
+        self.under = UnderDefenses(seen.defenses, seen, distance) if seen.defenses else None
         self.training, self.checkpoint = seen.assumed_training, checkpoint
         self.one_step = None if simulated else one_step or assumed_step(seen)
         self.routes = Routes(
@@ -94,13 +95,8 @@ class Matching:
         return update if differentiable else tuple(tensor.detach() for tensor in update)
 
     def compare(self, update: Tensors, at: Progress) -> Tensor:
-        """Return the objective between a simulated update, with the known defenses applied, and the observed one."""
-        return self.distance(self._defended(update), self.seen.update.values, at)
-
-    def _defended(self, update: Tensors) -> Tensors:
-        """Return a simulated update with the known defenses applied."""
-        observed = self.seen.update.values
-        return reduce(lambda tensors, defense: defense.simulate(tensors, observed), self.seen.defenses or (), update)
+        """Return the objective between a simulated update and the observed one, under the known defenses."""
+        return (self.under or self.distance)(update, self.seen.update.values, at)
 
     def updates(self, inputs: Tensor, labels: Tensor, own: Mapping[str, Tensor] = NONE) -> tuple[Tensors, Tensors]:
         """Return a candidate's update, with the known defenses applied, and the observed one.
@@ -108,7 +104,8 @@ class Matching:
         The first has its graph if gradients are enabled.
         """
         update = self.simulate(inputs, labels, own, differentiable=torch.is_grad_enabled())
-        return self._defended(update), self.seen.update.values
+        observed = self.seen.update.values
+        return self.under.pair(update, observed) if self.under else (update, observed)
 
     @torch.no_grad()
     def explained(self, inputs: Tensor, labels: Tensor, own: Mapping[str, Tensor] = NONE) -> bool:
@@ -144,7 +141,7 @@ class Matching:
             is simulated, v itself is that second value.
         """
         closed, observed = getattr(self.distance, "pull", None), self.seen.update.values
-        if closed is not None and not self.seen.defenses:
+        if closed is not None and self.under is None:
             with torch.no_grad():
                 return closed(update, observed, at), observed
         leaves = tuple(tensor.detach().requires_grad_() for tensor in update)

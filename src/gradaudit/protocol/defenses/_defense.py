@@ -1,39 +1,146 @@
-"""The base class of all defenses: a frozen value that maps an update to the update that is shared."""
+"""The base class of all defenses: what a defense changes at the client, and how an adversary that knows it compares."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, ClassVar, NamedTuple, Self
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from ...values.discovery import kebab
-from ...values.errors import AuditError
-from ...values.types import Tensors, Update
+from ...values.errors import AttackFailed, AuditError
+from ...values.types import LossFunction, Tensors, Update
+
+Distance = Callable[[Tensors, Tensors], Tensor]
+"""The distance between a candidate's tensors and the observed ones."""
+Gradient = Callable[[Tensor, Tensor], Tensors]
+"""The gradient of the loss in all trained parameters, at the current ones, over the given inputs and labels."""
+
+
+class ActsOn(StrEnum):
+    """Where a defense acts at a client."""
+
+    UPDATE = "update"
+    BATCH = "batch"
+    TRAINING = "training"
+    MODEL = "model"
+
+
+class Doubt(NamedTuple):
+    """Why the result of an attack on a defended update is unreliable, in sentences without a full stop.
+
+    Args:
+        matching: The sentence for gradient matching.
+        closed_form: The sentence for an attack without an objective that is optimised; empty if there is no doubt.
+        simulated: Whether an adversary that is granted DEFENSE takes the defense into account.
+        direction: Whether objectives that compare directions alone are affected.
+    """
+
+    matching: str
+    closed_form: str = ""
+    simulated: bool = True
+    direction: bool = True
+
+
+CHANGED = Doubt(
+    "the update that the attack matches was changed by the defense, so that the private examples no longer have the "
+    "lowest objective. An adversary that knows the defense (DEFENSE) may recover more",
+    "its equations hold for an undefended update",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What a client knows when it defends its update.
+
+    Args:
+        model: A copy of the model that the server sent, before local training; a defense must not change it.
+        inputs: `[B, ...]` as the model takes them, after the defenses that change the batch.
+        labels: `[B, ...]`, as the loss takes them.
+        loss: The training loss.
+        steps: Number of local steps that the update sums up.
+        memory: What this defense remembers from one round to the next, at this client; it may write into it.
+    """
+
+    model: nn.Module
+    inputs: Tensor
+    labels: Tensor
+    loss: LossFunction
+    steps: int = 1
+    memory: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Defense:
-    """A defense that a client applies to its update before sharing it: a function `Update -> Update`.
+    """A defense of a client. Its fields are its parameters, which have the same names in the audit file.
 
-    A defense acts on each tensor separately unless its docstring says otherwise. Its fields are its parameters, which
-    have the same names in the audit file. `name` is the name of the class in lower case with hyphens by default.
-    `requires` names a package that the defense imports when it is made, if any.
+    A client applies each defense to what it `acts_on`: the model once (`change_model`), the batch before local
+    training (`change_batch`), the gradient of every local step (`change_gradient`), or the update before it is shared
+    (`apply`, by default `protect`). A defense of the update acts on each tensor separately unless its docstring says
+    otherwise. Random numbers come from torch's global generator, which the client seeds.
+
+    `name` is the name of the class in lower case with hyphens by default. `requires` names a package that the defense
+    imports when it is made, if any. `doubt` says why the result of an attack that does not know it is unreliable.
     """
 
     name: ClassVar[str]
     paper: ClassVar[str] = ""
     requires: ClassVar[str] = ""
+    acts_on: ClassVar[ActsOn] = ActsOn.UPDATE
+    doubt: ClassVar[Doubt] = CHANGED
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "name" not in vars(cls):
             cls.name = kebab(cls.__name__)
 
+    def change_model(self, model: nn.Module) -> nn.Module:
+        """Return the model that server and clients use: a changed copy, or `model` itself if it is changed already.
+
+        Raises:
+            AuditError: The model lacks the layer that the defense needs.
+        """
+        return model
+
+    def change_batch(self, inputs: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+        """Return the inputs and labels that the client trains on.
+
+        Args:
+            inputs: `[B, ...]` as the model takes them.
+            labels: `[B]` classes, or `[B, K]` probabilities from a defense before this one.
+            classes: K, the number of logits.
+        """
+        return inputs, labels
+
+    def change_gradient(self, gradient: Gradient, inputs: Tensor, labels: Tensor) -> Tensors:
+        """Return the gradient of one local step, one tensor for each trained parameter.
+
+        Args:
+            gradient: Computes the gradient over any of the examples, one or several.
+            inputs: `[B, ...]`, the examples of this step.
+            labels: `[B, ...]`.
+        """
+        return gradient(inputs, labels)
+
     def protect(self, tensors: Tensors) -> Tensors:
         """Return the tensors that the client shares, in the same order and shapes."""
-        # each defense
+        return tensors
+
+    def apply(self, update: Update, scene: Scene) -> Update:
+        """Return the update that the client shares; a defense that needs more than the update itself finds it here."""
+        return self(update)
+
+    def compared(self, model: nn.Module, names: Sequence[str]) -> Sequence[str]:
+        """Return the names of the tensors that an adversary that knows this defense compares: all by default.
+
+        Args:
+            model: The model that the server sent.
+            names: Names of the tensors in the update.
+        """
+        return names
 
     def simulate(self, candidate: Tensors, observed: Tensors) -> Tensors:
         """Return the candidate update as an adversary that knows this defense compares it with the observed one.
@@ -42,6 +149,49 @@ class Defense:
         the comparison.
         """
         return candidate
+
+    def log_likelihood(self, observed: Tensors, candidate: Tensors) -> Tensor | None:
+        """Return log p(observed | candidate) without constants, at most 0, differentiable in `candidate`.
+
+        It is `None` if no likelihood is known; the adversary then compares `simulate` by the attack's own objective.
+        """
+        return None
+
+    def mismatch(self, candidate: Tensors, observed: Tensors, distance: Distance) -> Tensor:
+        """Return how far a candidate's undefended update is from explaining the observed one, at least 0.
+
+        It is the negative log-likelihood in units of that of an update of zeros, so that the weights of priors mean
+        about the same as for a cosine distance. Without a likelihood it is the attack's own distance to the simulated
+        candidate.
+
+        Args:
+            candidate: The update of the candidate before this defense, with its graph.
+            observed: The observed update.
+            distance: The distance of the attack.
+        """
+        found = self.log_likelihood(observed, candidate)
+        if found is None:
+            return distance(self.simulate(candidate, observed), observed)
+        with torch.no_grad():
+            nothing = self.log_likelihood(observed, tuple(map(torch.zeros_like, candidate)))
+        assert nothing is not None
+        return found / nothing.clamp_max(-torch.finfo(nothing.dtype).tiny)
+
+    def joined(self, rounds: Sequence[Tensors]) -> Tensors:
+        """Return the best estimate of one undefended update from several defended ones of the same batch and model."""
+        return tuple(torch.stack(tensors).mean(0) for tensors in zip(*rounds, strict=True))
+
+    @classmethod
+    def estimated(cls, rounds: Sequence[Tensors]) -> Self:
+        """Return the defense with parameters estimated from observed updates, for an adversary that knows its family.
+
+        Args:
+            rounds: The observed updates of one batch, at least one.
+
+        Raises:
+            AttackFailed: The parameters cannot be read off these updates.
+        """
+        raise AttackFailed(f"{cls.name}: its parameters cannot be estimated from an update; state them.")
 
     def __call__(self, update: Update) -> Update:
         protected = self.protect(update.values)

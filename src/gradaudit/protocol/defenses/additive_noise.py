@@ -7,7 +7,14 @@ import torch
 from torch import Tensor
 
 from ...values.types import Tensors
-from ._defense import Defense, each, require
+from ._defense import Defense, Doubt, each, require
+
+NOISE = Doubt(
+    "the noise is part of what the attack matches, and no adversary can simulate it: beyond a point a lower objective "
+    "means more fitted noise, not a closer image. Stronger priors, a denoiser or a generator may recover more",
+    "its equations hold up to the noise only, which least squares and rank decisions amplify",
+    simulated=False,
+)
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,7 @@ class GaussianNoise(Defense):
 
     example: ClassVar[tuple[Any, ...]] = (0.1,)
     paper: ClassVar[str] = "arXiv:1906.08935"
+    doubt: ClassVar[Doubt] = NOISE
     std: float
     relative: bool = False
 
@@ -45,6 +53,7 @@ class LaplaceNoise(Defense):
 
     example: ClassVar[tuple[Any, ...]] = (0.1,)
     paper: ClassVar[str] = "arXiv:1906.08935"
+    doubt: ClassVar[Doubt] = NOISE
     scale: float
     relative: bool = False
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 
 from ...values.types import Tensors
-from ._defense import Defense, each, require
+from ._defense import Defense, Doubt, each, require
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,11 @@ class Clip(Defense):
 
     example: ClassVar[tuple[Any, ...]] = (1.0,)
     paper: ClassVar[str] = "arXiv:1607.00133"
+    doubt: ClassVar[Doubt] = Doubt(
+        "the update was scaled down, and an objective that compares lengths cannot reach zero at the private examples. "
+        "An adversary that knows the defense (DEFENSE), or compares directions, may recover more",
+        direction=False,
+    )
     norm: float
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...values.types import Tensors
-from ._defense import Defense, each, require
+from ._defense import Defense, Doubt, each, require
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,11 @@ class TopK(Defense):
 
     example: ClassVar[tuple[Any, ...]] = (0.5,)
     paper: ClassVar[str] = "arXiv:1712.01887"
+    doubt: ClassVar[Doubt] = Doubt(
+        "the entries that were set to zero count as observed zeros, although the true gradient is not zero there. An "
+        "adversary that knows the defense (DEFENSE) compares the kept entries alone and may recover more",
+        "its equations need the entries that were set to zero",
+    )
     keep: float
 
     def __post_init__(self) -> None:

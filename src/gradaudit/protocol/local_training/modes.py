@@ -13,7 +13,7 @@ BatchNormMode = Literal["eval", "train"]
 
 
 @contextmanager
-def batch_norm_mode(model: nn.Module, mode: str, *, dropout: bool = False) -> Iterator[None]:
+def batch_norm_mode(model: nn.Module, mode: str, *, dropout: bool = False, noise: bool = False) -> Iterator[None]:
     """Put every layer in evaluation mode and BatchNorm in `mode`, and restore the previous modes afterwards.
 
     Args:
@@ -21,16 +21,23 @@ def batch_norm_mode(model: nn.Module, mode: str, *, dropout: bool = False) -> It
         mode: `"eval"` or `"train"`, the mode of the BatchNorm layers.
         dropout: Whether all layers except normalisation layers are in training mode, such as dropout and stochastic
             depth.
+        noise: Whether the layers that draw random numbers in training mode as a defense (`draws_noise`) draw them.
     """
     before = [(module, module.training) for module in model.modules()]
     try:
         for module, _ in before:
             trains = mode == "train" and isinstance(module, _BatchNorm)
-            module.training = trains or (dropout and not isinstance(module, _NormBase))
+            drawn = (dropout and not isinstance(module, _NormBase)) or (noise and draws_noise(module))
+            module.training = trains or drawn
         yield
     finally:
         for module, was in before:
             module.training = was
+
+
+def draws_noise(module: nn.Module) -> bool:
+    """Return whether a layer draws random numbers in training mode as a part of a defense of the model."""
+    return bool(getattr(module, "draws_noise", False))
 
 
 class InMode:

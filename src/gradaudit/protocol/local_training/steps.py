@@ -17,6 +17,8 @@ from .rules import Moments
 
 Rule = Callable[[Tensor, Tensor, Moments | None], tuple[Tensor, Moments | None]]
 Again = Literal["gradient", "step"] | None
+Given = Callable[[Callable[[Tensor, Tensor], Tensors], Tensor, Tensor], Tensors]
+"""A defended gradient: `(gradient, inputs, labels) -> one tensor for each wanted parameter`."""
 
 
 class OptimiserState(NamedTuple):
@@ -47,6 +49,8 @@ class Steps:
         again: The part of a step that is recomputed in the backward pass to save memory, if any: the gradient, or the
             whole step. For SGD the gradient is enough, because its rule is linear and stores nothing for the backward
             pass.
+        noise: Whether the layers of a defense draw their random numbers.
+        defended: How the client changes the gradient of every step, if it does.
     """
 
     model: nn.Module
@@ -56,6 +60,8 @@ class Steps:
     dropout: bool
     differentiable: bool
     again: Again = None
+    noise: bool = False
+    defended: Given | None = None
 
     def start(self) -> OptimiserState:
         """Return the state of the untrained model, with each parameter as a new leaf."""
@@ -68,6 +74,22 @@ class Steps:
     ) -> tuple[tuple[Tensor | None, ...], Mapping[str, Tensor]]:
         """Return ∂loss/∂`wanted` and the buffers after the forward pass; `None` for parameters the model does not use.
 
+        A defended gradient is that of the whole batch after the defense, and the buffers are those of a pass over it.
+        """
+        if self.defended is None:
+            return self._gradient(state, inputs, labels, wanted)
+
+        def plain(x: Tensor, y: Tensor) -> Tensors:
+            found = self._gradient(state, x, y, wanted)[0]
+            return tuple(torch.zeros_like(p) if g is None else g for p, g in zip(wanted, found, strict=True))
+
+        return self.defended(plain, inputs, labels), self._gradient(state, inputs, labels, wanted)[1]
+
+    def _gradient(
+        self, state: OptimiserState, inputs: Tensor, labels: Tensor, wanted: Tensors
+    ) -> tuple[tuple[Tensor | None, ...], Mapping[str, Tensor]]:
+        """Return ∂loss/∂`wanted` and the buffers, before any defense.
+
         The model gets a copy of the inputs, which it may change in place, unless the step is differentiable, in which
         case torch refuses changes in place.
         """
@@ -75,7 +97,8 @@ class Steps:
         buffers = {name: buffer.clone() for name, buffer in state.buffers.items()}
         given = inputs if self.differentiable else inputs.clone()
         both = (dict(zip(names, state.parameters, strict=True)), buffers)
-        with torch.enable_grad(), batch_norm_mode(self.model, self.batch_norm, dropout=self.dropout):
+        mode = batch_norm_mode(self.model, self.batch_norm, dropout=self.dropout, noise=self.noise)
+        with torch.enable_grad(), mode:
             loss = self.loss(functional_call(self.model, both, (given,)), labels)
         return torch.autograd.grad(loss, wanted, create_graph=self.differentiable, allow_unused=True), buffers
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from ...values.errors import AuditError
 from ...values.types import LossFunction, Tensors, UpdateKind
 from .losses.cross_entropy import CrossEntropy
-from .modes import BatchNormMode
+from .modes import BatchNormMode, draws_noise
 from .rules import adam, sgd
-from .steps import Again, Rule, Steps
+from .steps import Again, Given, Rule, Steps
 
 Orders = Sequence[Tensor]
 """For each epoch, the positions of the examples in the order in which the client sees them, `[n]` integers."""
@@ -134,6 +134,7 @@ class LocalTraining:
         seed: int | None = None,
         orders: Orders | None = None,
         checkpoint: bool = False,
+        defended: Given | None = None,
     ) -> tuple[Tensors, Mapping[str, Tensor]]:
         """Return the update from training `model`, and its buffers afterwards, without changing model or random state.
 
@@ -141,14 +142,13 @@ class LocalTraining:
             model: The starting point; its trainable parameters are trained.
             inputs: `[B, ...]`, normalised.
             labels: `[B, ...]`, as the loss takes them.
-            differentiable: Keep the graph from `inputs` and `labels` to the update. Every step adds its activations and
-                derivatives to the memory of the graph.
-            seed: Seed of shuffling and dropout; without a seed there is neither.
+            differentiable: Keep the graph from `inputs` and `labels` to the update; every step adds to its memory.
+            seed: Seed of shuffling, dropout and the random numbers of defenses; without a seed there are none.
             orders: The orders of the examples, in place of those from the seed. They need not be permutations: an
                 adversary may optimise one copy of the inputs for each epoch and give each epoch its own copy.
             checkpoint: Recompute every step in the backward pass. Every step then adds only the size of the parameters
-                to the memory (three times that with Adam); the time about doubles. This saves memory if the
-                activations are larger than the parameters.
+                to the memory (three times that with Adam); the time about doubles.
+            defended: How the client's defenses change the gradient of every step, if they do.
 
         Returns:
             One tensor for each parameter of `shared_parameters`, and name -> buffer.
@@ -159,19 +159,20 @@ class LocalTraining:
         trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         kept = list(map(self.shared_parameters(model).__contains__, trained))
         dropout = self.dropout and seed is not None
+        noise = seed is not None and any(map(draws_noise, model.modules()))
         again: Again = ("step" if self.optimiser == "adam" else "gradient") if checkpoint and differentiable else None
-        run = Steps(model, self.loss, _rule(self), self.batch_norm, dropout, differentiable, again)
+        rule = _rule(self)
+        run = Steps(model, self.loss, rule, self.batch_norm, dropout, differentiable, again, noise, defended)
         first = state = run.start()
         if orders is None and self.shuffle and seed is not None:
             orders = self.orders(len(inputs), seed)
         minibatches = _minibatches(self, inputs, labels, orders)
-        with _chance(seed if dropout else None, inputs.device):
+        with _chance(seed if dropout or noise or defended else None, inputs.device):
             if self.learning_rate is None:
-                wanted = tuple(compress(state.parameters, kept))
-                found, buffers = run.gradient(state, *minibatches[0], wanted)
-                return tuple(
-                    torch.zeros_like(p) if g is None else g for p, g in zip(wanted, found, strict=True)
-                ), buffers
+                shared = tuple(compress(state.parameters, kept))
+                found, buffers = run.gradient(state, *minibatches[0], state.parameters if defended else shared)
+                pairs = zip(shared, compress(found, kept) if defended else found, strict=True)
+                return tuple(torch.zeros_like(p) if g is None else g for p, g in pairs), buffers
             for x, y in minibatches:
                 state = run.step(state, x, y)
         pairs = compress(zip(first.parameters, state.parameters, strict=True), kept)

@@ -1,0 +1,64 @@
+"""Checks of a client before and after it trains: the batch fits the model, and the update is finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..data.modalities import check_inputs
+from ..protocol.local_training import batch_norm_mode, rules_of, tensors_of
+from ..values.errors import AuditError, guarded
+from ..values.types import Batch, LossFunction, Update
+
+SAME = 1e-3  # largest difference of two forward passes, relative to the largest logit, that counts as rounding
+
+
+def require_trainable(
+    model: nn.Module, batch: Batch, inputs: Callable[[Batch], Tensor], loss: LossFunction, name: str
+) -> int:
+    """Return the number of logits of a model on a batch.
+
+    Args:
+        model: The client's copy of the model.
+        batch: The private examples.
+        inputs: Returns a new copy of the model's inputs of a batch.
+        loss: The training loss.
+        name: Name of the model in errors.
+
+    Raises:
+        AuditError: The batch or its labels do not fit the model or the loss, or two forward passes over the same batch
+            give different logits.
+    """
+    check_inputs(batch, model, name)
+    shape = list(batch.inputs.shape)
+    with torch.no_grad(), batch_norm_mode(model, "eval"), guarded(f"{name}: cannot take inputs {shape}"):
+        output, again = (model(inputs(batch)) for _ in range(2))
+    rules = rules_of(loss)
+    rules.require_output(output, len(batch), name)
+    if not all(map(_alike, tensors_of(output), tensors_of(again))):
+        raise AuditError(
+            f"{name}: two passes over the same batch in evaluation mode give different logits, so that its update "
+            "cannot be reproduced. Does it call F.dropout without training=self.training?"
+        )
+    rules.require_labels(output, batch.labels, name)
+    first = tensors_of(output)[0]
+    return int(first.shape[-1]) if first.dim() else 1
+
+
+def require_finite(update: Update) -> None:
+    """Raise `AuditError` if a value of the update is NaN or infinite."""
+    broken = [name for name, tensor in update.tensors.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise AuditError(
+            f"update: {len(broken)} of {len(update.tensors)} tensors hold NaN or infinity, first {broken[0]}. "
+            "Check the model's weights, the learning rate and the normalisation."
+        )
+
+
+def _alike(logits: Tensor, again: Tensor) -> bool:
+    """Return whether the logits are equal up to rounding: some kernels sum in another order on each call."""
+    return logits.shape == again.shape and torch.allclose(
+        logits, again, rtol=SAME, atol=SAME * float(logits.abs().nan_to_num().max()), equal_nan=True
+    )

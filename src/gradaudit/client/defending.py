@@ -1,0 +1,97 @@
+"""Where a client's defenses act: on its model, its batch, the gradient of each local step, and the update it shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import reduce
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..protocol.defenses import ActsOn, Defense, Gradient, Scene
+from ..protocol.local_training import LocalTraining
+from ..values.types import Update
+
+Memories = dict[int | str, dict[Any, Any]]
+"""What the defenses of a client remember from one round to the next, by their position; of several clients, by name."""
+
+
+def changed_model(defenses: Sequence[Defense], model: nn.Module) -> nn.Module:
+    """Return the model with the changes of all defenses of the model; raise `AuditError` if one does not fit."""
+    return reduce(lambda changed, defense: defense.change_model(changed), defenses, model)
+
+
+def changed_batch(
+    defenses: Sequence[Defense], inputs: Tensor, labels: Tensor, classes: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Return the inputs and labels that a client trains on, with random numbers from `seed`."""
+    acting = acting_on(defenses, ActsOn.BATCH)
+    if not acting:
+        return inputs, labels
+    with seeded(seed, inputs.device):
+        for defense in acting:
+            inputs, labels = defense.change_batch(inputs, labels, classes)
+    return inputs, labels
+
+
+def changed_training(defenses: Sequence[Defense]) -> dict[str, Any]:
+    """Return the arguments of `LocalTraining.train` by which the defenses change the gradient of every local step."""
+    acting = acting_on(defenses, ActsOn.TRAINING)
+    if not acting:
+        return {}
+
+    def around(inner: Gradient, defense: Defense) -> Gradient:
+        return lambda inputs, labels: defense.change_gradient(inner, inputs, labels)
+
+    return {"defended": lambda gradient, inputs, labels: reduce(around, acting, gradient)(inputs, labels)}
+
+
+def acting_on(defenses: Sequence[Defense], what: ActsOn) -> tuple[Defense, ...]:
+    """Return the defenses that change the model, the batch, the training, or the update."""
+    return tuple(defense for defense in defenses if defense.acts_on is what)
+
+
+def defended(
+    defenses: Sequence[Defense], update: Update, scene: Scene, seed: int, memories: Memories | None = None
+) -> tuple[Update, tuple[Defense, ...]]:
+    """Return the update after all defenses of the update, and those that did not change it.
+
+    Args:
+        defenses: All defenses of the client.
+        update: The update after local training.
+        scene: What the client knows; every defense gets it with its own memory.
+        seed: Seed of the random numbers.
+        memories: What the defenses remember of earlier rounds; it is written into.
+    """
+    idle: list[Defense] = []
+    kept = {} if memories is None else memories
+    with seeded(seed, next(iter(update.values)).device if update.values else torch.device("cpu")):
+        for place, defense in enumerate(defenses):
+            if defense.acts_on is not ActsOn.UPDATE:
+                continue
+            own = replace(scene, memory=kept.setdefault(place, {}))
+            before, update = update, defense.apply(update, own)
+            if same(before, update):
+                idle.append(defense)
+    return update, tuple(idle)
+
+
+def same(one: Update, other: Update) -> bool:
+    """Return whether two updates hold the same tensors, bit for bit."""
+    return len(one.values) == len(other.values) and all(map(torch.equal, one.values, other.values))
+
+
+def local_steps(training: LocalTraining, examples: int) -> int:
+    """Return the number of local steps, 1 for FedSGD."""
+    return 1 if training.learning_rate is None else training.steps(examples)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw random numbers from `seed` inside the context, and restore the previous state afterwards."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
