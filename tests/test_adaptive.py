@@ -85,7 +85,30 @@ def test_an_audit_judges_both_and_the_naive_one_never_sees_the_defense():
     run = ga.run(victim([TopK(0.5)]), private(), short, ["priors", "LABELS", "DEFENSE"])
     naive, known = run.findings
     assert (naive.adaptive, known.adaptive) == (False, True)
-    assert "DEFENSE" not in naive.knowledge
-    assert "DEFENSE" in known.knowledge
+    assert (naive.defended, known.defended) == (True, True)
+    assert "Unreliable under top-k" in " ".join(naive.notes)
+    assert "Unreliable under top-k" not in " ".join(known.notes)
     assert known.attack == f"{naive.attack} (adaptive)"
     assert ga.Finding.from_json(known.to_json()).adaptive
+
+
+class Spy:
+    """An attack that records which defenses it saw."""
+
+    name, needs, paper = "spy", ga.Knowledge.NOTHING, ""
+
+    def __init__(self):
+        self.seen = []
+
+    def __repr__(self):
+        return "Spy()"
+
+    def __call__(self, seen, *, seed=0, watch=None):
+        self.seen.append(seen.defenses)
+        return ga.Reconstruction(torch.zeros(1, 1, 8, 8), None, 0.0, False)
+
+
+def test_the_naive_attack_never_sees_the_defense():
+    spy = Spy()
+    ga.run(victim([TopK(0.5)]), private(), spy, ["priors", "DEFENSE"])
+    assert spy.seen == [None, (TopK(0.5),)]

@@ -29,7 +29,9 @@ def words(page):
 
 
 def defended(folder, case="b", gains=(-3.0,), ranks=(40,), **changes):
-    return finding(folder, case, gains, ranks, **{"client": "noise", "client_value": "Client(noise)", **changes})
+    return finding(
+        folder, case, gains, ranks, **{"client": "noise", "client_value": "Client(noise)", "defended": True, **changes}
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,14 +115,19 @@ def test_the_effect_of_a_defense_is_measured_on_the_same_examples(tmp_path):
     effect = "Without a defense: 1 of 1 image recovered, mean gain +14.0 dB. "
     effect += "With this one: 0 of 1 image recovered, mean gain −3.0 dB."
     assert page.count(effect) == 2  # in its section and as evidence
-    assert "The adversary did not know of the defense; one that does can get more." in page
+    assert "No attack was adapted to the defense, so this does not say that it protects" in page
     apart = words(render([finding(tmp_path), defended(tmp_path, batch="other")], planned(2), tmp_path))
     assert "There is no result without a defense on the same examples, so its effect is not measured." in apart
     knowing = defended(tmp_path, knowledge=("BATCH_SIZE", "LABELS", "DEFENSE"), no_op_defenses=("noise",))
     page = words(render([finding(tmp_path), knowing], planned(2), tmp_path))
     assert effect in page
     assert "A defense did not change the update." in page
-    assert "did not know of the defense" not in page
+    assert "No attack was adapted to the defense" in page  # granted, but no attack used it
+    adapted = defended(tmp_path, "c", (9.0,), attack="dlg (adaptive)", attack_value="Adaptive()", adaptive=True)
+    page = words(render([finding(tmp_path), defended(tmp_path), adapted], planned(3), tmp_path))
+    assert "With this one: 0 of 1 image recovered, mean gain −3.0 dB, by attacks that do not know it;" in page
+    assert "mean gain +9.0 dB, by the same attacks adapted to it." in page
+    assert "No attack was adapted to the defense" not in page
 
 
 def test_without_a_defense_the_page_says_that_none_was_tested(tmp_path):

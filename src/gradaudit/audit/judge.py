@@ -47,7 +47,7 @@ class Case:
         attack: The attack itself.
         client: The client under audit, on the device where the attack is to run.
         batch: Its private examples; none if the update was captured and they are not at hand.
-        knowledge: What the adversary is granted; an attack that is not adaptive never gets the defenses (`adapting`).
+        knowledge: What the adversary is granted; only an adaptive attack gets the defenses (`adapting`).
         control: A guess made without the update, which expands to the shape of the batch's inputs: `[C, H, W]` in
             [0, 1] for images, `[B, L]` ids for text, `[D]` for rows.
         distractors: `[N, C, H, W]`, other images of the source; none for text and rows.
@@ -90,14 +90,13 @@ class Case:
     origin: Origin = NAMED
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "knowledge", facts_for(self.attack, self.client, self.knowledge))
         if self.shared is None or not self.shared.belongs_to(self.client, self.batch, self.chance):
             object.__setattr__(self, "shared", self.client.prepare(self.batch, seed=self.chance))
 
     def observe(self) -> Observation:
         """Return what the adversary sees, in tensors of its own. Raises the errors of `Client.share`."""
         assert self.shared is not None  # of __post_init__
-        return self.shared.show(self.knowledge, public=self.public)
+        return self.shared.show(facts_for(self.attack, self.client, self.knowledge), public=self.public)
 
     @property
     def idle(self) -> tuple[str, ...]:
@@ -260,6 +259,7 @@ def _described(case: Case, seconds: float) -> Finding:
         grid=case.grid,
         batch=case.fingerprint or batch_digest(case.batch),
         adaptive=bool(case.client.defenses) and is_adaptive(attack),
+        defended=bool(case.client.defenses),
     )
 
 
@@ -284,7 +284,7 @@ def _said(case: Case, guess: Reconstruction, order: Tensor) -> dict[str, Any]:
 def _doubts(case: Case) -> tuple[str, ...]:
     """Return what is to be doubted about this attack under the client's defenses, those that did nothing left out."""
     active = [defense for defense in case.client.defenses if describe(defense) not in case.idle]
-    return doubts(case.attack, active, case.knowledge)
+    return doubts(case.attack, active, facts_for(case.attack, case.client, case.knowledge))
 
 
 def _classes(case: Case) -> bool:

@@ -26,7 +26,7 @@ KEPT = frozenset(
     {
         "attack", "paper", "client", "seed", "repeat", "label_accuracy", "labels_granted", "objective", "seconds",
         "verified", "needs", "knowledge", "gallery", "modality", "curves", "deviations", "no_op_defenses", "versions",
-        "battery", "optional", "cut", "unscored", "proof",
+        "battery", "optional", "cut", "unscored", "proof", "adaptive", "defended",
     }
 )  # fmt: skip
 """Fields of a finding that are copied. Every other field is converted by `Redactor.finding`, or left out."""

@@ -11,6 +11,10 @@ NONE_TESTED = (
     "No defense was tested in this audit, so it does not say what would stop the leak. Put a defense under "
     "“defenses” in the audit file, and compare the result with this one."
 )
+NOT_ADAPTED = (
+    "No attack was adapted to the defense, so this does not say that it protects: an adversary that knows it can get "
+    "more. Add DEFENSE to knowledge."
+)
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,24 @@ def _effect(tally: Tally, plain: Tally | None) -> str:
     if not tally.worst:
         said.append("Its effect cannot be judged.")
     elif plain is None or not plain.worst:
-        said.append(f"With it: {tally.recovery}, {tally.mean_gain}.")
+        said.append(_with(tally, "With it"))
         said.append("There is no result without a defense on the same examples, so its effect is not measured.")
     else:
         said.append(f"Without a defense: {plain.recovery}, {plain.mean_gain}.")
-        said.append(f"With this one: {tally.recovery}, {tally.mean_gain}.")
+        said.append(_with(tally, "With this one"))
     if any(finding.no_op_defenses for finding in tally.findings):
         said.append("A defense did not change the update.")
-    if "DEFENSE" not in tally.findings[0].knowledge:
-        said.append("The adversary did not know of the defense; one that does can get more.")
+    if not tally.adapted:
+        said.append(NOT_ADAPTED)
     return " ".join(said)
+
+
+def _with(tally: Tally, head: str) -> str:
+    """Return what came back under a defense, by the attacks that know it and by those that do not."""
+    naive, adaptive = tally.by(adaptive=False), tally.by(adaptive=True)
+    if not naive.worst or not adaptive.worst:
+        return f"{head}: {tally.recovery}, {tally.mean_gain}."
+    return (
+        f"{head}: {naive.recovery}, {naive.mean_gain}, by attacks that do not know it; {adaptive.recovery}, "
+        f"{adaptive.mean_gain}, by the same attacks adapted to it."
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ..metrics import Interval, mean_interval
@@ -13,8 +13,6 @@ from . import formatting
 from .album import Album
 from .cases import CaseGroup, Leak, leaks, worst_per_picture
 from .verdict import Verdict
-
-UNDEFENDED = "no defense"
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,17 @@ class Tally:
     @property
     def defended(self) -> bool:
         """Whether the client has a defense."""
-        return self.findings[0].client != UNDEFENDED
+        return self.findings[0].defended
+
+    @property
+    def adapted(self) -> bool:
+        """Whether at least one attack that can be judged knew the client's defense and used it."""
+        return any(leak.finding.adaptive for leak in self.found)
+
+    def by(self, *, adaptive: bool) -> Tally:
+        """Return the figures of the attacks that are, or are not, adapted to the defense."""
+        found = tuple(leak for leak in self.found if leak.finding.adaptive is adaptive)
+        return replace(self, worst=tuple(worst_per_picture(found)), found=found)
 
     @property
     def recovered(self) -> int:

@@ -70,6 +70,9 @@ UNSCORED = (
     "equals the captured one up to 0.1 %. One that is not verified may still show the private examples: look at it. "
     "That nothing can be seen in it is not a sign that nothing leaks."
 )
+NAIVE = (
+    "No attack was adapted to the defense, so this does not say that the defense protects. Add DEFENSE to knowledge."
+)
 NO_RANK = "Identification was not measured in every case; there, the gain alone decides."
 
 
@@ -230,6 +233,8 @@ def _warnings(findings: Sequence[Finding]) -> tuple[str, ...]:
         warnings.append(f"{noun} cannot be judged: the control is already as close as an attack could be.")
     idle = _once(name for finding in findings for name in finding.no_op_defenses)
     warnings += (f"{name} did not change the update, so this is the result of a client without it." for name in idle)
+    if findings[0].defended and not any(finding.adaptive for finding in judged):
+        warnings.append(NAIVE)
     return tuple(warnings)
 
 

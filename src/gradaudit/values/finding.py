@@ -17,7 +17,7 @@ Points = tuple[tuple[int, Number], ...]
 """A `Curve` as read from JSON."""
 FARTHEST = 1e9
 """Upper bound of the magnitude of every score, in any unit."""
-RARE = ("unlabelled", "unscored", "proof", "adaptive")
+RARE = ("unlabelled", "unscored", "proof", "adaptive", "defended")
 """Fields that the JSON of a finding leaves out where they say nothing."""
 
 
@@ -76,6 +76,7 @@ class Finding:
         battery: Name of the battery that the attack belongs to, empty if the attack itself was named.
         optional: Whether the battery does without this attack if it refuses to run (`deciding`).
         adaptive: Whether the attack knew the client's defenses and used them.
+        defended: Whether the client has a defense.
         cut: Steps that were done and steps of the whole attack, if the budget ended it early, else `None`.
 
     >>> client = ga.Client(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5)))
@@ -128,6 +129,7 @@ class Finding:
     optional: bool = False
     cut: tuple[int, int] | None = None
     adaptive: bool = False
+    defended: bool = False
 
     @property
     def examples(self) -> int:
@@ -187,7 +189,8 @@ class Finding:
         """
         if isinstance(record, Mapping):
             shaped = {name: Scores.shaped(record[name]) for name in ("scores", "control") if name in record}
-            record = {**record, **shaped}
+            client = str(record.get("client_value", ""))  # of a folder of version 0.3, which has no `defended`
+            record = {"defended": "defenses=(" in client and "defenses=()" not in client, **record, **shaped}
         found = checked(cls, record)
         if found.modality not in MEASURES:
             raise ValueError(f"modality: no installed package knows {found.modality!r}; known: {', '.join(MEASURES)}")
