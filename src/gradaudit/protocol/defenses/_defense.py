@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -210,6 +210,7 @@ def require(condition: bool, defense: Defense, rule: str) -> None:
 
 
 def describe(defense: Defense) -> str:
-    """Return a short description, such as `gaussian-noise std=0.01`."""
-    shown = [f"{key}={value}" for key, value in vars(defense).items() if value is not False]
+    """Return a short description, such as `gaussian-noise std=0.01`, without choices left at their default."""
+    left = {f.name for f in fields(defense) if isinstance(f.default, str) and f.default == getattr(defense, f.name)}
+    shown = [f"{key}={value}" for key, value in vars(defense).items() if value is not False and key not in left]
     return " ".join([defense.name, *shown])

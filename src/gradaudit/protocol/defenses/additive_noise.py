@@ -1,11 +1,15 @@
 """Additive noise on the update (Zhu et al., 2019, section 5.1; Laplace: Ye et al., 2024, figure 9)."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from ...values.errors import AttackFailed
 from ...values.types import Tensors
 from ._defense import Defense, Doubt, each, require
 
@@ -41,6 +45,20 @@ class GaussianNoise(Defense):
         """Return each tensor plus its noise."""
         return each(tensors, lambda g: g + self.std * _unit(g, self.relative) * torch.randn_like(g))
 
+    def log_likelihood(self, observed: Tensors, candidate: Tensors) -> Tensor | None:
+        """Return -||o - c||² / 2σ², summed over the tensors; `None` without noise."""
+        pairs = zip(observed, candidate, strict=True)
+        return _total(((o - c).square(), 2 * (self.std * _unit(o, self.relative)) ** 2) for o, c in pairs)
+
+    @classmethod
+    def estimated(cls, rounds: Sequence[Tensors]) -> Self:
+        """Return the defense whose absolute `std` is the standard deviation between at least two rounds.
+
+        Raises:
+            AttackFailed: There is one round, or the rounds are equal.
+        """
+        return cls(_deviation(cls, rounds))
+
 
 @dataclass(frozen=True)
 class LaplaceNoise(Defense):
@@ -64,9 +82,44 @@ class LaplaceNoise(Defense):
         """Return each tensor plus its noise."""
         return each(tensors, lambda g: g + self.scale * _unit(g, self.relative) * _laplace(g))
 
+    def log_likelihood(self, observed: Tensors, candidate: Tensors) -> Tensor | None:
+        """Return -|o - c|₁ / b, summed over the tensors; `None` without noise."""
+        pairs = zip(observed, candidate, strict=True)
+        return _total(((o - c).abs(), self.scale * _unit(o, self.relative)) for o, c in pairs)
+
+    def joined(self, rounds: Sequence[Tensors]) -> Tensors:
+        """Return the median of every entry over the rounds, which is the likeliest value under Laplace noise."""
+        return tuple(torch.stack(tensors).quantile(0.5, 0) for tensors in zip(*rounds, strict=True))
+
+    @classmethod
+    def estimated(cls, rounds: Sequence[Tensors]) -> Self:
+        """Return the defense whose absolute `scale` is the standard deviation between at least two rounds, over √2.
+
+        Raises:
+            AttackFailed: There is one round, or the rounds are equal.
+        """
+        return cls(_deviation(cls, rounds) / 2**0.5)
+
 
 def _unit(tensor: Tensor, relative: bool) -> Tensor | float:
     return tensor.abs().max() if relative else 1.0
+
+
+def _total(parts: Iterable[tuple[Tensor, Tensor | float]]) -> Tensor | None:
+    """Return minus the sum of all distances, each over its scale; `None` if a scale is 0."""
+    found = [(distances.sum(), scale) for distances, scale in parts]
+    return None if any(scale == 0 for _, scale in found) else -torch.stack([sum_ / scale for sum_, scale in found]).sum()
+
+
+def _deviation(cls: type[Defense], rounds: Sequence[Tensors]) -> float:
+    """Return the standard deviation between rounds, over all entries."""
+    if len(rounds) < 2:
+        raise AttackFailed(f"{cls.name}: its strength needs at least two rounds of the same batch. State it instead.")
+    variances = [torch.stack(tensors).double().var(0).flatten() for tensors in zip(*rounds, strict=True)]
+    found = float(torch.cat(variances).mean().sqrt())
+    if not found:
+        raise AttackFailed(f"{cls.name}: the rounds are equal, so that they hold no noise.")
+    return found
 
 
 def _laplace(like: Tensor) -> Tensor:
