@@ -182,7 +182,7 @@ def _make_captured(
     shelf: Shelf | None = None,
 ) -> CapturedPlan:
     require_single(config)
-    shelf, opened = shelf or Shelf(), open_section(config, folder)
+    shelf, opened, training = shelf or Shelf(), open_section(config, folder), make_training(config.training)
     whole, doubts = with_weights(config, opened)
     source = open_source(config.data, folder, shelf=shelf)[0] if config.data else None
     stand_in = source or blank_source(whole, opened, folder)
@@ -192,15 +192,15 @@ def _make_captured(
     require_room(size or 1, shape, "update.batch_size")
     for i, (_, attack) in enumerate(named):  # every candidate of an attack has the size of the batch
         require_room((size or 1) * getattr(attack, "seeds", 1), shape, f"attacks.{i}.seeds")
-    model, classes = make_model(whole, stand_in, shape, folder, handling)
-    labels = known_labels(config, source, size, classes)
-    device, training = make_device(config.device), make_training(config.training)
+    defenses = tuple(make_defense(entry, f"defenses.{i}") for i, entry in enumerate(config.defenses))
+    model, classes = make_model(whole, stand_in, shape, folder, handling, defenses)
+    labels, device = known_labels(config, source, size, classes), make_device(config.device)
     found, contradictions = read_captured(config, opened, model, training, (shape, size, stand_in.modality))
     require_known(config, size, labels, source, found)
     declared = Client(
         found.observation.model.to(device),
         training,
-        tuple(make_defense(entry, f"defenses.{i}") for i, entry in enumerate(config.defenses)),
+        defenses,
         handling.normalisation(config.model, shape),
         config.model.name or str(config.model.factory),
     )

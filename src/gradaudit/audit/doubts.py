@@ -1,4 +1,4 @@
-"""Which defenses make the result of an attack unreliable, and why: sentences for the notes of a finding.
+"""What the notes of a finding say about defenses: which make the result unreliable and why, and what they guarantee.
 
 The objective of an attack is its only guide. A defense that the attack does not simulate moves the lowest objective
 away from the private examples, so that "nothing was recovered" may say more about the attack than about the defense.
@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..client.defending import local_steps
+from ..client.participant import Client
 from ..inversion.attack import Attack
 from ..inversion.parts.objectives.chord import Chord
 from ..inversion.parts.objectives.cosine import Cosine, LayerwiseCosine
 from ..inversion.parts.objectives.weighted_cosine import WeightedCosine
-from ..protocol.defenses import Defense, Doubt
+from ..protocol.defenses import Defense, Doubt, RoundWork
 from ..values.types import Knowledge
 
 DIRECTIONS = (Cosine, LayerwiseCosine, WeightedCosine, Chord)
@@ -37,6 +39,19 @@ def doubts(attack: Attack, defenses: Sequence[Defense], granted: Knowledge) -> t
         if text:
             found.append(f"Unreliable under {defense.name}: {text}.")
     return tuple(dict.fromkeys(found))
+
+
+def remarks(client: Client, examples: int) -> tuple[str, ...]:
+    """Return what the client's defenses say about one round: what they guarantee, and what they changed.
+
+    Args:
+        client: The client; of several clients the one with the most examples is meant.
+        examples: Number of its examples, 0 if it is unknown: each step is then taken for one on the whole batch.
+    """
+    count = max(getattr(client, "sizes", ()) or (examples or getattr(client, "size", None) or 1,))
+    size = min(client.training.minibatch_size or count, count)
+    work = RoundWork(client.model, local_steps(client.training, count), size, client.rounds)
+    return tuple(remark for defense in client.defenses for remark in defense.remarks(work))
 
 
 def _text(attack: Attack, doubt: Doubt) -> str:

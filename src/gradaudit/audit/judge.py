@@ -32,7 +32,7 @@ from .adapting import facts_for, is_adaptive
 from .attempt import attack_seed, attempt
 from .battery import NAMED, Origin
 from .digests import batch_digest, digest_of
-from .doubts import doubts
+from .doubts import doubts, remarks
 
 NO_TRUTH = "there is no ground truth: the private examples are not at hand"
 
@@ -282,9 +282,10 @@ def _said(case: Case, guess: Reconstruction, order: Tensor) -> dict[str, Any]:
 
 
 def _doubts(case: Case) -> tuple[str, ...]:
-    """Return what is to be doubted about this attack under the client's defenses, those that did nothing left out."""
+    """Return what is to be said of the client's defenses, and what is to be doubted under those that did something."""
     active = [defense for defense in case.client.defenses if describe(defense) not in case.idle]
-    return doubts(case.attack, active, facts_for(case.attack, case.client, case.knowledge))
+    known = facts_for(case.attack, case.client, case.knowledge)
+    return (*remarks(case.client, len(case.batch)), *doubts(case.attack, active, known))
 
 
 def _classes(case: Case) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from torch import nn
 
 from .. import models
 from ..attacks import ATTACKS, MULTI_MODAL, constructors
+from ..client.defending import changed_model
 from ..data.modalities import HANDLINGS, Handling, kind_of
 from ..data.sources import SOURCES, AnySource
 from ..inversion.attack import Attack
@@ -153,11 +154,17 @@ def make_handling(config: AuditConfig, source: AnySource) -> tuple[Handling, tup
 
 
 def make_model(
-    config: AuditConfig, source: AnySource, shape: tuple[int, ...], folder: Path, handling: Handling
+    config: AuditConfig,
+    source: AnySource,
+    shape: tuple[int, ...],
+    folder: Path,
+    handling: Handling,
+    defenses: Sequence[Defense] = (),
 ) -> tuple[nn.Module, int]:
     """Return the network and its number of classes, which is 0 if the labels of the loss are not classes.
 
-    The weights are drawn from the seed or read from a file.
+    The weights are drawn from the seed or read from a file, which may be that of the model before or after the changes
+    of the given defenses. The network has these changes.
 
     Raises:
         AuditError: The model cannot be built or loaded, or it does not fit the examples or labels of the source.
@@ -170,8 +177,10 @@ def make_model(
             model = handling.build(str(section.name), source, shape, _width(section, source, loss), section)
         else:
             model = models.from_factory(str(section.factory), folder)
+    changed = changed_model(defenses, model)
     if section.weights is not None:
-        models.load_weights(model, folder / section.weights)
+        changed = _with_weights(model, changed, folder / section.weights, defenses)
+    model = changed
     classes = _classes(model, shape, source, loss)
     if not loss.classes:
         return model, 0
@@ -179,6 +188,18 @@ def make_model(
         raise AuditError(f"model.num_classes: is {section.num_classes}, but the model has {classes} classes.")
     require_labels(source, classes)
     return model, classes
+
+
+def _with_weights(model: nn.Module, changed: nn.Module, path: Path, defenses: Sequence[Defense]) -> nn.Module:
+    """Return the changed model with the weights of a file that fits it, or fits the model before the changes."""
+    if changed is not model:
+        try:
+            models.load_weights(changed, path)
+            return changed
+        except AuditError:
+            pass  # the file is that of the model before the changes, or its error is raised below
+    models.load_weights(model, path)
+    return changed_model(defenses, model)
 
 
 def require_labels(source: AnySource, classes: int, at: str = "data") -> None:

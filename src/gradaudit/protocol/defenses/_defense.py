@@ -17,7 +17,10 @@ from ...values.types import LossFunction, Tensors, Update
 Distance = Callable[[Tensors, Tensors], Tensor]
 """The distance between a candidate's tensors and the observed ones."""
 Gradient = Callable[[Tensor, Tensor], Tensors]
-"""The gradient of the loss in all trained parameters, at the current ones, over the given inputs and labels."""
+"""The gradient of the loss in all trained parameters, at the current ones, over the given inputs and labels.
+
+It may have a method `each` with the same arguments: the gradients of each example alone, see `each_gradient`.
+"""
 
 
 class ActsOn(StrEnum):
@@ -71,6 +74,23 @@ class Scene:
     loss: LossFunction
     steps: int = 1
     memory: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class RoundWork:
+    """What a client does in one round, as a defense counts it for the report.
+
+    Args:
+        model: The model of the client, with the changes of all defenses.
+        steps: Number of local steps.
+        step_size: Number of examples of one step.
+        rounds: Number of rounds.
+    """
+
+    model: nn.Module
+    steps: int
+    step_size: int
+    rounds: int = 1
 
 
 @dataclass(frozen=True)
@@ -132,6 +152,10 @@ class Defense:
     def apply(self, update: Update, scene: Scene) -> Update:
         """Return the update that the client shares; a defense that needs more than the update itself finds it here."""
         return self(update)
+
+    def remarks(self, work: RoundWork) -> tuple[str, ...]:
+        """Return sentences for the report: what this defense guarantees, and what it changed; none by default."""
+        return ()
 
     def compared(self, model: nn.Module, names: Sequence[str]) -> Sequence[str]:
         """Return the names of the tensors that an adversary that knows this defense compares: all by default.
@@ -198,6 +222,22 @@ class Defense:
         return replace(update, tensors=dict(zip(update.tensors, protected, strict=True)))
 
 
+def each_gradient(gradient: Gradient, inputs: Tensor, labels: Tensor) -> Tensors:
+    """Return the gradients of each example alone, `[B, *shape]` each.
+
+    One pass computes all of them where the model allows it (`torch.func.vmap`), otherwise one pass each.
+    """
+    mapped = getattr(gradient, "each", None)
+    if mapped is not None:
+        try:
+            found: Tensors = mapped(inputs, labels)
+            return found
+        except (RuntimeError, ValueError, TypeError, NotImplementedError):
+            pass  # the loop raises whatever is not about the mapping
+    alone = [gradient(x, y) for x, y in zip(inputs.split(1), labels.split(1), strict=True)]
+    return tuple(map(torch.stack, zip(*alone, strict=True)))
+
+
 def each(tensors: Tensors, change: Callable[[Tensor], Tensor]) -> Tensors:
     """Return the result of `change` for every tensor."""
     return tuple(change(tensor) for tensor in tensors)
@@ -212,5 +252,6 @@ def require(condition: bool, defense: Defense, rule: str) -> None:
 def describe(defense: Defense) -> str:
     """Return a short description, such as `gaussian-noise std=0.01`, without choices left at their default."""
     left = {f.name for f in fields(defense) if isinstance(f.default, str) and f.default == getattr(defense, f.name)}
-    shown = [f"{key}={value}" for key, value in vars(defense).items() if value is not False and key not in left]
+    said = {key: value for key, value in vars(defense).items() if value is not False and value is not None}
+    shown = [f"{key}={value}" for key, value in said.items() if key not in left]
     return " ".join([defense.name, *shown])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, grad, vmap
 from torch.utils.checkpoint import checkpoint
 
 from ...values.types import LossFunction, Tensors
@@ -79,11 +80,8 @@ class Steps:
         if self.defended is None:
             return self._gradient(state, inputs, labels, wanted)
 
-        def plain(x: Tensor, y: Tensor) -> Tensors:
-            found = self._gradient(state, x, y, wanted)[0]
-            return tuple(torch.zeros_like(p) if g is None else g for p, g in zip(wanted, found, strict=True))
-
-        return self.defended(plain, inputs, labels), self._gradient(state, inputs, labels, wanted)[1]
+        found = self.defended(StepGradient(self, state, wanted), inputs, labels)
+        return found, self._gradient(state, inputs, labels, wanted)[1] if state.buffers else state.buffers
 
     def _gradient(
         self, state: OptimiserState, inputs: Tensor, labels: Tensor, wanted: Tensors
@@ -101,6 +99,24 @@ class Steps:
         with torch.enable_grad(), mode:
             loss = self.loss(functional_call(self.model, both, (given,)), labels)
         return torch.autograd.grad(loss, wanted, create_graph=self.differentiable, allow_unused=True), buffers
+
+    def each_gradient(self, state: OptimiserState, inputs: Tensor, labels: Tensor) -> Tensors:
+        """Return the gradients of the loss of each example alone in all parameters, `[B, *shape]` each, in one pass.
+
+        Raises:
+            RuntimeError: The model or the loss cannot be mapped over the examples (`torch.func.vmap`).
+        """
+        names = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
+
+        def loss(parameters: Tensors, x: Tensor, y: Tensor) -> Tensor:
+            both = (dict(zip(names, parameters, strict=True)), dict(state.buffers))
+            return self.loss(functional_call(self.model, both, (x[None].clone(),)), y[None])
+
+        start = tuple(parameter.detach() for parameter in state.parameters)
+        mode = batch_norm_mode(self.model, self.batch_norm, dropout=self.dropout, noise=self.noise)
+        with mode, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # an operation without a batching rule is only slower
+            return vmap(grad(loss), (None, 0, 0), randomness="different")(start, inputs, labels)
 
     def step(self, state: OptimiserState, inputs: Tensor, labels: Tensor) -> OptimiserState:
         """Return the state after one step; a parameter that the model does not use stays as it is, as in torch."""
@@ -123,3 +139,27 @@ class Steps:
         if self.again != what:
             return call(*args)
         return checkpoint(call, *args, use_reentrant=False, preserve_rng_state=self.dropout)
+
+
+@dataclass(frozen=True, eq=False)
+class StepGradient:
+    """The gradient of one local step as a defense calls it: over any examples, or for each example alone.
+
+    Args:
+        steps: The settings of the training run.
+        state: The parameters and buffers before the step.
+        wanted: The parameters of the gradient, all trained ones.
+    """
+
+    steps: Steps
+    state: OptimiserState
+    wanted: Tensors
+
+    def __call__(self, inputs: Tensor, labels: Tensor) -> Tensors:
+        """Return the gradient of the loss over all given examples; zeros for parameters the model does not use."""
+        found = self.steps._gradient(self.state, inputs, labels, self.wanted)[0]
+        return tuple(torch.zeros_like(p) if g is None else g for p, g in zip(self.wanted, found, strict=True))
+
+    def each(self, inputs: Tensor, labels: Tensor) -> Tensors:
+        """Return the gradients of each example alone, `[B, *shape]` each; errors as for `Steps.each_gradient`."""
+        return self.steps.each_gradient(self.state, inputs, labels)
