@@ -190,13 +190,13 @@ def _audit(plans: Sequence[Schedule], out: Path, title: str, place: Placement) -
     """Run all cases and return their results; the report is written even if a case raises."""
     from ..execution import Results, describe_run
     from ..report.auditing import carry_out
-    from .progress import TerminalListener, finding_lines
+    from .progress import TerminalListener, result_lines
 
     errors = terminal.Screen(err=True)
     results = Results(out, describe_run(plans, title))
     if results.findings:
         errors.print(f"{len(results.findings)} of {results.run.planned} cases are already done.")
-    with TerminalListener(errors, finding_lines) as listener:
+    with TerminalListener(errors, result_lines) as listener:
         carry_out(
             plans, results, listener, executor=place.executor, stop_on_error=place.stop_on_error, shard=place.shard
         )

@@ -105,7 +105,7 @@ def require_judged(findings: Sequence[Finding], run: RunRecord) -> None:
     from ..execution.runner import require_complete
     from ..report.gate import unjudged
 
-    require_complete(run.failures, run.planned)
+    require_complete(run.failures, run.planned + len(run.trainings))
     reason = unjudged(findings, run.planned)
     if reason:
         raise AuditError(reason)
