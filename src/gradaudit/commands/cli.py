@@ -37,6 +37,7 @@ from .placing import (
     Threads,
     Workers,
     executor_of,
+    federation_json,
     open_in_browser,
     print_document,
     shard_of,
@@ -209,7 +210,8 @@ def _finish(results: Results, as_json: bool, open_page: bool, gate: Gate = NO_GA
 
     path = results.folder / PAGE
     if as_json:
-        print_document(results.findings, results.run, **gate_json(results.findings, gate))
+        more = {**gate_json(results.findings, gate), **federation_json(results)}
+        print_document(results.findings, results.run, **more)
     else:
         _summary(results)
         terminal.echo(f"Report: {path.resolve()}")

@@ -15,6 +15,7 @@ from ..values.errors import AuditError
 from ..values.terminal import echo
 
 if TYPE_CHECKING:
+    from ..execution import Results
     from ..execution.executors import Executor
     from ..values.finding import Finding, RunRecord
 
@@ -98,6 +99,12 @@ def print_document(findings: Sequence[Finding], run: RunRecord, **more: Any) -> 
     """Print the findings and the failures of a run, and `more`, as one JSON document."""
     document = {"findings": [finding.to_json() for finding in findings], "failures": run.failures, **more}
     echo(json.dumps(document, allow_nan=False))
+
+
+def federation_json(results: Results) -> dict[str, Any]:
+    """Return the finished trainings of a run for its JSON document, nothing without a federation."""
+    found, wanted = results.federation.results, results.run.trainings
+    return {"federation": [found[trial].to_json() for trial in wanted if trial in found]} if wanted else {}
 
 
 def require_judged(findings: Sequence[Finding], run: RunRecord) -> None:

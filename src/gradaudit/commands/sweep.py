@@ -21,6 +21,7 @@ from .placing import (
     Threads,
     Workers,
     executor_of,
+    federation_json,
     open_in_browser,
     print_document,
     require_judged,
@@ -122,7 +123,7 @@ def _finish(plan: SweepPlan, results: Results, page: Path, as_json: bool) -> Non
 
     findings = findings_of(plan, results)
     if as_json:
-        print_document(findings, results.run)
+        print_document(findings, results.run, **federation_json(results))
         return
     echo(f"{len(findings)} of {plan.record.planned} trials. Table: {(results.folder / 'sweep.csv').resolve()}")
     echo(f"Page: {page.resolve()}")

@@ -45,7 +45,7 @@ class Album:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self._folder = folder
         self._files: dict[str, bytes] = {}
         self._transcripts: dict[str, Transcript] = {}
 
@@ -91,9 +91,9 @@ class Album:
     def _inside(self, path: str) -> Path | None:
         """Return the resolved path, or `None` if it cannot be one. Raise `AuditError` if it is outside the folder."""
         try:
-            file = (self.folder / path).resolve()
+            file = (self._folder / path).resolve()
         except (ValueError, OSError, RuntimeError):  # a NUL character, a name too long, a loop of links
             return None
-        if not file.is_relative_to(self.folder.resolve()):
+        if not file.is_relative_to(self._folder.resolve()):
             raise AuditError(f"{path}: is outside the run's folder, but the images of a run must be inside it.")
         return file

@@ -13,8 +13,7 @@ from .costs import CostSetting, accuracy_in_words
 from .line_chart import ChartLine, line_chart
 from .pareto import front
 from .svg import Axis
-from .sweep_cells import gain_by, level_of
-from .verdict import Severity
+from .sweep_cells import gain_by
 
 MOST_CURVES = 12  # lines of the chart over the rounds
 PERCENT = 100
@@ -80,12 +79,13 @@ def _dot(one: CostSetting, scale: float) -> ChartLine:
     assert one.worst is not None
     attack, gain = one.worst
     x, y = PERCENT * one.accuracy.mean, scale * gain.mean
-    recovered = any(level_of(cell) is Severity.RECOGNISABLE for cell in one.cells)
     title = f"{one.number}: {one.name}, accuracy {accuracy_in_words(one.accuracy)}, {attack}"
     spans = ((x, scale * gain.low, scale * gain.high),) if math.isfinite(gain.low) else ()
     low, high = (min(100.0, max(0.0, PERCENT * end)) for end in (one.accuracy.low, one.accuracy.high))
     reaches = ((low, high, y),) if math.isfinite(one.accuracy.low) else ()
-    return ChartLine(one.name, str(one.number), 0, ((x, y),), spans, reaches, ((f"#{one.anchor}", title, recovered),))
+    return ChartLine(
+        one.name, str(one.number), 0, ((x, y),), spans, reaches, ((f"#{one.anchor}", title, one.recovered),)
+    )
 
 
 def _curve(one: CostSetting, tone: int) -> ChartLine:

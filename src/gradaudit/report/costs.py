@@ -21,6 +21,7 @@ from .sweep_cells import SweptCell, judged_gain, level_of
 from .tally import UNDEFENDED
 from .verdict import Severity
 
+SPACE = "\N{NO-BREAK SPACE}"
 UNITS = (("Gbit", 1e9), ("Mbit", 1e6), ("kbit", 1e3))
 
 
@@ -105,6 +106,17 @@ class CostSetting:
         return mean_interval([result.accuracy_within(bits) for result in self.results]) if self.results else None
 
     @property
+    def recovered(self) -> bool:
+        """Whether a private example was recovered in one of its cells."""
+        return any(level_of(cell) is Severity.RECOGNISABLE for cell in self.cells)
+
+    def change(self, other: CostSetting) -> Interval | None:
+        """Return the accuracy minus that of another setting, in pairs of equal seeds; `None` without a pair."""
+        theirs = {result.number: result.accuracy for result in other.results}
+        pairs = [one.accuracy - theirs[one.number] for one in self.results if one.number in theirs]
+        return mean_interval(pairs) if pairs else None
+
+    @property
     def bits(self) -> float:
         """Bits that a client sends in all rounds, the mean over the seeds; NaN without a training."""
         return sum(result.bits for result in self.results) / len(self.results) if self.results else math.nan
@@ -122,7 +134,7 @@ class CostSetting:
             yield "trainings are missing"
         if measure is None or None in levels or Severity.UNKNOWN in levels or _unjudged(self.findings):
             yield "attacks are missing or cannot be judged"
-        if Severity.RECOGNISABLE in levels:
+        if self.recovered:
             yield f"a private {measure.noun if measure else 'example'} was recovered"
         elif measure is not None and self.worst is not None and self.reach >= measure.recovered_gain:
             single = "one batch gives no interval of the gain"
@@ -165,7 +177,17 @@ def accuracy_in_words(interval: Interval | None) -> str:
     if math.isfinite(interval.low) and math.isfinite(interval.high):
         low, high = (formatting.number(100 * min(1, max(0, end)), 1) for end in (interval.low, interval.high))
         bounds = f" [{low}, {high}]"
-    return f"{formatting.number(100 * interval.mean, 1)} %{bounds}, n = {interval.n}"
+    return f"{formatting.number(100 * interval.mean, 1)}{SPACE}%{bounds}, n{SPACE}={SPACE}{interval.n}"
+
+
+def change_in_words(interval: Interval | None) -> str:
+    """Return a difference of accuracies in points with its interval, such as `−3.1 points [−4.0, −2.2]`."""
+    if interval is None:
+        return formatting.MISSING
+    mean, low, high = (
+        formatting.number(100 * end, 1, signed=True) for end in (interval.mean, interval.low, interval.high)
+    )
+    return f"{mean}{SPACE}points" + (f" [{low}, {high}]" if math.isfinite(interval.low) else "")
 
 
 def bits_in_words(bits: float) -> str:
@@ -173,7 +195,7 @@ def bits_in_words(bits: float) -> str:
     if not math.isfinite(bits):
         return formatting.MISSING
     unit, size = next((pair for pair in UNITS if bits >= pair[1]), ("bit", 1.0))
-    return f"{formatting.scientific(bits / size)} {unit}"
+    return f"{formatting.scientific(bits / size)}{SPACE}{unit}"
 
 
 def _unjudged(findings: Iterable[Finding]) -> bool:

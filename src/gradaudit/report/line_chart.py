@@ -15,6 +15,7 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 24, 24, 38
 POINTS_PER_LINE = 240
 TONES = 4
 LABEL_SPACE = 12  # pixels between the names at the ends of two lines
+NEAR = 40  # pixels between the ends of two lines below which their names would overlap
 
 
 @dataclass(frozen=True)
@@ -178,8 +179,10 @@ def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
 
 def _end_marks(marks: Sequence[tuple[float, str, float]]) -> list[Markup]:
     heights: list[float] = []
-    for height, _, _ in sorted(marks):
-        heights.append(max(height, heights[-1] + LABEL_SPACE) if heights else height)
+    for height, _, end in sorted(marks):
+        before = zip(heights, sorted(marks), strict=False)
+        beside = [placed for placed, (_, _, other) in before if abs(other - end) < NEAR]
+        heights.append(max(height, beside[-1] + LABEL_SPACE) if beside else height)
     overflow = max(0.0, heights[-1] - (HEIGHT - BOTTOM)) if heights else 0.0
     text = Markup('<text class="mark" x="{:.1f}" y="{:.1f}" dy="4">{}</text>')
     return [

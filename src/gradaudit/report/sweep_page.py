@@ -16,7 +16,8 @@ from . import formatting, heat_map
 from . import wording as words
 from .album import Album
 from .cases import CaseGroup, group
-from .cost_section import CostSection, cost_sections
+from .cost_section import CostSection, cost_sections, settings_of
+from .costs import CostSetting
 from .provenance import provenance
 from .result_tables import Configuration, configuration
 from .sweep_cells import Swept, SweptCell, swept
@@ -110,12 +111,15 @@ def write_sweep(findings: Sequence[Finding], record: RunRecord, folder: Path) ->
         raise AuditError(f"sweep: no folder at {folder}. Give the folder of a finished or unfinished sweep.")
     album = Album(folder)
     found = swept(findings, record, album)
-    page = fill(PAGE, page=sweep_view(found, findings, record, album), signs=heat_map)
-    write_whole(folder / TABLE, sweep_csv(found, findings, record.grid))
+    settings = settings_of(found, record, folder)
+    page = fill(PAGE, page=sweep_view(found, findings, record, album, settings), signs=heat_map)
+    write_whole(folder / TABLE, sweep_csv(found, findings, record.grid, settings))
     return write_whole(folder / PAGE, page)
 
 
-def sweep_view(found: Swept, findings: Sequence[Finding], record: RunRecord, album: Album) -> SweepView:
+def sweep_view(
+    found: Swept, findings: Sequence[Finding], record: RunRecord, album: Album, settings: Sequence[CostSetting] = ()
+) -> SweepView:
     """Return the contents of the page.
 
     Args:
@@ -123,10 +127,11 @@ def sweep_view(found: Swept, findings: Sequence[Finding], record: RunRecord, alb
         findings: All findings.
         record: The record of the sweep.
         album: The images of the sweep.
+        settings: What its settings cost, if a federation was trained.
     """
     measures = list(dict.fromkeys(finding.measure for finding in found.findings))
     noun = formatting.listed([measure.nouns for measure in measures]) or PSNR.nouns
-    costs, untrained = cost_sections(found, record, album.folder)
+    costs, untrained = cost_sections(settings)
     rows = list(_rows(found))
     return SweepView(
         title=record.title,
