@@ -34,15 +34,12 @@ def remedies(found: Sequence[Tally], costs: Mapping[str, str] | None = None) -> 
         costs: Description of a client -> what its federation says of the accuracy.
     """
     plain = [tally for tally in found if not tally.defended]
-    said = costs or {}
-    return tuple(
-        Remedy(
-            tally.label,
-            " ".join(filter(None, [_effect(tally, _beside(tally, plain)), said.get(tally.findings[0].client)])),
-        )
-        for tally in found
-        if tally.defended
-    )
+
+    def effect(tally: Tally) -> str:
+        cost = (costs or {}).get(tally.findings[0].client, "")
+        return f"{_effect(tally, _beside(tally, plain))} {cost}".rstrip()
+
+    return tuple(Remedy(tally.label, effect(tally)) for tally in found if tally.defended)
 
 
 def _beside(tally: Tally, plain: Sequence[Tally]) -> Tally | None:

@@ -182,11 +182,7 @@ class Defense:
         return found / nothing.clamp_max(-torch.finfo(nothing.dtype).tiny)
 
     def bits(self, update: Update) -> float:
-        """Return the number of bits by which a client sends a defended update, in the smallest of four plain encodings.
-
-        They are dense floats, the positions and values of the entries that are not zero, a table of the distinct
-        values, and both together (`encoded_bits`). A defense with an encoding of its own states it here.
-        """
+        """Return the bits in which a client sends a defended update, by default plain encodings (`encoded_bits`)."""
         return encoded_bits(update.values)
 
     def joined(self, rounds: Sequence[Tensors]) -> Tensors:
