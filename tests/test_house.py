@@ -32,7 +32,7 @@ ORDER = {
         {"commands", "__init__", "__main__"},
     ],
     "values": [
-        {"characters", "chance", "image_statistics", "streams", "records", "versions"},
+        {"characters", "chance", "image_statistics", "streams", "records", "versions", "federation_result"},
         {"errors"},
         {"columns", "discovery", "files", "memory", "own_code", "terminal", "validation"},
         {"tensor_files"},
@@ -41,7 +41,7 @@ ORDER = {
         {"finding"},
     ],
     "protocol": [{"local_training"}, {"defenses"}, {"observation"}],
-    "client": [{"checking", "defending", "granted"}, {"participant"}, {"aggregation", "multimodal"}],
+    "client": [{"checking", "defending", "granted"}, {"participant"}, {"aggregation", "multimodal", "federation"}],
     "inversion": [{"network"}, {"attack", "parts"}, {"step"}, {"run"}],
     "inversion.run": [
         {"best", "keeper", "one_pass", "refusal"},
@@ -65,13 +65,14 @@ ORDER = {
             "battery",
             "budget",
             "doubts",
+            "federation_section",
         },
         {"changes", "suspects"},
         {"config", "judge", "self_checking"},
         {"resolve", "demo", "schedule"},
         {"choosing"},
         {"plan", "given"},
-        {"captured_facts", "label_audit", "controls"},
+        {"captured_facts", "label_audit", "controls", "utility"},
         {"captured", "assessment"},
     ],
 }

@@ -30,6 +30,7 @@ from ..values.validation import as_name, brief, suggest
 from .battery import DEFAULT
 from .budget import as_budget, seconds_of
 from .changes import as_entry, change_file, parsed_change
+from .federation_section import FederationSection
 from .yaml_text import LARGEST, MOST_BYTES, decode_yaml, parse_yaml, write_yaml
 
 T = TypeVar("T")
@@ -185,7 +186,8 @@ class AuditConfig(_Section):
     public_data: dict[str, Any] | None = None
     update: UpdateSection | None = None
     budget: Annotated[str | None, BeforeValidator(as_budget)] = None
-    # Excluded from the dump, so that another threshold is no other run.
+    # Excluded from the dump, so that another threshold or federation is no other run.
+    federation: FederationSection | None = Field(default=None, exclude=True)
     fail_over: Annotated[dict[str, Any], AfterValidator(_limits)] = Field(default={}, exclude=True)
 
     @model_serializer(mode="wrap")
@@ -208,7 +210,8 @@ class AuditConfig(_Section):
     def as_yaml(self) -> str:
         """Return the resolved audit file as YAML, with every default written out."""
         limits = {"fail_over": self.fail_over} if self.fail_over else {}
-        return write_yaml({**self.model_dump(mode="json"), **limits})
+        trained = {"federation": self.federation.model_dump(mode="json")} if self.federation else {}
+        return write_yaml({**self.model_dump(mode="json"), **trained, **limits})
 
 
 def read_config(path: Path, changes: Sequence[str] = ()) -> AuditConfig:

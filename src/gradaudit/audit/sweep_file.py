@@ -70,7 +70,7 @@ class SweepFile:
     @property
     def identity(self) -> dict[str, Any]:
         """What all cells share, as a flat mapping: the file without the keys of the grid."""
-        within = tuple(f"{key}." for key in self.grid)
+        within = ("federation.", *(f"{key}." for key in self.grid))  # a federation changes nothing that leaks
         return {key: value for key, value in flat(dict(self.base)).items() if not f"{key}.".startswith(within)}
 
 
@@ -107,6 +107,11 @@ def read_sweep(path: Path, changes: Sequence[str] = (), *, many: bool = False) -
         raise AuditError(
             f"{path}: fail_over: a sweep has no gate. Remove the key, and compare the finished sweep with `gradaudit "
             "report RUN --fail-over ...`."
+        )
+    if any(key.partition(".")[0] == "federation" for key in grid):
+        raise AuditError(
+            f"{path}: grid: federation is the same for all cells, because it does not change what leaks. Move it out "
+            "of the grid."
         )
     _require_apart(lists, changes, path)
     _require_size(grid, zipped, path, many)

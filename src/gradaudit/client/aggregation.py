@@ -67,6 +67,10 @@ class SecureAggregation(Client):
         updates, idle = zip(*found, strict=True)
         return self._sum(updates), tuple(defense for defense in self.defenses if all(defense in i for i in idle))
 
+    def contribute(self, batch: Batch, *, seed: int = 0, memories: Memories | None = None) -> Update:
+        """Return the weighted sum of the defended updates alone; arguments as for `protected`."""
+        return self.protected(batch, seed=seed, memories=memories)[0]
+
     def observed(
         self, update: Update, batch: Batch, knowledge: Knowledge, public: Batch | Tensor | None = None
     ) -> Observation:

@@ -15,6 +15,10 @@ from ..values.types import Batch, LossFunction, Update
 SAME = 1e-3  # largest difference of two forward passes, relative to the largest logit, that counts as rounding
 
 
+class NotFinite(AuditError):  # noqa: N818  (the fact is the name)
+    """An update contains NaN or infinity."""
+
+
 def require_trainable(
     model: nn.Module, batch: Batch, inputs: Callable[[Batch], Tensor], loss: LossFunction, name: str
 ) -> int:
@@ -48,10 +52,10 @@ def require_trainable(
 
 
 def require_finite(update: Update) -> None:
-    """Raise `AuditError` if a value of the update is NaN or infinite."""
+    """Raise `NotFinite` if a value of the update is NaN or infinite."""
     broken = [name for name, tensor in update.tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
-        raise AuditError(
+        raise NotFinite(
             f"update: {len(broken)} of {len(update.tensors)} tensors hold NaN or infinity, first {broken[0]}. "
             "Check the model's weights, the learning rate and the normalisation."
         )

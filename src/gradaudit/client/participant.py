@@ -98,10 +98,12 @@ class Client:
             seed: Seed as for `train`.
             memories: What the defenses remember of earlier rounds; it is written into.
         """
-        trained, scene = _trained(self, batch, seed, self.defenses)
-        update, idle = defended(self.defenses, trained, scene, own_seed("defenses", seed, batch), memories)
-        require_finite(update)
+        trained, update, idle = _defended(self, batch, seed, memories)
         return update, (*_idle_before(self, batch, seed, trained), *idle)
+
+    def contribute(self, batch: Batch, *, seed: int = 0, memories: Memories | None = None) -> Update:
+        """Return the defended update alone, as in one round of a federation; arguments as for `protected`."""
+        return _defended(self, batch, seed, memories)[1]
 
     def share(
         self, batch: Batch, knowledge: Granted, *, seed: int = 0, public: Batch | Tensor | None = None
@@ -226,6 +228,16 @@ def _trained(client: Client, batch: Batch, seed: int, defenses: Sequence[Defense
     update = Update(dict(zip(names, tensors, strict=True)), training.kind, buffers, len(batch))
     require_finite(update)
     return update, Scene(model, inputs, labels, training.loss, local_steps(training, len(batch)))
+
+
+def _defended(
+    client: Client, batch: Batch, seed: int, memories: Memories | None
+) -> tuple[Update, Update, tuple[Defense, ...]]:
+    """Return the update before and after the defenses of the update, and those of them that did not change it."""
+    trained, scene = _trained(client, batch, seed, client.defenses)
+    update, idle = defended(client.defenses, trained, scene, own_seed("defenses", seed, batch), memories)
+    require_finite(update)
+    return trained, update, idle
 
 
 def _idle_before(client: Client, batch: Batch, seed: int, trained: Update) -> tuple[Defense, ...]:

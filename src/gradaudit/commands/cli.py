@@ -37,6 +37,7 @@ from .placing import (
     Threads,
     Workers,
     executor_of,
+    federation_json,
     open_in_browser,
     print_document,
     shard_of,
@@ -190,13 +191,13 @@ def _audit(plans: Sequence[Schedule], out: Path, title: str, place: Placement) -
     """Run all cases and return their results; the report is written even if a case raises."""
     from ..execution import Results, describe_run
     from ..report.auditing import carry_out
-    from .progress import TerminalListener, finding_lines
+    from .progress import TerminalListener, result_lines
 
     errors = terminal.Screen(err=True)
     results = Results(out, describe_run(plans, title))
     if results.findings:
         errors.print(f"{len(results.findings)} of {results.run.planned} cases are already done.")
-    with TerminalListener(errors, finding_lines) as listener:
+    with TerminalListener(errors, result_lines) as listener:
         carry_out(
             plans, results, listener, executor=place.executor, stop_on_error=place.stop_on_error, shard=place.shard
         )
@@ -209,7 +210,8 @@ def _finish(results: Results, as_json: bool, open_page: bool, gate: Gate = NO_GA
 
     path = results.folder / PAGE
     if as_json:
-        print_document(results.findings, results.run, **gate_json(results.findings, gate))
+        more = {**gate_json(results.findings, gate), **federation_json(results)}
+        print_document(results.findings, results.run, **more)
     else:
         _summary(results)
         terminal.echo(f"Report: {path.resolve()}")

@@ -15,6 +15,7 @@ from ..values.errors import AuditError
 from ..values.terminal import echo
 
 if TYPE_CHECKING:
+    from ..execution import Results
     from ..execution.executors import Executor
     from ..values.finding import Finding, RunRecord
 
@@ -100,12 +101,18 @@ def print_document(findings: Sequence[Finding], run: RunRecord, **more: Any) -> 
     echo(json.dumps(document, allow_nan=False))
 
 
+def federation_json(results: Results) -> dict[str, Any]:
+    """Return the finished trainings of a run for its JSON document, nothing without a federation."""
+    found, wanted = results.federation.results, results.run.trainings
+    return {"federation": [found[trial].to_json() for trial in wanted if trial in found]} if wanted else {}
+
+
 def require_judged(findings: Sequence[Finding], run: RunRecord) -> None:
     """Raise `AuditError` if a case failed or cannot be judged, so that the exit code does not suggest a result."""
     from ..execution.runner import require_complete
     from ..report.gate import unjudged
 
-    require_complete(run.failures, run.planned)
+    require_complete(run.failures, run.planned + len(run.trainings))
     reason = unjudged(findings, run.planned)
     if reason:
         raise AuditError(reason)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..execution.journal import Failure
     from ..execution.trial import Job
     from ..inversion.attack import Watch
+    from ..values.federation_result import FederationResult
     from ..values.finding import Finding
 
 Shown = TypeVar("Shown")
@@ -169,6 +170,18 @@ def finding_lines(finding: Finding) -> list[tuple[str, str]]:
     case = f"{finding.attack} · {finding.client} · batch {finding.repeat + 1}: {_outcome(finding)}"
     alarms = filter(None, (words.warning(finding.knowledge), *finding.warnings))
     return [(case, ""), *((alarm, "bold red") for alarm in alarms)]
+
+
+def result_lines(result: Finding | FederationResult) -> list[tuple[str, str]]:
+    """Return the result of a case or of a training in words."""
+    from ..values.federation_result import FederationResult
+
+    if not isinstance(result, FederationResult):
+        return finding_lines(result)
+    after = f"{result.accuracy:.1%} after {result.scores[-1][0]} rounds, {result.seconds:.0f} s"
+    line = f"federation · {result.client} · seed {result.number + 1}: accuracy {after}"
+    diverged = f"The model stopped being finite in round {result.diverged}."
+    return [(line, ""), *([(diverged, "bold red")] if result.diverged else [])]
 
 
 def _outcome(finding: Finding) -> str:

@@ -21,6 +21,7 @@ from .placing import (
     Threads,
     Workers,
     executor_of,
+    federation_json,
     open_in_browser,
     print_document,
     require_judged,
@@ -102,7 +103,7 @@ def _run(plan: SweepPlan, out: Path, place: Placement) -> tuple[Results, Path]:
     from ..execution import Results
     from ..execution.sweep_jobs import findings_of, unrelated
     from ..report.sweeping import carry_out_sweep
-    from .progress import TerminalListener, finding_lines
+    from .progress import TerminalListener, result_lines
 
     errors = Screen(err=True)
     results = Results(out, plan.record)
@@ -112,7 +113,7 @@ def _run(plan: SweepPlan, out: Path, place: Placement) -> tuple[Results, Path]:
     if other := unrelated(plan, results):
         errors.print(f"{other} results in {out} are of other cells; they are kept and not shown.")
     options = {"executor": place.executor, "stop_on_error": place.stop_on_error, "shard": place.shard}
-    with TerminalListener(errors, finding_lines) as listener:
+    with TerminalListener(errors, result_lines) as listener:
         return results, carry_out_sweep(plan, results, listener, **options)
 
 
@@ -122,7 +123,7 @@ def _finish(plan: SweepPlan, results: Results, page: Path, as_json: bool) -> Non
 
     findings = findings_of(plan, results)
     if as_json:
-        print_document(findings, results.run)
+        print_document(findings, results.run, **federation_json(results))
         return
     echo(f"{len(findings)} of {plan.record.planned} trials. Table: {(results.folder / 'sweep.csv').resolve()}")
     echo(f"Page: {page.resolve()}")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ..execution.journal import TRIALS, Failure, Journal
 from ..execution.lock import NAME as LOCK
 from ..execution.lock import locked
-from ..execution.results import RUN, Results, difference
+from ..execution.results import RUN, Results, difference, read_trainings
 from ..studies._running import BENCH
 from ..values.errors import AuditError
 from ..values.files import PART, is_file, make_folder, write_whole
@@ -113,9 +113,22 @@ def _merge_runs(folders: Sequence[RunFolder], out: Path, earlier: RunFolder | No
         for finding in new:
             if (finding.trial or finding.case) not in results.done:
                 results.append(finding)
+        _carry_trainings(folders, results)
         _fail(results.journal, failures)
         results.export()
     return Merged(out, record.kind, len(homes), len(new), len(failures))
+
+
+def _carry_trainings(folders: Sequence[RunFolder], results: Results) -> None:
+    """Append the trainings of federations that the union lacks. Raise `AuditError` if two federations differ."""
+    known = {json.dumps(dict(found.settings)) for found in results.federation.results.values()}
+    for folder in folders:
+        for found in read_trainings(folder.path, folder.record) if folder.record else ():
+            known.add(json.dumps(dict(found.settings)))
+            if len(known) > 1:
+                raise AuditError(f"merge: {folder.path} trained another federation. Merge runs of equal federations.")
+            if found.trial not in results.federation.results:
+                results.federation.append(found.trial, found.to_json())
 
 
 def _merge_studies(folders: Sequence[RunFolder], out: Path, earlier: RunFolder | None) -> Merged:

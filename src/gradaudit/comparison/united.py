@@ -38,7 +38,11 @@ def united_record(folders: Sequence[RunFolder]) -> RunRecord:
             )
         grid = _grid(united, record)
         united = replace(
-            united, grid=grid, planned=_planned(united, record, grid), configuration=_configuration(united, grid)
+            united,
+            grid=grid,
+            planned=_planned(united, record, grid),
+            configuration=_configuration(united, grid),
+            trainings=_union(united.trainings, record.trainings),
         )
     return replace(united, failures=())
 

@@ -23,6 +23,7 @@ from ..values.transcript import Transcript
 from ..values.versions import version_of
 from .executors import Executor
 from .executors.serial import Serial, threads_of
+from .federation_jobs import federation_jobs
 from .lock import locked
 from .purse import Drawn, Purse, Share
 from .results import Results
@@ -100,6 +101,7 @@ def describe_run(plans: Sequence[Schedule], title: str) -> RunRecord:
         attribution=plans[0].attribution,
         version=version_of("gradaudit"),
         left_out=tuple(dict.fromkeys(line for plan in plans for line in plan.left_out)),
+        trainings=tuple(job.training.trial for job in federation_jobs(list(enumerate(plans)))),
     )
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 from ..values.characters import shortened
 from ..values.errors import AuditError
+from ..values.federation_result import FederationResult
 from ..values.files import is_file, make_folder, read_whole, write_whole
 from ..values.finding import Finding, RunRecord
 from ..values.records import parsed
 from .journal import TRIALS, Failure, Journal, Record
 from .lock import locked
 
-RUN, RESULTS = "run.json", "results.jsonl"
+RUN, RESULTS, FEDERATION = "run.json", "results.jsonl", "federation.jsonl"
 
 
 class Results:
@@ -35,6 +36,7 @@ class Results:
     def __init__(self, folder: Path, run: RunRecord) -> None:
         self.folder, self._run = folder, run
         self.journal = Journal(folder / TRIALS, Finding.from_json, _name)
+        self.federation = _trainings_in(folder)
         make_folder(folder, option="--out")
         with locked(folder):
             self._resume()
@@ -53,7 +55,7 @@ class Results:
     @property
     def run(self) -> RunRecord:
         """The record of the run, with the trials that failed."""
-        return replace(self._run, failures=tuple(failure.line for failure in self.journal.failures.values()))
+        return replace(self._run, failures=_lines(self.journal, self.federation))
 
     def append(self, finding: Finding) -> None:
         """Write one finding to the disk, where it survives an interruption or an error of a later case."""
@@ -66,6 +68,7 @@ class Results:
     def refresh(self) -> None:
         """Read the journal of the folder again: another process may have added lines before this one locked it."""
         self.journal.read(mend=True)
+        self.federation.read(mend=True)
 
     def export(self) -> None:
         """Write `results.jsonl`, one line for each finding in order; it is derived from the journal."""
@@ -103,9 +106,19 @@ def read_folder(folder: Path) -> tuple[list[Finding], RunRecord]:
     if found is None:
         raise AuditError(f"{folder}: contains no {RUN}, so it is not the folder of a run.")
     journal = Journal(folder / (TRIALS if is_file(folder / TRIALS) else RESULTS), Finding.from_json, _name)
+    trained = _trainings_in(folder)
     journal.read()
-    failures = tuple(failure.line for failure in journal.failures.values())
-    return in_order(journal.results.values()), replace(found, failures=failures)
+    trained.read()
+    return in_order(journal.results.values()), replace(found, failures=_lines(journal, trained))
+
+
+def read_trainings(folder: Path, run: RunRecord) -> list[FederationResult]:
+    """Return the finished trainings of the federation of a run, in its order; errors as of `read_folder`."""
+    if not run.trainings:
+        return []
+    journal = _trainings_in(folder)
+    journal.read()
+    return [journal.results[trial] for trial in run.trainings if trial in journal.results]
 
 
 def read_json(path: Path, convert: Callable[[Any], Record]) -> Record | None:
@@ -128,6 +141,15 @@ def read_json(path: Path, convert: Callable[[Any], Record]) -> Record | None:
 def in_order(findings: Collection[Finding]) -> list[Finding]:
     """Return findings in the order of their clients, batches and attacks, whatever order they were computed in."""
     return sorted(findings, key=_place)
+
+
+def _trainings_in(folder: Path) -> Journal[FederationResult]:
+    return Journal(folder / FEDERATION, FederationResult.from_json, lambda found: found.trial)
+
+
+def _lines(*journals: Journal[Any]) -> tuple[str, ...]:
+    """Return one line for each trial that failed."""
+    return tuple(failure.line for journal in journals for failure in journal.failures.values())
 
 
 def _name(finding: Finding) -> str:

@@ -18,6 +18,7 @@ from ..values.versions import version_of
 from .case_jobs import CaseJob, funded, jobs_of
 from .executors import Executor
 from .executors.serial import Serial
+from .federation_jobs import FederationJob, federation_jobs, run_federations
 from .lock import locked
 from .results import Results
 from .runner import Listener, run_trials
@@ -52,11 +53,13 @@ class SweepPlan:
         record: What the page says of the whole run, and what must be equal for it to resume.
         settings: The cells.
         jobs: Their jobs.
+        trainings: The jobs that train the federations of the cells.
     """
 
     record: RunRecord
     settings: tuple[CellSetting, ...]
     jobs: tuple[CaseJob, ...]
+    trainings: tuple[FederationJob, ...] = ()
 
     @property
     def trials(self) -> frozenset[str]:
@@ -79,6 +82,7 @@ def plan_sweep(file: SweepFile, path: Path, title: str, look: Callable[[int, int
     folder, shelf = path.resolve().parent, Shelf()
     settings: list[CellSetting] = []
     jobs: list[CaseJob] = []
+    trained: dict[str, FederationJob] = {}
     first: Plan | CapturedPlan | None = None
     left_out: dict[str, None] = {}
     for cell in file.cells:
@@ -87,6 +91,8 @@ def plan_sweep(file: SweepFile, path: Path, title: str, look: Callable[[int, int
             if not len(plan):
                 raise AuditError("attacks is an empty list, so there is nothing to run. Name at least one attack.")
             jobs += jobs_of(plan, cell.number)
+            for training in federation_jobs([(cell.number, plan)]):
+                trained.setdefault(training.training.trial, training)
             left_out |= dict.fromkeys(plan.left_out)
         except AuditError as error:
             raise AuditError(f"{path}: {cell.name}: {error}") from error
@@ -107,8 +113,9 @@ def plan_sweep(file: SweepFile, path: Path, title: str, look: Callable[[int, int
         grid=file.grid,
         zipped=file.zipped,
         left_out=tuple(left_out),
+        trainings=tuple(trained),
     )
-    return SweepPlan(record, tuple(settings), tuple(jobs))
+    return SweepPlan(record, tuple(settings), tuple(jobs), tuple(trained.values()))
 
 
 def _identity(file: SweepFile, first: FileSchedule) -> dict[str, Any]:
@@ -135,6 +142,9 @@ def run_sweep(
         run_trials(
             plan.settings, jobs, results, executor or Serial(), listener, shard=shard, stop_on_error=stop_on_error
         )
+    run_federations(
+        plan.settings, plan.trainings, results, listener, executor=executor, stop_on_error=stop_on_error, shard=shard
+    )
 
 
 def findings_of(plan: SweepPlan, results: Results) -> list[Finding]:

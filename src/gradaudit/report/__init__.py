@@ -9,6 +9,7 @@ from ..values.errors import AuditError
 from ..values.files import write_whole
 from ..values.finding import Finding, RunRecord
 from .album import Album
+from .cost_section import client_costs, cost_lines
 from .feasibility import feasibility_of
 from .template import fill
 from .verdict import Verdict
@@ -30,7 +31,9 @@ def render(findings: Sequence[Finding], run: RunRecord, folder: Path) -> str:
     Raises:
         AuditError: An image is missing, outside the folder, or not a PNG, or `feasibility.json` is damaged.
     """
-    return fill("page.html", page=view(findings, run, Album(Path(folder))), feasibility=feasibility_of(Path(folder)))
+    place = Path(folder)
+    page, costs = view(findings, run, Album(place), client_costs(run, place)), cost_lines(run, place)
+    return fill("page.html", page=page, feasibility=feasibility_of(place), costs=costs)
 
 
 def notebook(findings: Sequence[Finding], run: RunRecord, folder: Path) -> str:

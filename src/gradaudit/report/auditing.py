@@ -21,6 +21,7 @@ from ..client.participant import Client
 from ..execution import Listener, Results, describe_run, make_executor
 from ..execution import run as run_cases
 from ..execution.executors import Executor
+from ..execution.federation_jobs import federation_jobs, run_federations
 from ..inversion.attack import Attack
 from ..values.errors import AuditError, AuditInterrupted
 from ..values.finding import Finding
@@ -166,9 +167,10 @@ def carry_out(
 
 
 def _work(schedules: Sequence[Schedule], results: Results, listener: Listener[Finding], **options: Any) -> None:
-    """Assess captured updates, and then run the cases."""
+    """Assess captured updates, run the cases, and train the federation if there is one."""
     assess_into(results.folder, schedules)
     run_cases(schedules, results, listener, **options)
+    run_federations(schedules, federation_jobs(list(enumerate(schedules))), results, listener, **options)
 
 
 def _derive(results: Results) -> None:

@@ -15,6 +15,7 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 24, 24, 38
 POINTS_PER_LINE = 240
 TONES = 4
 LABEL_SPACE = 12  # pixels between the names at the ends of two lines
+NEAR = 40  # pixels between the ends of two lines below which their names would overlap
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class ChartLine:
         tone: Number of the colour in the style sheet, from 0.
         points: Pairs `(step, value)`.
         spans: Triples `(step, low, high)`: an interval around the value, drawn as a vertical line at that step.
+        reaches: Triples `(low, high, value)`: an interval of the horizontal quantity, drawn as a horizontal line.
         links: One `(address, title, filled)` for each point, drawn as a dot that is a link; or none.
     """
 
@@ -35,6 +37,7 @@ class ChartLine:
     tone: int
     points: tuple[tuple[float, float], ...]
     spans: tuple[tuple[float, float, float], ...] = ()
+    reaches: tuple[tuple[float, float, float], ...] = ()
     links: tuple[tuple[str, str, bool], ...] = ()
 
 
@@ -139,6 +142,11 @@ def _spans(line: ChartLine, frame: Frame) -> Iterator[Markup]:
         if frame.y.holds(low) and frame.y.holds(high):
             x, bottom = frame.at(step, max(low, frame.y.low))
             yield upright.format(line.tone % TONES, bottom, frame.at(step, min(high, frame.y.high))[1], x=x)
+    level = Markup('<line class="curve tone-{}" x1="{:.1f}" x2="{:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
+    for low, high, value in line.reaches:
+        if frame.x.holds(low) and frame.x.holds(high) and frame.y.holds(value):
+            left, y = frame.at(max(low, frame.x.low), value)
+            yield level.format(line.tone % TONES, left, frame.at(min(high, frame.x.high), value)[0], y=y)
 
 
 def _levels(frame: Frame) -> list[Markup]:
@@ -171,8 +179,10 @@ def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
 
 def _end_marks(marks: Sequence[tuple[float, str, float]]) -> list[Markup]:
     heights: list[float] = []
-    for height, _, _ in sorted(marks):
-        heights.append(max(height, heights[-1] + LABEL_SPACE) if heights else height)
+    for height, _, end in sorted(marks):
+        before = zip(heights, sorted(marks), strict=False)
+        beside = [placed for placed, (_, _, other) in before if abs(other - end) < NEAR]
+        heights.append(max(height, beside[-1] + LABEL_SPACE) if beside else height)
     overflow = max(0.0, heights[-1] - (HEIGHT - BOTTOM)) if heights else 0.0
     text = Markup('<text class="mark" x="{:.1f}" y="{:.1f}" dy="4">{}</text>')
     return [

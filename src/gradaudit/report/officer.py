@@ -32,7 +32,10 @@ class OfficerParts:
 
 
 def officer_parts(
-    judged: Sequence[tuple[Verdict, CaseGroup]], attacks: Mapping[str, str], album: Album
+    judged: Sequence[tuple[Verdict, CaseGroup]],
+    attacks: Mapping[str, str],
+    album: Album,
+    costs: Mapping[str, str] | None = None,
 ) -> OfficerParts:
     """Return these parts.
 
@@ -40,7 +43,8 @@ def officer_parts(
         judged: The configurations with their verdicts, worst first; at least one.
         attacks: Key of a case -> label of its attack.
         album: The images and transcripts.
+        costs: Description of a client -> what its federation says of the accuracy.
     """
     counted = [Tally.of(verdict, members, album) for verdict, members in judged]
-    effects = remedies(counted)
+    effects = remedies(counted, costs)
     return OfficerParts(first_screen(counted, attacks, album), effects, evidence(counted, effects))

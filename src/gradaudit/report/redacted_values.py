@@ -15,6 +15,7 @@ from ..audit.sweep_file import canonical
 from ..audit.yaml_text import parse_yaml, write_yaml
 from ..execution.journal import Failure
 from ..values.errors import AuditError
+from ..values.federation_result import FederationResult
 from ..values.finding import Finding, RunRecord
 from ..values.scores import Scores
 from .provenance import FILE_KEY, MODEL_KEY
@@ -107,7 +108,13 @@ class Redactor:
             grid={key: tuple(self._value(key, value) for value in values) for key, values in run.grid.items()},
             failures=(),
             redacted=True,
+            trainings=tuple(map(self.trial, run.trainings)),
         )
+
+    def training(self, found: FederationResult) -> FederationResult:
+        """Return the figures of a training of a federation."""
+        grid = {key: self._value(key, value) for key, value in found.grid.items()}
+        return replace(found, trial=self.trial(found.trial), client=_pathless(found.client), grid=grid)
 
     def failure(self, failure: Failure) -> Failure:
         """Return that a trial failed, without the reason."""

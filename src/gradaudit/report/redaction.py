@@ -13,7 +13,7 @@ from ..comparison.folders import RunFolder, open_folder
 from ..execution.journal import TRIALS, Failure
 from ..execution.lock import NAME as LOCK
 from ..execution.lock import locked
-from ..execution.results import RESULTS, RUN, in_order, read_folder
+from ..execution.results import FEDERATION, RESULTS, RUN, in_order, read_folder, read_trainings
 from ..studies._running import BENCH
 from ..values.errors import AuditError
 from ..values.files import PART, delete, is_file, make_folder, read_whole, write_whole
@@ -22,7 +22,7 @@ from . import study_page, sweep_page
 from .redacted_values import REASON, REMOVED, Redactor
 
 SUFFIX = "-redacted"
-FILES = (RUN, TRIALS, RESULTS, BENCH, report.PAGE, sweep_page.PAGE, sweep_page.TABLE, study_page.MARKDOWN)
+FILES = (RUN, TRIALS, FEDERATION, RESULTS, BENCH, report.PAGE, sweep_page.PAGE, sweep_page.TABLE, study_page.MARKDOWN)
 """Every file that a redacted copy can hold."""
 SAID = (
     "**Redacted copy.** Images, names of data files and reasons of failed measurements were removed. The figures are "
@@ -91,6 +91,9 @@ def _write_run(run: RunFolder, target: Path) -> Path:
     failures = [redactor.failure(failure) for failure in run.failures.values()]
     write_whole(target / TRIALS, _lines([*lines, *map(_failed, failures)]))
     write_whole(target / RESULTS, _lines([finding.to_json() for finding in in_order(found)]))
+    trained = [redactor.training(found) for found in read_trainings(run.path, run.record)]
+    if trained:
+        write_whole(target / FEDERATION, _lines([{"trial": one.trial, "result": one.to_json()} for one in trained]))
     findings, whole = read_folder(target)
     return (sweep_page.write_sweep if whole.kind == "sweep" else report.write)(findings, whole, target)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .tally import Tally
@@ -30,10 +30,20 @@ class Remedy:
     effect: str
 
 
-def remedies(found: Sequence[Tally]) -> tuple[Remedy, ...]:
-    """Return the defenses among the configurations with their effects, in the given order."""
+def remedies(found: Sequence[Tally], costs: Mapping[str, str] | None = None) -> tuple[Remedy, ...]:
+    """Return the defenses among the configurations with their effects, in the given order.
+
+    Args:
+        found: The figures of all configurations.
+        costs: Description of a client -> what its federation says of the accuracy.
+    """
     plain = [tally for tally in found if not tally.defended]
-    return tuple(Remedy(tally.label, _effect(tally, _beside(tally, plain))) for tally in found if tally.defended)
+
+    def effect(tally: Tally) -> str:
+        cost = (costs or {}).get(tally.findings[0].client, "")
+        return f"{_effect(tally, _beside(tally, plain))} {cost}".rstrip()
+
+    return tuple(Remedy(tally.label, effect(tally)) for tally in found if tally.defended)
 
 
 def _beside(tally: Tally, plain: Sequence[Tally]) -> Tally | None:

@@ -13,13 +13,20 @@ from ..audit.sweep_file import canonical
 from ..metrics import METRICS
 from ..values.characters import visible
 from ..values.finding import Finding
+from .costs import CostSetting
 from .sweep_cells import Swept, judged_gain
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet computes a text that begins with one of these."""
+NO_COST: dict[str, float | None] = {"accuracy": None, "accuracy_equal_bits": None, "bits": None}
 
 
-def sweep_csv(found: Swept, findings: Sequence[Finding], grid: Mapping[str, Sequence[Any]]) -> str:
+def sweep_csv(
+    found: Swept,
+    findings: Sequence[Finding],
+    grid: Mapping[str, Sequence[Any]],
+    settings: Sequence[CostSetting] = (),
+) -> str:
     """Return one row for each finding, in the order of the cells.
 
     There is a column for each key of the grid. Numbers are written as they are. A whole defense and other values that
@@ -31,12 +38,18 @@ def sweep_csv(found: Swept, findings: Sequence[Finding], grid: Mapping[str, Sequ
         found: The cells.
         findings: All findings, also of no cell; those come last, without the number of a cell.
         grid: Key -> its values.
+        settings: What the settings cost, if a federation was trained. `accuracy`, `accuracy_equal_bits` and `bits` are
+            then means over the seeds of the setting of the cell.
     """
     names = dict.fromkeys(name for finding in findings for name in (*finding.scores.named, *finding.control.named))
     metrics = [name for name in METRICS if name in names] + [name for name in names if name not in METRICS]
     numbers = {canonical(cell.at): cell.number for cell in found.cells}
     ordered = sorted(findings, key=lambda finding: numbers.get(canonical(finding.grid), len(numbers) + 1))
-    rows = [_row(finding, numbers.get(canonical(finding.grid)), grid, metrics) for finding in ordered]
+    costs = _costs(settings)
+    rows = []
+    for finding in ordered:
+        number = numbers.get(canonical(finding.grid))
+        rows.append(_row(finding, number, grid, metrics) | (costs.get(number, NO_COST) if settings else {}))
     columns = list(rows[0]) if rows else ["cell", *grid]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -69,6 +82,17 @@ def _row(
         "cannot_judge": finding.cannot_judge,
         "trial": finding.trial,
     }
+
+
+def _costs(settings: Sequence[CostSetting]) -> dict[int | None, dict[str, float | None]]:
+    """Return the number of each cell -> what its setting costs."""
+    budget = min((one.bits for one in settings if one.results), default=math.nan)
+    found: dict[int | None, dict[str, float | None]] = {}
+    for one in settings:
+        if one.accuracy is not None and (within := one.within(budget)) is not None:
+            cost = {"accuracy": one.accuracy.mean, "accuracy_equal_bits": within.mean, "bits": one.bits}
+            found |= {cell.number: {**cost} for cell in one.cells}
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -16,6 +16,8 @@ from . import formatting, heat_map
 from . import wording as words
 from .album import Album
 from .cases import CaseGroup, group
+from .cost_section import CostSection, cost_sections, settings_of
+from .costs import CostSetting
 from .provenance import provenance
 from .result_tables import Configuration, configuration
 from .sweep_cells import Swept, SweptCell, swept
@@ -56,6 +58,7 @@ class SweepView:
         remarks: What limits the verdicts, with the cells it concerns.
         assumption: What the adversary knew.
         charts: The charts, one for each quantity.
+        costs: What the settings cost, if a federation was trained.
         keys: Key of the grid -> its values in words.
         quantities: Names of the columns of the table.
         rows: The table of all cells.
@@ -78,6 +81,7 @@ class SweepView:
     remarks: tuple[tuple[str, bool], ...]
     assumption: str
     charts: tuple[SweepChart, ...]
+    costs: tuple[CostSection, ...]
     keys: tuple[tuple[str, str], ...]
     quantities: tuple[str, ...]
     rows: tuple[SweepRow, ...]
@@ -107,12 +111,15 @@ def write_sweep(findings: Sequence[Finding], record: RunRecord, folder: Path) ->
         raise AuditError(f"sweep: no folder at {folder}. Give the folder of a finished or unfinished sweep.")
     album = Album(folder)
     found = swept(findings, record, album)
-    page = fill(PAGE, page=sweep_view(found, findings, record, album), signs=heat_map)
-    write_whole(folder / TABLE, sweep_csv(found, findings, record.grid))
+    settings = settings_of(found, record, folder)
+    page = fill(PAGE, page=sweep_view(found, findings, record, album, settings), signs=heat_map)
+    write_whole(folder / TABLE, sweep_csv(found, findings, record.grid, settings))
     return write_whole(folder / PAGE, page)
 
 
-def sweep_view(found: Swept, findings: Sequence[Finding], record: RunRecord, album: Album) -> SweepView:
+def sweep_view(
+    found: Swept, findings: Sequence[Finding], record: RunRecord, album: Album, settings: Sequence[CostSetting] = ()
+) -> SweepView:
     """Return the contents of the page.
 
     Args:
@@ -120,20 +127,23 @@ def sweep_view(found: Swept, findings: Sequence[Finding], record: RunRecord, alb
         findings: All findings.
         record: The record of the sweep.
         album: The images of the sweep.
+        settings: What its settings cost, if a federation was trained.
     """
     measures = list(dict.fromkeys(finding.measure for finding in found.findings))
     noun = formatting.listed([measure.nouns for measure in measures]) or PSNR.nouns
+    costs, untrained = cost_sections(settings)
     rows = list(_rows(found))
     return SweepView(
         title=record.title,
         summary=_summary(found, findings, record),
-        bands=tuple(_bands(found, len(findings), record)),
+        bands=(*_bands(found, len(findings), record), *filter(None, [untrained])),
         failures=record.failures[:MOST_FAILURES],
         more_failures=max(0, len(record.failures) - MOST_FAILURES),
         levels=level_groups(found.cells, noun),
         remarks=remarks(found.cells),
         assumption=_assumption(found),
         charts=sweep_charts(found, record.grid, record.zipped) if found.findings else (),
+        costs=costs,
         keys=tuple((key, _values(key, values, record)) for key, values in record.grid.items()),
         quantities=tuple(quantity.name for quantity in found.quantities),
         rows=tuple(rows[:MOST_ROWS]),

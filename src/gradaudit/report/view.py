@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..data.modalities import kind_of
@@ -73,8 +73,11 @@ class View:
     redacted: bool = False
 
 
-def view(findings: Sequence[Finding], run: RunRecord, album: Album) -> View:
-    """Return the contents of the page for `findings`. Raise `AuditError` if an image is missing or not a PNG."""
+def view(findings: Sequence[Finding], run: RunRecord, album: Album, costs: Mapping[str, str] | None = None) -> View:
+    """Return the contents of the page for `findings`. Raise `AuditError` if an image is missing or not a PNG.
+
+    `costs` maps the description of a client to what its federation says of the accuracy.
+    """
     attacks, settings = attack_labels(findings), setting_labels(findings)
     noun = findings[0].measure.nouns if findings else PSNR.nouns
     open_facts = kind_of(findings[0].modality).open_facts if findings else {}
@@ -89,11 +92,16 @@ def view(findings: Sequence[Finding], run: RunRecord, album: Album) -> View:
         provenance=provenance(findings, run),
         redacted=run.redacted,
     )
-    return _filled(frame, findings, album, attacks, settings) if findings else frame
+    return _filled(frame, findings, album, attacks, settings, costs) if findings else frame
 
 
 def _filled(
-    frame: View, findings: Sequence[Finding], album: Album, attacks: dict[str, str], settings: dict[str, str]
+    frame: View,
+    findings: Sequence[Finding],
+    album: Album,
+    attacks: dict[str, str],
+    settings: dict[str, str],
+    costs: Mapping[str, str] | None,
 ) -> View:
     judged = [
         (verdict.judge(members.label, members.findings, leaks(members.findings, album)), members)
@@ -124,7 +132,7 @@ def _filled(
         charts=objectives(ordered, attacks, settings),
         knowledge=tuple(knowledge_row(attack, members) for attack, members in pairs),
         table=finding_table(ordered, attacks, settings),
-        officer=officer_parts(judged, attacks, album),
+        officer=officer_parts(judged, attacks, album, costs),
     )
 
 

@@ -231,6 +231,7 @@ class RunRecord:
         left_out: Sentences on the attacks of a battery that do not fit.
         failures: One line for each trial that failed and was not computed since.
         redacted: Whether everything private was removed from this copy of the run, which then cannot be resumed.
+        trainings: Names of the trainings of a federation that belong to the run.
     """
 
     title: str
@@ -246,6 +247,7 @@ class RunRecord:
     left_out: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
     redacted: bool = False
+    trainings: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, record: Any) -> RunRecord:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ...values.discovery import kebab
 from ...values.errors import AttackFailed, AuditError
 from ...values.types import LossFunction, Tensors, Update
+from ._bits import encoded_bits
 
 Distance = Callable[[Tensors, Tensors], Tensor]
 """The distance between a candidate's tensors and the observed ones."""
@@ -104,6 +105,8 @@ class Defense:
 
     `name` is the name of the class in lower case with hyphens by default. `requires` names a package that the defense
     imports when it is made, if any. `doubt` says why the result of an attack that does not know it is unreliable.
+    `server_rate` is the step size of the server for updates that have no scale of their own, such as signs; `None`
+    means that of undefended updates.
     """
 
     name: ClassVar[str]
@@ -111,6 +114,7 @@ class Defense:
     requires: ClassVar[str] = ""
     acts_on: ClassVar[ActsOn] = ActsOn.UPDATE
     doubt: ClassVar[Doubt] = CHANGED
+    server_rate: ClassVar[float | None] = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -200,6 +204,10 @@ class Defense:
             nothing = self.log_likelihood(observed, tuple(map(torch.zeros_like, candidate)))
         assert nothing is not None
         return found / nothing.clamp_max(-torch.finfo(nothing.dtype).tiny)
+
+    def bits(self, update: Update) -> float:
+        """Return the bits in which a client sends a defended update, by default plain encodings (`encoded_bits`)."""
+        return encoded_bits(update.values)
 
     def joined(self, rounds: Sequence[Tensors]) -> Tensors:
         """Return the best estimate of one undefended update from several defended ones of the same batch and model."""

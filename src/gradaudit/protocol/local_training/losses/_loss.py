@@ -53,6 +53,15 @@ class Loss(ABC):
         """Return K, the number of classes of the output, or 0 if labels are not classes."""
         return 0
 
+    def correct(self, output: Any, labels: Tensor) -> Tensor | None:
+        """Return how much of each example is predicted correctly, `[B]` in [0, 1]; `None` if the loss has no such rule.
+
+        Args:
+            output: The output of the model, which `fits`.
+            labels: `[B, ...]`, without a fault.
+        """
+        return None
+
     def width(self, labels: Tensor | None) -> int | None:
         """Return how many outputs a model that is built by name needs; `None` means one for each class.
 
@@ -104,6 +113,11 @@ class ClassLoss(Loss):
     def count(self, output: Tensor) -> int:
         """Return K, the number of logits."""
         return output.shape[1]
+
+    def correct(self, output: Tensor, labels: Tensor) -> Tensor:
+        """Return whether the largest logit is that of the class, or of the most probable class."""
+        true = labels.argmax(1) if labels.is_floating_point() else labels
+        return (output.argmax(1) == true).float()
 
 
 def rules_of(loss: LossFunction) -> Loss:

@@ -42,6 +42,10 @@ class BinaryCrossEntropy(Loss):
         """Return 2, the classes no and yes."""
         return 2
 
+    def correct(self, output: Tensor, labels: Tensor) -> Tensor:
+        """Return whether the logit is positive for yes and not for no."""
+        return ((output.reshape(labels.shape) > 0) == (labels > 0)).float()
+
     def width(self, labels: Tensor | None) -> int:
         """Return 1, a single logit."""
         return 1
@@ -72,3 +76,7 @@ class MultiLabel(Loss):
     def width(self, labels: Tensor | None) -> int | None:
         """Return one logit for each label, or `None` if the labels are not `[N, K]`."""
         return labels.shape[1] if labels is not None and labels.ndim == 2 else None
+
+    def correct(self, output: Tensor, labels: Tensor) -> Tensor:
+        """Return the share of labels whose logit is positive exactly if the label is above one half."""
+        return ((output > 0) == (labels > 0.5)).float().mean(1)

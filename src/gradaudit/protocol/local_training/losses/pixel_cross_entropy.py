@@ -36,3 +36,7 @@ class PixelCrossEntropy(Loss):
                 f"{int(labels.min())} to {int(labels.max())}; fix the masks."
             )
         return ""
+
+    def correct(self, output: Tensor, labels: Tensor) -> Tensor:
+        """Return the share of pixels whose largest logit is that of their class."""
+        return (output.argmax(1) == labels).float().flatten(1).mean(1)

@@ -1,0 +1,289 @@
+"""A federation of clients that trains a model for some rounds: what is left of its accuracy under a defense."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..models.copying import private_copy
+from ..protocol.defenses import ActsOn, Defense
+from ..protocol.local_training import batch_norm_mode, rules_of, weighted_mean
+from ..values.chance import child_seed
+from ..values.errors import AuditError
+from ..values.types import Batch, Update, UpdateKind
+from .checking import NotFinite
+from .defending import Memories, acting_on
+from .participant import Client
+
+GRADIENT_RATE = 0.1  # step size of the server for the gradients of FedSGD
+MOST_POINTS = 50  # evaluations of one training
+EVALUATED = 250  # examples in one forward pass
+DRAWS = 100  # of a Dirichlet partition until every client has an example
+
+Gather = Callable[[list[int]], Batch]
+"""Returns the examples at some positions of the source."""
+
+
+@dataclass(frozen=True)
+class Federation:
+    """How a federation trains; FedAvg, or FedSGD with minibatches (McMahan et al., 2017, arXiv:1602.05629).
+
+    Args:
+        clients: Number of clients, all of which take part in every round.
+        rounds: Number of rounds.
+        batch_size: Examples that a client draws anew in each round; all of its examples if it has fewer.
+        examples: Training examples of all clients together.
+        test_examples: Held-out examples, on which no client trains.
+        server_rate: The server subtracts this times the weighted mean of the updates. A number, or name of a defense
+            -> number; by default, and for other defenses, `usual_rate`.
+        alpha: Concentration of a Dirichlet partition by class (Hsu et al., 2019, arXiv:1909.06335): the smaller, the
+            fewer classes a client has. `None` deals the examples evenly.
+    """
+
+    clients: int = 4
+    rounds: int = 20
+    batch_size: int = 32
+    examples: int = 2000
+    test_examples: int = 1000
+    server_rate: float | Mapping[str, float] | None = None
+    alpha: float | None = None
+
+    def rate(self, client: Client) -> float:
+        """Return the step size of the server for the updates of a client."""
+        if self.server_rate is None:
+            return usual_rate(client, self.batch_size)
+        if isinstance(self.server_rate, Mapping):
+            named = [self.server_rate[one.name] for one in client.defenses if one.name in self.server_rate]
+            return named[-1] if named else usual_rate(client, self.batch_size)
+        return self.server_rate
+
+
+class Partition(NamedTuple):
+    """Positions in the source: the examples of each client, and the held-out ones."""
+
+    clients: tuple[Tensor, ...]
+    held_out: Tensor
+
+
+class RoundScore(NamedTuple):
+    """The state of a federation after a round.
+
+    Args:
+        number: Number of the round; 0 is the model before the first one.
+        accuracy: Accuracy on the held-out examples, in [0, 1].
+        bits: Bits that a client has sent so far, the mean over the clients.
+    """
+
+    number: int
+    accuracy: float
+    bits: float
+
+
+class Trained(NamedTuple):
+    """What came out of a training.
+
+    Args:
+        scores: The evaluated rounds, the first with number 0.
+        diverged: The round in which the model or an update stopped being finite, or `None`. The accuracy of the
+            rounds from there on is that of the last finite model.
+    """
+
+    scores: tuple[RoundScore, ...]
+    diverged: int | None = None
+
+
+def usual_rate(client: Client, examples: int) -> float:
+    """Return the step size of the server where none is given.
+
+    It is the `server_rate` of the last defense that has one. Otherwise it is 1 for weight differences (FedAvg), the
+    local learning rate times the number of local steps for mean steps, and 0.1 for the gradients of FedSGD.
+    """
+    own = [defense.server_rate for defense in client.defenses if defense.server_rate is not None]
+    if own:
+        return own[-1]
+    training = client.training
+    if training.kind is UpdateKind.WEIGHT_DIFFERENCE:
+        return 1.0
+    return GRADIENT_RATE if training.learning_rate is None else training.learning_rate * training.steps(examples)
+
+
+def partition(count: int, labels: Tensor | None, federation: Federation, seed: int) -> Partition:
+    """Return which examples of a source each client has, and which are held out.
+
+    Args:
+        count: Number of examples of the source.
+        labels: `[count]` classes, which a Dirichlet partition needs.
+        federation: Its numbers of examples.
+        seed: Seed of the draw.
+
+    Raises:
+        AuditError: The source has too few examples, or a client would have none.
+    """
+    wanted = federation.examples + federation.test_examples
+    if wanted > count:
+        raise AuditError(
+            f"federation: needs {wanted} examples, {federation.examples} to train on and {federation.test_examples} "
+            f"held out. The data has {count}. Lower federation.examples or federation.test_examples."
+        )
+    if federation.examples < federation.clients:
+        raise AuditError(
+            f"federation.examples: {federation.examples} are fewer than the {federation.clients} clients. Raise it."
+        )
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    held_out, mine = order[: federation.test_examples], order[federation.test_examples : wanted]
+    if federation.alpha is None:
+        return Partition(mine.tensor_split(federation.clients), held_out)
+    if labels is None or labels.ndim != 1 or labels.is_floating_point():
+        raise AuditError("federation.alpha: divides the examples by class, but the labels are not classes. Remove it.")
+    return Partition(_by_class(mine, labels[mine], federation.clients, federation.alpha, seed), held_out)
+
+
+def train_federation(
+    client: Client,
+    gather: Gather,
+    parts: Partition,
+    federation: Federation,
+    seed: int,
+    watch: Callable[[int, int, float], None] | None = None,
+) -> Trained:
+    """Train a model for some rounds, every client with the training and the defenses of `client`.
+
+    In each round every client draws a batch of its own examples, trains and defends its update exactly as under an
+    attack, and keeps what its defenses remember. The server subtracts the mean of the updates, weighted by the numbers
+    of examples of the clients, times its step size. Buffers such as BatchNorm's statistics are averaged with the same
+    weights, also if `share_buffers` hides them from an attacker. The batches depend on the seed alone, so that all
+    defenses see the same ones.
+
+    Args:
+        client: The client whose model is the start; it is not changed.
+        gather: Returns examples of the source, on the device of the model.
+        parts: The examples of each client, and the held-out ones.
+        federation: How the federation trains.
+        seed: Seed of the batches, of local training and of the defenses.
+        watch: Called with (finished rounds, rounds, error on the held-out examples).
+
+    Raises:
+        AuditError: The model cannot train on the examples, or the loss has no rule by which a prediction is correct.
+    """
+    member = replace(client, model=private_copy(client.model))
+    rate, weights = federation.rate(member), [len(part) for part in parts.clients]
+    memories: list[Memories] = [{} for _ in parts.clients]
+    scores, spent = [RoundScore(0, accuracy(member, gather, parts.held_out), 0.0)], 0.0
+    every = math.ceil(federation.rounds / MOST_POINTS)
+    for number in range(1, federation.rounds + 1):
+        try:
+            updates = _updates(member, gather, parts, federation, memories, child_seed(seed, f"round {number}"))
+        except NotFinite:
+            if number == 1:
+                raise
+            return _diverged(scores, number, federation)
+        spent += sum(update_bits(client.defenses, update) for update in updates) / len(updates)
+        before = [parameter.detach().clone() for parameter in member.model.parameters()]
+        step(member.model, updates, weights, rate)
+        if not all(torch.isfinite(parameter).all() for parameter in member.model.parameters()):
+            _restore(member.model, before)
+            return _diverged(scores, number, federation)
+        if number % every == 0 or number == federation.rounds:
+            scores.append(RoundScore(number, accuracy(member, gather, parts.held_out), spent))
+        if watch:
+            watch(number, federation.rounds, 1 - scores[-1].accuracy)
+    return Trained(tuple(scores))
+
+
+def step(model: nn.Module, updates: Sequence[Update], weights: Sequence[int], rate: float) -> None:
+    """Change a model by one step of the server; parameters that no client shares stay as they are.
+
+    A tensor that some clients do not send counts as zero there.
+
+    Args:
+        model: The global model.
+        updates: The defended update of each client.
+        weights: Numbers of examples of the clients.
+        rate: Step size of the server.
+    """
+    parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+    kept = [update.buffers for update in updates if update.buffers]
+    total = sum(weights)
+    with torch.no_grad():
+        for weight, update in zip(weights, updates, strict=True):
+            for name, tensor in update.tensors.items():
+                parameters[name].sub_(rate * weight / total * tensor)
+        if len(kept) == len(updates):
+            found = weighted_mean([tuple(one.values()) for one in kept], weights)
+            for name, mean in zip(kept[0], found, strict=True):
+                buffers[name].copy_(mean)
+
+
+def update_bits(defenses: Sequence[Defense], update: Update) -> float:
+    """Return the bits of a defended update, as the last defense of the update states them."""
+    acting = acting_on(defenses, ActsOn.UPDATE)
+    return (acting[-1] if acting else Defense()).bits(update)
+
+
+def accuracy(client: Client, gather: Gather, positions: Tensor) -> float:
+    """Return the mean accuracy of a client's model on examples of the source, in [0, 1].
+
+    Raises:
+        AuditError: The loss has no rule by which a prediction is correct.
+    """
+    found: list[Tensor] = []
+    rules = rules_of(client.training.loss)
+    for some in positions.split(EVALUATED):
+        batch = gather(some.tolist())
+        with torch.no_grad(), batch_norm_mode(client.model, "eval"):
+            right = rules.correct(client.model(client._inputs(batch)), batch.labels)
+        if right is None:
+            raise AuditError(
+                f"federation: no accuracy is defined under training.loss: {client.training.loss!r}. Choose a loss over "
+                "classes, or remove federation."
+            )
+        found.append(right.cpu())
+    return float(torch.cat(found).mean())
+
+
+def _updates(
+    member: Client, gather: Gather, parts: Partition, federation: Federation, memories: list[Memories], seed: int
+) -> list[Update]:
+    """Return the defended update of every client in one round."""
+    updates = []
+    for number, own in enumerate(parts.clients):
+        chance = child_seed(seed, f"client {number}")
+        drawn = torch.randperm(len(own), generator=torch.Generator().manual_seed(chance))[: federation.batch_size]
+        updates.append(member.contribute(gather(own[drawn].tolist()), seed=chance, memories=memories[number]))
+    return updates
+
+
+def _diverged(scores: list[RoundScore], number: int, federation: Federation) -> Trained:
+    last = scores[-1]
+    return Trained((*scores, RoundScore(federation.rounds, last.accuracy, last.bits)), number)
+
+
+def _restore(model: nn.Module, values: Sequence[Tensor]) -> None:
+    with torch.no_grad():
+        for parameter, value in zip(model.parameters(), values, strict=True):
+            parameter.copy_(value)
+
+
+def _by_class(mine: Tensor, labels: Tensor, clients: int, alpha: float, seed: int) -> tuple[Tensor, ...]:
+    """Return the examples of each client, where each class is divided in proportions from a Dirichlet distribution."""
+    generator = np.random.default_rng(seed)
+    classes = [mine[labels == label] for label in labels.unique()]
+    for _ in range(DRAWS):
+        dealt: list[list[Tensor]] = [[] for _ in range(clients)]
+        for members in classes:
+            shares = generator.dirichlet([alpha] * clients)
+            ends = [round(end) for end in (shares.cumsum()[:-1] * len(members)).tolist()]
+            for pile, part in zip(dealt, members.tensor_split(ends), strict=True):
+                pile.append(part)
+        parts = tuple(torch.cat(pile) for pile in dealt)
+        if min(map(len, parts)):
+            return parts
+    raise AuditError(
+        f"federation.alpha: {alpha:g} leaves a client without examples. Raise it, or lower federation.clients."
+    )
