@@ -151,6 +151,7 @@ def train_federation(
     federation: Federation,
     seed: int,
     watch: Callable[[int, int, float], None] | None = None,
+    points: int = MOST_POINTS,
 ) -> Trained:
     """Train a model for some rounds, every client with the training and the defenses of `client`.
 
@@ -167,6 +168,7 @@ def train_federation(
         federation: How the federation trains.
         seed: Seed of the batches, of local training and of the defenses.
         watch: Called with (finished rounds, rounds, error on the held-out examples).
+        points: Largest number of rounds after which the model is evaluated; the last round always is.
 
     Raises:
         AuditError: The model cannot train on the examples, or the loss has no rule by which a prediction is correct.
@@ -175,7 +177,7 @@ def train_federation(
     rate, weights = federation.rate(member), [len(part) for part in parts.clients]
     memories: list[Memories] = [{} for _ in parts.clients]
     scores, spent = [RoundScore(0, accuracy(member, gather, parts.held_out), 0.0)], 0.0
-    every = math.ceil(federation.rounds / MOST_POINTS)
+    every = math.ceil(federation.rounds / points)
     for number in range(1, federation.rounds + 1):
         try:
             updates = _updates(member, gather, parts, federation, memories, child_seed(seed, f"round {number}"))

@@ -82,13 +82,9 @@ class AttackCell:
 
     def measure(self, bench: Bench, seed: int) -> Values:
         """Return the scores of one batch, averaged over its images; `norm` is the L2 norm of the update."""
-        chance = bench.chance(seed)
-        generator = torch.Generator().manual_seed(chance)
-        labels = self._labels(bench.classes, generator)
+        batch, indices = self._drawn(bench, seed)
         client = self.client(bench, seed)
-        indices = self._indices(bench, client, labels, generator)
-        batch = Batch(bench.source.stack(indices), labels).to(bench.device)
-        seen = client.share(batch, self.knowledge, seed=chance, public=bench.public)
+        seen = client.share(batch, self.knowledge, seed=bench.chance(seed), public=bench.public)
         try:
             guess, seconds = self._attack(seen, bench, seed)
         except AttackFailed as failure:
@@ -96,6 +92,19 @@ class AttackCell:
         norm = float(torch.stack([tensor.norm() for tensor in seen.update.values]).norm())
         scores = self.score(bench, batch, indices, guess)
         return {**scores, "seconds": seconds, "objective": guess.objective, "norm": norm}
+
+    def shared(self, bench: Bench, seed: int, knowledge: Knowledge) -> tuple[Batch, Observation]:
+        """Return the private batch, and what another adversary sees of the same update."""
+        batch, _ = self._drawn(bench, seed)
+        seen = self.client(bench, seed).share(batch, knowledge, seed=bench.chance(seed), public=bench.public)
+        return batch, seen
+
+    def _drawn(self, bench: Bench, seed: int) -> tuple[Batch, list[int]]:
+        """Return the private batch, and the positions of its images in the source."""
+        generator = torch.Generator().manual_seed(bench.chance(seed))
+        labels = self._labels(bench.classes, generator)
+        indices = self._indices(bench, self.client(bench, seed), labels, generator)
+        return Batch(bench.source.stack(indices), labels).to(bench.device), indices
 
     def _indices(self, bench: Bench, client: Client, labels: Tensor, generator: torch.Generator) -> list[int]:
         """Return the indices of the private images, drawn by the audit."""
