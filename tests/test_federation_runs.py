@@ -1,6 +1,8 @@
 """`federation:` in audits and sweeps: trained once, resumed, on every executor, merged, redacted and refused."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -167,3 +169,17 @@ def test_bad_input_is_one_line_before_anything_runs(gradaudit, write, tmp_path, 
     assert words in err
     assert err.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_the_example_of_the_documentation_is_valid(gradaudit, tmp_path, shared_data):  # noqa: F811
+    text = (Path(__file__).resolve().parents[1] / "docs/utility.md").read_text(encoding="utf-8")
+    path = tmp_path / "utility.yaml"
+    path.write_text(re.search(r"```\n(data:.*?)```", text, re.S).group(1))
+    real = [f"data.path={shared_data / 'fashion_mnist_test.npz'}", "federation.examples=600"]
+    code, out, err = gradaudit("sweep", path, "--dry-run", *(part for one in real for part in ("--set", one)))
+    assert code == 2
+    assert "needs 1600 examples, 600 to train on and 1000 held out. The data has 1000" in err
+    real.append("federation.test_examples=300")
+    code, out, err = gradaudit("sweep", path, "--dry-run", *(part for one in real for part in ("--set", one)))
+    assert code == 0, err
+    assert out.startswith("4 cells, ")
