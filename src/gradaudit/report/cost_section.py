@@ -185,7 +185,8 @@ def _lead(result: FederationResult) -> str:
         f"{formatting.count(chosen['clients'], 'client')} with the attacked training train for "
         f"{formatting.count(chosen['rounds'], 'round')}, each on {formatting.count(chosen['batch_size'], 'example')} a "
         f"round, drawn anew from its part of {chosen['examples']}{dealt}. The accuracy is that on "
-        f"{chosen['test_examples']} other examples, the mean over {formatting.count(chosen['seeds'], 'seed')} with its 95 % interval."
+        f"{chosen['test_examples']} other examples, the mean over {formatting.count(chosen['seeds'], 'seed')} with "
+        f"its 95 % interval."
         f"{chance if result.chance == result.chance else ''}"
     )
 
