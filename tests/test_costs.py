@@ -139,8 +139,9 @@ def test_a_defense_that_only_naive_attacks_met_is_never_the_best(tmp_path):
 
 
 def test_attacks_that_recover_nothing_anywhere_put_no_defense_to_a_test(tmp_path):
-    said, _, _, _ = section(tmp_path, {0: 1.0, 1: 0.5}, {0: 0.9, 1: 0.8}, plain=(0,))
-    assert said == ("Best setting: none. No attack recovered anything in any setting, so no defense was put to a test.")
+    said, rows, _, _ = section(tmp_path, {0: 1.0, 1: 0.5}, {0: 0.9, 1: 0.8}, plain=(0,))
+    assert said == "Best setting: none. No attack recovered anything in any setting, so no defense was put to a test."
+    assert [row[-1] for row in rows] == ["on the front", "on the front"]
 
 
 def test_equal_bits_are_those_of_the_cheapest_setting(tmp_path):

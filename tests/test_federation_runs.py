@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,15 @@ def test_bad_input_is_one_line_before_anything_runs(gradaudit, write, tmp_path, 
     assert code == 2
     assert words in err
     assert err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_flower_is_asked_for_before_anything_runs(gradaudit, write, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setitem(sys.modules, "flwr", None)
+    file = write(federation={**FILE["federation"], "engine": "flower"})
+    code, _, err = gradaudit("audit", file, "--out", "run")
+    assert code == 2
+    assert "federation.engine: flower needs `pip install 'gradaudit[flower]' 'flwr[simulation]'`" in err
     assert not (tmp_path / "run").exists()
 
 
