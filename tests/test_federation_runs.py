@@ -1,6 +1,9 @@
 """`federation:` in audits and sweeps: trained once, resumed, on every executor, merged, redacted and refused."""
 
 import json
+import re
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -167,3 +170,26 @@ def test_bad_input_is_one_line_before_anything_runs(gradaudit, write, tmp_path, 
     assert words in err
     assert err.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_flower_is_asked_for_before_anything_runs(gradaudit, write, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setitem(sys.modules, "flwr", None)
+    file = write(federation={**FILE["federation"], "engine": "flower"})
+    code, _, err = gradaudit("audit", file, "--out", "run")
+    assert code == 2
+    assert "federation.engine: flower needs `pip install 'gradaudit[flower]' 'flwr[simulation]'`" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_example_of_the_documentation_is_valid(gradaudit, tmp_path, shared_data):  # noqa: F811
+    text = (Path(__file__).resolve().parents[1] / "docs/utility.md").read_text(encoding="utf-8")
+    path = tmp_path / "utility.yaml"
+    path.write_text(re.search(r"```\n(data:.*?)```", text, re.S).group(1))
+    real = [f"data.path={shared_data / 'fashion_mnist_test.npz'}", "federation.examples=600"]
+    code, out, err = gradaudit("sweep", path, "--dry-run", *(part for one in real for part in ("--set", one)))
+    assert code == 2
+    assert "needs 1600 examples, 600 to train on and 1000 held out. The data has 1000" in err
+    real.append("federation.test_examples=300")
+    code, out, err = gradaudit("sweep", path, "--dry-run", *(part for one in real for part in ("--set", one)))
+    assert code == 0, err
+    assert out.startswith("4 cells, ")

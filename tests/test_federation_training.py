@@ -12,15 +12,8 @@ from torch import nn
 
 import gradaudit as ga
 from conftest import linear_net
-from gradaudit.client.federation import (
-    Federation,
-    accuracy,
-    partition,
-    step,
-    train_federation,
-    update_bits,
-    usual_rate,
-)
+from gradaudit.client.federation import accuracy, step, train_federation, update_bits
+from gradaudit.client.federation_settings import Federation, partition, usual_rate
 from gradaudit.protocol.defenses import Defense
 from gradaudit.protocol.defenses._bits import encoded_bits
 from gradaudit.protocol.local_training.losses.binary_cross_entropy import BinaryCrossEntropy, MultiLabel

@@ -41,7 +41,13 @@ ORDER = {
         {"finding"},
     ],
     "protocol": [{"local_training"}, {"defenses"}, {"observation"}],
-    "client": [{"checking", "defending", "granted"}, {"participant"}, {"aggregation", "multimodal", "federation"}],
+    "client": [
+        {"checking", "defending", "granted"},
+        {"participant"},
+        {"aggregation", "multimodal", "federation_settings"},
+        {"federation"},
+        {"flower_federation"},
+    ],
     "inversion": [{"network"}, {"attack", "parts"}, {"step"}, {"run"}],
     "inversion.run": [
         {"best", "keeper", "one_pass", "refusal"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,6 +22,7 @@ class FederationSection(BaseModel):
         seeds: Number of trainings with different draws, over which the intervals are.
         server_rate: Step size of the server: a number, or name of a defense -> number.
         alpha: Concentration of a Dirichlet partition by class; by default the examples are dealt evenly.
+        engine: `own`, or `flower` for Flower's simulation.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -34,3 +35,4 @@ class FederationSection(BaseModel):
     seeds: Annotated[int, Field(ge=1, le=1000)] = 3
     server_rate: _Rate | dict[str, _Rate] | None = None
     alpha: _Rate | None = None
+    engine: Literal["own", "flower"] = "own"

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
-from ..client.federation import Federation, Partition, accuracy, partition, train_federation
+from ..client.federation import accuracy, train_federation
+from ..client.federation_settings import Federation, Partition, partition
+from ..client.flower_federation import require_flower, train_in_flower
 from ..client.participant import Client
 from ..protocol.defenses import DEFENSES, describe
 from ..values.chance import child_seed
@@ -92,7 +94,8 @@ def train(plan: Plan, training: Training, watch: Callable[[int, int, float], Non
     section = _section(plan)
     federation, chance = _federation(section), _seed(plan, training.number)
     client, parts = _client(plan, training), _parts(plan, federation, training.number)
-    found = train_federation(client, _gatherer(plan), parts, federation, chance, watch)
+    engine = train_in_flower if section.engine == "flower" else train_federation
+    found = engine(client, _gatherer(plan), parts, federation, chance, watch)
     return FederationResult(
         trial=training.trial,
         client=", ".join(map(describe, client.defenses)) or "no defense",
@@ -114,7 +117,7 @@ def _section(plan: Plan) -> FederationSection:
 
 
 def _federation(section: FederationSection) -> Federation:
-    return Federation(**section.model_dump(exclude={"seeds"}))
+    return Federation(**section.model_dump(exclude={"seeds", "engine"}))
 
 
 def _require_possible(plan: Plan, section: FederationSection) -> None:
@@ -125,6 +128,8 @@ def _require_possible(plan: Plan, section: FederationSection) -> None:
         if name not in DEFENSES:
             raise AuditError(f"federation.server_rate.{name}: unknown defense{suggest(name, DEFENSES)}")
     require_room(min(federation.batch_size, federation.examples), source.shape, "federation.batch_size")
+    if section.engine == "flower":
+        require_flower()
     for number in range(section.seeds):
         parts = _parts(plan, federation, number)
     accuracy(plan.client, _gatherer(plan), parts.held_out[:1])

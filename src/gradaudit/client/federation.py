@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,59 +15,17 @@ from ..protocol.defenses import ActsOn, Defense
 from ..protocol.local_training import batch_norm_mode, rules_of, weighted_mean
 from ..values.chance import child_seed
 from ..values.errors import AuditError
-from ..values.types import Batch, Update, UpdateKind
+from ..values.types import Batch, Update
 from .checking import NotFinite
 from .defending import Memories, acting_on
+from .federation_settings import Federation, Partition
 from .participant import Client
 
-GRADIENT_RATE = 0.1  # step size of the server for the gradients of FedSGD
 MOST_POINTS = 50  # evaluations of one training
 EVALUATED = 250  # examples in one forward pass
-DRAWS = 100  # of a Dirichlet partition until every client has an example
 
 Gather = Callable[[list[int]], Batch]
 """Returns the examples at some positions of the source."""
-
-
-@dataclass(frozen=True)
-class Federation:
-    """How a federation trains; FedAvg, or FedSGD with minibatches (McMahan et al., 2017, arXiv:1602.05629).
-
-    Args:
-        clients: Number of clients, all of which take part in every round.
-        rounds: Number of rounds.
-        batch_size: Examples that a client draws anew in each round; all of its examples if it has fewer.
-        examples: Training examples of all clients together.
-        test_examples: Held-out examples, on which no client trains.
-        server_rate: The server subtracts this times the weighted mean of the updates. A number, or name of a defense
-            -> number; by default, and for other defenses, `usual_rate`.
-        alpha: Concentration of a Dirichlet partition by class (Hsu et al., 2019, arXiv:1909.06335): the smaller, the
-            fewer classes a client has. `None` deals the examples evenly.
-    """
-
-    clients: int = 4
-    rounds: int = 20
-    batch_size: int = 32
-    examples: int = 2000
-    test_examples: int = 1000
-    server_rate: float | Mapping[str, float] | None = None
-    alpha: float | None = None
-
-    def rate(self, client: Client) -> float:
-        """Return the step size of the server for the updates of a client."""
-        if self.server_rate is None:
-            return usual_rate(client, self.batch_size)
-        if isinstance(self.server_rate, Mapping):
-            named = [self.server_rate[one.name] for one in client.defenses if one.name in self.server_rate]
-            return named[-1] if named else usual_rate(client, self.batch_size)
-        return self.server_rate
-
-
-class Partition(NamedTuple):
-    """Positions in the source: the examples of each client, and the held-out ones."""
-
-    clients: tuple[Tensor, ...]
-    held_out: Tensor
 
 
 class RoundScore(NamedTuple):
@@ -96,52 +53,6 @@ class Trained(NamedTuple):
 
     scores: tuple[RoundScore, ...]
     diverged: int | None = None
-
-
-def usual_rate(client: Client, examples: int) -> float:
-    """Return the step size of the server where none is given.
-
-    It is the `server_rate` of the last defense that has one. Otherwise it is 1 for weight differences (FedAvg), the
-    local learning rate times the number of local steps for mean steps, and 0.1 for the gradients of FedSGD.
-    """
-    own = [defense.server_rate for defense in client.defenses if defense.server_rate is not None]
-    if own:
-        return own[-1]
-    training = client.training
-    if training.kind is UpdateKind.WEIGHT_DIFFERENCE:
-        return 1.0
-    return GRADIENT_RATE if training.learning_rate is None else training.learning_rate * training.steps(examples)
-
-
-def partition(count: int, labels: Tensor | None, federation: Federation, seed: int) -> Partition:
-    """Return which examples of a source each client has, and which are held out.
-
-    Args:
-        count: Number of examples of the source.
-        labels: `[count]` classes, which a Dirichlet partition needs.
-        federation: Its numbers of examples.
-        seed: Seed of the draw.
-
-    Raises:
-        AuditError: The source has too few examples, or a client would have none.
-    """
-    wanted = federation.examples + federation.test_examples
-    if wanted > count:
-        raise AuditError(
-            f"federation: needs {wanted} examples, {federation.examples} to train on and {federation.test_examples} "
-            f"held out. The data has {count}. Lower federation.examples or federation.test_examples."
-        )
-    if federation.examples < federation.clients:
-        raise AuditError(
-            f"federation.examples: {federation.examples} are fewer than the {federation.clients} clients. Raise it."
-        )
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    held_out, mine = order[: federation.test_examples], order[federation.test_examples : wanted]
-    if federation.alpha is None:
-        return Partition(mine.tensor_split(federation.clients), held_out)
-    if labels is None or labels.ndim != 1 or labels.is_floating_point():
-        raise AuditError("federation.alpha: divides the examples by class, but the labels are not classes. Remove it.")
-    return Partition(_by_class(mine, labels[mine], federation.clients, federation.alpha, seed), held_out)
 
 
 def train_federation(
@@ -249,6 +160,23 @@ def accuracy(client: Client, gather: Gather, positions: Tensor) -> float:
     return float(torch.cat(found).mean())
 
 
+def contribution(
+    member: Client, gather: Gather, own: Tensor, federation: Federation, memories: Memories, chance: int
+) -> Update:
+    """Return the defended update of one client in one round.
+
+    Args:
+        member: The client with the global model.
+        gather: Returns examples of the source.
+        own: Positions of all examples of the client.
+        federation: The size of its batch.
+        memories: What its defenses remember; it is written into.
+        chance: Seed of the batch, of local training and of the defenses.
+    """
+    drawn = torch.randperm(len(own), generator=torch.Generator().manual_seed(chance))[: federation.batch_size]
+    return member.contribute(gather(own[drawn].tolist()), seed=chance, memories=memories)
+
+
 def _updates(
     member: Client, gather: Gather, parts: Partition, federation: Federation, memories: list[Memories], seed: int
 ) -> list[Update]:
@@ -256,8 +184,7 @@ def _updates(
     updates = []
     for number, own in enumerate(parts.clients):
         chance = child_seed(seed, f"client {number}")
-        drawn = torch.randperm(len(own), generator=torch.Generator().manual_seed(chance))[: federation.batch_size]
-        updates.append(member.contribute(gather(own[drawn].tolist()), seed=chance, memories=memories[number]))
+        updates.append(contribution(member, gather, own, federation, memories[number], chance))
     return updates
 
 
@@ -270,22 +197,3 @@ def _restore(model: nn.Module, values: Sequence[Tensor]) -> None:
     with torch.no_grad():
         for parameter, value in zip(model.parameters(), values, strict=True):
             parameter.copy_(value)
-
-
-def _by_class(mine: Tensor, labels: Tensor, clients: int, alpha: float, seed: int) -> tuple[Tensor, ...]:
-    """Return the examples of each client, where each class is divided in proportions from a Dirichlet distribution."""
-    generator = np.random.default_rng(seed)
-    classes = [mine[labels == label] for label in labels.unique()]
-    for _ in range(DRAWS):
-        dealt: list[list[Tensor]] = [[] for _ in range(clients)]
-        for members in classes:
-            shares = generator.dirichlet([alpha] * clients)
-            ends = [round(end) for end in (shares.cumsum()[:-1] * len(members)).tolist()]
-            for pile, part in zip(dealt, members.tensor_split(ends), strict=True):
-                pile.append(part)
-        parts = tuple(torch.cat(pile) for pile in dealt)
-        if min(map(len, parts)):
-            return parts
-    raise AuditError(
-        f"federation.alpha: {alpha:g} leaves a client without examples. Raise it, or lower federation.clients."
-    )

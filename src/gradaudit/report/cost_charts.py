@@ -70,6 +70,7 @@ def over_rounds(settings: Sequence[CostSetting]) -> Markup | None:
         across="round",
         wide=True,
         x=Axis(0.0, last or 1),
+        ticks=[(tick, f"{tick:.0f}") for tick in Axis(0.0, last or 1).ticks(6) if tick == round(tick)],
     )
 
 

@@ -178,14 +178,15 @@ def _section(settings: Sequence[CostSetting], measure: Measure) -> CostSection:
 
 def _lead(result: FederationResult) -> str:
     chosen = result.settings
-    dealt = f" by a Dirichlet partition with alpha {chosen['alpha']:g}" if chosen.get("alpha") is not None else ""
+    dealt = f" (a Dirichlet partition with alpha {chosen['alpha']:g})" if chosen.get("alpha") is not None else ""
     guess = formatting.number(100 * result.chance, 1)
     chance = f" A guess of the most frequent class has {guess}{SPACE}%."
     return (
         f"{formatting.count(chosen['clients'], 'client')} with the attacked training train for "
-        f"{formatting.count(chosen['rounds'], 'round')}, each on {chosen['batch_size']} new examples a round of "
-        f"{chosen['examples']} that are divided{dealt}. The accuracy is that on {chosen['test_examples']} other "
-        f"examples, the mean over {formatting.count(chosen['seeds'], 'seed')} with its 95 % interval."
+        f"{formatting.count(chosen['rounds'], 'round')}, each on {formatting.count(chosen['batch_size'], 'example')} a "
+        f"round, drawn anew from its part of {chosen['examples']}{dealt}. The accuracy is that on "
+        f"{chosen['test_examples']} other examples, the mean over {formatting.count(chosen['seeds'], 'seed')} with "
+        f"its 95 % interval."
         f"{chance if result.chance == result.chance else ''}"
     )
 

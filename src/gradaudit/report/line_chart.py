@@ -113,7 +113,8 @@ def line_chart(
         if len(points) == 1 and not line.links:
             parts.append(Markup('<circle class="dot full" cx="{:.1f}" cy="{:.1f}" r="2.5"/>').format(*points[0]))
         if line.mark:
-            marks.append((points[-1][1], line.mark, points[-1][0] + (5 if line.links else 0)))
+            above = LABEL_SPACE * 2 / 3 if line.reaches else 0
+            marks.append((points[-1][1] - above, line.mark, points[-1][0] + (5 if line.links else 0)))
     parts += _end_marks(marks)
     size = Markup('width="{0}" height="{1}" viewBox="0 0 {0} {1}"').format(frame.width, HEIGHT)
     return drawing(title, size, parts, role="group" if any(line.links for line in lines) else "img")
