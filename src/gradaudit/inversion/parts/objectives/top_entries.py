@@ -61,7 +61,7 @@ class TopEntries(Objective):
         names, values = seen.update.tensors, seen.update.values
         chosen = chosen_of(values, largest(values, self.share))
         kept = replace(seen.update, tensors=dict(zip(names, chosen, strict=True)))
-        return _Chosen(self.objective.bind(replace(seen, update=kept)), self.share)
+        return _OverLargest(self.objective.bind(replace(seen, update=kept)), self.share)
 
     def __call__(self, candidate: Tensors, observed: Tensors, at: Progress) -> Tensor:
         if self.share == 1:
@@ -70,7 +70,7 @@ class TopEntries(Objective):
         return self.objective(chosen_of(candidate, places), chosen_of(observed, places), at)
 
 
-class _Chosen:
+class _OverLargest:
     """D over the chosen entries, which are looked up once for each observed update."""
 
     def __init__(self, distance: Callable[..., Tensor], share: float) -> None:
