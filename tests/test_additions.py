@@ -72,6 +72,13 @@ KINDS = {
     "optimisers": Kind(
         f"{PARTS}/optimisers", "OPTIMISERS", "heavy-ball", "HeavyBall", use=("dlg", "stages.0.optimiser")
     ),
+    "denoisers": Kind(
+        f"{PARTS}/denoisers",
+        "DENOISERS",
+        "half-contrast",
+        "HalfContrast",
+        use=("inverting-gradients-fast-denoised", "denoiser"),
+    ),
     "defenses": Kind("protocol/defenses", "DEFENSES", "rounding", "Rounding", "defenses"),
     "studies": Kind("studies", "STUDIES", "seeds", "SEEDS", "studies", offered="STUDY"),
 }

@@ -26,6 +26,7 @@ from ..values.records import Number
 from ..values.types import Batch, Knowledge, Modality, Reconstruction, Tensors
 from .given import control_and_gallery
 from .judge import score
+from .post_processing import processed_control
 
 EASY = {
     Modality.PICTURES: "inverting-gradients-fast",
@@ -114,7 +115,7 @@ def positive_control(
         return chosen.name, run_attack(within(chosen, seen, seconds), seen, seed=child_seed(seed, "positive control"))
 
     name = attack.name if attack else EASY.get(batch.modality, "")
-    return _scored(one, run, others, name)
+    return _scored(one, run, others, name, attack)
 
 
 def prior_only(
@@ -156,7 +157,7 @@ def prior_only(
         seen = client.observed(replace(update, tensors=noise, buffers=None), batch, facts, public)
         return attack.name, run_attack(within(idle, seen, seconds), seen, seed=child_seed(seed, "prior alone"))
 
-    return _scored(batch, run, others, attack.name)
+    return _scored(batch, run, others, attack.name, attack)
 
 
 def within(attack: Attack, seen: Observation, seconds: float) -> Attack:
@@ -205,7 +206,11 @@ def _closed_form(seen: Observation) -> Reconstruction | None:
 
 
 def _scored(
-    batch: Batch, run: Callable[[], tuple[str, Reconstruction]], others: Tensor | None, name: str
+    batch: Batch,
+    run: Callable[[], tuple[str, Reconstruction]],
+    others: Tensor | None,
+    name: str,
+    attack: Attack | None,
 ) -> ControlScore:
     """Return the scores of a control, or why it could not run."""
     measure: Measure = MEASURES[batch.modality]
@@ -218,8 +223,9 @@ def _scored(
         control, distractors, _ = control_and_gallery(batch, others)
         truth = batch.to("cpu")
         mine = score(truth, guess, distractors=distractors)[measure.metric].per_example
-        plain = Reconstruction(control.expand_as(truth.inputs), None, objective=0.0)
-        theirs = score(truth, plain)[measure.metric].per_example
+        plain = control.expand_as(truth.inputs)
+        plain = plain if attack is None else processed_control(attack, plain)
+        theirs = score(truth, Reconstruction(plain, None, objective=0.0))[measure.metric].per_example
     except (AttackFailed, MissingKnowledge, AuditError) as error:
         return replace(nothing, seconds=time.perf_counter() - started, why_not=str(error))
     gains = zip(mine, theirs, strict=True)

@@ -33,6 +33,7 @@ from .attempt import attack_seed, attempt
 from .battery import NAMED, Origin
 from .digests import batch_digest, digest_of
 from .doubts import doubts, remarks
+from .post_processing import control_note, processed_control
 
 NO_TRUTH = "there is no ground truth: the private examples are not at hand"
 
@@ -185,7 +186,7 @@ def _judged(case: Case, guess: Reconstruction, seconds: float) -> Audited:
     handling = case.handling or handling_of(case.batch.modality)
     matched = handling.match(case.batch, guess)
     truth = case.batch.inputs.cpu()
-    control = case.control.expand_as(truth)
+    control = processed_control(case.attack, case.control.expand_as(truth))
     finding = replace(
         _described(case, seconds),
         scores=handling.score(case.batch, matched.inputs, case.distractors),
@@ -276,7 +277,7 @@ def _said(case: Case, guess: Reconstruction, order: Tensor) -> dict[str, Any]:
         "verified": guess.verified,
         "guessed_labels": None if labels is None else tuple(labels[order].tolist()),
         "curves": guess.trace,
-        "notes": (*case.notes, *_doubts(case), *guess.notes),
+        "notes": (*case.notes, *_doubts(case), *guess.notes, *control_note(case.attack)),
         "cut": guess.cut,
     }
 

@@ -40,6 +40,8 @@ def override(value: T, path: str, new: Any, names: Mapping[str, type], *, at: st
         entry = override(value[index], rest, new, names, at=here) if rest else _read(kind, new, names, here)
         return (*value[:index], entry, *value[index + 1 :])  # type: ignore[return-value]
     known = settable(type(value))
+    if name not in known and name in settable(type(getattr(value, "attack", None))):  # of the attack that it wraps
+        return override(value, f"attack.{path}", new, names, at=at)
     if name not in known:
         raise AuditError(f"{here}: {type(value).__name__} has no field {name}{suggest(name, known)}")
     expected = annotations_of(type(value))[name]

@@ -10,6 +10,7 @@ from dataclasses import is_dataclass
 from typing import Any, get_args, get_type_hints
 
 from ..values.discovery import Registry
+from .parts.denoisers import DENOISERS
 from .parts.gradient_transforms import GRADIENT_TRANSFORMS
 from .parts.labels import LABELS
 from .parts.moves import MOVES
@@ -30,6 +31,7 @@ FAMILIES: tuple[Registry[type], ...] = (
     POOLS,
     SIMULATIONS,
     OPTIMISERS,
+    DENOISERS,
 )
 """The registries of all parts, one for each kind of part."""
 

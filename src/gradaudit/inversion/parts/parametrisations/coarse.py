@@ -29,6 +29,7 @@ class Coarse(Parametrisation):
     independent: ClassVar[bool] = True
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
     modality: ClassVar[Modality] = Modality.PICTURES
+    interpolation: ClassVar[str] = "bilinear"
     factor: int = 2
     box: bool = True
     init: Literal["normal", "uniform", "grey"] = "normal"
@@ -36,7 +37,7 @@ class Coarse(Parametrisation):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.factor < 1:
-            raise AttackFailed(f"Coarse: factor must be at least 1. Found {self.factor}.")
+            raise AttackFailed(f"{type(self).__name__}: factor must be at least 1. Found {self.factor}.")
 
     def start(self, seen: Observation, seeds: int, previous: Candidate | None) -> Candidate:
         """Return random small pixels, or local means of the previous stage's images."""
@@ -47,16 +48,16 @@ class Coarse(Parametrisation):
             whole = previous.decode().detach()
             means = adaptive_avg_pool2d(whole.flatten(0, 1), small[1:])
             pixels.variables["pixels"] = means.view(*whole.shape[:2], *small)
-        return _Enlarged(pixels, tuple(size))
+        return _Enlarged(pixels, tuple(size), self.interpolation)
 
 
 class _Enlarged(Candidate):
-    def __init__(self, small: Candidate, size: tuple[int, ...]) -> None:
-        self.small, self.size, self.variables = small, size, small.variables
+    def __init__(self, small: Candidate, size: tuple[int, ...], mode: str) -> None:
+        self.small, self.size, self.mode, self.variables = small, size, mode, small.variables
 
     def decode(self) -> Tensor:
         small = self.variables["pixels"]
-        large = interpolate(small.flatten(0, 1), size=self.size, mode="bilinear", align_corners=False)
+        large = interpolate(small.flatten(0, 1), size=self.size, mode=self.mode, align_corners=False)
         return large.view(*small.shape[:3], *self.size)
 
     def project(self) -> None:
