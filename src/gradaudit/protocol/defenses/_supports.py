@@ -42,7 +42,9 @@ def explained_sparsely(candidate: Tensors, observed: Tensors, distance: Distance
     """Return the attack's own distance on the support, plus the squared excess off it over the observed square."""
     beyond = torch.stack([e.square().sum() for e in excess(candidate, observed)]).sum()
     square = torch.stack([o.square().sum() for o in observed]).sum()
-    return distance(on_support(candidate, observed), observed) + beyond / square.clamp_min(torch.finfo(square.dtype).tiny)
+    return distance(on_support(candidate, observed), observed) + beyond / square.clamp_min(
+        torch.finfo(square.dtype).tiny
+    )
 
 
 def mean_where_shared(rounds: Sequence[Tensors]) -> Tensors:
@@ -60,5 +62,7 @@ def share_of_zeros(defense: type[Defense], rounds: Sequence[Tensors]) -> float:
     entries = sum(t.numel() for t in rounds[0])
     if not 0 < kept < entries:
         found = "no entry is" if kept else "all entries are"
-        raise AttackFailed(f"{defense.name}: {found} zero in the observed update, so that no sparsification is visible.")
+        raise AttackFailed(
+            f"{defense.name}: {found} zero in the observed update, so that no sparsification is visible."
+        )
     return kept / entries

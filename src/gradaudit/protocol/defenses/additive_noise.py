@@ -108,7 +108,9 @@ def _unit(tensor: Tensor, relative: bool) -> Tensor | float:
 def _total(parts: Iterable[tuple[Tensor, Tensor | float]]) -> Tensor | None:
     """Return minus the sum of all distances, each over its scale; `None` if a scale is 0."""
     found = [(distances.sum(), scale) for distances, scale in parts]
-    return None if any(scale == 0 for _, scale in found) else -torch.stack([sum_ / scale for sum_, scale in found]).sum()
+    return (
+        None if any(scale == 0 for _, scale in found) else -torch.stack([sum_ / scale for sum_, scale in found]).sum()
+    )
 
 
 def _deviation(cls: type[Defense], rounds: Sequence[Tensors]) -> float:

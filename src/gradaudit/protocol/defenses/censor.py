@@ -23,19 +23,31 @@ class Censor(Defense):
     """CENSOR: replaces every tensor g by a random one that is orthogonal to it and as long.
 
     Each draw takes a random r for every tensor, r - <r, g> g / ||g||², rescaled to ||g||. Of `draws`, the one is
-    kept after whose single step of `learning_rate` the loss of the batch is lowest; if no draw lowers the loss, g is
-    kept, and the defense has no effect in that round. The step is taken in evaluation mode.
+    kept after whose single step of `learning_rate` the loss of the batch is lowest; if no draw lowers the loss, g
+    itself is shared. The step is taken in evaluation mode. A tensor of one entry has no orthogonal direction and
+    becomes zero.
 
     The authors' code divides <r, g> g by ||g|| once, so that its result is orthogonal only if ||g|| is 1; this is
-    the paper's exact form. A step along an orthogonal update has no first-order descent: look at the utility, too. A
-    tensor of one entry has no orthogonal direction and becomes zero.
+    the paper's exact form. A step along an exactly orthogonal update has no first-order descent, so that rounding
+    errors and curvature decide whether a draw lowers the loss: it often happens that none does, and g is shared
+    undefended. Such a round is reported as one without effect; `fallback="best"` shares the best draw instead.
+
+    The lengths leak. An adversary that knows this defense asks for an update whose tensors are as long as the observed
+    ones and orthogonal to them. It tells a draw from a gradient by the distribution of its entries.
 
     Args:
         draws: Number of draws, at least 1; 20 in the paper.
         learning_rate: Of the step that ranks the draws, positive.
+        fallback: What is shared if no draw lowers the loss: the `"gradient"`, as in the paper, or the `"best"` draw.
     """
 
     paper: ClassVar[str] = "arXiv:2501.15718"
+    doubt: ClassVar[Doubt] = Doubt(
+        "the update is orthogonal to the gradient, so that matching it leads away from the private examples. Every "
+        "tensor is as long as that of the gradient: an adversary that knows the defense (DEFENSE) compares lengths and "
+        "may recover more",
+        "its equations hold for the gradient, and not for a random update that is orthogonal to it",
+    )
     draws: int = 20
     learning_rate: float = 1e-4
     fallback: Fallback = "gradient"
@@ -105,9 +117,10 @@ def _orthogonal(tensor: Tensor) -> Tensor:
 def _misfit(candidate: Tensor, observed: Tensor) -> Tensor:
     """Return cos² plus the squared relative difference of the L2 norms; 1 for a candidate of zeros."""
     tiny = torch.finfo(candidate.dtype).tiny
-    square, length = candidate.square().sum().clamp_min(tiny), observed.norm().clamp_min(tiny**0.5)
-    ratio = square.sqrt() / length
-    return (candidate * observed).sum().square() / square / length**2 + (ratio - 1).square()
+    theirs = observed.norm().clamp_min(tiny**0.5)
+    ours = candidate.square().sum().clamp_min(tiny).sqrt()
+    cosine = (candidate * (observed / theirs)).sum() / ours
+    return cosine.square() + (ours / theirs - 1).square()
 
 
 def _drawn(observed: Tensors) -> bool:

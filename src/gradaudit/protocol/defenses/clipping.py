@@ -69,20 +69,24 @@ class Clip(Defense):
         return tuple(map(self._up_to_bound, candidate, observed))
 
     def log_likelihood(self, observed: Tensors, candidate: Tensors) -> Tensor:
-        """Return minus the distance of directions: 1 - cosine, of the update or as the mean over the tensors.
+        """Return minus the sum of the distances of what was clipped.
 
-        Of clipped entries it is minus the squared distance, which is zero beyond the bound.
+        The distance of a clipped update or tensor is that of its direction, 1 - cosine; of a tensor that was not
+        clipped, the squared distance over norm²; of entries, the squared distance, which is zero beyond the bound.
         """
-        if self.per == "value":
-            pairs = zip(self.simulate(candidate, observed), observed, strict=True)
-            return -torch.stack([(c - o).square().sum() for c, o in pairs]).sum()
         if self.per == "update":
             candidate, observed = ((torch.cat([t.flatten() for t in side]),) for side in (candidate, observed))
-        cosines = [torch.cosine_similarity(c.flatten(), o.flatten(), 0) for c, o in zip(candidate, observed, strict=True)]
-        return torch.stack(cosines).mean() - 1
+        pairs = zip(self.simulate(candidate, observed) if self.per == "value" else candidate, observed, strict=True)
+        apart = _square if self.per == "value" else self._of_scaled
+        return -torch.stack([apart(c, o) for c, o in pairs]).sum()
 
     def mismatch(self, candidate: Tensors, observed: Tensors, distance: Distance) -> Tensor:
-        """Return the attack's own distance to the clipped candidate, which also uses the tensors' lengths."""
+        """Return the attack's own distance to the clipped candidate; of clipped tensors, the negative log-likelihood.
+
+        One factor for each tensor is unknown, and a distance of the whole update weights small tensors too little.
+        """
+        if self.per == "tensor":
+            return super().mismatch(candidate, observed, distance)
         return distance(self.simulate(candidate, observed), observed)
 
     @classmethod
@@ -102,6 +106,13 @@ class Clip(Defense):
     def _scale(self, length: Tensor) -> Tensor:
         return (self.norm / length.clamp_min(torch.finfo(length.dtype).tiny)).clamp_max(1)
 
+    def _of_scaled(self, candidate: Tensor, observed: Tensor) -> Tensor:
+        length = observed.norm()
+        if length < self.norm * (1 - ROUNDED):
+            return _square(candidate, observed) / self.norm**2
+        ours = _square(candidate, torch.zeros_like(candidate)).clamp_min(torch.finfo(candidate.dtype).tiny).sqrt()
+        return 1 - (candidate * (observed / length)).sum() / ours
+
     def _up_to_bound(self, candidate: Tensor, observed: Tensor) -> Tensor:
         side = observed.sign()
         clipped = observed.abs() >= self.norm * (1 - ROUNDED)
@@ -110,3 +121,7 @@ class Clip(Defense):
 
 def _length(tensors: Tensors) -> Tensor:
     return torch.stack([g.norm() for g in tensors]).norm()
+
+
+def _square(candidate: Tensor, observed: Tensor) -> Tensor:
+    return (candidate - observed).square().sum()

@@ -1,4 +1,4 @@
-"""Deep Gradient Compression (Lin et al., 2018, algorithms 1 and 4): what is not sent now accumulates for later rounds."""
+"""Deep Gradient Compression (Lin et al., 2018, algorithm 4): what is not sent now accumulates for later rounds."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ._supports import explained_sparsely, on_support, share_of_zeros, sparse_li
 class DeepGradientCompression(Defense):
     """Deep Gradient Compression: every tensor sends its largest accumulated entries and keeps the rest for later.
 
-    With the gradient g of a round, u = momentum·u + g and v = v + u; the largest entries of v are sent and then set
-    to zero in v and in u (equations 4 and 6, momentum correction and momentum factor masking). The memory u, v belongs
+    With the gradient g of a round, u = momentum·u + g and v = v + u; the largest entries of v are sent and then set to
+    zero in v and in u (momentum correction and momentum factor masking, sections 3.2 and 3.3). The memory u, v belongs
     to one client over its rounds and begins with zeros. Gradient clipping and the warm-up of the share are left out.
     `protect` is the first round.
 

@@ -12,6 +12,10 @@ from torch import Tensor
 from ...values.types import Tensors, Update
 from ._defense import Defense, Distance, Doubt, Scene, require
 
+UNKNOWN = 0.3  # weight of an entry that was pruned or perturbed; measured
+STANDS_OUT = 4  # standard deviations of the noise above which a perturbed entry counts as kept
+AT_ONE_DEVIATION = 0.55  # quantile of perturbed magnitudes at one deviation, if four fifths are noise alone
+
 
 @dataclass(frozen=True)
 class Outpost(Defense):
@@ -26,9 +30,9 @@ class Outpost(Defense):
     framework that published the method computed the perturbed tensors and returned the original ones: a reproduction
     with it measures no defense. A tensor with one weight has the variance 0, and gets no noise.
 
-    An adversary that knows this defense compares, in every tensor, only entries that were neither pruned nor perturbed:
-    those that are not zero, in positions where another entry along the first dimension is zero. Only if there is none in
-    any tensor does it compare all entries that are not zero.
+    An adversary that knows this defense trusts, in every tensor, the entries that were neither pruned nor perturbed:
+    those that are not zero, in places where another entry along the first dimension is zero, and of the perturbed ones
+    those that stand out of the noise. All others count less.
 
     Args:
         phi: Share of the Fisher information that is perturbed, in (0, 1]; 0.4 in the paper.
@@ -37,7 +41,12 @@ class Outpost(Defense):
         beta: Decay over local steps, at least 0; 0.125 in the paper.
     """
 
-    paper: ClassVar[str] = "10.1109/INFOCOM53939.2023.10228919"
+    paper: ClassVar[str] = "INFOCOM 2023"
+    doubt: ClassVar[Doubt] = Doubt(
+        "the pruned entries count as observed zeros, and the perturbed ones hold noise. An adversary that knows the "
+        "defense (DEFENSE) tells both from the entries that were left as they are, and may recover more",
+        "its equations need the entries that were pruned or perturbed",
+    )
     phi: float = 0.4
     prune_base: float = 0.8
     noise_base: float = 0.8
@@ -73,9 +82,13 @@ class Outpost(Defense):
         return -torch.stack([(c - o).square().sum() for c, o in pairs]).sum()
 
     def mismatch(self, candidate: Tensors, observed: Tensors, distance: Distance) -> Tensor:
-        """Return the attack's own distance where an entry was neither pruned nor perturbed."""
+        """Return the attack's own distance, where pruned and perturbed entries count less on both sides.
+
+        Leaving them out helps more where little is perturbed, and loses too much where most tensors are.
+        """
+        weights = tuple(map(_weights, observed))
         ours, theirs = (
-            tuple(t * mask for t, mask in zip(side, _clean(observed), strict=True)) for side in (candidate, observed)
+            tuple(t * weight for t, weight in zip(side, weights, strict=True)) for side in (candidate, observed)
         )
         return distance(ours, theirs)
 
@@ -107,5 +120,23 @@ def _upper_quantile(values: Tensor, share: float) -> Tensor:
 def _clean(observed: Tensors) -> list[Tensor]:
     """Return where an entry is not zero and another one in its place along the first dimension is; else the support."""
     support = [t != 0 for t in observed]
-    clean = [mask & ~mask.all(0, keepdim=True) for mask in support]
+    clean = [mask & ~_perturbed(mask) for mask in support]
     return clean if any(bool(mask.any()) for mask in clean) else support
+
+
+def _perturbed(support: Tensor) -> Tensor:
+    """Return the places where no entry along the first dimension is zero."""
+    return support.all(0, keepdim=True).expand_as(support)
+
+
+def _weights(observed: Tensor) -> Tensor:
+    """Return 1 where an entry was kept, or stands out of the noise, and less where it was pruned or is noise."""
+    support = observed != 0
+    perturbed = _perturbed(support)
+    kept = support & ~perturbed
+    if perturbed.any():
+        magnitudes = observed.abs()
+        noise = magnitudes[perturbed]
+        deviation = noise.kthvalue(max(1, round(AT_ONE_DEVIATION * len(noise)))).values
+        kept = kept | (perturbed & (magnitudes > STANDS_OUT * deviation))
+    return torch.where(kept, 1.0, UNKNOWN).to(observed.dtype)

@@ -73,7 +73,9 @@ class PartialSharing(Defense):
         """
         shared = [bool(tensor.any()) for tensor in rounds[0]]
         if all(shared) or not any(shared):
-            raise AttackFailed(f"{cls.name}: {'no tensor is' if any(shared) else 'all tensors are'} zero in the update.")
+            raise AttackFailed(
+                f"{cls.name}: {'no tensor is' if any(shared) else 'all tensors are'} zero in the update."
+            )
         return cls(("*",))
 
     def _matching(self, names: Sequence[str] | dict[str, Any]) -> list[str]:

@@ -21,8 +21,8 @@ ROUNDING = 1 / 6  # variance of stochastic rounding, of a remainder that is unif
 class Qsgd(Defense):
     """QSGD: every entry becomes a multiple of ||g||₂ / s, with s = 2^bits - 1 levels per tensor, on average itself.
 
-    An entry between two levels is rounded up with a probability equal to its remainder (equation 3). The paper
-    quantises buckets of one vector; here every tensor is a bucket, and the coding of the levels is left out.
+    An entry between two levels is rounded up with a probability equal to its remainder. The paper quantises buckets of
+    one vector; here every tensor is a bucket, and the coding of the levels is left out.
 
     An adversary that knows this defense reads the distance between levels off each tensor, and compares a candidate's
     entry with the two cells around the observed value. Over several rounds it takes the mean, which is unbiased.

@@ -1,4 +1,4 @@
-"""Random sparsification: a random share of the entries is shared (Konečný et al., 2016, section 3; Stich et al., 2018)."""
+"""Random sparsification: a random share of the entries is shared (Konečný et al., 2016, section 3)."""
 
 from __future__ import annotations
 

@@ -20,13 +20,13 @@ EVEN = 1e-4  # relative: magnitudes of one tensor that differ by less are equal
 class SignSgd(Defense):
     """signSGD: replaces every entry by its sign (algorithm 1), 0 for an entry of 0.
 
-    An adversary that knows this defense compares signs alone: the share of a candidate's squared length in
-    entries of the wrong sign, which is zero for the true gradient, while its cosine with its signs is not 1. Over several rounds it
-    weights every entry by its mean sign.
+    An adversary that knows this defense compares signs alone: the share of a candidate's squared length in entries of
+    the wrong sign, which is zero for the true gradient, while its cosine with its signs is not 1. Over several rounds
+    it weights every entry by its mean sign.
 
     Args:
         scaled: Whether the signs of a tensor are multiplied by its mean magnitude, as in scaled signSGD (Karimireddy et
-            al., 2019, equation 2).
+            al., 2019, algorithm 1).
     """
 
     name: ClassVar[str] = "sign"
@@ -73,7 +73,9 @@ class SignSgd(Defense):
         for tensor in rounds[0]:
             magnitudes = tensor.abs()[tensor != 0]
             if len(magnitudes) and (magnitudes - magnitudes[0]).abs().max() > EVEN * magnitudes[0]:
-                raise AttackFailed(f"{cls.name}: the entries of a tensor differ in magnitude, so that they are no signs.")
+                raise AttackFailed(
+                    f"{cls.name}: the entries of a tensor differ in magnitude, so that they are no signs."
+                )
             scales.extend(magnitudes[:1].tolist())
         return cls(any(abs(scale - 1) > EVEN for scale in scales))
 
