@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, grad_and_value, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ...protocol.local_training import penalised
 from ...values.errors import AttackFailed
 from ..parts.label_values import Labels
 from ..parts.part import Part, Progress, Stage
@@ -104,7 +105,7 @@ class OnePass:
 
         def loss(parameters: tuple[Tensor, ...], x: Tensor, y: Tensor) -> Tensor:
             logits = functional_call(model, dict(zip(names, parameters, strict=True)), (x.clone(),))
-            return matching.training.loss(logits, Labels.target(y, matching.training.loss))
+            return penalised(matching.training.loss(logits, Labels.target(y, matching.training.loss)), model)
 
         def whole(x: Tensor, y: Tensor, *observed: Tensor) -> tuple[Tensor, Tensor]:
             value = matching.distance(grad(loss)(start, x, y), observed, at)

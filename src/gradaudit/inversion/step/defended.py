@@ -54,4 +54,10 @@ class UnderDefenses:
     def _kept(self, tensors: Tensors) -> Tensors:
         if all(self.kept):
             return tensors
-        return tuple(t if keep else torch.zeros_like(t) for t, keep in zip(tensors, self.kept, strict=True))
+        pairs = zip(tensors, self.kept, strict=True)
+        return tuple(t if keep else _zeros(t) for t, keep in pairs)
+
+
+def _zeros(tensor: Tensor) -> Tensor:
+    """Return zeros that keep their graph, because some optimisers differentiate every tensor by itself."""
+    return tensor.masked_fill(torch.ones_like(tensor, dtype=torch.bool), 0)

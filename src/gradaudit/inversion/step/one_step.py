@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ...protocol.local_training import InMode, LocalTraining
+from ...protocol.local_training import InMode, LocalTraining, penalised
 from ...protocol.observation import Observation
 from ..parts.label_values import Labels
 from ..parts.vectors import norm
@@ -83,7 +83,8 @@ class OneStep:
         """Return the loss; `again()` returns, block by block, the context in which a block is recomputed."""
         saving = checkpointed(self._blocks, lambda: _Reusable(self, again())) if self._blocks else nullcontext()
         with self._mode, torch.enable_grad(), around(), saving:
-            return self.training.loss(self.model(x), Labels.target(y, self.training.loss))
+            loss = self.training.loss(self.model(x), Labels.target(y, self.training.loss))
+            return penalised(loss, self.model)
 
     def reach(self) -> Tensor:
         """Return the distance of the second pass from θ, a scalar in units of θ."""

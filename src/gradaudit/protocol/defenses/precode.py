@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ...models.copying import private_copy
-from ._defense import ActsOn, Defense, Doubt, RoundWork, require
+from ...values.types import Tensors
+from ._defense import ActsOn, Defense, Distance, Doubt, RoundWork, require
 from ._replacing import last_linear, replace_layer
 
+RIDGE = 1e-8  # added to a Gram matrix of trace 1: directions below it are rounding errors
 SEED = 2108  # of the initial weights of the bottleneck: server and clients draw the same ones
 
 
@@ -28,9 +30,12 @@ class Precode(Defense):
     (`SEED`), so that server and clients have the same model. If a model contains the bottleneck already, it is left as
     it is.
 
-    An adversary that knows this defense compares the tensors of the layers before the bottleneck alone (Balunović et
-    al., 2022, section 5). These depend on ε only through the gradient that comes back to them: that of a linear layer
-    on the input is still (that gradient) times the input.
+    An adversary that knows this defense compares linear layers alone, from the input to the encoder. The gradient of
+    such a layer is a sum over the examples of (the gradient that comes back) times (features, 1), and ε changes the
+    first factor alone. Row spaces are compared, therefore: the mismatch is the share of the observed gradient outside
+    the row space of the candidate's, a mean over the layers. Leaving out the bottleneck and what follows it, and
+    matching the tensors before it by the objective of the attack (Balunović et al., 2022, section 5), recovers less,
+    because the gradient that comes back changes these tensors too.
 
     Args:
         k: Size of the bottleneck, at least 1.
@@ -63,7 +68,7 @@ class Precode(Defense):
         return replace_layer(changed, name, nn.Sequential(inserted, layer))
 
     def compared(self, model: nn.Module, names: Sequence[str]) -> Sequence[str]:
-        """Return the names of the tensors before the bottleneck; all names if there are none.
+        """Return the names of the tensors up to the encoder of the bottleneck; all names if there are none.
 
         Args:
             model: The model that the server sent.
@@ -71,9 +76,19 @@ class Precode(Defense):
         """
         place = _bottleneck(model)
         whole = [name for name, _ in model.named_parameters()]
-        first = next((i for i, name in enumerate(whole) if place is not None and name.startswith(place)), len(whole))
+        decoder = f"{place}decoder."
+        first = next((i for i, name in enumerate(whole) if place is not None and name.startswith(decoder)), len(whole))
         before = set(whole[:first])
         return [name for name in names if name in before] or names
+
+    def mismatch(self, candidate: Tensors, observed: Tensors, distance: Distance) -> Tensor:
+        """Return the mean share of observed gradients of linear layers outside the candidate's row spaces, in [0, 1].
+
+        Without a linear layer it is the attack's own distance.
+        """
+        pairs = zip(_linear_gradients(candidate), _linear_gradients(observed), strict=True)
+        shares = [_outside(ours, theirs) for ours, theirs in pairs if bool(theirs.any())]
+        return torch.stack(shares).mean() if shares else distance(candidate, observed)
 
     def remarks(self, work: RoundWork) -> tuple[str, ...]:
         """Return the sentence on where the bottleneck is."""
@@ -97,6 +112,7 @@ class VariationalBottleneck(nn.Module):
     def __init__(self, features: int, k: int, beta: float) -> None:
         super().__init__()
         self.beta = beta
+        self.penalty: Tensor | None = None  # `penalised` adds it to the loss
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)
             self.encoder = nn.Linear(features, 2 * k)
@@ -107,33 +123,39 @@ class VariationalBottleneck(nn.Module):
         mean, log_variance = self.encoder(features).chunk(2, dim=-1)
         code = mean + (log_variance / 2).exp() * torch.randn_like(mean) if self.training else mean
         divergence = (mean.square() + log_variance.exp() - log_variance - 1).sum(-1).mean() / 2
-        decoded: Tensor = self.decoder(_Penalised.apply(code, self.beta * divergence))
+        self.penalty = self.beta * divergence if torch.is_grad_enabled() else None
+        decoded: Tensor = self.decoder(code)
         return decoded
-
-
-class _Penalised(torch.autograd.Function):
-    """The first argument; a backward pass also follows the second one, as if it were added to the loss."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(values: Tensor, penalty: Tensor) -> Tensor:
-        return values.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[1])
-
-    @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor]:
-        return slope, torch.ones_like(ctx.saved_tensors[0])
-
-    @staticmethod
-    def jvp(ctx: Any, values: Tensor, penalty: Tensor) -> Tensor:
-        return values.clone()
 
 
 def _bottleneck(model: nn.Module) -> str | None:
     """Return the beginning of the names of the bottleneck's parameters, with its full stop, or `None` without one."""
     found = (name for name, module in model.named_modules() if isinstance(module, VariationalBottleneck))
     return next((f"{name}." if name else "" for name in found), None)
+
+
+def _linear_gradients(tensors: Tensors) -> list[Tensor]:
+    """Return the gradient of every matrix, joined with that of a bias which follows it, `[out, in + 1]`."""
+    found = []
+    for tensor, following in zip(tensors, (*tensors[1:], None), strict=True):
+        if tensor.ndim == 2:
+            bias = following is not None and following.shape == tensor.shape[:1]
+            found.append(torch.cat([tensor, following[:, None]], 1) if bias and following is not None else tensor)
+    return found
+
+
+def _outside(candidate: Tensor, observed: Tensor) -> Tensor:
+    """Return the share of the squared norm of `observed` outside the row space of `candidate`, both `[m, n]`."""
+    ours, theirs = candidate.double(), observed.double()
+    ours = ours / ours.norm().clamp_min(torch.finfo(torch.float32).tiny)
+    if ours.shape[0] > ours.shape[1]:  # the smaller of the two Gram matrices
+        gram = ours.T @ ours
+        inside = (theirs.T @ theirs * torch.linalg.solve(_ridged(gram), gram)).sum()
+    else:
+        mixed = ours @ theirs.T
+        inside = (mixed * torch.linalg.solve(_ridged(ours @ ours.T), mixed)).sum()
+    return (1 - inside / theirs.square().sum()).to(candidate)
+
+
+def _ridged(gram: Tensor) -> Tensor:
+    return gram + RIDGE * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)

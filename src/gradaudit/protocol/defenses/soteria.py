@@ -74,7 +74,7 @@ class Soteria(Defense):
         """Return the score of each input feature of `layer`, `[features]`; raise `AuditError` as `apply` does."""
         if not scene.inputs.is_floating_point():
             raise AuditError(f"{self.name}: needs inputs of real numbers, such as images. Found {scene.inputs.dtype}.")
-        model, seen = _without_penalty(private_copy(scene.model)), []
+        model, seen = private_copy(scene.model), []
         hook = model.get_submodule(layer).register_forward_pre_hook(lambda _, args: seen.append(args[0]))
         inputs = scene.inputs.detach().clone().requires_grad_()
         with torch.enable_grad(), batch_norm_mode(model, "eval"):
@@ -95,11 +95,3 @@ class Soteria(Defense):
         return tuple(
             c * (o != 0).any(0) if o.ndim == 2 and self.prune else c for c, o in zip(candidate, observed, strict=True)
         )
-
-
-def _without_penalty(model: nn.Module) -> nn.Module:
-    """Switch off the penalties that layers add to any backward pass, such as PRECODE's, in `model` itself."""
-    for module in model.modules():
-        if hasattr(module, "beta") and getattr(module, "draws_noise", False):
-            module.beta = 0.0
-    return model

@@ -40,6 +40,21 @@ def draws_noise(module: nn.Module) -> bool:
     return bool(getattr(module, "draws_noise", False))
 
 
+def penalised(loss: Tensor, model: nn.Module) -> Tensor:
+    """Return the loss plus the penalties that layers of a defense set in the last forward pass, and remove these.
+
+    Args:
+        loss: Scalar, the loss of the output of that pass.
+        model: The model; a layer sets its attribute `penalty`, a scalar with its graph.
+    """
+    for module in model.modules():
+        penalty = module.__dict__.get("penalty")
+        if penalty is not None:
+            loss = loss + penalty
+            module.__dict__["penalty"] = None
+    return loss
+
+
 class InMode:
     """A context that puts a model in the mode of its client's training, for many forward passes.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from ....protocol.local_training import InMode, LocalTraining
+from ....protocol.local_training import InMode, LocalTraining, penalised
 from ....protocol.observation import Observation
 from ....values.types import Tensors
 
@@ -53,5 +53,5 @@ class GradientNear:
         where = self.start if parameters is None else tuple(parameters)
         replaced = dict(zip(self.shared, where, strict=True))
         with self.mode:
-            loss = self.training.loss(functional_call(self.model, replaced, (inputs,)), labels)
+            loss = penalised(self.training.loss(functional_call(self.model, replaced, (inputs,)), labels), self.model)
             return torch.autograd.grad(loss, where, create_graph=True, allow_unused=True, materialize_grads=True)
