@@ -18,7 +18,6 @@ from ..values.measures import Measure
 from . import formatting
 from .pareto import CostPoint
 from .sweep_cells import SweptCell, judged_gain, level_of
-from .tally import UNDEFENDED
 from .verdict import Severity
 
 SPACE = "\N{NO-BREAK SPACE}"
@@ -66,7 +65,7 @@ class CostSetting:
     @property
     def defended(self) -> bool:
         """Whether its clients have a defense."""
-        return any(finding.client != UNDEFENDED for finding in self.findings)
+        return any(finding.defended for finding in self.findings)
 
     @property
     def adaptive(self) -> bool:

@@ -215,13 +215,9 @@ class Defense:
 
     @classmethod
     def estimated(cls, rounds: Sequence[Tensors]) -> Self:
-        """Return the defense with parameters estimated from observed updates, for an adversary that knows its family.
+        """Return the defense with parameters estimated from observed updates of one batch, if only its family is known.
 
-        Args:
-            rounds: The observed updates of one batch, at least one.
-
-        Raises:
-            AttackFailed: The parameters cannot be read off these updates.
+        Raise `AttackFailed` if the parameters cannot be read off these updates.
         """
         raise AttackFailed(f"{cls.name}: its parameters cannot be estimated from an update; state them.")
 
