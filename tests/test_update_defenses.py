@@ -343,6 +343,12 @@ def test_bits_are_read_off_the_levels(bits):
         assert Qsgd.estimated(several(Qsgd(bits), 4, seed)) == Qsgd(bits)
 
 
+@pytest.mark.parametrize("bits", [1, 2])
+def test_few_bits_are_told_apart_by_the_variance_of_the_rounding(bits):
+    small = (torch.randn(20, generator=torch.Generator().manual_seed(0)),)
+    assert Qsgd.estimated([protected(Qsgd(bits), small, seed) for seed in range(8)]) == Qsgd(bits)
+
+
 @pytest.mark.parametrize("keep", [0.05, 0.3])
 def test_shares_are_read_off_the_zeros(keep):
     for kind in (TopK, RandomK, DeepGradientCompression):
@@ -389,6 +395,20 @@ def test_what_is_not_to_be_seen_cannot_be_estimated(kind):
 def test_sparse_rounds_are_joined_entry_by_entry(kind):
     one, other = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([3.0, 2.0, 0.0])
     assert kind(0.5).joined([(one,), (other,)])[0].tolist() == [2, 2, 0]
+
+
+def test_only_the_block_that_truncation_hides_is_not_compared():
+    observed = SvDefense(0.5).protect(gradients()[1:2])
+    left, values, right = torch.linalg.svd(observed[0], full_matrices=False)
+    rank = int((values > 1e-4 * values[0]).sum())
+    by_left, by_right = left[:, :rank] @ left[:, :rank].T, right[:rank].T @ right[:rank]
+    other = torch.randn(8, 40, generator=torch.Generator().manual_seed(1))
+    hidden = other - by_left @ other
+    hidden = hidden - hidden @ by_right
+    assert SvDefense(0.5).mismatch((observed[0] + hidden,), observed, distance) < 1e-5
+    right_only = (other - by_left @ other) @ by_right
+    for seen in (by_left @ (other - other @ by_right), right_only):
+        assert SvDefense(0.5).mismatch((observed[0] + seen,), observed, distance) > 1e-2
 
 
 def test_off_the_support_only_what_is_too_large_counts():
