@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from ..audit.attempt import attack_seed
 from ..audit.label_audit import score_methods
-from ..client.federation import Federation, partition, train_federation
+from ..client.federation import train_federation
+from ..client.federation_settings import Federation, partition
 from ..inversion.attack import Attack
 from ..inversion.run.adaptive import Adaptive
 from ..protocol.defenses import Defense

@@ -1,6 +1,6 @@
 """Every defense at a published strength, under attacks that do not know it and that do."""
 
-from ..client.federation import Federation
+from ..client.federation_settings import Federation
 from ..protocol.defenses import Defense
 from ..protocol.defenses.additive_noise import GaussianNoise, LaplaceNoise
 from ..protocol.defenses.censor import Censor

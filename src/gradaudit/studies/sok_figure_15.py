@@ -1,6 +1,6 @@
 """Post-processing of the update: privacy against utility (Du et al., 2024, figure 15, research question 6)."""
 
-from ..client.federation import Federation
+from ..client.federation_settings import Federation
 from ..protocol.defenses import Defense
 from ..protocol.defenses.additive_noise import GaussianNoise
 from ..protocol.defenses.clipping import Clip
