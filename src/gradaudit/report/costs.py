@@ -66,7 +66,7 @@ class CostSetting:
     @property
     def defended(self) -> bool:
         """Whether its clients have a defense."""
-        return any(finding.client != UNDEFENDED for finding in self.findings)
+        return any(finding.client.partition(", ")[0] != UNDEFENDED for finding in self.findings)
 
     @property
     def adaptive(self) -> bool:
