@@ -14,7 +14,7 @@ from ..client.federation import accuracy, train_federation
 from ..client.federation_settings import Federation, Partition, partition
 from ..client.flower_federation import require_flower, train_in_flower
 from ..client.participant import Client
-from ..protocol.defenses import DEFENSES, describe
+from ..protocol.defenses import DEFENSES
 from ..values.chance import child_seed
 from ..values.errors import AuditError
 from ..values.federation_result import FederationResult
@@ -98,7 +98,7 @@ def train(plan: Plan, training: Training, watch: Callable[[int, int, float], Non
     found = engine(client, _gatherer(plan), parts, federation, chance, watch)
     return FederationResult(
         trial=training.trial,
-        client=", ".join(map(describe, client.defenses)) or "no defense",
+        client=plan.client.described if training.defended else "no defense",
         number=training.number,
         scores=tuple((score.number, score.accuracy, score.bits) for score in found.scores),
         rate=federation.rate(client),

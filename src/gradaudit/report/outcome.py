@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import report
 from ..execution import Results
+from ..execution.results import FEDERATION
 from ..values.errors import AuditError
 from ..values.files import make_folder
 from ..values.finding import Finding, RunRecord
@@ -88,6 +89,8 @@ class Run:
                 shutil.copyfile(file, results.folder / name / file.name)
         if (self.folder / FEASIBILITY).is_file():
             shutil.copyfile(self.folder / FEASIBILITY, results.folder / FEASIBILITY)
+        if (self.folder / FEDERATION).is_file():
+            shutil.copyfile(self.folder / FEDERATION, results.folder / FEDERATION)
         for finding in self.findings:
             if finding.trial not in results.done:
                 results.append(finding)
