@@ -9,6 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ..client.defense_effect import Note, unnoted
 from ..client.participant import Client
 from ..protocol.defenses import Defense
 from ..protocol.observation import Observation
@@ -82,8 +83,8 @@ class CapturedClient(Client):
         """Return the captured update, whatever the arguments."""
         return self.sent
 
-    def protected(self, batch: Batch, *, seed: int = 0) -> tuple[Update, tuple[Defense, ...]]:
-        """Return the captured update; whether a defense did nothing is unknown."""
+    def protected(self, batch: Batch, *, seed: int = 0, note: Note = unnoted) -> tuple[Update, tuple[Defense, ...]]:
+        """Return the captured update; what its defenses did is unknown."""
         return self.sent, ()
 
     def observed(

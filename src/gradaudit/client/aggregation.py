@@ -12,6 +12,7 @@ from ..protocol.local_training import AggregatedTraining, client_seed, weighted_
 from ..protocol.observation import Observation
 from ..values.errors import AuditError
 from ..values.types import Batch, Knowledge, Update
+from .defense_effect import Note, unnoted
 from .participant import Client
 
 
@@ -53,10 +54,10 @@ class SecureAggregation(Client):
         member = self._member()
         return self._sum([member.train(part, seed=own) for part, own in self._parts(batch, seed)])
 
-    def protected(self, batch: Batch, *, seed: int = 0) -> tuple[Update, tuple[Defense, ...]]:
+    def protected(self, batch: Batch, *, seed: int = 0, note: Note = unnoted) -> tuple[Update, tuple[Defense, ...]]:
         """Return the weighted sum of the defended updates, and the defenses that left every update unchanged."""
-        member = self._member()
-        updates, idle = zip(*(member.protected(part, seed=own) for part, own in self._parts(batch, seed)), strict=True)
+        member, parts = self._member(), self._parts(batch, seed)
+        updates, idle = zip(*(member.protected(part, seed=own, note=note) for part, own in parts), strict=True)
         return self._sum(updates), tuple(defense for defense in self.defenses if all(defense in i for i in idle))
 
     def observed(

@@ -20,6 +20,7 @@ from ..values.errors import AuditError, guarded
 from ..values.granting import Granted, granted
 from ..values.image_statistics import image_statistics
 from ..values.types import Batch, Knowledge, Modality, Normalisation, Update
+from .defense_effect import EffectLog, Note, unnoted
 from .granted import public_examples, text_lengths
 
 SAME = 1e-3  # largest difference of two forward passes, relative to the largest logit, that counts as rounding
@@ -75,12 +76,11 @@ class Client:
             )
         names = self.training.shared_parameters(self.model)
         update = Update(dict(zip(names, tensors, strict=True)), self.training.kind, buffers, len(batch))
-        _check_finite(update)
-        return update
+        return _check_finite(update)
 
-    def protected(self, batch: Batch, *, seed: int = 0) -> tuple[Update, tuple[Defense, ...]]:
-        """Return the defended update, and the defenses that did not change it; arguments as for `train`."""
-        return self.defend(self.train(batch, seed=seed), seed=own_seed("defenses", seed, batch))
+    def protected(self, batch: Batch, *, seed: int = 0, note: Note = unnoted) -> tuple[Update, tuple[Defense, ...]]:
+        """Return the defended update, and the defenses that did not change it; arguments as for both."""
+        return self.defend(self.train(batch, seed=seed), seed=own_seed("defenses", seed, batch), note=note)
 
     def share(
         self, batch: Batch, knowledge: Granted, *, seed: int = 0, public: Batch | Tensor | None = None
@@ -142,29 +142,30 @@ class Client:
         precision = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), inputs.dtype)
         return inputs.to(precision if inputs.is_floating_point() else inputs.dtype, copy=True)
 
-    def defend(self, update: Update, *, seed: int = 0) -> tuple[Update, tuple[Defense, ...]]:
+    def defend(self, update: Update, *, seed: int = 0, note: Note = unnoted) -> tuple[Update, tuple[Defense, ...]]:
         """Return the update after all defenses, and the defenses that did not change it.
 
         Args:
             update: The result of `train`.
             seed: Seed of the noise, used as it is; `protected` derives one that depends on the private batch.
+            note: Called after each defense with its position, itself, and the update before and after it.
         """
         idle: list[Defense] = []
         with torch.random.fork_rng(devices=_cuda(update)):
             torch.manual_seed(seed)
-            for defense in self.defenses:
+            for place, defense in enumerate(self.defenses):
                 before, update = update, defense(update)
+                note(place, defense, before, update)
                 if all(map(torch.equal, before.values, update.values)):
                     idle.append(defense)
-        _check_finite(update)
-        return update, tuple(idle)
+        return _check_finite(update), tuple(idle)
 
 
 @dataclass(frozen=True, eq=False)
 class SharedUpdate:
     """The update that a client shares of one batch: trained and defended once, on first use.
 
-    All attacks and all levels of knowledge use the same update, and so does `idle`.
+    All attacks and all levels of knowledge use the same update, and so do `idle` and `log`.
 
     Args:
         client: The client that shares the update.
@@ -177,8 +178,16 @@ class SharedUpdate:
     seed: int = 0
 
     @cached_property
-    def _protected(self) -> tuple[Update, tuple[Defense, ...]]:
-        return self.client.protected(self.batch, seed=self.seed)
+    def _protected(self) -> tuple[Update, tuple[Defense, ...], EffectLog]:
+        log = EffectLog()
+        update, idle = self.client.protected(self.batch, seed=self.seed, note=log.note)
+        log.close()
+        return update, idle, log
+
+    @property
+    def log(self) -> EffectLog:
+        """What each defense did to the update. Raises the errors of `Client.train`."""
+        return self._protected[2]
 
     @property
     def idle(self) -> tuple[Defense, ...]:
@@ -277,10 +286,12 @@ def _cuda(update: Update) -> list[torch.device]:
     return [device for device in {t.device for t in update.values} if device.type == "cuda"]
 
 
-def _check_finite(update: Update) -> None:
+def _check_finite(update: Update) -> Update:
+    """Return the update. Raise `AuditError` if it holds NaN or infinity."""
     broken = [name for name, tensor in update.tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise AuditError(
             f"update: {len(broken)} of {len(update.tensors)} tensors hold NaN or infinity, first {broken[0]}. "
             "Check the model's weights, the learning rate and the normalisation."
         )
+    return update
