@@ -1,8 +1,10 @@
-"""What a finding says of the protection of its update: computed while the client defends it, and read from old lines."""
+"""What a finding says of the protection of its update: computed while the client defends it, and read back."""
 
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
+from weakref import ref
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from gradaudit.client.defense_effect import ALL, BEFORE_UPDATE, EffectLog
 from gradaudit.metrics.bounds import gaussian_epsilon
 from gradaudit.protocol.defenses import Clip, GaussianNoise, LaplaceNoise, TopK
 from gradaudit.protocol.defenses._defense import Defense
+from gradaudit.protocol.defenses.nvflare_filters import NvflareSvtPrivacy
 from gradaudit.values.finding import Finding
 from gradaudit.values.protection import CalibratedNoise
 
@@ -96,6 +99,12 @@ def test_buffers_and_epsilon_of_an_own_account_are_counted():
     entries = sum(parameter.numel() for parameter in smooth_net().parameters())
     assert (found.effects[1].epsilon, found.effects[1].delta) == (pytest.approx(0.5 * entries, rel=1e-3), 0)
     assert found_for(defended(Spending())).buffers == 0
+
+
+def test_the_account_of_nvflare_is_that_of_its_own_table():
+    """A ResNet-20 has 271 117 values with its buffers, of which a tenth is shared; `benchmarks.federation` has 2711."""
+    shipped = SimpleNamespace(epsilon=0.1, noise_var=0.1, fraction=0.1)
+    assert NvflareSvtPrivacy.spent(shipped, 271_117) == pytest.approx(2711, abs=0.5)
 
 
 def test_clients_under_secure_aggregation_count_as_one_update():
@@ -192,7 +201,8 @@ def case(client, batch):
 
 
 def test_a_finding_keeps_it_and_trains_once(monkeypatch):
-    client, batch, calls = defended(Clip(0.5), GaussianNoise(0.1), training=FedAvg(learning_rate=0.1)), make_batch(2), []
+    client, batch = defended(Clip(0.5), GaussianNoise(0.1), training=FedAvg(learning_rate=0.1)), make_batch(2)
+    calls = []
     train = Client.train
     monkeypatch.setattr(Client, "train", lambda *args, **options: calls.append(1) or train(*args, **options))
     found = audit(case(client, batch)).finding
@@ -201,6 +211,22 @@ def test_a_finding_keeps_it_and_trains_once(monkeypatch):
     line = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert Finding.from_json(line) == replace(found, scores=Finding.from_json(line).scores)
     assert Finding.from_json(line).protection == found.protection
+
+
+def test_the_undefended_update_is_not_held(monkeypatch):
+    held, note = [], EffectLog.note
+    monkeypatch.setattr(EffectLog, "note", lambda log, *args: held.append(ref(args[2])) or note(log, *args))
+    shared = defended(Clip(0.5), GaussianNoise(0.1)).prepare(make_batch(2))
+    assert shared.log.biases
+    assert [one() for one in held] == [None, None]
+
+
+def test_a_model_that_takes_real_examples_only_has_no_ratio(monkeypatch):
+    def raises(seen):
+        raise TypeError("no such input")
+
+    monkeypatch.setattr("gradaudit.audit.protected.search", raises)
+    assert found_for(defended(GaussianNoise(0.1))).label_ratios is None
 
 
 def test_lines_of_earlier_versions_are_read_and_wrong_ones_named():
