@@ -9,7 +9,7 @@ from ..values.errors import AuditError
 from ..values.files import write_whole
 from ..values.finding import Finding, RunRecord
 from .album import Album
-from .feasibility import feasibility_of
+from .feasibility import feasibility_of, prior_gains
 from .template import fill
 from .verdict import Verdict
 from .view import view
@@ -30,7 +30,9 @@ def render(findings: Sequence[Finding], run: RunRecord, folder: Path) -> str:
     Raises:
         AuditError: An image is missing, outside the folder, or not a PNG, or `feasibility.json` is damaged.
     """
-    return fill("page.html", page=view(findings, run, Album(Path(folder))), feasibility=feasibility_of(Path(folder)))
+    folder = Path(folder)
+    page = view(findings, run, Album(folder), prior_gains(folder))
+    return fill("page.html", page=page, feasibility=feasibility_of(folder))
 
 
 def notebook(findings: Sequence[Finding], run: RunRecord, folder: Path) -> str:
