@@ -60,7 +60,8 @@ def test_several_batches_are_a_range_and_attacks_on_one_batch_count_once(tmp_pat
 
 
 def test_what_is_not_known_is_said(tmp_path):
-    early, idle = DefenseEffect("mixup", why_not=BEFORE_UPDATE), DefenseEffect("clip", 1.0, 1.0, 0.0, 0.0, no_op=True)
+    early = DefenseEffect("mixup", epsilon=2.0, unit="record", why_not=BEFORE_UPDATE)
+    idle = DefenseEffect("clip", 1.0, 1.0, 0.0, 0.0, no_op=True)
     cases = [
         protected(tmp_path, Protection(unknown=CAPTURED), client="u.pt", client_value="u"),
         protected(tmp_path, None, "client1-attack0-batch0", client="old", client_value="o"),
@@ -71,7 +72,7 @@ def test_what_is_not_known_is_said(tmp_path):
     text, _ = section(page, "What the defenses did to the update")
     assert f"u.pt : {CAPTURED}" in text
     assert "old : What its defenses did to the update is not recorded: an earlier version" in text
-    assert f"mixup {BEFORE_UPDATE}" in text
+    assert f"mixup {BEFORE_UPDATE} Epsilon of this round: 2.00 (one record, δ = 0)." in text
     assert "clip It changed nothing." in text
     assert "no defense" not in text
     text, _ = section(page, "Bounds on any attack")

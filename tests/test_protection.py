@@ -15,7 +15,7 @@ from gradaudit.audit.judge import Case, audit
 from gradaudit.audit.protected import CAPTURED, protection_of
 from gradaudit.capture.captured_client import CapturedClient
 from gradaudit.capture.defense_facts import defense_facts
-from gradaudit.client.calibrated_noise import NO_NOISE, NOT_CLIPPED, OTHER_NOISE, RELATIVE, noise_of
+from gradaudit.client.calibrated_noise import NO_NOISE, NOT_CLIPPED, OTHER_NOISE, RELATIVE, SEEN, noise_of
 from gradaudit.client.defense_effect import ALL, BEFORE_UPDATE, EffectLog
 from gradaudit.metrics.bounds import gaussian_epsilon
 from gradaudit.protocol.defenses import Clip, GaussianNoise, LaplaceNoise, TopK
@@ -31,6 +31,28 @@ class PerExample(Defense):
     """Stands for DP-SGD, which changes the training."""
 
     noise_multiplier, steps = 2.0, 5
+
+    def protect(self, tensors):
+        return tensors
+
+
+class Looking(Defense):
+    """Stands for a defense that is given the private examples beside the update."""
+
+    def apply(self, update, scene):
+        return self(update)
+
+
+class Mixing(Defense):
+    """Stands for a defense that changes the batch."""
+
+    acts_on = "batch"
+
+
+class PerTensor(Clip):
+    """Stands for a clip of every tensor by itself."""
+
+    per = "tensor"
 
 
 class Spending(Defense):
@@ -146,6 +168,10 @@ def test_noise_after_a_clip_is_measured_against_its_norm(defenses, multiplier):
         ((Clip(0.5), LaplaceNoise(0.1)), OTHER_NOISE),
         ((Clip(0.5), Spending(), GaussianNoise(0.1)), NOT_CLIPPED),  # it could make the update longer again
         ((Clip(0.5), GaussianNoise(0.0)), NO_NOISE),
+        ((PerTensor(0.5), GaussianNoise(0.1)), NOT_CLIPPED),
+        ((Clip(0.5), GaussianNoise(0.1), Looking()), SEEN),
+        ((PerExample(), Looking()), SEEN),
+        ((Mixing(), PerExample()), SEEN),
     ],
 )
 def test_any_other_defense_says_why_there_is_no_bound(defenses, why):
@@ -153,7 +179,14 @@ def test_any_other_defense_says_why_there_is_no_bound(defenses, why):
 
 
 def test_a_defense_that_clips_each_example_states_its_own_multiplier():
-    assert noise_of((TopK(0.5), PerExample(), Clip(1.0))) == (CalibratedNoise(2.0, 5, "record"), 1, "")
+    assert noise_of((TopK(0.5), PerExample(), Clip(1.0)), steps=9) == (CalibratedNoise(2.0, 5, "record"), 1, "")
+    silent = PerExample()
+    silent.__dict__["steps"] = 0
+    assert noise_of((silent,), steps=9, rounds=2).noise == CalibratedNoise(2.0, 18, "record")
+    looking_first = (Looking(), Mixing(), Clip(0.5), GaussianNoise(0.1))
+    assert noise_of(looking_first, steps=9, rounds=2).noise == CalibratedNoise(0.2, 2, "client")
+    client = defended(silent, training=FedAvg(learning_rate=0.1, epochs=3, minibatch_size=1))
+    assert found_for(client).noise.steps == 6
 
 
 def test_one_example_can_move_a_clipped_update_through_more_than_its_share_of_the_ball():

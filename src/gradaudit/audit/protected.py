@@ -37,7 +37,9 @@ def protection_of(shared: SharedUpdate, seen: Observation) -> Protection | None:
     captured = isinstance(client, CapturedClient)
     if not client.defenses and not captured:
         return None
-    found = noise_of(client.defenses)
+    training = client.training
+    steps = 1 if training.single_step else training.steps(len(shared.batch))
+    found = noise_of(client.defenses, steps=steps, rounds=getattr(client, "rounds", 1))
     size, length = _image(client, shared.batch)
     return Protection(
         effects=() if captured else with_epsilon(shared.log.effects(client.defenses), found),

@@ -71,7 +71,8 @@ def _row(effects: Sequence[DefenseEffect], buffers: int) -> EffectRow:
     """Return the row of one defense over the updates of all batches."""
     first = effects[0]
     if first.why_not:
-        return EffectRow(first.defense, remark=first.why_not)
+        spent = "" if first.epsilon is None else f" Epsilon of this round: {_epsilon(first)}."
+        return EffectRow(first.defense, remark=first.why_not + spent)
     if all(one.no_op for one in effects):
         return EffectRow(first.defense, remark="It changed nothing.")
     touched = [one.buffers_touched for one in effects]
