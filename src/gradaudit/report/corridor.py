@@ -15,6 +15,7 @@ from .svg import Axis, drawing
 LANE = -0.12  # height of the marks below the probabilities
 FLOOR = -0.24
 PROBABILITIES = (0.9999, 0.99, 0.9, 0.75, 0.5, 0.25, 0.1, 0.01, 0.0001)
+MARK = 7  # diameter of a mark in pixels
 HATCH = 5  # pixels between the lines of the hatched area
 REACH = 6.0  # dB of the axis beyond what is drawn
 LEAST, MOST = 30.0, 105.0  # dB at the right end of the axis
@@ -117,15 +118,18 @@ def _lines(corridor: Corridor, path: Sequence[tuple[float, float]], frame: Frame
 def _marks(corridor: Corridor, frame: Frame) -> list[Markup]:
     """Return one mark for each example, in the lane below the probabilities; marks that meet are moved apart."""
     dot = Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="3.5"/>')
-    crowd: dict[int, int] = {}
-    parts = []
-    for value, full in corridor.measured:
-        x, y = frame.at(min(max(value, frame.x.low), frame.x.high), LANE)
-        place = round(x / 7)
-        y += (0, -5, 5)[crowd.get(place, 0) % 3]
-        crowd[place] = crowd.get(place, 0) + 1
-        parts.append(dot.format("dot full" if full else "dot", x, y))
-    return parts
+    placed: list[tuple[float, float]] = []
+    for value, _ in corridor.measured:
+        x, middle = frame.at(min(max(value, frame.x.low), frame.x.high), LANE)
+        free = (y for y in (middle, middle - MARK, middle + MARK) if _is_free(x, y, placed))
+        placed.append((x, next(free, middle)))
+    fullness = [full for _, full in corridor.measured]
+    return [dot.format("dot full" if full else "dot", *at) for at, full in zip(placed, fullness, strict=True)]
+
+
+def _is_free(x: float, y: float, placed: Sequence[tuple[float, float]]) -> bool:
+    """Return whether a mark at this place meets no other one."""
+    return all(max(abs(x - other), abs(y - height)) >= MARK for other, height in placed)
 
 
 def _title(corridor: Corridor) -> str:
