@@ -65,6 +65,8 @@ def test_the_prior_alone_recovers_nothing():
     alone = prior_only(ga.Client(smooth()), private(), SHORT, seconds=LONG)
     assert (alone.why_not, alone.recovered, alone.examples) == ("", 0, 2)
     assert alone.gain < 1
+    assert len(alone.gains) == 2
+    assert sum(alone.gains) / 2 == pytest.approx(alone.gain)
 
 
 def test_the_prior_alone_sees_neither_the_update_nor_the_labels():
@@ -143,6 +145,7 @@ def test_a_captured_update_of_another_normalisation_is_explained_on_the_page(tmp
     assert text.index("so that a result of nothing means nothing") < text.index("Reconstructions</h2>")
     assert "Positive control: from the gradient of one of these examples alone" in text
     assert "Prior-only control: inverting-gradients without the update" in text
+    assert "Grey band: from the control to what the priors of inverting-gradients reach without the update" in text
     (kept,) = page.read_assessments(run.folder)
     assert kept.assessment.self_check.causes[0].name == "normalisation"
 

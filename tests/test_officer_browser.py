@@ -1,11 +1,14 @@
 """The page in a real browser on a phone, a tablet, a screen and paper: what it says can be read, in grey too."""
 
+from dataclasses import replace
+
 import pytest
 
 from browser_pipe import BROWSER, CONTRAST, OpenPage
 from gradaudit.report import write
 from gradaudit.values.finding import RunRecord
 from gradaudit.values.types import Modality
+from test_defended_page import BOUNDED
 from test_report_browser import LONG, finding, written
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs chromium, chromium-browser or google-chrome on PATH")
@@ -17,6 +20,12 @@ COLOURS_ALONE = """
     !getComputedStyle(node).textDecorationLine.includes('underline')).length
 + [...document.querySelectorAll('.dot.full')].filter(node =>
     getComputedStyle(node).fill === 'rgb(255, 255, 255)').length
+"""
+# Cells and drawings of the sections on the defenses that run over the edge of their section.
+OUTSIDE = """
+[...document.querySelectorAll('.effect-table th, .effect-table td, .bounded th, .bounded td, .bounded svg')]
+.filter(node => node.getBoundingClientRect().right > node.closest('section').getBoundingClientRect().right + 1)
+.map(node => node.textContent)
 """
 CUT = """
 [...document.querySelectorAll('img, .strip-row svg, .verdict')].filter(node => {
@@ -41,7 +50,8 @@ def widths(page):
 
 
 def test_the_first_screen_shows_verdict_example_and_gains_and_prints_whole(tmp_path):
-    cases = [finding(tmp_path, "no defense", 1), finding(tmp_path, "gaussian-noise std=0.01", 2)]
+    defended = replace(finding(tmp_path, "gaussian-noise std=0.01", 2), protection=BOUNDED)
+    cases = [finding(tmp_path, "no defense", 1), defended]
     path = write(cases, RunRecord("An audit", "seed: 0\n", "test pictures", planned=2), tmp_path)
     with OpenPage(path, tmp_path) as page:
         for width, height in widths(page):
@@ -52,6 +62,7 @@ def test_the_first_screen_shows_verdict_example_and_gains_and_prints_whole(tmp_p
             assert len({round(box["top"]) for box in boxes}) == 1  # side by side
             assert min(box["width"] for box in boxes) >= (95 if width == 390 else 150)
             assert max(box["bottom"] for box in boxes) < height
+            assert page.value(OUTSIDE) == []
         assert page.value("document.querySelector('.first .strip-plot').getBoundingClientRect().bottom") < 860
         assert page.value(COLOURS_ALONE) == 0
         page.call("Emulation.clearDeviceMetricsOverride")

@@ -65,8 +65,8 @@ def test_a_run_that_is_finished_trains_at_most_once_per_question(tmp_path, train
 def test_the_updates_of_earlier_batches_are_not_held(tmp_path, monkeypatch):
     held, alive, protected = [], [], Client.protected
 
-    def noted(client, batch, *, seed=0):
-        update, idle = protected(client, batch, seed=seed)
+    def noted(client, batch, **options):
+        update, idle = protected(client, batch, **options)
         held.append(ref(update))
         return update, idle
 

@@ -193,7 +193,7 @@ def test_every_field_of_a_finding_is_copied_converted_or_left_out():
     """A new field is left out until somebody decides: put it into `KEPT`, or into one of these."""
     converted = {
         "attack", "client", "case", "scores", "control", "attack_value", "client_value", "unlabelled", "notes",
-        "warnings", "cannot_judge", "trial", "batch", "update_sha256", "grid",
+        "warnings", "cannot_judge", "trial", "batch", "update_sha256", "grid", "protection",
     }  # fmt: skip
     left_out = {"labels", "guessed_labels", "pictures", "transcript", "picture_names"}
     assert {entry.name for entry in dataclasses.fields(Finding)} == KEPT | converted | left_out

@@ -110,8 +110,8 @@ def test_texts_and_rows_keep_to_the_page(tmp_path, modality, columns, words):
 
 
 def test_pictures_appear_with_exactly_their_pixels(page, tmp_path):
-    screen = screenshot(page, tmp_path, 1280, 2400)
-    assert screen.shape == (2400, 1280, 3)
+    screen = screenshot(page, tmp_path, 1280, 3000)
+    assert screen.shape == (3000, 1280, 3)
     for name in ("1-truth", "1-reconstruction", "1-control", "2-truth", "2-reconstruction"):
         pixels = np.asarray(Image.open(tmp_path / f"{name}.png"))
         enlarged = pixels.repeat(SCALE, axis=0).repeat(SCALE, axis=1)

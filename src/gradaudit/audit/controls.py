@@ -50,6 +50,7 @@ class ControlScore:
         examples: Number of examples.
         seconds: Wall time.
         why_not: Why there are no scores, which are 0 then; a sentence, or empty.
+        gains: Score above the guess, for each example.
     """
 
     attack: str
@@ -60,6 +61,7 @@ class ControlScore:
     examples: int
     seconds: Number
     why_not: str = ""
+    gains: tuple[Number, ...] = ()
 
     @property
     def gain(self) -> float:
@@ -228,7 +230,7 @@ def _scored(
         theirs = score(truth, Reconstruction(plain, None, objective=0.0))[measure.metric].per_example
     except (AttackFailed, MissingKnowledge, AuditError) as error:
         return replace(nothing, seconds=time.perf_counter() - started, why_not=str(error))
-    gains = zip(mine, theirs, strict=True)
-    recovered = sum(a >= measure.recovered and a - b >= measure.recovered_gain for a, b in gains)
+    gains = tuple(a - b for a, b in zip(mine, theirs, strict=True))
+    recovered = sum(a >= measure.recovered and b >= measure.recovered_gain for a, b in zip(mine, gains, strict=True))
     means = (sum(values) / len(values) for values in (mine, theirs))
-    return ControlScore(found, measure.metric, *means, recovered, len(batch), seconds)
+    return ControlScore(found, measure.metric, *means, recovered, len(batch), seconds, gains=gains)

@@ -31,9 +31,10 @@ from ..values.types import Batch, Knowledge, Reconstruction
 from .adapting import facts_for, is_adaptive
 from .attempt import attack_seed, attempt
 from .battery import NAMED, Origin
-from .digests import batch_digest, digest_of
+from .digests import batch_digest
 from .doubts import doubts, remarks
 from .post_processing import control_note, processed_control
+from .protected import facts_of
 
 NO_TRUTH = "there is no ground truth: the private examples are not at hand"
 
@@ -165,7 +166,7 @@ def audit_together(cases: Sequence[Case], watch: Watch | None = None, keep: Path
     first = cases[0]
     seeds = [attack_seed(case.chance) if case.origin.seed is None else case.origin.seed for case in cases]
     seen = [case.observe() for case in cases]
-    updates = [digest_of(one.update.tensors) for one in seen]  # before the attack, which may write into them
+    facts = [facts_of(case.shared, one) for case, one in zip(cases, seen, strict=True)]  # attacks may write into it
     started = time.perf_counter()
     guesses = attempt(first.attack, first.attack_name, seen, seeds, watch, keep)
     seconds = (time.perf_counter() - started) / len(cases)
@@ -173,10 +174,7 @@ def audit_together(cases: Sequence[Case], watch: Watch | None = None, keep: Path
         _unjudged(case, guess, seconds) if isinstance(guess, AttackFailed) else _judged(case, guess, seconds)
         for case, guess in zip(cases, guesses, strict=True)
     ]
-    return [
-        one._replace(finding=replace(one.finding, update_sha256=update))
-        for one, update in zip(found, updates, strict=True)
-    ]
+    return [one._replace(finding=replace(one.finding, **own)) for one, own in zip(found, facts, strict=True)]
 
 
 def _judged(case: Case, guess: Reconstruction, seconds: float) -> Audited:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..client.defending import Memories
+from ..client.defense_effect import Note, unnoted
 from ..client.participant import Client
 from ..protocol.defenses import Defense
 from ..protocol.observation import Observation
@@ -84,9 +85,9 @@ class CapturedClient(Client):
         return self.sent
 
     def protected(
-        self, batch: Batch, *, seed: int = 0, memories: Memories | None = None
+        self, batch: Batch, *, seed: int = 0, memories: Memories | None = None, note: Note = unnoted
     ) -> tuple[Update, tuple[Defense, ...]]:
-        """Return the captured update; whether a defense did nothing is unknown."""
+        """Return the captured update; what its defenses did is unknown."""
         return self.sent, ()
 
     def observed(

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
+from ..client.defense_effect import Sums
 from ..values.errors import AuditError
 from ..values.tensor_files import listed
 from .statistics import COUNTER, MEAN, VARIANCE
@@ -161,16 +163,15 @@ def defense_facts(
     is_buffer = _buffers(before, buffers)
     same = {name for name, value in new.items() if np.array_equal(value, old[name], equal_nan=True)}
     mine = [name for name in old if name not in is_buffer]
-    first = np.concatenate([old[name].ravel() for name in mine] or [np.zeros(0)])
-    last = np.concatenate([new.get(name, np.zeros_like(old[name])).ravel() for name in mine] or [np.zeros(0)])
-    gone = sum(old[name].size for name in mine if name not in new)
-    moved = gone + sum(int(np.sum(new[name] != old[name])) for name in mine if name in new)
-    lengths = float(np.linalg.norm(first)), float(np.linalg.norm(last))
+    kept, gone = [name for name in mine if name in new], [old[name] for name in mine if name not in new]
+    sums = Sums.of(*([torch.from_numpy(side[name]) for name in kept] for side in (old, new)))
+    lost, size = float(sum(np.sum(value**2) for value in gone)), sum(value.size for value in gone)
+    sums += Sums(before=lost, apart=lost, changed=size, entries=size)
     return DefenseFacts(
         defense,
-        float(first @ last) / (lengths[0] * lengths[1]) if all(lengths) else None,
-        lengths[1] / lengths[0] if lengths[0] else None,
-        moved / first.size if first.size else 0.0,
+        sums.cosine,
+        sums.norm_kept,
+        sums.share,
         tuple(name for name in old if name not in new),
         len(is_buffer),
         tuple(name for name in old if name in is_buffer and name not in same),
@@ -211,7 +212,7 @@ def gaussian_sigma(sensitivity: float, epsilon: float, delta: float) -> float:
 
 def _array(value: Any) -> np.ndarray:
     """Return a numpy array or a tensor as doubles."""
-    return np.asarray(value.detach().cpu().double() if hasattr(value, "detach") else value, dtype=np.float64)
+    return np.array(value.detach().cpu().double().numpy() if hasattr(value, "detach") else value, dtype=np.float64)
 
 
 def _buffers(before: Mapping[str, Any], given: Collection[str] | None) -> set[str]:

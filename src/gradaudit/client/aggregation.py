@@ -13,6 +13,7 @@ from ..protocol.observation import Observation
 from ..values.errors import AuditError
 from ..values.types import Batch, Knowledge, Update
 from .defending import Memories
+from .defense_effect import Note, unnoted
 from .participant import Client
 
 
@@ -55,13 +56,13 @@ class SecureAggregation(Client):
         return self._sum([member.train(part, seed=own) for part, own in self._parts(batch, seed)])
 
     def protected(
-        self, batch: Batch, *, seed: int = 0, memories: Memories | None = None
+        self, batch: Batch, *, seed: int = 0, memories: Memories | None = None, note: Note = unnoted
     ) -> tuple[Update, tuple[Defense, ...]]:
         """Return the weighted sum of the defended updates, and the defenses that left every update unchanged."""
         member = self._member()
         kept: Memories = {} if memories is None else memories
         found = [
-            member.protected(part, seed=own, memories=kept.setdefault(f"client {number}", {}))
+            member.protected(part, seed=own, memories=kept.setdefault(f"client {number}", {}), note=note)
             for number, (part, own) in enumerate(self._parts(batch, seed))
         ]
         updates, idle = zip(*found, strict=True)

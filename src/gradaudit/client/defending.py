@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..protocol.defenses import ActsOn, Defense, Gradient, Scene
 from ..protocol.local_training import LocalTraining
 from ..values.types import Update
+from .defense_effect import Note, unnoted
 
 Memories = dict[int | str, dict[Any, Any]]
 """What the defenses of a client remember from one round to the next, by their position; of several clients, by name."""
@@ -55,7 +56,12 @@ def acting_on(defenses: Sequence[Defense], what: ActsOn) -> tuple[Defense, ...]:
 
 
 def defended(
-    defenses: Sequence[Defense], update: Update, scene: Scene, seed: int, memories: Memories | None = None
+    defenses: Sequence[Defense],
+    update: Update,
+    scene: Scene,
+    seed: int,
+    memories: Memories | None = None,
+    note: Note = unnoted,
 ) -> tuple[Update, tuple[Defense, ...]]:
     """Return the update after all defenses of the update, and those that did not change it.
 
@@ -65,6 +71,7 @@ def defended(
         scene: What the client knows; every defense gets it with its own memory.
         seed: Seed of the random numbers.
         memories: What the defenses remember of earlier rounds; it is written into.
+        note: Called after each defense with its position, itself, and the update before and after it.
     """
     idle: list[Defense] = []
     kept = {} if memories is None else memories
@@ -74,6 +81,7 @@ def defended(
                 continue
             own = replace(scene, memory=kept.setdefault(place, {}))
             before, update = update, defense.apply(update, own)
+            note(place, defense, before, update)
             if same(before, update):
                 idle.append(defense)
     return update, tuple(idle)

@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..models.copying import private_copy
 from ..protocol.defenses import ActsOn, Defense, Scene, describe
-from ..protocol.local_training import LocalTraining, batch_norm_mode
+from ..protocol.local_training import LocalTraining
 from ..protocol.observation import Observation
 from ..values.chance import child_seed
 from ..values.errors import AuditError, guarded
@@ -30,7 +28,8 @@ from .defending import (
     local_steps,
     same,
 )
-from .granted import public_examples, text_lengths
+from .defense_effect import EffectLog, Note, unnoted
+from .granted import batch_statistics, public_examples, sent, text_lengths
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +88,7 @@ class Client:
         return _trained(self, batch, seed, self.defenses)[0]
 
     def protected(
-        self, batch: Batch, *, seed: int = 0, memories: Memories | None = None
+        self, batch: Batch, *, seed: int = 0, memories: Memories | None = None, note: Note = unnoted
     ) -> tuple[Update, tuple[Defense, ...]]:
         """Return the defended update, and the defenses that did not change it.
 
@@ -97,13 +96,14 @@ class Client:
             batch: The private examples.
             seed: Seed as for `train`.
             memories: What the defenses remember of earlier rounds; it is written into.
+            note: Called after each defense of the update with its position, itself, and the update before and after it.
         """
-        trained, update, idle = _defended(self, batch, seed, memories)
+        trained, update, idle = _defended(self, batch, seed, memories, note)
         return update, (*_idle_before(self, batch, seed, trained), *idle)
 
     def contribute(self, batch: Batch, *, seed: int = 0, memories: Memories | None = None) -> Update:
         """Return the defended update alone, as in one round of a federation; arguments as for `protected`."""
-        return _defended(self, batch, seed, memories)[1]
+        return _defended(self, batch, seed, memories, unnoted)[1]
 
     def share(
         self, batch: Batch, knowledge: Granted, *, seed: int = 0, public: Batch | Tensor | None = None
@@ -132,7 +132,7 @@ class Client:
         self, update: Update, batch: Batch, knowledge: Knowledge, public: Batch | Tensor | None = None
     ) -> Observation:
         """Return what `knowledge` grants of a defended `update` of `batch`; arguments and errors as for `share`."""
-        model, update = _sent(self, update, batch, knowledge)
+        model, update = sent(self.model, update, batch, knowledge, self.model_name)
         buffers = update.buffers if self.training.share_buffers else None
         size = len(batch) if Knowledge.BATCH_SIZE in knowledge else None
         kept = replace(update, tensors=_copied(update.tensors), buffers=buffers and _copied(buffers), examples=size)
@@ -149,7 +149,9 @@ class Client:
             labels=batch.labels.clone() if Knowledge.LABELS in knowledge else None,
             training=self.training if self.training.single_step or Knowledge.LOCAL_TRAINING in knowledge else None,
             defenses=self.defenses if Knowledge.DEFENSE in knowledge else None,
-            batch_statistics=_statistics(self, batch) if Knowledge.BATCH_STATISTICS in knowledge else None,
+            batch_statistics=batch_statistics(self.model, self.training.batch_norm, self._inputs(batch))
+            if Knowledge.BATCH_STATISTICS in knowledge
+            else None,
             public_data=pictures,
             public_labels=classes,
             modality=batch.modality,
@@ -170,7 +172,7 @@ class Client:
 class SharedUpdate:
     """The update that a client shares of one batch: trained and defended once, on first use.
 
-    All attacks and all levels of knowledge use the same update, and so does `idle`.
+    All attacks and all levels of knowledge use the same update, and so do `idle` and `log`.
 
     Args:
         client: The client that shares the update.
@@ -186,7 +188,23 @@ class SharedUpdate:
     def _rounds(self) -> tuple[tuple[Update, tuple[Defense, ...]], ...]:
         memories: Memories = {}
         seeds = [child_seed(self.seed, f"round {n}") if n else self.seed for n in range(self.client.rounds)]
-        return tuple(self.client.protected(self.batch, seed=seed, memories=memories) for seed in seeds)
+        notes = [self._log.note, *[unnoted] * (self.client.rounds - 1)]
+        found = tuple(
+            self.client.protected(self.batch, seed=seed, memories=memories, note=note)
+            for seed, note in zip(seeds, notes, strict=True)
+        )
+        self._log.close()
+        return found
+
+    @cached_property
+    def _log(self) -> EffectLog:
+        return EffectLog()
+
+    @property
+    def log(self) -> EffectLog:
+        """What each defense did to the first update. Raises the errors of `Client.train`."""
+        assert self._rounds
+        return self._log
 
     @property
     def idle(self) -> tuple[Defense, ...]:
@@ -216,7 +234,7 @@ def _trained(client: Client, batch: Batch, seed: int, defenses: Sequence[Defense
     classes = require_trainable(model, batch, client._inputs, training.loss, client.model_name)
     drawn = own_seed("batch", seed, batch)
     inputs, labels = changed_batch(defenses, client._inputs(batch), batch.labels.clone(), classes, drawn)
-    with guarded(f"{client.model_name}: cannot train on a batch of shape {_shape(batch.inputs)}"):
+    with guarded(f"{client.model_name}: cannot train on a batch of shape {list(batch.inputs.shape)}"):
         tensors, buffers = training.train(
             model,
             inputs,
@@ -231,11 +249,11 @@ def _trained(client: Client, batch: Batch, seed: int, defenses: Sequence[Defense
 
 
 def _defended(
-    client: Client, batch: Batch, seed: int, memories: Memories | None
+    client: Client, batch: Batch, seed: int, memories: Memories | None, note: Note
 ) -> tuple[Update, Update, tuple[Defense, ...]]:
     """Return the update before and after the defenses of the update, and those of them that did not change it."""
     trained, scene = _trained(client, batch, seed, client.defenses)
-    update, idle = defended(client.defenses, trained, scene, own_seed("defenses", seed, batch), memories)
+    update, idle = defended(client.defenses, trained, scene, own_seed("defenses", seed, batch), memories, note)
     require_finite(update)
     return trained, update, idle
 
@@ -251,46 +269,6 @@ def _oracle(batch: Batch, knowledge: Knowledge) -> bool:
     return Knowledge.IMAGE_STATISTICS in knowledge and batch.modality is Modality.PICTURES
 
 
-def _sent(client: Client, update: Update, batch: Batch, knowledge: Knowledge) -> tuple[nn.Module, Update]:
-    """Return a copy of the model, and the update without the token embedding's gradient if that is not granted.
-
-    The text attacks are stated for a client that freezes its embedding or does not share its gradient, which is the
-    weaker threat: that gradient alone reveals which words the batch contains.
-    """
-    model = private_copy(client.model)
-    model.zero_grad()  # a gradient stored in the model would be sent undefended
-    if batch.modality is not Modality.TEXT or Knowledge.EMBEDDING_GRADIENT in knowledge:
-        return model, update
-    kept_back = set(model.get_submodule("token_embedding").parameters())
-    names = {name for name, parameter in model.named_parameters() if parameter in kept_back}
-    tensors = {name: tensor for name, tensor in update.tensors.items() if name not in names}
-    if not tensors:
-        raise AuditError(f"{client.model_name}: has no trainable parameter besides its token embedding.")
-    return model, replace(update, tensors=tensors)
-
-
-def _statistics(client: Client, batch: Batch) -> Mapping[str, tuple[Tensor, Tensor]]:
-    found: dict[str, tuple[Tensor, Tensor]] = {}
-    model = private_copy(client.model)
-    for name, layer in model.named_modules():
-        if isinstance(layer, _BatchNorm):
-            layer.register_forward_pre_hook(
-                lambda _, args, name=name: found.__setitem__(name, _mean_and_variance(args[0]))
-            )
-    with torch.no_grad(), batch_norm_mode(model, client.training.batch_norm):
-        model(client._inputs(batch))
-    return found
-
-
 def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return copies that an attack may write into without changing what the next attack sees."""
     return {name: tensor.clone() for name, tensor in tensors.items()}
-
-
-def _shape(tensor: Tensor) -> list[int]:
-    return list(tensor.shape)
-
-
-def _mean_and_variance(features: Tensor) -> tuple[Tensor, Tensor]:
-    flat = features.transpose(0, 1).flatten(1)
-    return flat.mean(1), flat.var(1, unbiased=False)

@@ -10,7 +10,7 @@ from ..values.files import write_whole
 from ..values.finding import Finding, RunRecord
 from .album import Album
 from .cost_section import client_costs, cost_lines
-from .feasibility import feasibility_of
+from .feasibility import feasibility_of, prior_gains
 from .template import fill
 from .verdict import Verdict
 from .view import view
@@ -32,8 +32,8 @@ def render(findings: Sequence[Finding], run: RunRecord, folder: Path) -> str:
         AuditError: An image is missing, outside the folder, or not a PNG, or `feasibility.json` is damaged.
     """
     place = Path(folder)
-    page, costs = view(findings, run, Album(place), client_costs(run, place)), cost_lines(run, place)
-    return fill("page.html", page=page, feasibility=feasibility_of(place), costs=costs)
+    page = view(findings, run, Album(place), prior_gains(place), client_costs(run, place))
+    return fill("page.html", page=page, feasibility=feasibility_of(place), costs=cost_lines(run, place))
 
 
 def notebook(findings: Sequence[Finding], run: RunRecord, folder: Path) -> str:

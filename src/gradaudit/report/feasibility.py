@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from ..values.files import write_whole
 from ..values.measures import MEASURES
 from ..values.records import checked
 from . import formatting
+from .tally import PriorGains
 
 FILE = "feasibility.json"
 ROWS = 6  # causes in the table
@@ -82,7 +84,12 @@ def assess_into(folder: Path, schedules: Sequence[Schedule]) -> None:
         if schedule.number not in before and (assessment := assessment_of(schedule)) is not None:
             found[schedule.number] = AssessedClient(schedule.client.described, schedule.number, assessment)
     if found != before:
-        write_whole(folder / FILE, json.dumps([asdict(one) for one in found.values()], indent=1, allow_nan=False))
+        write_assessments(folder, [*found.values()])
+
+
+def write_assessments(folder: Path, found: Sequence[AssessedClient]) -> None:
+    """Write `feasibility.json`. Raise `AuditError` if it cannot be written."""
+    write_whole(folder / FILE, json.dumps([asdict(one) for one in found], indent=1, allow_nan=False))
 
 
 def read_assessments(folder: Path) -> tuple[AssessedClient, ...]:
@@ -91,9 +98,26 @@ def read_assessments(folder: Path) -> tuple[AssessedClient, ...]:
     return found or ()
 
 
+def prior_gains(folder: Path) -> dict[int, PriorGains]:
+    """Return number of a client -> what its prior-only control gained; raise as `read_assessments`.
+
+    A file of an earlier version holds the mean over the examples alone.
+    """
+    priors = {one.number: one.assessment.prior for one in read_assessments(folder)}
+    return {
+        number: PriorGains(alone.attack, tuple(gain for gain in alone.gains or (alone.gain,) if math.isfinite(gain)))
+        for number, alone in priors.items()
+        if alone is not None and not alone.why_not
+    }
+
+
 def feasibility_of(folder: Path) -> tuple[Feasibility, ...]:
-    """Return the section for the run in a folder, one entry for each assessed client; raise as `read_assessments`."""
-    return tuple(_entry(one.client, one.assessment) for one in read_assessments(folder))
+    """Return the section for the run in a folder, one entry for each assessed client; raise as `read_assessments`.
+
+    A redacted copy holds no self-check, and has no such section.
+    """
+    whole = (one for one in read_assessments(folder) if one.assessment.self_check or one.assessment.problem)
+    return tuple(_entry(one.client, one.assessment) for one in whole)
 
 
 def _entry(client: str, found: Assessment) -> Feasibility:

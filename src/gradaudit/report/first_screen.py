@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -65,12 +65,12 @@ class GainRow:
 
 @dataclass(frozen=True)
 class GainPlot:
-    """The strips of all configurations on one axis, and whether one has a grey band."""
+    """The strips of all configurations on one axis, and what their grey bands are, one sentence for each kind."""
 
     rows: tuple[GainRow, ...]
     head: Markup
     foot: Markup
-    banded: bool
+    legend: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -139,19 +139,31 @@ def _pieces(item: Item, number: int) -> Sequence[object]:
 
 
 def _gains(judged: Sequence[Tally]) -> GainPlot:
-    """Return the gains with the threshold and, for each configuration, the band of the control."""
+    """Return the gains with the threshold and, for each configuration, the band of what needs no update."""
     measure = judged[0].measure
     scale, line = measure.factor, measure.factor * measure.recovered_gain
     bands = [tally.band for tally in judged]
-    ends = [scale * end for band in bands if band for end in band]
+    ends = [scale * end for band in bands if band for end in (band.low, band.high)]
     axis = strip_plot.axis_for([*(scale * leak.gain for tally in judged for leak in tally.worst), *ends], line)
     rows = []
     for tally, band in zip(judged, bands, strict=True):
         mean = tally.interval
         shown = Interval(scale * mean.mean, scale * mean.low, scale * mean.high, mean.n)
         gains, marked = [scale * leak.gain for leak in tally.worst], [leak.recovered for leak in tally.worst]
-        where = (scale * band[0], scale * band[1]) if band else None
+        where = (scale * band.low, scale * band.high) if band else None
         drawn = strip_plot.strip(gains, marked, shown, axis, line, measure, where)
         average, bounds = formatting.measured(mean.mean, measure, signed=True), formatting.bounds(mean, measure)
         rows.append(GainRow(tally.label, tally.recovery, tally.identification, drawn, average, bounds))
-    return GainPlot(tuple(rows), strip_plot.head(axis, line, measure), strip_plot.foot(axis, measure), any(bands))
+    legend = tuple(_legend(judged))
+    return GainPlot(tuple(rows), strip_plot.head(axis, line, measure), strip_plot.foot(axis, measure), legend)
+
+
+def _legend(judged: Sequence[Tally]) -> Iterator[str]:
+    """Yield what the grey bands are, with the names of their configurations where several kinds differ."""
+    kinds: dict[str, list[str]] = {}
+    for tally in judged:
+        if tally.band is not None:
+            kinds.setdefault(tally.band.about, []).append(tally.label)
+    for about, labels in kinds.items():
+        whose = f" of {formatting.listed(labels)}" if len(kinds) > 1 else ""
+        yield f"Grey band{whose}: {about}."

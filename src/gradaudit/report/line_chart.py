@@ -99,7 +99,7 @@ def line_chart(
     last = max((step for line in lines for step, _ in line.points), default=0) or 1
     x = x or (Axis.around([step for line in lines for step, _ in line.points]) if wide else Axis(0, last))
     frame = Frame(WIDE if wide else WIDTH, 120 if wide else RIGHT, x, axis, across, up)
-    parts = [*_levels(frame), *_steps(frame, ticks), *_threshold(frame, threshold)]
+    parts = [*axes(frame, ticks), *_threshold(frame, threshold)]
     marks = []
     for line in lines:
         points = [frame.at(step, value) for step, value in _thinned(line.points) if axis.holds(value)]
@@ -118,6 +118,11 @@ def line_chart(
     parts += _end_marks(marks)
     size = Markup('width="{0}" height="{1}" viewBox="0 0 {0} {1}"').format(frame.width, HEIGHT)
     return drawing(title, size, parts, role="group" if any(line.links for line in lines) else "img")
+
+
+def axes(frame: Frame, ticks: Sequence[tuple[float, str]] = ()) -> list[Markup]:
+    """Return both axes with their names; `ticks` are as for `line_chart`."""
+    return [*_levels(frame), *_steps(frame, ticks)]
 
 
 def _links(line: ChartLine, frame: Frame) -> Iterator[Markup]:

@@ -10,14 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+from ..audit.assessment import Assessment
 from ..audit.config import SWEPT
+from ..audit.protected import CAPTURED
 from ..audit.sweep_file import canonical
 from ..audit.yaml_text import parse_yaml, write_yaml
+from ..client.calibrated_noise import REASONS as REASONS_WITHOUT_NOISE
+from ..client.defense_effect import BEFORE_UPDATE
 from ..execution.journal import Failure
 from ..values.errors import AuditError
 from ..values.federation_result import FederationResult
 from ..values.finding import Finding, RunRecord
+from ..values.protection import Protection
 from ..values.scores import Scores
+from .feasibility import AssessedClient
 from .provenance import FILE_KEY, MODEL_KEY
 
 REMOVED = "redacted"
@@ -93,7 +99,15 @@ class Redactor:
             batch=self.keyed(finding.batch)[:16],
             update_sha256=self.keyed(finding.update_sha256),
             grid={key: self._value(key, value) for key, value in finding.grid.items()},
+            protection=_protection(finding.protection),
         )
+
+    def assessed(self, client: AssessedClient) -> AssessedClient:
+        """Return the figures of the prior-only control, which the band of the page shows, and nothing else."""
+        prior = client.assessment.prior
+        if prior is not None:
+            prior = replace(prior, attack=_code(prior.attack), why_not=_reason(prior.why_not))
+        return AssessedClient(_pathless(client.client), client.number, Assessment(prior=prior))
 
     def record(self, run: RunRecord) -> RunRecord:
         """Return the record of the copy."""
@@ -225,6 +239,22 @@ def _quoted(value: str, *kept: str) -> str:
         return found.group() if text in kept else f"{found.group()[0]}{_text(text)}{found.group()[-1]}"
 
     return QUOTED.sub(cleared, value)
+
+
+def _protection(found: Protection | None) -> Protection | None:
+    """Return the figures on the defenses, whose names lose their paths; the sentences are those of this package."""
+    if found is None:
+        return None
+    effects = tuple(
+        replace(one, defense=_pathless(one.defense), why_not=_told(one.why_not, BEFORE_UPDATE)) for one in found.effects
+    )
+    why_not = _told(found.why_not, *REASONS_WITHOUT_NOISE)
+    return replace(found, effects=effects, unknown=_told(found.unknown, CAPTURED), why_not=why_not)
+
+
+def _told(text: str, *known: str) -> str:
+    """Return a sentence if it is a known one."""
+    return text if not text or text in known else REASON
 
 
 def _reason(text: str) -> str:

@@ -19,10 +19,13 @@ from ..values.errors import AuditError
 from ..values.files import PART, delete, is_file, make_folder, read_whole, write_whole
 from ..values.records import content_name
 from . import study_page, sweep_page
+from .feasibility import FILE as FEASIBILITY
+from .feasibility import read_assessments, write_assessments
 from .redacted_values import REASON, REMOVED, Redactor
 
 SUFFIX = "-redacted"
-FILES = (RUN, TRIALS, FEDERATION, RESULTS, BENCH, report.PAGE, sweep_page.PAGE, sweep_page.TABLE, study_page.MARKDOWN)
+PAGES = (report.PAGE, sweep_page.PAGE, sweep_page.TABLE, study_page.MARKDOWN)
+FILES = (RUN, TRIALS, FEDERATION, RESULTS, BENCH, FEASIBILITY, *PAGES)
 """Every file that a redacted copy can hold."""
 SAID = (
     "**Redacted copy.** Images, names of data files and reasons of failed measurements were removed. The figures are "
@@ -94,6 +97,8 @@ def _write_run(run: RunFolder, target: Path) -> Path:
     trained = [redactor.training(found) for found in read_trainings(run.path, run.record)]
     if trained:
         write_whole(target / FEDERATION, _lines([{"trial": one.trial, "result": one.to_json()} for one in trained]))
+    if assessed := [redactor.assessed(one) for one in read_assessments(run.path)]:
+        write_assessments(target, assessed)
     findings, whole = read_folder(target)
     return (sweep_page.write_sweep if whole.kind == "sweep" else report.write)(findings, whole, target)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,6 +18,38 @@ from .verdict import Verdict
 
 
 @dataclass(frozen=True)
+class PriorGains:
+    """What the priors of an attack gained over the control without the update, for each example.
+
+    Args:
+        attack: Name of the attack.
+        gains: One gain for each example, or their mean alone; at least one.
+    """
+
+    attack: str
+    gains: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Band:
+    """The gains that need no update.
+
+    Args:
+        low: Its lower end, in the unit of the measure.
+        high: Its upper end.
+        about: What it is, a sentence.
+    """
+
+    low: float
+    high: float
+    about: str
+
+
+SPREAD = "how far guesses without the update differ from one another"
+PRIOR = "from the control to what the priors of {} reach without the update (prior-only control)"
+
+
+@dataclass(frozen=True)
 class Tally:
     """The figures of one configuration, each private example by its closest reconstruction over all attacks.
 
@@ -24,18 +58,22 @@ class Tally:
         findings: Its findings.
         worst: The closest reconstruction of each example that can be judged, worst leak first.
         found: All leaks that can be judged.
+        priors: What the prior-only controls of its clients gained, if there are any.
     """
 
     verdict: Verdict
     findings: tuple[Finding, ...]
     worst: tuple[Leak, ...]
     found: tuple[Leak, ...]
+    priors: tuple[PriorGains, ...] = ()
 
     @classmethod
-    def of(cls, verdict: Verdict, members: CaseGroup, album: Album) -> Tally:
-        """Return the figures of the findings of one configuration."""
+    def of(cls, verdict: Verdict, members: CaseGroup, album: Album, priors: Mapping[int, PriorGains]) -> Tally:
+        """Return the figures of the findings of one configuration; `priors` are by the number of the client."""
         found = tuple(leak for leak in leaks(members.findings, album) if leak.judgeable)
-        return cls(verdict, members.findings, tuple(worst_per_picture(found)), found)
+        numbers = sorted({number for finding in members.findings for number in client_number(finding.case)})
+        own = tuple(priors[number] for number in numbers if number in priors)
+        return cls(verdict, members.findings, tuple(worst_per_picture(found)), found, own)
 
     @property
     def label(self) -> str:
@@ -106,11 +144,26 @@ class Tally:
         return mean_interval(several if len(several) > 1 else [leak.gain for leak in self.worst])
 
     @property
-    def band(self) -> tuple[float, float] | None:
-        """Lowest and highest value of the control minus its mean, or `None` if it is the same for every example."""
+    def band(self) -> Band | None:
+        """The gains that need no update, by the prior-only control, or else by the spread of the audit's control.
+
+        The control is a guess without the update too, so that the band of a prior-only control begins or ends at 0 if
+        all its gains have one sign. Without such a control the band is the lowest and highest value of the control
+        minus its mean, or `None` if it is the same for every example.
+        """
+        if self.priors:
+            gains = [0.0, *(gain for one in self.priors for gain in one.gains)]
+            names = dict.fromkeys(one.attack for one in self.priors)
+            return Band(min(gains), max(gains), PRIOR.format(formatting.listed([*names])))
         values = [leak.of(leak.finding.measured_control) or 0.0 for leak in self.worst]
         values = [value for value in values if math.isfinite(value)]
         if not values or min(values) == max(values):
             return None
         mean = sum(values) / len(values)
-        return min(values) - mean, max(values) - mean
+        return Band(min(values) - mean, max(values) - mean, SPREAD)
+
+
+def client_number(case: str) -> tuple[int, ...]:
+    """Return the number of the client in the key of a case of an audit, or nothing."""
+    found = re.match(r"client(\d+)-", case)
+    return (int(found.group(1)),) if found else ()

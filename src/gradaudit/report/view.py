@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from ..data.modalities import kind_of
 from ..metrics.psnr import PSNR
@@ -20,10 +21,12 @@ from .provenance import provenance
 from .reference_clients import calibration
 from .result_tables import Configuration, FindingTable, KnowledgeRow, configuration, finding_table, knowledge_row
 from .returned import returned
+from .tally import PriorGains
 from .transcripts import Readings, readings
 from .verdict import Verdict
 
 ATTACKS_SIDE_BY_SIDE = 4
+NO_PRIORS: Mapping[int, PriorGains] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,24 @@ class View:
     redacted: bool = False
 
 
-def view(findings: Sequence[Finding], run: RunRecord, album: Album, costs: Mapping[str, str] | None = None) -> View:
-    """Return the contents of the page for `findings`. Raise `AuditError` if an image is missing or not a PNG.
+def view(
+    findings: Sequence[Finding],
+    run: RunRecord,
+    album: Album,
+    priors: Mapping[int, PriorGains] = NO_PRIORS,
+    costs: Mapping[str, str] | None = None,
+) -> View:
+    """Return the contents of the page.
 
-    `costs` maps the description of a client to what its federation says of the accuracy.
+    Args:
+        findings: The findings of the run so far, none or more.
+        run: What all of them share.
+        album: The images and transcripts.
+        priors: Number of a client -> what its prior-only control gained.
+        costs: Description of a client -> what its federation says of the accuracy.
+
+    Raises:
+        AuditError: An image is missing or not a PNG.
     """
     attacks, settings = attack_labels(findings), setting_labels(findings)
     noun = findings[0].measure.nouns if findings else PSNR.nouns
@@ -92,7 +109,7 @@ def view(findings: Sequence[Finding], run: RunRecord, album: Album, costs: Mappi
         provenance=provenance(findings, run),
         redacted=run.redacted,
     )
-    return _filled(frame, findings, album, attacks, settings, costs) if findings else frame
+    return _filled(frame, findings, album, attacks, settings, priors, costs) if findings else frame
 
 
 def _filled(
@@ -101,6 +118,7 @@ def _filled(
     album: Album,
     attacks: dict[str, str],
     settings: dict[str, str],
+    priors: Mapping[int, PriorGains],
     costs: Mapping[str, str] | None,
 ) -> View:
     judged = [
@@ -132,7 +150,7 @@ def _filled(
         charts=objectives(ordered, attacks, settings),
         knowledge=tuple(knowledge_row(attack, members) for attack, members in pairs),
         table=finding_table(ordered, attacks, settings),
-        officer=officer_parts(judged, attacks, album, costs),
+        officer=officer_parts(judged, attacks, album, priors, costs),
     )
 
 

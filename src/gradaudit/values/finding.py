@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .measures import MEASURES, Measure
+from .protection import Protection
 from .records import Number, checked
 from .scores import Score, Scores
 from .types import Modality
@@ -17,7 +18,7 @@ Points = tuple[tuple[int, Number], ...]
 """A `Curve` as read from JSON."""
 FARTHEST = 1e9
 """Upper bound of the magnitude of every score, in any unit."""
-RARE = ("unlabelled", "unscored", "proof", "adaptive", "defended")
+RARE = ("unlabelled", "unscored", "proof", "adaptive", "defended", "protection")
 """Fields that the JSON of a finding leaves out where they say nothing."""
 
 
@@ -78,6 +79,7 @@ class Finding:
         adaptive: Whether the attack knew the client's defenses and used them.
         defended: Whether the client has a defense.
         cut: Steps that were done and steps of the whole attack, if the budget ended it early, else `None`.
+        protection: What is known of how the client's defenses protect the update; `None` without defenses.
 
     >>> client = ga.Client(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5)))
     >>> finding = ga.run(client, ga.Batch(torch.rand(1, 1, 4, 4), torch.tensor([3])), "idlg", "priors").findings[0]
@@ -130,6 +132,7 @@ class Finding:
     cut: tuple[int, int] | None = None
     adaptive: bool = False
     defended: bool = False
+    protection: Protection | None = None
 
     @property
     def examples(self) -> int:
@@ -176,6 +179,7 @@ class Finding:
         kept = (f.name for f in dataclasses.fields(self) if f.name not in RARE or getattr(self, f.name))
         record = {name: getattr(self, name) for name in kept}
         record |= {"scores": self.scores.to_json(), "control": self.control.to_json(), "pictures": vars(self.pictures)}
+        record |= {"protection": dataclasses.asdict(self.protection)} if self.protection else {}
         record[f"{self.measure.metric}_gain"] = self.mean_gain if self.scored else None
         plain: dict[str, Any] = _plain(record)
         return plain

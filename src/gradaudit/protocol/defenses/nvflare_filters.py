@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -142,6 +143,10 @@ class NvflareSvtPrivacy(_NvflareFilter):
         from nvflare.app_common.filters.svt_privacy import SVTPrivacy
 
         return SVTPrivacy(self.fraction, self.epsilon, self.noise_var, self.gamma, self.tau, replace=self.replace)
+
+    def spent(self, entries: int) -> float:
+        """Return the epsilon that one round spends on an update with this many entries, by NVFlare's own account."""
+        return self.epsilon + self.noise_var * math.ceil(self.fraction * entries)
 
     def simulate(self, candidate: Tensors, observed: Tensors) -> Tensors:
         """Return the candidate clipped, on the support of the observed update."""
