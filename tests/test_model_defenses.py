@@ -10,6 +10,7 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 import gradaudit as ga
+from gradaudit.audit.judge import audit
 from gradaudit.client.defending import changed_batch
 from gradaudit.protocol.defenses.dp_sgd import DpSgd
 from gradaudit.protocol.defenses.instahide import InstaHide
@@ -289,7 +290,7 @@ def test_a_captured_update_with_a_declared_defense(defense, weights, tmp_path):
         knowledge=["priors", "LABELS", "DEFENSE"],
         attacks=[{"name": "inverting-gradients", "set": {"stages.0.steps": 1}}],
     )
-    findings = [ga.audit.judge.audit(case).finding for case in schedule.cases()]
+    findings = [audit(case).finding for case in schedule.cases()]
     assert [finding.adaptive for finding in findings] == [False, True]
     assert all(not finding.cannot_judge for finding in findings)
     assert list(schedule.client.sent.tensors) == list(client.train(site.batch).tensors)
