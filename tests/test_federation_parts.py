@@ -202,7 +202,7 @@ def message(arrays=None, kind="train", group="", config=(), metrics=(), node=7, 
     return SimpleNamespace(content=content, metadata=about, has_content=lambda: not error)
 
 
-CONTEXT = SimpleNamespace(node_id=7)
+CONTEXT = SimpleNamespace(node_id=7, node_config={"partition-id": 2})
 SENT = {"config": {"server-round": 4}}
 REPLY = {"metrics": {"num-examples": 12, "loss": 0.5}}
 
@@ -213,6 +213,12 @@ def test_the_mod_returns_the_reply_itself_and_writes_it_down(tmp_path):
     facts = facts_of(tmp_path / "round-4-node-7.safetensors")
     assert (facts["kind"], facts["examples"], facts["node"]) == ("weights", "12", "7")
     assert read_tensor_file(tmp_path / facts["before"], "weights").tensors["steps"].item() == 4
+
+
+@pytest.mark.parametrize(("key", "name"), [("", "7"), ("partition-id", "2"), ("site", "7")])
+def test_the_configuration_of_a_client_may_name_it(tmp_path, key, name):
+    audit_mod(tmp_path, node=key)(message(WEIGHTS, **SENT), CONTEXT, lambda msg, ctxt: message(AFTER))
+    assert facts_of(tmp_path / f"round-4-node-{name}.safetensors")["node"] == name
 
 
 @pytest.mark.parametrize("reply", [message(), message(AFTER, error=True), None], ids=["metrics", "error", "none"])
