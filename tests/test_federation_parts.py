@@ -12,9 +12,12 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from gradaudit.capture import Settings, capture
 from gradaudit.capture.defense_facts import COLUMNS, defense_facts, gaussian_sigma, no_op_reason
 from gradaudit.capture.flower import CuriousStrategy, audit_mod, named
 from gradaudit.capture.flower_client import run_client_once
+from gradaudit.capture.kinds import FileKind
+from gradaudit.capture.opening import open_update
 from gradaudit.capture.recorder import CaptureRecorder
 from gradaudit.capture.writing import capture_name, packed, write_capture
 from gradaudit.protocol.defenses import DEFENSES
@@ -46,6 +49,18 @@ def test_a_capture_holds_its_tensors_and_what_is_known_about_them(tmp_path):
     assert facts.pop("before_sha256") == hashlib.sha256(whole).hexdigest()
     assert facts.pop("before") == f"global-{hashlib.sha256(whole).hexdigest()[:16]}.safetensors"
     assert facts == {"gradaudit": "1", "kind": "weights", "round": "3", "node": "site-1", "examples": "8"}
+
+
+def test_weights_that_noise_moved_far_are_no_other_round(tmp_path):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 5))
+    noisy = {name: value + 10 * torch.randn_like(value) for name, value in net.state_dict().items()}
+    facts = {**FACTS, "order": list(noisy), "kind": "weights"}
+    opened = open_update(write_capture(tmp_path / "one.safetensors", noisy, before=net.state_dict(), **facts))
+    given = Settings(kind=FileKind.WEIGHTS, input_shape=(3, 4, 4))
+    assert capture(net, opened.file, opened.settings(given)).holds == "weights"
+    with pytest.raises(AuditError, match="% away"):
+        capture(net, opened.file, given)  # the file alone, without its metadata
 
 
 def test_the_global_weights_are_written_once_for_each_content(tmp_path):
