@@ -205,13 +205,15 @@ def _audit(plans: Sequence[Schedule], out: Path, title: str, place: Placement) -
 
 def _finish(results: Results, as_json: bool, open_page: bool, gate: Gate = NO_GATE) -> None:
     """Print the findings and the path of the report. Raise `AuditError` if a case cannot be judged."""
-    from ..report import PAGE
+    from ..report import PAGE, in_lines
 
     path = results.folder / PAGE
     if as_json:
         print_document(results.findings, results.run, **gate_json(results.findings, gate))
     else:
         _summary(results)
+        for line in in_lines(results.findings, results.run, results.folder):
+            terminal.echo(line)
         terminal.echo(f"Report: {path.resolve()}")
     open_in_browser(path, open_page)
     conclude(results.findings, results.run, gate, as_json=as_json)

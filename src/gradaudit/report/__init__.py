@@ -14,7 +14,7 @@ from .template import fill
 from .verdict import Verdict
 from .view import view
 
-__all__ = ["notebook", "render", "verdicts", "write"]
+__all__ = ["in_lines", "notebook", "render", "verdicts", "write"]
 
 PAGE = "report.html"
 
@@ -44,6 +44,17 @@ def notebook(findings: Sequence[Finding], run: RunRecord, folder: Path) -> str:
 def verdicts(findings: Sequence[Finding], run: RunRecord, folder: Path) -> tuple[Verdict, ...]:
     """Return the verdict on each configuration of the client, the worst first; arguments and errors as of `render`."""
     return view(findings, run, Album(Path(folder))).verdicts
+
+
+def in_lines(findings: Sequence[Finding], run: RunRecord, folder: Path) -> tuple[str, ...]:
+    """Return the verdicts, and whether the attacks could have worked on a captured update, as lines of a terminal.
+
+    Arguments and errors are those of `render`.
+    """
+    told = [f"{one.setting}: {one.headline} {one.sentence}" for one in verdicts(findings, run, folder)]
+    for entry in feasibility_of(Path(folder)):
+        told += [f"Could this attack have worked here? {entry.headline}", *entry.lines, *entry.fixes]
+    return tuple(told)
 
 
 def write(findings: Sequence[Finding], run: RunRecord, folder: Path) -> Path:

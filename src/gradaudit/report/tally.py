@@ -51,8 +51,10 @@ class Tally:
 
     @property
     def defended(self) -> bool:
-        """Whether the client has a defense."""
-        return self.findings[0].client != UNDEFENDED
+        """Whether the client has a defense, or one is declared of a captured update, which has the name of its file."""
+        finding = self.findings[0]
+        undeclared = finding.client_value.startswith("CapturedClient(") and "defenses=()" in finding.client_value
+        return finding.client != UNDEFENDED and not undeclared
 
     @property
     def recovered(self) -> int:
