@@ -11,7 +11,7 @@ from ..values.finding import Finding, RunRecord
 from .album import Album
 from .feasibility import feasibility_of
 from .template import fill
-from .verdict import Verdict
+from .verdict import Severity, Verdict
 from .view import view
 
 __all__ = ["in_lines", "notebook", "render", "verdicts", "write"]
@@ -47,13 +47,18 @@ def verdicts(findings: Sequence[Finding], run: RunRecord, folder: Path) -> tuple
 
 
 def in_lines(findings: Sequence[Finding], run: RunRecord, folder: Path) -> tuple[str, ...]:
-    """Return the verdicts, and whether the attacks could have worked on a captured update, as lines of a terminal.
+    """Return the verdicts as lines of a terminal, and the self-check of a captured update.
 
-    Arguments and errors are those of `render`.
+    If nothing recognisable came back from it, a line also says whether the attacks could have worked. Arguments and
+    errors are those of `render`.
     """
-    told = [f"{one.setting}: {one.headline} {one.sentence}" for one in verdicts(findings, run, folder)]
+    judged = verdicts(findings, run, folder)
+    told = [f"{one.setting}: {one.headline} {one.sentence}" for one in judged]
+    recovered = {one.setting for one in judged if one.level is Severity.RECOGNISABLE}
     for entry in feasibility_of(Path(folder)):
-        told += [f"Could this attack have worked here? {entry.headline}", *entry.lines, *entry.fixes]
+        if entry.client not in recovered:
+            told.append(f"Could this attack have worked here? {entry.headline}")
+        told += [*entry.lines, *entry.fixes]
     return tuple(told)
 
 
