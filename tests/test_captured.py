@@ -295,6 +295,7 @@ def test_the_command_audits_a_file_without_truth(round3, gradaudit):  # noqa: F8
     code, out, err = gradaudit("audit", path, "--out", "run")
     assert code == 0, err
     assert "n/a" in out
+    assert "u.pt: Proof of a leak: the update recomputed from" in out
     assert "no score, objective" in err
     assert gradaudit("report", "run")[0] == 0
     _, out, err = gradaudit("audit", path, "--out", "run", "--json")

@@ -15,7 +15,7 @@ from gradaudit.audit.sweep_file import read_sweep
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")])
 
-ELSEWHERE = r"flwr|nvflare|gradaudit\.capture\.nvflare"  # tests/federation imports these
+ELSEWHERE = r"flwr|nvflare|gradaudit\.capture\.nvflare|quickstart"  # tests/federation imports these
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,9 @@ from gradaudit.audit.config import make_config
 from gradaudit.audit.controls import CLOSED_FORM, within
 from gradaudit.execution import Listener, Results, describe_run
 from gradaudit.report import feasibility as page
-from gradaudit.report import render
+from gradaudit.report import in_lines, render
 from gradaudit.report.auditing import carry_out
+from gradaudit.report.verdict import Severity
 from gradaudit.values.errors import AttackFailed
 
 LONG = 1e9  # seconds: no attack is shortened, so that its result does not depend on the machine
@@ -146,6 +147,15 @@ def test_a_captured_update_of_another_normalisation_is_explained_on_the_page(tmp
     assert "Positive control: from the gradient of one of these examples alone" in text
     assert "Prior-only control: inverting-gradients without the update" in text
     assert "Grey band: from the control to what the priors of inverting-gradients reach without the update" in text
+    assert "No attack was adapted to the defense" not in text  # none is declared
+    told = in_lines(run.findings, run.record, run.folder)
+    assert told[0].startswith("u.pt: ")
+    assert told[1] == "Could this attack have worked here? " + page.feasibility_of(run.folder)[0].headline
+    assert told[-1] == "Fix: set model.mean: [0] and model.std: [1]."
+    leaked = [replace(run.verdicts[0], level=Severity.RECOGNISABLE)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gradaudit.report.verdicts", lambda *_: leaked)
+        assert not any("have worked here" in line for line in in_lines(run.findings, run.record, run.folder))
     (kept,) = page.read_assessments(run.folder)
     assert kept.assessment.self_check.causes[0].name == "normalisation"
 

@@ -12,9 +12,12 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from gradaudit.capture import Settings, capture
 from gradaudit.capture.defense_facts import COLUMNS, defense_facts, gaussian_sigma, no_op_reason
 from gradaudit.capture.flower import CuriousStrategy, audit_mod, named
 from gradaudit.capture.flower_client import run_client_once
+from gradaudit.capture.kinds import FileKind
+from gradaudit.capture.opening import open_update
 from gradaudit.capture.recorder import CaptureRecorder
 from gradaudit.capture.writing import capture_name, packed, write_capture
 from gradaudit.protocol.defenses import DEFENSES
@@ -46,6 +49,18 @@ def test_a_capture_holds_its_tensors_and_what_is_known_about_them(tmp_path):
     assert facts.pop("before_sha256") == hashlib.sha256(whole).hexdigest()
     assert facts.pop("before") == f"global-{hashlib.sha256(whole).hexdigest()[:16]}.safetensors"
     assert facts == {"gradaudit": "1", "kind": "weights", "round": "3", "node": "site-1", "examples": "8"}
+
+
+def test_weights_that_noise_moved_far_are_no_other_round(tmp_path):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 5))
+    noisy = {name: value + 10 * torch.randn_like(value) for name, value in net.state_dict().items()}
+    facts = {**FACTS, "order": list(noisy), "kind": "weights"}
+    opened = open_update(write_capture(tmp_path / "one.safetensors", noisy, before=net.state_dict(), **facts))
+    given = Settings(kind=FileKind.WEIGHTS, input_shape=(3, 4, 4))
+    assert capture(net, opened.file, opened.settings(given)).holds == "weights"
+    with pytest.raises(AuditError, match="% away"):
+        capture(net, opened.file, given)  # the file alone, without its metadata
 
 
 def test_the_global_weights_are_written_once_for_each_content(tmp_path):
@@ -202,7 +217,7 @@ def message(arrays=None, kind="train", group="", config=(), metrics=(), node=7, 
     return SimpleNamespace(content=content, metadata=about, has_content=lambda: not error)
 
 
-CONTEXT = SimpleNamespace(node_id=7)
+CONTEXT = SimpleNamespace(node_id=7, node_config={"partition-id": 2})
 SENT = {"config": {"server-round": 4}}
 REPLY = {"metrics": {"num-examples": 12, "loss": 0.5}}
 
@@ -213,6 +228,12 @@ def test_the_mod_returns_the_reply_itself_and_writes_it_down(tmp_path):
     facts = facts_of(tmp_path / "round-4-node-7.safetensors")
     assert (facts["kind"], facts["examples"], facts["node"]) == ("weights", "12", "7")
     assert read_tensor_file(tmp_path / facts["before"], "weights").tensors["steps"].item() == 4
+
+
+@pytest.mark.parametrize(("key", "name"), [("", "7"), ("partition-id", "2"), ("site", "7")])
+def test_the_configuration_of_a_client_may_name_it(tmp_path, key, name):
+    audit_mod(tmp_path, node=key)(message(WEIGHTS, **SENT), CONTEXT, lambda msg, ctxt: message(AFTER))
+    assert facts_of(tmp_path / f"round-4-node-{name}.safetensors")["node"] == name
 
 
 @pytest.mark.parametrize("reply", [message(), message(AFTER, error=True), None], ids=["metrics", "error", "none"])

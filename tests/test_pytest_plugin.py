@@ -49,6 +49,12 @@ def test_a_defended_client_passes(leak_audit):  # noqa: F811
     ga.assert_no_leak([finding for run in runs for finding in run.findings])
 
 
+def test_without_attacks_the_battery_runs_as_in_an_audit_file(leak_audit):  # noqa: F811
+    run = leak_audit(linear_net(), BATCH, budget="0.2s")
+    assert {finding.battery for finding in run.findings} == {"standard-1"}
+    assert [finding.attack for finding in run.findings] == ["inverting-gradients-fast", "inverting-gradients-short"]
+
+
 def test_the_example_of_the_page_runs(leak_audit):  # noqa: F811
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/gate.md").read_text(encoding="utf-8"), re.DOTALL)
     names = {}

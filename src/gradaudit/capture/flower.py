@@ -30,11 +30,13 @@ class FlowerCapture:
         recorder: Writes and audits the captures.
         names: Names of the arrays of a positional list.
         kind: What the client sends: `weights`, `difference` or `gradient`.
+        node: Key of the client's configuration that names the client, or an empty string.
     """
 
     recorder: CaptureRecorder
     names: tuple[str, ...] = ()
     kind: str = "weights"
+    node: str = ""
 
     def __call__(self, msg: Any, ctxt: Any, call_next: Callable[[Any, Any], Any]) -> Any:
         """Pass a message to the app, capture its reply, and return the reply unchanged."""
@@ -45,10 +47,14 @@ class FlowerCapture:
             sent = arrays_of(msg, self.names)
         reply = call_next(msg, ctxt)
         with harmless("the reply was not read"):
-            self._keep(reply, ctxt.node_id, sent, about)
+            self._keep(reply, self._name_of(ctxt), sent, about)
         return reply
 
-    def _keep(self, reply: Any, node: int, sent: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    def _name_of(self, ctxt: Any) -> Any:
+        """Return the name of the client by its configuration, or else Flower's number of the node."""
+        return ctxt.node_config.get(self.node, ctxt.node_id) if self.node else ctxt.node_id
+
+    def _keep(self, reply: Any, node: Any, sent: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         left = arrays_of(reply, self.names)
         if left:
             before = numbers(sent) if _same_model(sent, left) else None
@@ -64,6 +70,7 @@ def audit_mod(
     budget: float | None = None,
     names: Sequence[str] = (),
     kind: str = "weights",
+    node: str = "",
 ) -> FlowerCapture:
     """Return a Flower client mod that writes one capture per round and client, and may audit it in place.
 
@@ -79,11 +86,14 @@ def audit_mod(
         budget: Most seconds for the audit of one capture, during which the message waits.
         names: Names of the arrays, for an app that sends a list of arrays without names; `arr_0`, `arr_1`, … without.
         kind: What the client sends: `weights`, `difference` or `gradient`.
+        node: Key of the client's configuration (`node_config`) that names the client in the files, such as
+            `partition-id` in a simulation, whose numbers of nodes are random. Without it, or where a client has no such
+            key, Flower's number of the node does.
 
     Raises:
         AuditError: The budget is not positive, or `audit` is neither a function nor a path.
     """
-    return FlowerCapture(CaptureRecorder(Path(folder), audit, budget), tuple(names), kind)
+    return FlowerCapture(CaptureRecorder(Path(folder), audit, budget), tuple(names), kind, node)
 
 
 class CuriousStrategy:

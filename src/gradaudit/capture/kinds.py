@@ -84,7 +84,12 @@ class UpdateReading:
 
 
 def interpret(
-    model: nn.Module, parts: UpdateParts, asked: FileKind | None, learning_rate: float | None
+    model: nn.Module,
+    parts: UpdateParts,
+    asked: FileKind | None,
+    learning_rate: float | None,
+    *,
+    same_round: bool = False,
 ) -> UpdateReading:
     """Detect the kind of the file and return its tensors as an update.
 
@@ -93,6 +98,8 @@ def interpret(
         parts: The tensors of the file under the model's names.
         asked: The kind given by the user, if any.
         learning_rate: The learning rate given by the user, if any; values other than weights are then a difference.
+        same_round: Whether the model's weights are certainly those that the client received, so that weights far from
+            them were moved by the client, such as by noise.
 
     Raises:
         AuditError: The file contains weights that are far from the model's own, so that their difference is
@@ -104,7 +111,8 @@ def interpret(
     if holds is FileKind.GRADIENT and learning_rate is not None:
         raise AuditError("--learning-rate does not apply to a gradient. Omit it, or give --kind weight-difference.")
     if holds is FileKind.WEIGHTS:
-        _require_near(tensors, before)
+        if not same_round:
+            _require_near(tensors, before)
         tensors = {name: before[name] - value for name, value in tensors.items()}
         return UpdateReading(holds, why, tensors, parts.buffers, direction=Direction.BEFORE_MINUS_AFTER)
     reading = UpdateReading(holds, why, tensors, parts.buffers)

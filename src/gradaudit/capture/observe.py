@@ -45,6 +45,7 @@ class Settings:
         sign: Direction of a difference; `None` determines it from the last layer, if possible.
         loss: The client's training loss.
         modality: Kind of the examples; `input_shape` is needed unless they are images.
+        same_round: Whether the model's weights are certainly those that the client received, however far it moved.
 
     Raises:
         AuditError: A value is out of range.
@@ -59,6 +60,7 @@ class Settings:
     sign: Direction | None = None
     loss: Loss = field(default_factory=CrossEntropy)
     modality: Modality = Modality.PICTURES
+    same_round: bool = False
 
     def __post_init__(self) -> None:
         for option, value in (("batch-size", self.batch_size), ("local-steps", self.local_steps)):
@@ -116,7 +118,7 @@ def capture(model: nn.Module, update: Path | TensorFile, settings: Settings = Se
     model, precision_note = _in_full_precision(model)
     file = update if isinstance(update, TensorFile) else read_tensor_file(update, "update")
     parts = fit(model, file)
-    reading = interpret(model, parts, settings.kind, settings.learning_rate)
+    reading = interpret(model, parts, settings.kind, settings.learning_rate, same_round=settings.same_round)
     shape = settings.input_shape or input_shape(model)
     if settings.loss.inferable:
         input_check(model, shape, "cpu", settings.modality)

@@ -90,7 +90,8 @@ class OpenedUpdate:
         kind = given.kind or self.stated.kind
         direction = self.stated.direction if kind is FileKind.WEIGHT_DIFFERENCE else None
         size = given.batch_size if given.batch_size is not None else self.stated.examples
-        return replace(given, kind=kind, batch_size=size, sign=given.sign or direction)
+        certain = self.before is not None and bool(self.stated.before_sha256)  # `open_update` has compared it
+        return replace(given, kind=kind, batch_size=size, sign=given.sign or direction, same_round=certain)
 
 
 def open_update(path: Path, before: Path | None = None, *, at: str = "--weights") -> OpenedUpdate:

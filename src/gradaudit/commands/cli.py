@@ -206,7 +206,7 @@ def _audit(plans: Sequence[Schedule], out: Path, title: str, place: Placement) -
 
 def _finish(results: Results, as_json: bool, open_page: bool, gate: Gate = NO_GATE) -> None:
     """Print the findings and the path of the report. Raise `AuditError` if a case cannot be judged."""
-    from ..report import PAGE
+    from ..report import PAGE, in_lines
 
     path = results.folder / PAGE
     if as_json:
@@ -214,6 +214,8 @@ def _finish(results: Results, as_json: bool, open_page: bool, gate: Gate = NO_GA
         print_document(results.findings, results.run, **more)
     else:
         _summary(results)
+        for line in in_lines(results.findings, results.run, results.folder):
+            terminal.echo(line)
         terminal.echo(f"Report: {path.resolve()}")
     open_in_browser(path, open_page)
     conclude(results.findings, results.run, gate, as_json=as_json)

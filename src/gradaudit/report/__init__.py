@@ -12,10 +12,10 @@ from .album import Album
 from .cost_section import client_costs, cost_lines
 from .feasibility import feasibility_of, prior_gains
 from .template import fill
-from .verdict import Verdict
+from .verdict import Severity, Verdict
 from .view import view
 
-__all__ = ["notebook", "render", "verdicts", "write"]
+__all__ = ["in_lines", "notebook", "render", "verdicts", "write"]
 
 PAGE = "report.html"
 
@@ -47,6 +47,22 @@ def notebook(findings: Sequence[Finding], run: RunRecord, folder: Path) -> str:
 def verdicts(findings: Sequence[Finding], run: RunRecord, folder: Path) -> tuple[Verdict, ...]:
     """Return the verdict on each configuration of the client, the worst first; arguments and errors as of `render`."""
     return view(findings, run, Album(Path(folder))).verdicts
+
+
+def in_lines(findings: Sequence[Finding], run: RunRecord, folder: Path) -> tuple[str, ...]:
+    """Return the verdicts as lines of a terminal, and the self-check of a captured update.
+
+    If nothing recognisable came back from it, a line also says whether the attacks could have worked. Arguments and
+    errors are those of `render`.
+    """
+    judged = verdicts(findings, run, folder)
+    told = [f"{one.setting}: {one.headline} {one.sentence}" for one in judged]
+    recovered = {one.setting for one in judged if one.level is Severity.RECOGNISABLE}
+    for entry in feasibility_of(Path(folder)):
+        if entry.client not in recovered:
+            told.append(f"Could this attack have worked here? {entry.headline}")
+        told += [*entry.lines, *entry.fixes]
+    return tuple(told)
 
 
 def write(findings: Sequence[Finding], run: RunRecord, folder: Path) -> Path:

@@ -135,7 +135,7 @@ def _returned(setting: str, findings: Sequence[Finding], warnings: tuple[str, ..
         )
     else:
         level, headline = Severity.UNKNOWN, "Cannot be scored"
-        sentence = f"without the private {noun}s. What came back is shown below; that is not an all-clear."
+        sentence = f"without the private {noun}s. What came back is in the report; that is not an all-clear."
     return Verdict(setting, level, headline, sentence, (level, bool(proofs), 0), tuple(details), warnings, alarms)
 
 
