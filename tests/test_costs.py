@@ -130,6 +130,16 @@ def test_a_setting_with_an_obstacle_is_never_the_best(tmp_path, gains, options, 
     assert ("Unfinished federation: 5 of 6 trainings." in page) == bool(options)
 
 
+def test_a_model_that_has_not_learnt_is_never_the_best(tmp_path):
+    """The guess of the most frequent class has 0.3; the seeds differ by 0.01."""
+    said, rows, whole, _ = section(tmp_path, {0: 20.0, 1: 1.0, 2: 1.0}, {0: 0.9, 1: 0.31, 2: 0.33}, plain=(0,))
+    assert said.startswith(f"Best setting: {STD}=2.")
+    assert rows[1][-1] == "its accuracy is not above a guess of the most frequent class"
+    assert "Without a defense, the accuracy" not in whole
+    _, _, whole, _ = section(tmp_path, {0: 20.0, 1: 1.0}, {0: 0.3, 1: 0.3}, plain=(0,))
+    assert "Without a defense, the accuracy is not above a guess: train for more rounds" in whole
+
+
 def test_a_defense_that_only_naive_attacks_met_is_never_the_best(tmp_path):
     findings, record = federated(tmp_path, {0: 20.0, 1: 1.0}, {0: 0.9, 1: 0.8}, plain=(0,))
     naive = [replace(one, adaptive=False) for one in findings]

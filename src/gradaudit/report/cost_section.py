@@ -15,17 +15,19 @@ from ..values.finding import RunRecord
 from ..values.measures import Measure
 from . import formatting
 from .cost_charts import MOST_CURVES, over_rounds, trade_off
-from .costs import SPACE, CostSetting, accuracy_in_words, bits_in_words, change_in_words, cost_settings
+from .costs import SPACE, CostSetting, accuracy_in_words, bits_in_words, change_in_words, cost_settings, learnt
 from .pareto import best, front
 from .sweep_cells import Swept, gain_by
 
 RULE = (
     "The best setting is the one with the highest mean accuracy among those in which no private {noun} was recovered, "
     "no 95 % interval of an attack's mean gain reaches {limit}, every attack and every training has finished and can "
-    "be judged, and, if there is a defense, an attack that knows it was run. Of equal accuracies, the smaller gain "
-    "wins. Where no attack recovered anything in any setting, there is no best one: nothing shows then that the "
-    "attacks work. The best setting is the best one measured here; that is not a proof of privacy."
+    "be judged, the accuracy is above a guess, and, if there is a defense, an attack that knows it was run. Of equal "
+    "accuracies, the smaller gain wins. Where no attack recovered anything in any setting, there is no best one: "
+    "nothing shows then that the attacks work. The best setting is the best one measured here; that is not a proof of "
+    "privacy."
 )
+GUESSING = "That is not above a guess of the most frequent class: train for more rounds."
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,8 @@ def _change(clients: Mapping[str, Sequence[FederationResult]]) -> Interval | Non
 def _sentence(results: Sequence[FederationResult]) -> str:
     interval = mean_interval([result.accuracy for result in results])
     sent = bits_in_words(sum(result.bits for result in results) / len(results))
-    return f"Accuracy in the federation: {accuracy_in_words(interval)}; a client sends {sent}.{_diverged(results)}"
+    said = f"Accuracy in the federation: {accuracy_in_words(interval)}; a client sends {sent}.{_diverged(results)}"
+    return said if learnt(results) else f"{said} {GUESSING}"
 
 
 def _section(settings: Sequence[CostSetting], measure: Measure) -> CostSection:
@@ -222,6 +225,8 @@ def _remarks(settings: Sequence[CostSetting]) -> Iterator[str]:
     if lost:
         named = formatting.listed(list(map(str, lost)))
         yield f"A model stopped being finite in setting {named}: its accuracy is that of the last finite model."
+    if any(one.results and not one.results[0].defended and not learnt(one.results) for one in settings):
+        yield "Without a defense, the accuracy is not above a guess: train for more rounds, or change server_rate."
     count = sum(bool(one.results) for one in settings)
     if count > MOST_CURVES:
         yield f"The curves of the first {MOST_CURVES} of {count} settings are drawn."

@@ -21,6 +21,7 @@ from .sweep_cells import SweptCell, judged_gain, level_of
 from .verdict import Severity
 
 SPACE = "\N{NO-BREAK SPACE}"
+GUESSED = "its accuracy is not above a guess of the most frequent class"
 UNITS = (("Gbit", 1e9), ("Mbit", 1e6), ("kbit", 1e3))
 
 
@@ -143,6 +144,8 @@ class CostSetting:
             yield "no attack that knows the defense was run"
         if any(result.diverged for result in self.results):
             yield "a training diverged"
+        if self.results and not learnt(self.results):
+            yield GUESSED
 
 
 def cost_settings(
@@ -166,6 +169,18 @@ def cost_settings(
         CostSetting(number, relevant(members[0].at), tuple(members), _by_seed(trained.get(key, ())), seeds)
         for number, (key, members) in enumerate(together.items(), 1)
     )
+
+
+def learnt(results: Sequence[FederationResult]) -> bool:
+    """Return whether the accuracy is above that of a guess of the most frequent class, by its interval over the seeds.
+
+    It is true where labels are no classes, so that there is no such guess.
+    """
+    above = [result.accuracy - result.chance for result in results if not math.isnan(result.chance)]
+    if not above:
+        return True
+    interval = mean_interval(above)
+    return (interval.mean if math.isnan(interval.low) else interval.low) > 0
 
 
 def accuracy_in_words(interval: Interval | None) -> str:
