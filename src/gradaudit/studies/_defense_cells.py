@@ -93,7 +93,7 @@ class DefenseCell:
         return score_methods(seen, batch.labels, (READING,), attack_seed(bench.chance(seed)))[READING].get("recall")
 
     def _accuracy(self, bench: Bench, seed: int) -> float | None:
-        """Return the accuracy on held-out examples after the last round."""
+        """Return the accuracy on held-out examples after the last round; BatchNorm trains with batch statistics."""
         if self.federation is None or not bench.labelled:
             return None
         source = bench.source
@@ -102,7 +102,8 @@ class DefenseCell:
         def gather(indices: list[int]) -> Batch:
             return Batch(source.stack(indices), bench.labels[indices]).to(bench.device)
 
-        client = self._naive.client(bench, seed)
+        attacked = self._naive.client(bench, seed)
+        client = replace(attacked, training=replace(attacked.training, batch_norm="train"))
         trained = train_federation(client, gather, parts, self.federation, bench.chance(seed), points=1)
         return trained.scores[-1].accuracy
 

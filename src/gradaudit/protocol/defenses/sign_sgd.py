@@ -13,6 +13,7 @@ from ...values.errors import AttackFailed
 from ...values.types import Tensors
 from ._defense import Defense, Distance, Doubt, each, require
 
+STEP = 1e-3  # of the server for bare signs, as Adam's usual rate
 EVEN = 1e-4  # relative: magnitudes of one tensor that differ by less are equal
 
 
@@ -40,6 +41,11 @@ class SignSgd(Defense):
 
     def __post_init__(self) -> None:
         require(isinstance(self.scaled, bool), self, "scaled must be true or false")
+
+    @property
+    def server_rate(self) -> float | None:  # type: ignore[override]
+        """Step size of the server: bare signs have no scale of their own."""
+        return None if self.scaled else STEP
 
     def protect(self, tensors: Tensors) -> Tensors:
         """Return the signs of each tensor, scaled if so asked."""
