@@ -76,6 +76,7 @@ def federated(folder, gains, accuracies, *, bits=None, seeds=3, lost=(), plain=(
             one,
             adaptive=one.attack == "adaptive",
             client="no defense" if one.grid[STD] in plain else f"noise {one.grid[STD]}",
+            defended=one.grid[STD] not in plain,
         )
         for one in findings
     ]

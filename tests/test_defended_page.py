@@ -30,8 +30,8 @@ BOUNDED = Protection(
 
 
 def protected(folder, protection=BOUNDED, case="client0-attack0-batch0", gains=(-3.0,), ranks=(40,), **changes):
-    values = {"client": "noise", "client_value": "Client(noise)", "protection": protection, **changes}
-    return finding(folder, case, gains, ranks, **values)
+    values = {"client": "noise", "client_value": "Client(noise)", "defended": True, "protection": protection}
+    return finding(folder, case, gains, ranks, **{**values, **changes})
 
 
 def section(page, heading):

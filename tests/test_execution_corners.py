@@ -15,6 +15,7 @@ from gradaudit.audit.config import make_config
 from gradaudit.audit.given import make_batches
 from gradaudit.audit.plan import make_plan
 from gradaudit.audit.shelf import Shelf
+from gradaudit.client import participant
 from gradaudit.commands.progress import SHOWN
 from gradaudit.execution import case_jobs, make_executor
 from gradaudit.execution.executors import process_pool, ray_cluster
@@ -38,8 +39,8 @@ def test_clients_with_equal_weights_and_other_layers_are_all_audited():
 
 def test_every_update_is_computed_on_the_threads_of_the_executor(tmp_path, monkeypatch):
     """The planning of passes computes an update, too."""
-    seen, train = [], ga.Client.train
-    monkeypatch.setattr(ga.Client, "train", lambda *a, **b: seen.append(torch.get_num_threads()) or train(*a, **b))
+    seen, train = [], participant._trained
+    monkeypatch.setattr(participant, "_trained", lambda *a: seen.append(torch.get_num_threads()) or train(*a))
     many = plan(tmp_path, repeats=2, attacks=[{"name": "inverting-gradients", "set": {"stages.0.steps": 2}}])
     before = torch.get_num_threads()
     torch.set_num_threads(2)

@@ -263,7 +263,7 @@ def test_an_unchanged_journal_is_read_once(run_folder, monkeypatch):
     first, second = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"x\n" + first)
     reads = []
-    monkeypatch.setattr(journal, "read_whole", lambda path: reads.append(path) or read_whole(path))
+    monkeypatch.setattr(journal, "read_whole", lambda at: (reads.append(at) if at == path else None) or read_whole(at))
     with pytest.warns(AuditWarning, match="line 1: is not a trial") as caught:
         results = Results(folder, run)
     results.refresh()  # a warning would be an error here

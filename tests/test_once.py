@@ -13,6 +13,7 @@ from gradaudit.attacks import APRIL, DLG
 from gradaudit.audit.config import make_config
 from gradaudit.audit.judge import Case, audit
 from gradaudit.audit.plan import make_plan
+from gradaudit.client import participant
 from gradaudit.client.participant import SharedUpdate
 from gradaudit.execution import Listener, Results, describe_run, run
 from gradaudit.inversion.run.call import shares_passes
@@ -35,13 +36,13 @@ FOUR_CASES = {
 @pytest.fixture
 def trainings(monkeypatch):
     """How often each client trained on each batch."""
-    counted, train = Counter(), Client.train
+    counted, train = Counter(), participant._trained
 
-    def counting(client, batch, *, seed=0):
+    def counting(client, batch, *rest):
         counted[batch.inputs.numpy().tobytes()] += 1
-        return train(client, batch, seed=seed)
+        return train(client, batch, *rest)
 
-    monkeypatch.setattr(Client, "train", counting)
+    monkeypatch.setattr(participant, "_trained", counting)
     return counted
 
 

@@ -15,6 +15,7 @@ from gradaudit.audit.judge import Case, audit
 from gradaudit.audit.protected import CAPTURED, protection_of
 from gradaudit.capture.captured_client import CapturedClient
 from gradaudit.capture.defense_facts import defense_facts
+from gradaudit.client import participant
 from gradaudit.client.calibrated_noise import NO_NOISE, NOT_CLIPPED, OTHER_NOISE, RELATIVE, SEEN, noise_of
 from gradaudit.client.defense_effect import ALL, BEFORE_UPDATE, EffectLog
 from gradaudit.metrics.bounds import gaussian_epsilon
@@ -47,12 +48,6 @@ class Mixing(Defense):
     """Stands for a defense that changes the batch."""
 
     acts_on = "batch"
-
-
-class PerTensor(Clip):
-    """Stands for a clip of every tensor by itself."""
-
-    per = "tensor"
 
 
 class Spending(Defense):
@@ -168,7 +163,7 @@ def test_noise_after_a_clip_is_measured_against_its_norm(defenses, multiplier):
         ((Clip(0.5), LaplaceNoise(0.1)), OTHER_NOISE),
         ((Clip(0.5), Spending(), GaussianNoise(0.1)), NOT_CLIPPED),  # it could make the update longer again
         ((Clip(0.5), GaussianNoise(0.0)), NO_NOISE),
-        ((PerTensor(0.5), GaussianNoise(0.1)), NOT_CLIPPED),
+        ((Clip(0.5, per="tensor"), GaussianNoise(0.1)), NOT_CLIPPED),
         ((Clip(0.5), GaussianNoise(0.1), Looking()), SEEN),
         ((PerExample(), Looking()), SEEN),
         ((Mixing(), PerExample()), SEEN),
@@ -236,8 +231,8 @@ def case(client, batch):
 def test_a_finding_keeps_it_and_trains_once(monkeypatch):
     client, batch = defended(Clip(0.5), GaussianNoise(0.1), training=FedAvg(learning_rate=0.1)), make_batch(2)
     calls = []
-    train = Client.train
-    monkeypatch.setattr(Client, "train", lambda *args, **options: calls.append(1) or train(*args, **options))
+    train = participant._trained
+    monkeypatch.setattr(participant, "_trained", lambda *args: calls.append(1) or train(*args))
     found = audit(case(client, batch)).finding
     assert len(calls) == 1
     assert found.protection.noise.multiplier == pytest.approx(0.2)

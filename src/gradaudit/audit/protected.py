@@ -39,7 +39,7 @@ def protection_of(shared: SharedUpdate, seen: Observation) -> Protection | None:
         return None
     training = client.training
     steps = 1 if training.single_step else training.steps(len(shared.batch))
-    found = noise_of(client.defenses, steps=steps, rounds=getattr(client, "rounds", 1))
+    found = noise_of(client.defenses, steps=steps, rounds=client.rounds)
     size, length = _image(client, shared.batch)
     return Protection(
         effects=() if captured else with_epsilon(shared.log.effects(client.defenses), found),

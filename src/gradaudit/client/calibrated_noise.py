@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from torch import Tensor
 
 from ..metrics.bounds import DELTA, gaussian_epsilon
-from ..protocol.defenses import Defense
+from ..protocol.defenses import ActsOn, Defense
 from ..protocol.defenses.additive_noise import GaussianNoise, LaplaceNoise
 from ..protocol.defenses.clipping import Clip
 from ..protocol.defenses.top_k import TopK
@@ -95,17 +95,17 @@ def noise_of(defenses: Sequence[Defense], *, steps: int = 1, rounds: int = 1) ->
 
 def acts_early(defense: Defense) -> bool:
     """Return whether a defense acts on the batch or the training, and sees the examples before there is an update."""
-    return getattr(defense, "acts_on", "update") in ("batch", "training")
+    return defense.acts_on in (ActsOn.BATCH, ActsOn.TRAINING)
 
 
 def _sees_examples(defense: Defense) -> bool:
     """Return whether a defense of the update is given more than the update (`apply`), such as the private examples."""
-    return getattr(type(defense), "apply", None) is not getattr(Defense, "apply", None)
+    return type(defense).apply is not Defense.apply
 
 
 def _clips_the_whole(defense: Defense) -> bool:
     """Return whether a defense clips the L2 norm of the whole update, not that of a tensor or an entry."""
-    return isinstance(defense, Clip) and getattr(defense, "per", "update") == "update"
+    return isinstance(defense, Clip) and defense.per == "update"
 
 
 def noise_deviation(defense: Defense, tensor: Tensor) -> float | None:

@@ -85,7 +85,7 @@ STUDY = Study(
         "default": _cells({"fedavg-cnn": 40, "resnet20": 25}, 300),
         "paper": _cells({"fedavg-cnn": 2000, "resnet20": 2000}, 4800),
     },
-    repeats={"quick": 1, "default": 4, "paper": 10},
+    repeats={"quick": 1, "default": 3, "paper": 10},
     tables=TABLES,
     caveats=(
         "Adaptive above naive is paired: both attacks face the same update. An interval above 0 says that knowing the "

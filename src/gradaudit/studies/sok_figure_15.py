@@ -54,7 +54,7 @@ STUDY = Study(
     "attacks one gradient of two images, once without and once with knowledge of the defense; the federation of four "
     "clients uses the defense in every round, and its accuracy is measured at equal rounds.",
     cells={scale: _cells(scale) for scale in STEPS},
-    repeats={"quick": 1, "default": 4, "paper": 10},
+    repeats={"quick": 1, "default": 3, "paper": 10},
     tables=TABLES,
     figures=(
         Figure("Gain of the naive attack", "strength, weak to strong", "dB", _curves("naive.gain")),
