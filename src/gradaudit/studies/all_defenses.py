@@ -64,7 +64,7 @@ def _cells(rounds: dict[str, int], steps: int) -> tuple[DefenseCell, ...]:
             defense,
             gia_o(steps),
             network,
-            federation=Federation(rounds=rounds[network], batch_size=16, examples=3200, test_examples=800),
+            federation=Federation(rounds=rounds[network], batch_size=8, examples=3200, test_examples=800),
         )
         for network in rounds
         for name, defense in _defenses(network).items()
@@ -78,11 +78,11 @@ STUDY = Study(
     about="Every defense at a published strength. The attack (Inverting Gradients with total variation of weight 2e-2) "
     "sees one gradient of two images of distinct classes on an untrained network, once without and once with "
     "knowledge of the defense. Labels are granted to it, and read from the same update beside it. Accuracy is that of "
-    "a federation of four clients that uses the defense in every round: FedSGD, minibatches of 16, the server's usual "
+    "a federation of four clients that uses the defense in every round: FedSGD, minibatches of 8, the server's usual "
     "step size, equal rounds.",
     cells={
         "quick": _cells({"fedavg-cnn": 10}, 60),
-        "default": _cells({"fedavg-cnn": 40, "resnet20": 25}, 300),
+        "default": _cells({"fedavg-cnn": 40, "resnet20": 25}, 200),
         "paper": _cells({"fedavg-cnn": 2000, "resnet20": 2000}, 4800),
     },
     repeats={"quick": 1, "default": 3, "paper": 10},

@@ -18,7 +18,7 @@ FAMILIES: dict[str, tuple[tuple[float, Defense], ...]] = {
     "perturbation, std": tuple((std, GaussianNoise(std)) for std in (1e-4, 1e-3, 1e-2, 1e-1)),
 }
 ROUNDS = {"quick": 10, "default": 40, "paper": 2000}
-STEPS = {"quick": 60, "default": 300, "paper": 4800}
+STEPS = {"quick": 60, "default": 200, "paper": 4800}
 
 
 def _name(family: str, strength: float) -> str:
@@ -27,7 +27,7 @@ def _name(family: str, strength: float) -> str:
 
 def _cells(scale: str) -> tuple[DefenseCell | NotBuilt, ...]:
     network = "resnet18" if scale == "paper" else "fedavg-cnn"
-    federation = Federation(rounds=ROUNDS[scale], batch_size=16, examples=3200, test_examples=800)
+    federation = Federation(rounds=ROUNDS[scale], batch_size=8, examples=3200, test_examples=800)
     rows: list[tuple[str, Defense | None]] = [(PLAIN, None)]
     rows += [(_name(family, value), one) for family, members in FAMILIES.items() for value, one in members]
     built = [DefenseCell(name, one, gia_o(STEPS[scale]), network, federation=federation) for name, one in rows]
