@@ -31,13 +31,11 @@ def _defenses(network: str) -> dict[str, Defense | None]:
     return {
         "no defense": None,
         "gaussian-noise 1e-3": GaussianNoise(1e-3),
-        "gaussian-noise 1e-2": GaussianNoise(1e-2),
         "laplace-noise 1e-3": LaplaceNoise(1e-3),
         "clip 1": Clip(1.0),
         "clip 0.1 per tensor": Clip(0.1, per="tensor"),
         "clip 1e-3 per value": Clip(1e-3, per="value"),
         "top-k 10 %": TopK(0.1),
-        "top-k 1 %": TopK(0.01),
         "random-k 10 %": RandomK(0.1),
         "dgc 1 %": DeepGradientCompression(0.01),
         "qsgd 4 bits": Qsgd(4),
@@ -82,7 +80,7 @@ STUDY = Study(
     "step size, equal rounds.",
     cells={
         "quick": _cells({"fedavg-cnn": 10}, 60),
-        "default": _cells({"fedavg-cnn": 40, "resnet20": 25}, 200),
+        "default": _cells({"fedavg-cnn": 30, "resnet20": 20}, 150),
         "paper": _cells({"fedavg-cnn": 2000, "resnet20": 2000}, 4800),
     },
     repeats={"quick": 1, "default": 3, "paper": 10},
