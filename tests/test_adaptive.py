@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 import gradaudit as ga
-from gradaudit.attacks import constructors
+from gradaudit.attacks import constructors, shortened
 from gradaudit.audit.adapting import with_twins
 from gradaudit.protocol.defenses.additive_noise import GaussianNoise
 from gradaudit.protocol.defenses.top_k import TopK
 
-FAST = ga.attacks.INVERTING_GRADIENTS_FAST
+FAST = shortened(ga.attacks.INVERTING_GRADIENTS_FAST, 15)
 
 
 def victim(defenses, rounds=1):

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradaudit import Update
+from gradaudit.client.federation import update_bits
 from gradaudit.protocol.defenses import DEFENSES, Clip, GaussianNoise, LaplaceNoise, TopK, describe
 from gradaudit.values.discovery import example_of
 from gradaudit.values.errors import AuditError
@@ -30,6 +31,12 @@ def test_keeps_names_shapes_and_the_rest(defense):
     assert eval(repr(defense), {type(defense).__name__: type(defense)}) == defense
     assert type(defense).__doc__
     assert defense.paper
+
+
+@pytest.mark.parametrize("defense", EXAMPLES, ids=repr)
+def test_the_size_of_a_defended_update_is_known(defense):
+    """A field of a defense must not hide the method."""
+    assert 0 < update_bits((defense,), update()) <= 32 * 607
 
 
 @pytest.mark.parametrize("defense", EXAMPLES, ids=repr)

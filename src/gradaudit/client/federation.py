@@ -136,7 +136,7 @@ def step(model: nn.Module, updates: Sequence[Update], weights: Sequence[int], ra
 def update_bits(defenses: Sequence[Defense], update: Update) -> float:
     """Return the bits of a defended update, as the last defense of the update states them."""
     acting = acting_on(defenses, ActsOn.UPDATE)
-    return (acting[-1] if acting else Defense()).bits(update)
+    return (acting[-1] if acting else Defense()).sent_bits(update)
 
 
 def accuracy(client: Client, gather: Gather, positions: Tensor) -> float:

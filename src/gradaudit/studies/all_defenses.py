@@ -80,7 +80,7 @@ STUDY = Study(
     "step size, equal rounds.",
     cells={
         "quick": _cells({"fedavg-cnn": 10}, 60),
-        "default": _cells({"fedavg-cnn": 30, "resnet20": 20}, 150),
+        "default": _cells({"fedavg-cnn": 60, "resnet20": 40}, 150),
         "paper": _cells({"fedavg-cnn": 2000, "resnet20": 2000}, 4800),
     },
     repeats={"quick": 1, "default": 3, "paper": 10},

@@ -17,7 +17,7 @@ FAMILIES: dict[str, tuple[tuple[float, Defense], ...]] = {
     "clipping, norm": tuple((norm, Clip(norm)) for norm in (1.0, 0.1, 0.01, 0.001)),
     "perturbation, std": tuple((std, GaussianNoise(std)) for std in (1e-4, 1e-3, 1e-2, 1e-1)),
 }
-ROUNDS = {"quick": 10, "default": 30, "paper": 2000}
+ROUNDS = {"quick": 10, "default": 60, "paper": 2000}
 STEPS = {"quick": 60, "default": 150, "paper": 4800}
 
 

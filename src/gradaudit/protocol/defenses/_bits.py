@@ -33,10 +33,9 @@ def _bits(tensor: Tensor) -> int:
     n = len(entries)
     if not n:
         return 0
-    kept = entries[entries != 0]
-    z, position = len(kept), _width(n)
+    z, position = int(entries.count_nonzero()), _width(n)
     sizes = [FLOAT * n, z * (FLOAT + position)]
-    values = _distinct(kept)
+    values = _distinct(entries)
     if values is not None:
         every = values + (z < n)
         sizes += [FLOAT * every + n * _width(every), FLOAT * values + z * (_width(values) + position)]
@@ -48,10 +47,9 @@ def _width(count: int) -> int:
     return math.ceil(math.log2(count)) if count > 1 else 0
 
 
-def _distinct(values: Tensor) -> int | None:
-    """Return the number of distinct values, or `None` if there are more than a table holds."""
-    probe = values[:: max(1, len(values) // PROBED)]
-    if len(torch.unique(probe)) > MOST_VALUES:
+def _distinct(entries: Tensor) -> int | None:
+    """Return the number of distinct values that are not zero, or `None` if there are more than a table holds."""
+    if len(torch.unique(entries[:: max(1, len(entries) // PROBED)])) > MOST_VALUES:
         return None
-    found = len(torch.unique(values))
+    found = len(torch.unique(entries[entries != 0]))
     return found if found <= MOST_VALUES else None

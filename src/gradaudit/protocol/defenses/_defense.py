@@ -205,7 +205,7 @@ class Defense:
         assert nothing is not None
         return found / nothing.clamp_max(-torch.finfo(nothing.dtype).tiny)
 
-    def bits(self, update: Update) -> float:
+    def sent_bits(self, update: Update) -> float:
         """Return the bits in which a client sends a defended update, by default plain encodings (`encoded_bits`)."""
         return encoded_bits(update.values)
 
