@@ -80,10 +80,11 @@ STUDY = Study(
     "step size, equal rounds.",
     cells={
         "quick": _cells({"fedavg-cnn": 10}, 60),
-        "default": _cells({"fedavg-cnn": 60, "resnet20": 40}, 150),
+        "default": _cells({"fedavg-cnn": 60}, 150),
+        "deep": _cells({"resnet20": 40}, 150),
         "paper": _cells({"fedavg-cnn": 2000, "resnet20": 2000}, 4800),
     },
-    repeats={"quick": 1, "default": 3, "paper": 10},
+    repeats={"quick": 1, "default": 3, "deep": 3, "paper": 10},
     tables=TABLES,
     caveats=(
         "Adaptive above naive is paired: both attacks face the same update. An interval above 0 says that knowing the "
