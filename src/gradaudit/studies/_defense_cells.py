@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ..audit.attempt import attack_seed
 from ..audit.label_audit import score_methods
-from ..client.federation import train_federation
+from ..client.federation import Trained, train_federation
 from ..client.federation_settings import Federation, partition
 from ..inversion.attack import Attack
 from ..inversion.run.adaptive import Adaptive
@@ -94,6 +94,11 @@ class DefenseCell:
 
     def _accuracy(self, bench: Bench, seed: int) -> float | None:
         """Return the accuracy on held-out examples after the last round; BatchNorm trains with batch statistics."""
+        trained = self._trained(bench, seed)
+        return None if trained is None else trained.scores[-1].accuracy
+
+    def _trained(self, bench: Bench, seed: int) -> Trained | None:
+        """Return the training of the federation, or `None` without one or without labels."""
         if self.federation is None or not bench.labelled:
             return None
         source = bench.source
@@ -104,8 +109,7 @@ class DefenseCell:
 
         attacked = self._naive.client(bench, seed)
         client = replace(attacked, training=replace(attacked.training, batch_norm="train"))
-        trained = train_federation(client, gather, parts, self.federation, bench.chance(seed), points=1)
-        return trained.scores[-1].accuracy
+        return train_federation(client, gather, parts, self.federation, bench.chance(seed), points=1)
 
 
 def _minus(one: float | None, other: float | None) -> float | None:
