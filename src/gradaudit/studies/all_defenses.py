@@ -55,6 +55,10 @@ def _defenses(network: str) -> dict[str, Defense | None]:
     }
 
 
+def _federation(rounds: int) -> Federation:
+    return Federation(rounds=rounds, batch_size=8, examples=3200, test_examples=800)
+
+
 def _cells(rounds: dict[str, int], steps: int) -> tuple[DefenseCell, ...]:
     return tuple(
         DefenseCell(
@@ -62,7 +66,7 @@ def _cells(rounds: dict[str, int], steps: int) -> tuple[DefenseCell, ...]:
             defense,
             gia_o(steps),
             network,
-            federation=Federation(rounds=rounds[network], batch_size=8, examples=3200, test_examples=800),
+            federation=None if isinstance(defense, Soteria) else _federation(rounds[network]),
         )
         for network in rounds
         for name, defense in _defenses(network).items()
@@ -95,6 +99,7 @@ STUDY = Study(
         "The attacked client has BatchNorm in evaluation mode, which is easier to attack; the federation trains with "
         "the statistics of its batches.",
         "Under mixup and instahide the score is against the private images, not against their mixture.",
+        "Soteria's accuracy is not measured: each update takes one backward pass for each feature of the last layer.",
         "DP-SGD replaces BatchNorm by GroupNorm; its noise multipliers are per round.",
     ),
 )
