@@ -86,12 +86,14 @@ class RoundWork:
         steps: Number of local steps.
         step_size: Number of examples of one step.
         rounds: Number of rounds.
+        obstacle: Why a guarantee of the defense alone does not hold for this client, a sentence, or empty.
     """
 
     model: nn.Module
     steps: int
     step_size: int
     rounds: int = 1
+    obstacle: str = ""
 
 
 @dataclass(frozen=True)

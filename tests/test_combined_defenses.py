@@ -1,0 +1,57 @@
+"""What a report may say of several defenses, several rounds and several clients together, and what it must not."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from conftest import linear_net, make_batch
+from gradaudit import Batch, Client, FedAvg, Knowledge, Level, SecureAggregation
+from gradaudit.audit.doubts import remarks
+from gradaudit.audit.protected import protection_of
+from gradaudit.capture.captured_client import CapturedClient
+from gradaudit.client.calibrated_noise import SEEN, UNCOUNTED
+from gradaudit.metrics.bounds import gaussian_epsilon
+from gradaudit.protocol.defenses import Clip, DpSgd, GaussianNoise, MixUp, Soteria
+
+KNOWN = Level.BASIC | Knowledge.LABELS
+
+
+def found_for(client, batch):
+    shared = client.prepare(batch, seed=7)
+    return protection_of(shared, shared.show(KNOWN))
+
+
+def test_epsilon_is_that_of_one_round_and_the_bound_counts_all():
+    for defenses, multiplier in (((Clip(0.5), GaussianNoise(0.5)), 1.0), ((DpSgd(1.0, 2.0),), 2.0)):
+        found = found_for(Client(linear_net(pixels=64), defenses=defenses, rounds=3), make_batch(2, classes=5))
+        spent = next(effect.epsilon for effect in found.effects if effect.epsilon is not None)
+        assert spent == pytest.approx(gaussian_epsilon(multiplier), rel=1e-3)
+        assert found.noise.steps == 3
+
+
+def test_the_steps_are_those_of_one_client_and_not_of_all_together():
+    training = FedAvg(learning_rate=0.1, minibatch_size=1)
+    many = SecureAggregation(linear_net(pixels=64), training, (DpSgd(1.0, 1.0),), sizes=(1, 3))
+    assert found_for(many, make_batch(4, classes=5)).noise.steps == 3
+
+
+def test_steps_that_are_unknown_give_no_bound_and_no_epsilon():
+    training = FedAvg(learning_rate=0.1, epochs=2, minibatch_size=1)
+    sent = Client(linear_net(pixels=64)).train(make_batch(4, classes=5))
+    options = {"file": "u.pt", "sent": sent, "input_shape": (1, 8, 8)}
+    client = CapturedClient(linear_net(pixels=64), training, (DpSgd(1.0, 1.0),), **options)
+    nothing = Batch(torch.zeros(0, 1, 8, 8), torch.zeros(0, dtype=torch.int64))
+    for size, steps in ((None, None), (4, 8)):
+        found = found_for(replace(client, size=size), nothing)
+        assert (found.noise and found.noise.steps, found.why_not) == (steps, "" if steps else UNCOUNTED)
+        assert (UNCOUNTED in " ".join(remarks(replace(client, size=size), 0))) is (steps is None)
+
+
+@pytest.mark.parametrize("other", [MixUp(), Soteria(0.5)])
+def test_no_epsilon_of_dp_sgd_is_stated_beside_a_defense_that_sees_the_examples(other):
+    alone, beside = (
+        remarks(Client(linear_net(pixels=64), defenses=(DpSgd(1.0, 1.0), *more)), 2) for more in ((), (other,))
+    )
+    assert not any(SEEN in line for line in alone)
+    assert [line for line in beside if "dp-sgd" in line] == [f"No epsilon of dp-sgd is stated. {SEEN}"]
