@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from conftest import linear_net, make_batch
-from gradaudit import Batch, Client, FedAvg, Knowledge, Level, SecureAggregation
+from gradaudit import Batch, Client, FedAvg, Knowledge, Level, SecureAggregation, adaptive
 from gradaudit.audit.doubts import remarks
 from gradaudit.audit.protected import protection_of
 from gradaudit.capture.captured_client import CapturedClient
 from gradaudit.client.calibrated_noise import SEEN, UNCOUNTED
+from gradaudit.inversion.run.adaptive import joined
 from gradaudit.metrics.bounds import gaussian_epsilon
-from gradaudit.protocol.defenses import Clip, DpSgd, GaussianNoise, MixUp, Soteria
+from gradaudit.protocol.defenses import Clip, DpSgd, GaussianNoise, MixUp, Precode, RandomK, Soteria
+from test_model_defenses import SMOOTH, dense, private
 
 KNOWN = Level.BASIC | Knowledge.LABELS
 
@@ -55,3 +57,20 @@ def test_no_epsilon_of_dp_sgd_is_stated_beside_a_defense_that_sees_the_examples(
     )
     assert not any(SEEN in line for line in alone)
     assert [line for line in beside if "dp-sgd" in line] == [f"No epsilon of dp-sgd is stated. {SEEN}"]
+
+
+@pytest.mark.parametrize("defenses", [(Precode(k=8), Clip(0.01)), (Precode(k=8), MixUp())])
+def test_precode_decides_the_comparison_wherever_it_stands(defenses):
+    batch = private(1)
+    for order in (defenses, defenses[::-1]):
+        seen = Client(dense(), defenses=order).share(batch, ["priors", "LABELS", "DEFENSE"])
+        assert float((adaptive(SMOOTH)(seen).inputs - batch.inputs).square().mean()) < 1e-4
+
+
+def test_rounds_are_joined_by_the_last_defense_that_acts_on_the_update():
+    rounds = ((torch.tensor([2.0, 0.0]),), (torch.tensor([0.0, 4.0]),))
+    seen = Client(linear_net(pixels=64)).share(make_batch(1, classes=5), "priors")
+    seen = replace(seen, update=replace(seen.update, tensors={"weight": rounds[0][0]}))
+    for others in ((DpSgd(1.0, 1.0),), (MixUp(),), (Precode(k=8),)):
+        for order in ((RandomK(0.5), *others), (*others, RandomK(0.5))):
+            assert joined(seen, rounds, order).update.values[0].tolist() == [2.0, 4.0]
