@@ -13,7 +13,19 @@ from gradaudit.capture.captured_client import CapturedClient
 from gradaudit.client.calibrated_noise import SEEN, UNCOUNTED
 from gradaudit.inversion.run.adaptive import joined
 from gradaudit.metrics.bounds import gaussian_epsilon
-from gradaudit.protocol.defenses import Clip, DpSgd, GaussianNoise, MixUp, Precode, RandomK, Soteria
+from gradaudit.protocol.defenses import (
+    Clip,
+    DpSgd,
+    GaussianNoise,
+    LaplaceNoise,
+    MixUp,
+    PartialSharing,
+    Precode,
+    RandomK,
+    Soteria,
+    SvDefense,
+)
+from gradaudit.values.errors import AuditError
 from test_model_defenses import SMOOTH, dense, private
 
 KNOWN = Level.BASIC | Knowledge.LABELS
@@ -74,3 +86,27 @@ def test_rounds_are_joined_by_the_last_defense_that_acts_on_the_update():
     for others in ((DpSgd(1.0, 1.0),), (MixUp(),), (Precode(k=8),)):
         for order in ((RandomK(0.5), *others), (*others, RandomK(0.5))):
             assert joined(seen, rounds, order).update.values[0].tolist() == [2.0, 4.0]
+
+
+@pytest.mark.parametrize("defense", [SvDefense(0.5), LaplaceNoise(0.01)], ids=lambda one: one.name)
+def test_defenses_take_half_precision(defense):
+    half = linear_net(pixels=64).to(torch.bfloat16)
+    seen = Client(half, defenses=[defense], rounds=3).share(make_batch(2, classes=5), ["priors", "DEFENSE"])
+    every = joined(seen, (seen.update.values, *seen.rounds), (defense,)).update.values
+    assert {tensor.dtype for tensor in (*every, *defense.simulate(every, every))} == {torch.bfloat16}
+    assert float(defense.mismatch(every, seen.update.values, lambda a, b: (a[0] - b[0]).norm())) < torch.inf
+
+
+@pytest.mark.parametrize("defense", [GaussianNoise(1e300), LaplaceNoise(1e300), DpSgd(1e300, 1.0)])
+def test_a_strength_that_overflows_is_named(defense):
+    with pytest.raises(AuditError, match=f"NaN or infinity.* and the parameters of {defense.name}"):
+        Client(linear_net(pixels=64), defenses=[defense]).share(make_batch(2, classes=5), "priors")
+
+
+def test_a_defense_that_cannot_fit_the_model_is_refused_before_anything_runs():
+    with pytest.raises(AuditError, match="precode: a bottleneck of size 1000000000000 would need .* Lower k"):
+        Client(linear_net(), defenses=[Precode(k=10**12)])
+    with pytest.raises(AuditError, match=r"no tensor matches nope\*\. The update has 1.weight, 1.bias"):
+        Client(linear_net(), defenses=[PartialSharing(("nope*",))])
+    with pytest.raises(AuditError, match="std must be at least 0 and finite"):
+        GaussianNoise(float("inf"))

@@ -149,7 +149,7 @@ def _deviation_from(defenses: Sequence[Defense]) -> float:
     for defense in defenses:
         if not isinstance(defense, GaussianNoise) or defense.relative:
             break
-        variance += defense.std**2
+        variance += defense.std * defense.std
     return math.sqrt(variance)
 
 

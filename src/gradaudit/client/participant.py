@@ -245,7 +245,7 @@ def _trained(client: Client, batch: Batch, seed: int, defenses: Sequence[Defense
         )
     names = training.shared_parameters(client.model)
     update = Update(dict(zip(names, tensors, strict=True)), training.kind, buffers, len(batch))
-    require_finite(update)
+    require_finite(update, filter(acts_early, defenses))
     return update, Scene(model, inputs, labels, training.loss, local_steps(training, len(batch)))
 
 
@@ -255,7 +255,7 @@ def _defended(
     """Return the update before and after the defenses of the update, and those of them that did not change it."""
     trained, scene = _trained(client, batch, seed, client.defenses)
     update, idle = defended(client.defenses, trained, scene, own_seed("defenses", seed, batch), memories, note)
-    require_finite(update)
+    require_finite(update, client.defenses)
     return trained, update, idle
 
 
