@@ -26,6 +26,7 @@ from gradaudit.protocol.defenses import (
     SvDefense,
 )
 from gradaudit.values.errors import AuditError
+from test_cli import audit_file, gradaudit  # noqa: F401  (fixtures)
 from test_model_defenses import SMOOTH, dense, private
 
 KNOWN = Level.BASIC | Knowledge.LABELS
@@ -104,9 +105,22 @@ def test_a_strength_that_overflows_is_named(defense):
 
 
 def test_a_defense_that_cannot_fit_the_model_is_refused_before_anything_runs():
-    with pytest.raises(AuditError, match="precode: a bottleneck of size 1000000000000 would need .* Lower k"):
+    with pytest.raises(AuditError, match=r"precode: a bottleneck of size 1000000000000 would need .* Lower k"):
         Client(linear_net(), defenses=[Precode(k=10**12)])
     with pytest.raises(AuditError, match=r"no tensor matches nope\*\. The update has 1.weight, 1.bias"):
         Client(linear_net(), defenses=[PartialSharing(("nope*",))])
     with pytest.raises(AuditError, match="std must be at least 0 and finite"):
         GaussianNoise(float("inf"))
+
+
+def test_the_terminal_and_a_comparison_say_who_knew_the_defense(gradaudit, audit_file):  # noqa: F811
+    quick = [{"name": "dlg", "set": {"stages.0.steps": 1}}]
+    options = {"defenses": [{"name": "gaussian-noise", "std": 1.0}], "repeats": 1, "attacks": quick}
+    for out, knowledge in (("naive", ["priors", "LABELS"]), ("both", ["priors", "LABELS", "DEFENSE"])):
+        code, told, _ = gradaudit("audit", audit_file(knowledge=knowledge, **options), "--out", out)
+        assert code == 0
+        assert "Nothing recognisable" in told or "Traces" in told
+        assert ("No attack was adapted to the defense" in told.replace("\n", " ")) is (out == "naive")
+    told = gradaudit("compare", "naive", "both", "--format", "csv")[1]
+    assert "knowing DEFENSE" not in told
+    assert "(adaptive)" in told
