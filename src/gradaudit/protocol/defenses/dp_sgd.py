@@ -127,10 +127,8 @@ class DpSgd(Defense):
         replaced = [name for name, layer in work.model.named_modules() if isinstance(layer, BatchNormReplacement)]
         changed = f"{self.name} replaced {len(replaced)} BatchNorm layers by GroupNorm, first {(replaced or [''])[0]}"
         said = (f"{changed}: the audited model is not the original one.",) if replaced else ()
-        if work.obstacle and self.noise_multiplier:
-            return (*said, f"No epsilon of {self.name} is stated. {work.obstacle}")
         try:
-            return (*said, self.account(work.step_size).sentence(work.steps, max(self.rounds, work.rounds)))
+            return (*said, self.account(work.step_size).sentence(work, max(self.rounds, work.rounds)))
         except AuditError as error:
             return (*said, str(error))
 
