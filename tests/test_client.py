@@ -7,7 +7,7 @@ from torch import nn
 from conftest import make_batch, smooth_net
 from gradaudit import Batch, Client, FedAvg, FedSGD, Knowledge, Level, Normalisation
 from gradaudit.client.checking import _alike
-from gradaudit.protocol.defenses import Clip, GaussianNoise
+from gradaudit.protocol.defenses import Clip, DpSgd, GaussianNoise, Precode, TopK
 from gradaudit.values.errors import AuditError
 from gradaudit.values.types import Update
 
@@ -90,6 +90,20 @@ def test_noise_depends_on_the_seed_and_leaves_the_global_state_alone(batch):
 def test_idle_defenses_are_named(batch):
     client = Client(smooth_net(), defenses=[Clip(1e6), GaussianNoise(0.1)])
     assert client.protected(batch)[1] == (Clip(1e6),)
+
+
+def test_of_two_equal_defenses_none_is_idle_if_one_acts(batch):
+    shared = Client(smooth_net(), defenses=[TopK(0.1), TopK(0.1)]).prepare(batch)
+    assert shared.idle == ()
+    assert [effect.no_op for effect in shared.log.effects(shared.client.defenses)] == [False, True, False]
+    assert Client(smooth_net(), defenses=[Clip(1e6), Clip(1e6)]).protected(batch)[1] == (Clip(1e6),)
+    private = DpSgd(1e6, 0.0, replace_batch_norm=True)
+    assert Client(smooth_net(), defenses=[private, private]).protected(batch)[1] == (private,)
+
+
+def test_a_defense_of_the_model_is_named_once():
+    with pytest.raises(AuditError, match="defenses: precode changes the model and is named twice"):
+        Client(smooth_net(), defenses=[Precode(k=4), Precode(k=8)])
 
 
 def test_defenses_act_in_their_order(batch):

@@ -89,7 +89,8 @@ def test_the_bounds_stand_beside_what_was_measured(tmp_path):
     page = render([protected(tmp_path, gains=(-3.0, -2.0), ranks=(40, 41)), other], planned(2), tmp_path)
     text, _ = section(page, "Bounds on any attack")
     top = 100 * identification_bound(100, 1.0)
-    assert f"identification among 100 equally likely images at most {top:.1f} %" in text
+    assert f"identification among 100 equally likely images of one label at most {top:.1f} %" in text
+    assert "where those of the images differ they identify without the update" in text
     assert "1 of 2 images (50 %) by the best attack, second; more than the bound" in text
     reached = f"{from_scratch_psnr(0.05, 1.0, 7.88, 192):.1f}".replace("-", "−")
     assert f"1 of 20 attempts reaches {reached} dB, less than a guess highest 14.0 dB" in text
@@ -97,6 +98,13 @@ def test_the_bounds_stand_beside_what_was_measured(tmp_path):
     assert "0.0748 to 0.31 standard deviations the labels were granted" in text
     assert "Noise multiplier 1: the standard deviation of the Gaussian noise over the largest norm" in text
     assert "e^" not in text
+
+
+def test_without_the_labels_the_bound_is_among_images_of_any_label(tmp_path):
+    page = render([protected(tmp_path, knowledge=("BATCH_SIZE",))], RUN, tmp_path)
+    text, _ = section(page, "Bounds on any attack")
+    assert "equally likely images at most" in text
+    assert "labels were granted, and" not in text
 
 
 def test_steps_examples_and_a_declaration_change_the_words(tmp_path):

@@ -7,8 +7,10 @@ away from the private examples, so that "nothing was recovered" may say more abo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from ..client.calibrated_noise import SEEN, UNCOUNTED, seen_beside
 from ..client.defending import local_steps
 from ..client.participant import Client
 from ..inversion.attack import Attack
@@ -46,12 +48,37 @@ def remarks(client: Client, examples: int) -> tuple[str, ...]:
 
     Args:
         client: The client; of several clients the one with the most examples is meant.
-        examples: Number of its examples, 0 if it is unknown: each step is then taken for one on the whole batch.
+        examples: Number of its examples, 0 if it is unknown.
     """
-    count = max(getattr(client, "sizes", ()) or (examples or getattr(client, "size", None) or 1,))
+    count = _most_examples(client, examples) or 1
     size = min(client.training.minibatch_size or count, count)
     work = RoundWork(client.model, local_steps(client.training, count), size, client.rounds)
-    return tuple(remark for defense in client.defenses for remark in defense.remarks(work))
+    uncounted = UNCOUNTED if steps_of(client, examples) is None else ""
+    found: list[str] = []
+    for place, defense in enumerate(client.defenses):
+        obstacle = SEEN if seen_beside(client.defenses, place) else uncounted
+        found.extend(defense.remarks(replace(work, obstacle=obstacle)))
+    return tuple(found)
+
+
+def steps_of(client: Client, examples: int) -> int | None:
+    """Return the number of local steps of the client with the most examples, or `None` if it is unknown.
+
+    Args:
+        client: The client.
+        examples: Number of its examples, 0 if it is unknown.
+    """
+    training, count = client.training, _most_examples(client, examples)
+    if training.single_step:
+        return 1
+    if count or training.minibatch_size is None:
+        return training.steps(count or 1)
+    return None
+
+
+def _most_examples(client: Client, examples: int) -> int:
+    """Return the number of examples of the client with the most, 0 if it is unknown."""
+    return max(getattr(client, "sizes", ()) or (examples or getattr(client, "size", None) or 0,))
 
 
 def _text(attack: Attack, doubt: Doubt) -> str:

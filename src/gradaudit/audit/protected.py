@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..capture.captured_client import CapturedClient
-from ..client.calibrated_noise import noise_of, with_epsilon
+from ..client.calibrated_noise import RECORD, UNCOUNTED, FoundNoise, noise_of, with_epsilon
 from ..client.participant import Client, SharedUpdate
 from ..inversion.parts.labels._search import search
 from ..metrics.bounds import label_signal_to_noise
@@ -16,6 +16,7 @@ from ..values.errors import AuditError, guarded
 from ..values.protection import Protection
 from ..values.types import Batch, Modality
 from .digests import digest_of
+from .doubts import steps_of
 
 CAPTURED = "The update was captured: there is none from before its defenses, so that their effect is not known."
 
@@ -37,12 +38,13 @@ def protection_of(shared: SharedUpdate, seen: Observation) -> Protection | None:
     captured = isinstance(client, CapturedClient)
     if not client.defenses and not captured:
         return None
-    training = client.training
-    steps = 1 if training.single_step else training.steps(len(shared.batch))
-    found = noise_of(client.defenses, steps=steps, rounds=client.rounds)
+    steps = steps_of(client, len(shared.batch))
+    found = noise_of(client.defenses, steps=steps or 1, rounds=client.rounds)
+    if steps is None and found.noise is not None and found.noise.unit == RECORD:
+        found = FoundNoise(None, why_not=UNCOUNTED)
     size, length = _image(client, shared.batch)
     return Protection(
-        effects=() if captured else with_epsilon(shared.log.effects(client.defenses), found),
+        effects=() if captured else with_epsilon(shared.log.effects(client.defenses), found, client.rounds),
         unknown=CAPTURED if captured else "",
         buffers=len(seen.update.buffers or {}),
         noise=found.noise,

@@ -23,8 +23,9 @@ NO_NOISE = "It adds no noise of known size."
 NOT_CLIPPED = "Its noise is not measured against a clipped update: clip of the whole update must stand right before it."
 RELATIVE = "Its noise is scaled by the update itself, so that its size depends on the private examples."
 OTHER_NOISE = "Only Gaussian noise after clip has a bound of this kind."
+UNCOUNTED = "The number of local steps is unknown, because the number of examples is."
 SEEN = "Another of its defenses sees the private examples, and the noise does not cover what it does with them."
-REASONS = (SEEN, NO_NOISE, NOT_CLIPPED, RELATIVE, OTHER_NOISE)
+REASONS = (SEEN, NO_NOISE, NOT_CLIPPED, RELATIVE, OTHER_NOISE, UNCOUNTED)
 """Everything that `FoundNoise.why_not` can say. It holds nothing private."""
 
 
@@ -76,9 +77,8 @@ def noise_of(defenses: Sequence[Defense], *, steps: int = 1, rounds: int = 1) ->
     """
     radius, why = math.inf, NO_NOISE if defenses else ""
     for place, defense in enumerate(defenses):
-        others = (*defenses[:place], *defenses[place + 1 :])
         if isinstance(defense, Calibrated) and defense.noise_multiplier > 0:
-            if any(acts_early(other) or _sees_examples(other) for other in others):
+            if seen_beside(defenses, place):
                 return FoundNoise(None, why_not=SEEN)
             times = rounds * (getattr(defense, "steps", 0) or max(1, steps))
             return FoundNoise(CalibratedNoise(float(defense.noise_multiplier), times, RECORD), place)
@@ -91,6 +91,11 @@ def noise_of(defenses: Sequence[Defense], *, steps: int = 1, rounds: int = 1) ->
         elif not isinstance(defense, TopK):
             radius, why = math.inf, _why(defense)
     return FoundNoise(None, why_not=why)
+
+
+def seen_beside(defenses: Sequence[Defense], place: int) -> bool:
+    """Return whether a defense other than the one at `place` sees the private examples beside it."""
+    return any(acts_early(one) or _sees_examples(one) for at, one in enumerate(defenses) if at != place)
 
 
 def acts_early(defense: Defense) -> bool:
@@ -119,11 +124,17 @@ def noise_deviation(defense: Defense, tensor: Tensor) -> float | None:
     return spread * (float(tensor.abs().max()) if defense.relative else 1.0)
 
 
-def with_epsilon(effects: Sequence[DefenseEffect], found: FoundNoise) -> tuple[DefenseEffect, ...]:
-    """Return the effects with the epsilon of the calibrated noise, at the defense that adds it and at all together."""
+def with_epsilon(effects: Sequence[DefenseEffect], found: FoundNoise, rounds: int = 1) -> tuple[DefenseEffect, ...]:
+    """Return the effects with the epsilon that one of the rounds spends, at the defense that adds noise and at all.
+
+    Args:
+        effects: The effects of all defenses.
+        found: The noise of all rounds.
+        rounds: Number of updates of the same batch.
+    """
     if found.noise is None:
         return tuple(effects)
-    epsilon = float(f"{gaussian_epsilon(found.noise.multiplier, found.noise.steps):.4g}")
+    epsilon = float(f"{gaussian_epsilon(found.noise.multiplier, found.noise.steps // rounds):.4g}")
     return tuple(
         replace(one, epsilon=epsilon, delta=DELTA, unit=found.noise.unit)
         if place == found.place or one.defense == ALL
@@ -138,7 +149,7 @@ def _deviation_from(defenses: Sequence[Defense]) -> float:
     for defense in defenses:
         if not isinstance(defense, GaussianNoise) or defense.relative:
             break
-        variance += defense.std**2
+        variance += defense.std * defense.std
     return math.sqrt(variance)
 
 

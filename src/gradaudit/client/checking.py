@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 
 from ..data.modalities import check_inputs
+from ..protocol.defenses import Defense
 from ..protocol.local_training import batch_norm_mode, rules_of, tensors_of
 from ..values.errors import AuditError, guarded
 from ..values.types import Batch, LossFunction, Update
@@ -51,13 +52,15 @@ def require_trainable(
     return int(first.shape[-1]) if first.dim() else 1
 
 
-def require_finite(update: Update) -> None:
-    """Raise `NotFinite` if a value of the update is NaN or infinite."""
+def require_finite(update: Update, acted: Iterable[Defense] = ()) -> None:
+    """Raise `NotFinite` if a value of the update is NaN or infinite, with the names of the defenses that `acted`."""
     broken = [name for name, tensor in update.tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
+        used = ", ".join(dict.fromkeys(defense.name for defense in acted))
+        names = f" and the parameters of {used}" if used else ""
         raise NotFinite(
             f"update: {len(broken)} of {len(update.tensors)} tensors hold NaN or infinity, first {broken[0]}. "
-            "Check the model's weights, the learning rate and the normalisation."
+            f"Check the model's weights, the learning rate{',' if names else ' and'} the normalisation{names}."
         )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..protocol.defenses import ActsOn, Defense, Gradient, Scene
 from ..protocol.local_training import LocalTraining
+from ..values.errors import AuditError
 from ..values.types import Update
 from .defense_effect import Note, unnoted
 
@@ -21,7 +22,15 @@ Memories = dict[int | str, dict[Any, Any]]
 
 
 def changed_model(defenses: Sequence[Defense], model: nn.Module) -> nn.Module:
-    """Return the model with the changes of all defenses of the model; raise `AuditError` if one does not fit."""
+    """Return the model with the changes of all defenses of the model.
+
+    Raises:
+        AuditError: A defense does not fit the model, or one that changes the model is named twice.
+    """
+    names = [defense.name for defense in acting_on(defenses, ActsOn.MODEL)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise AuditError(f"defenses: {twice} changes the model and is named twice. Name it once.")
     return reduce(lambda changed, defense: defense.change_model(changed), defenses, model)
 
 
@@ -63,7 +72,7 @@ def defended(
     memories: Memories | None = None,
     note: Note = unnoted,
 ) -> tuple[Update, tuple[Defense, ...]]:
-    """Return the update after all defenses of the update, and those that did not change it.
+    """Return the update after all defenses of the update, and those that did not change it (`without_effect`).
 
     Args:
         defenses: All defenses of the client.
@@ -84,7 +93,19 @@ def defended(
             note(place, defense, before, update)
             if same(before, update):
                 idle.append(defense)
-    return update, tuple(idle)
+    return update, without_effect(acting_on(defenses, ActsOn.UPDATE), idle)
+
+
+def without_effect(acting: Sequence[Defense], idle: Sequence[Defense]) -> tuple[Defense, ...]:
+    """Return each defense of `idle` whose equals in `acting` all are in `idle`.
+
+    Of two equal defenses the second often changes nothing. The client without both would share another update.
+    """
+    found: list[Defense] = []
+    for one in idle:
+        if one not in found and idle.count(one) == acting.count(one):
+            found.append(one)
+    return tuple(found)
 
 
 def same(one: Update, other: Update) -> bool:

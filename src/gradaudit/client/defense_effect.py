@@ -156,7 +156,7 @@ class EffectLog:
             deviation = noise_deviation(defense, tensor) if tensor.ndim == 1 else None
             if deviation:
                 known = self.biases.get(name, NoisyBias(tensor.detach().double().cpu(), 0.0))
-                self.biases[name] = NoisyBias(known.signal, known.variance + deviation**2)
+                self.biases[name] = NoisyBias(known.signal, known.variance + deviation * deviation)
         if self._clients > 1:  # the sum of several clients hides whose bias it is
             self.biases = {}
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from ..models.copying import private_copy
-from ..protocol.defenses import ActsOn, Defense, Scene, describe
+from ..protocol.defenses import Defense, Scene, describe
 from ..protocol.local_training import LocalTraining
 from ..protocol.observation import Observation
 from ..values.chance import child_seed
@@ -17,16 +17,17 @@ from ..values.errors import AuditError, guarded
 from ..values.granting import Granted, granted
 from ..values.image_statistics import image_statistics
 from ..values.types import Batch, Knowledge, Modality, Normalisation, Update
+from .calibrated_noise import acts_early
 from .checking import require_finite, require_trainable
 from .defending import (
     Memories,
-    acting_on,
     changed_batch,
     changed_model,
     changed_training,
     defended,
     local_steps,
     same,
+    without_effect,
 )
 from .defense_effect import EffectLog, Note, unnoted
 from .granted import batch_statistics, public_examples, sent, text_lengths
@@ -244,7 +245,7 @@ def _trained(client: Client, batch: Batch, seed: int, defenses: Sequence[Defense
         )
     names = training.shared_parameters(client.model)
     update = Update(dict(zip(names, tensors, strict=True)), training.kind, buffers, len(batch))
-    require_finite(update)
+    require_finite(update, filter(acts_early, defenses))
     return update, Scene(model, inputs, labels, training.loss, local_steps(training, len(batch)))
 
 
@@ -254,15 +255,16 @@ def _defended(
     """Return the update before and after the defenses of the update, and those of them that did not change it."""
     trained, scene = _trained(client, batch, seed, client.defenses)
     update, idle = defended(client.defenses, trained, scene, own_seed("defenses", seed, batch), memories, note)
-    require_finite(update)
+    require_finite(update, client.defenses)
     return trained, update, idle
 
 
 def _idle_before(client: Client, batch: Batch, seed: int, trained: Update) -> tuple[Defense, ...]:
     """Return the defenses of the batch or the training without which the trained update would be the same."""
-    acting = (*acting_on(client.defenses, ActsOn.BATCH), *acting_on(client.defenses, ActsOn.TRAINING))
-    others = {one: tuple(other for other in client.defenses if other is not one) for one in acting}
-    return tuple(one for one, rest in others.items() if same(_trained(client, batch, seed, rest)[0], trained))
+    acting = {place: one for place, one in enumerate(client.defenses) if acts_early(one)}
+    others = {place: (*client.defenses[:place], *client.defenses[place + 1 :]) for place in acting}
+    idle = [acting[at] for at, rest in others.items() if same(_trained(client, batch, seed, rest)[0], trained)]
+    return without_effect(tuple(acting.values()), idle)
 
 
 def _oracle(batch: Batch, knowledge: Knowledge) -> bool:

@@ -19,6 +19,7 @@ Key = tuple[str, int, int]
 """Fingerprint of the batch, seed and repeat: entries of two series with an equal key are a pair."""
 GAIN, LABELS, SECONDS = "gain", "label accuracy", "seconds"
 LARGEST = 1e100  # a mean of larger numbers says nothing; NaN is not below it either
+DEFENSE = "DEFENSE"  # where it is granted, an attack has it only if its name says so
 SEED = "seed"  # a sweep over seeds draws more batches of one series, not more series
 
 
@@ -162,7 +163,8 @@ def _of_audit(folder: RunFolder, quantities: dict[str, ComparedQuantity], *, sev
     drafts = []
     for members in groups.values():
         entries = tuple(_entry(found, several=several) for found in members)
-        first, facts = members[0], frozenset(members[0].knowledge)
+        first = members[0]
+        facts = frozenset(first.knowledge) - ({DEFENSE} if first.defended else set())
         drafts.append(_Draft(folder, (first.attack, first.client), facts, _setting(first), entries))
     return drafts
 

@@ -12,7 +12,7 @@ from .album import Album
 from .cost_section import client_costs, cost_lines
 from .feasibility import feasibility_of, prior_gains
 from .template import fill
-from .verdict import Severity, Verdict
+from .verdict import NAIVE, Severity, Verdict, in_words, naive
 from .view import view
 
 __all__ = ["in_lines", "notebook", "render", "verdicts", "write"]
@@ -52,11 +52,12 @@ def verdicts(findings: Sequence[Finding], run: RunRecord, folder: Path) -> tuple
 def in_lines(findings: Sequence[Finding], run: RunRecord, folder: Path) -> tuple[str, ...]:
     """Return the verdicts as lines of a terminal, and the self-check of a captured update.
 
+    Where nothing recognisable came back and no attack knew the defense, a line says so after the verdict.
     If nothing recognisable came back from it, a line also says whether the attacks could have worked. Arguments and
     errors are those of `render`.
     """
     judged = verdicts(findings, run, folder)
-    told = [f"{one.setting}: {one.headline} {one.sentence}" for one in judged]
+    told = [line for one in judged for line in (in_words(one), *([NAIVE] if naive(one) else []))]
     recovered = {one.setting for one in judged if one.level is Severity.RECOGNISABLE}
     for entry in feasibility_of(Path(folder)):
         if entry.client not in recovered:

@@ -10,8 +10,9 @@ from ..values.finding import Finding, RunRecord
 from ..values.thresholds import COUNTED, LABEL_ACCURACY, Threshold, gain_name, read_threshold
 from ..values.validation import brief
 from . import formatting
-from .gate import check, in_words, worst_verdict
+from .gate import check, worst_verdict
 from .outcome import Run
+from .verdict import in_words
 from .worst_values import WorstValue
 
 

@@ -23,6 +23,7 @@ BESIDE = {
     "IMAGE_STATISTICS": "channel means and edges of the images",
 }
 """Facts about the private examples that reach the adversary beside the update, without its noise."""
+LABELLED = "; the labels were granted, and where those of the images differ they identify without the update"
 NO_LIMIT = 0.9995  # probability that is shown as 100 %
 RARELY = 0.05  # probability for which the PSNR without prior knowledge is stated
 
@@ -123,10 +124,11 @@ def _identification_row(tally: Tally, gallery: int, top: float) -> BoundRow:
     share = f"{formatting.share(hits, examples, tally.measure.noun)} ({formatting.percent(hits / examples)})"
     more = " by the best attack" if len(rates) > 1 else ""
     above = "; more than the bound, which few examples can reach by chance" if hits / examples > top else ""
+    known = "LABELS" in tally.findings[0].knowledge
     return BoundRow(
-        f"identification among {gallery} equally likely {tally.measure.nouns}",
+        f"identification among {gallery} equally likely {tally.measure.nouns}{' of one label' if known else ''}",
         f"at most {formatting.number(100 * top, 1)} %{': no limit' if top >= NO_LIMIT else ''}",
-        f"{share}{more}, {attack}{above}",
+        f"{share}{more}, {attack}{above}{LABELLED if known else ''}",
     )
 
 

@@ -18,7 +18,7 @@ from ..values.types import Knowledge, Modality
 from ..values.versions import version_of
 from . import formatting
 from .cases import Leak, group, setting_labels
-from .verdict import Verdict, judge
+from .verdict import NAIVE, Verdict, in_words, judge, naive
 from .worst_values import WorstValue, examples, worst_count, worst_gain, worst_labels
 
 REASONS = 5  # reasons in a summary
@@ -188,15 +188,11 @@ def gate_facts(findings: Sequence[Finding]) -> dict[str, str | float]:
             unit = f"_{measure.unit.lower()}" if measure.unit == "dB" else ""
             facts[f"worst_{measure.metric}_gain{unit}"] = round(max(gains), 4)
     if findings:
-        facts["verdict"] = in_words(worst_verdict(findings))
+        worst = worst_verdict(findings)
+        facts["verdict"] = f"{in_words(worst)} {NAIVE}" if naive(worst) else in_words(worst)
     for name, values in (("knowledge", _knowledge(findings)), ("seed", [str(finding.seed) for finding in findings])):
         facts[name] = "; ".join(dict.fromkeys(values))
     return {**facts, "version": version_of("gradaudit")}
-
-
-def in_words(verdict: Verdict) -> str:
-    """Return a verdict as one line."""
-    return f"{verdict.setting}: {verdict.headline} {verdict.sentence}"
 
 
 def _knowledge(findings: Sequence[Finding]) -> list[str]:

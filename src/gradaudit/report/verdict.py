@@ -118,6 +118,16 @@ def judge(setting: str, findings: Sequence[Finding], found: Sequence[Leak]) -> V
     return Verdict(setting, level, headline, sentence, severity, details, warnings, alarms)
 
 
+def in_words(verdict: Verdict) -> str:
+    """Return a verdict as one line."""
+    return f"{verdict.setting}: {verdict.headline} {verdict.sentence}"
+
+
+def naive(verdict: Verdict) -> bool:
+    """Return whether a verdict below `Recognisable` says little of a defense, because no attack was adapted to it."""
+    return verdict.level is not Severity.RECOGNISABLE and NAIVE in verdict.warnings
+
+
 def _returned(setting: str, findings: Sequence[Finding], warnings: tuple[str, ...], alarms: tuple[str, ...]) -> Verdict:
     """Return the verdict on findings without ground truth: they have no score, but a verified one is a proof."""
     came = [finding for finding in findings if finding.unscored]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...protocol.defenses import Defense
+from ...protocol.defenses import ActsOn, Defense, in_comparing_order
 from ...protocol.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Knowledge, Reconstruction, Tensors
@@ -102,9 +102,11 @@ def adaptive(attack: Attack, *assumed: AssumedDefense) -> Adaptive:
 
 
 def joined(seen: Observation, rounds: tuple[Tensors, ...], defenses: tuple[Defense, ...]) -> Observation:
-    """Return the observation with one update in place of several, joined as the last defense says."""
+    """Return the observation with one update in place of several, joined as the last defense of the update says."""
     if len(rounds) == 1:
         return seen
-    values = defenses[-1].joined(rounds)
+    ordered = in_comparing_order(defenses)
+    last = next((one for one in reversed(ordered) if one.acts_on is not ActsOn.MODEL), ordered[-1])
+    values = last.joined(rounds)
     tensors = dict(zip(seen.update.tensors, values, strict=True))
     return replace(seen, update=replace(seen.update, tensors=tensors), rounds=())

@@ -8,7 +8,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from ...protocol.defenses import Defense
+from ...protocol.defenses import Defense, in_comparing_order
 from ...protocol.observation import Observation
 from ...values.types import Tensors
 from ..parts.part import Progress
@@ -18,11 +18,11 @@ class UnderDefenses:
     """An objective under the defenses of one observation.
 
     All defenses but the last are simulated (`Defense.simulate`), and the last one decides how the result is compared
-    with the observed update (`Defense.mismatch`). Tensors that a defense makes useless for a comparison are zero on
-    both sides (`Defense.compared`).
+    with the observed update (`Defense.mismatch`), in the order of `in_comparing_order`. Tensors that a defense makes
+    useless for a comparison are zero on both sides (`Defense.compared`).
 
     Args:
-        defenses: The defenses, in the order in which the client applies them; at least one.
+        defenses: The defenses, as the client lists them; at least one.
         seen: The observation.
         distance: The bound objective of the attack.
     """
@@ -33,7 +33,8 @@ class UnderDefenses:
         seen: Observation,
         distance: Callable[[Tensors, Tensors, Progress], Tensor],
     ) -> None:
-        self.first, self.last, self.distance = defenses[:-1], defenses[-1], distance
+        *first, self.last = in_comparing_order(defenses)
+        self.first, self.distance = tuple(first), distance
         names = list(seen.update.tensors)
         kept = reduce(lambda left, defense: list(defense.compared(seen.model, left)), defenses, names)
         self.kept = [name in kept for name in names]

@@ -33,6 +33,9 @@ class ActsOn(StrEnum):
     MODEL = "model"
 
 
+COMPARING = (ActsOn.BATCH, ActsOn.TRAINING, ActsOn.UPDATE, ActsOn.MODEL)
+
+
 class Doubt(NamedTuple):
     """Why the result of an attack on a defended update is unreliable, in sentences without a full stop.
 
@@ -86,12 +89,14 @@ class RoundWork:
         steps: Number of local steps.
         step_size: Number of examples of one step.
         rounds: Number of rounds.
+        obstacle: Why a guarantee of the defense alone does not hold for this client, a sentence, or empty.
     """
 
     model: nn.Module
     steps: int
     step_size: int
     rounds: int = 1
+    obstacle: str = ""
 
 
 @dataclass(frozen=True)
@@ -224,6 +229,15 @@ class Defense:
     def __call__(self, update: Update) -> Update:
         protected = self.protect(update.values)
         return replace(update, tensors=dict(zip(update.tensors, protected, strict=True)))
+
+
+def in_comparing_order(defenses: Sequence[Defense]) -> tuple[Defense, ...]:
+    """Return the defenses in the order in which an adversary takes them into account; the last one decides most.
+
+    It is that in which they change the update: the batch, the training, the update. Those of the model come last,
+    because their randomness is inside the gradient, where no comparison of the others takes it into account.
+    """
+    return tuple(sorted(defenses, key=lambda defense: COMPARING.index(defense.acts_on)))
 
 
 def each_gradient(gradient: Gradient, inputs: Tensor, labels: Tensor) -> Tensors:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 
 from ...values.errors import AuditError
+from ._defense import RoundWork
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,13 @@ class PrivacyAccount:
             self.accountant, self.noise_multiplier, 1.0 if self.rate is None else self.rate, steps, self.delta
         )
 
-    def sentence(self, steps: int, rounds: int) -> str:
-        """Return what is spent in one round of so many steps and in all rounds; raise `AuditError` as `epsilon`."""
+    def sentence(self, work: RoundWork, rounds: int) -> str:
+        """Return what is spent in one round and in so many rounds, or why not; raise `AuditError` as `epsilon`."""
+        steps = work.steps
         if not self.noise_multiplier:
             return "dp-sgd adds no noise and gives no guarantee of differential privacy."
+        if work.obstacle:
+            return f"No epsilon of dp-sgd is stated. {work.obstacle}"
         whole = "" if rounds == 1 else f" and {self.epsilon(steps * rounds):.4g} in {rounds} rounds"
         sampled = (
             "no amplification by sampling is counted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -39,7 +40,7 @@ class GaussianNoise(Defense):
     relative: bool = False
 
     def __post_init__(self) -> None:
-        require(self.std >= 0, self, "std must be at least 0")
+        require(0 <= self.std < math.inf, self, "std must be at least 0 and finite")
 
     def protect(self, tensors: Tensors) -> Tensors:
         """Return each tensor plus its noise."""
@@ -48,7 +49,7 @@ class GaussianNoise(Defense):
     def log_likelihood(self, observed: Tensors, candidate: Tensors) -> Tensor | None:
         """Return -||o - c||² / 2σ², summed over the tensors; `None` without noise."""
         pairs = zip(observed, candidate, strict=True)
-        return _total(((o - c).square(), 2 * (self.std * _unit(o, self.relative)) ** 2) for o, c in pairs)
+        return _total(((o - c).square(), 2 * _square(self.std * _unit(o, self.relative))) for o, c in pairs)
 
     @classmethod
     def estimated(cls, rounds: Sequence[Tensors]) -> Self:
@@ -76,7 +77,7 @@ class LaplaceNoise(Defense):
     relative: bool = False
 
     def __post_init__(self) -> None:
-        require(self.scale >= 0, self, "scale must be at least 0")
+        require(0 <= self.scale < math.inf, self, "scale must be at least 0 and finite")
 
     def protect(self, tensors: Tensors) -> Tensors:
         """Return each tensor plus its noise."""
@@ -89,7 +90,7 @@ class LaplaceNoise(Defense):
 
     def joined(self, rounds: Sequence[Tensors]) -> Tensors:
         """Return the median of every entry over the rounds, which is the likeliest value under Laplace noise."""
-        return tuple(torch.stack(tensors).quantile(0.5, 0) for tensors in zip(*rounds, strict=True))
+        return tuple(map(_median, zip(*rounds, strict=True)))
 
     @classmethod
     def estimated(cls, rounds: Sequence[Tensors]) -> Self:
@@ -99,6 +100,10 @@ class LaplaceNoise(Defense):
             AttackFailed: There is one round, or the rounds are equal.
         """
         return cls(_deviation(cls, rounds) / 2**0.5)
+
+
+def _square(value: Tensor | float) -> Tensor | float:
+    return value * value  # `**` raises where a float overflows
 
 
 def _unit(tensor: Tensor, relative: bool) -> Tensor | float:
@@ -122,6 +127,11 @@ def _deviation(cls: type[Defense], rounds: Sequence[Tensors]) -> float:
     if not found:
         raise AttackFailed(f"{cls.name}: the rounds are equal, so that they hold no noise.")
     return found
+
+
+def _median(tensors: Sequence[Tensor]) -> Tensor:
+    stacked = torch.stack(tuple(tensors))
+    return stacked.to(torch.promote_types(stacked.dtype, torch.float32)).quantile(0.5, 0).to(stacked)
 
 
 def _laplace(like: Tensor) -> Tensor:

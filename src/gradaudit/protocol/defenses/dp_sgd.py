@@ -128,7 +128,7 @@ class DpSgd(Defense):
         changed = f"{self.name} replaced {len(replaced)} BatchNorm layers by GroupNorm, first {(replaced or [''])[0]}"
         said = (f"{changed}: the audited model is not the original one.",) if replaced else ()
         try:
-            return (*said, self.account(work.step_size).sentence(work.steps, max(self.rounds, work.rounds)))
+            return (*said, self.account(work.step_size).sentence(work, max(self.rounds, work.rounds)))
         except AuditError as error:
             return (*said, str(error))
 

@@ -43,16 +43,18 @@ class PartialSharing(Defense):
         object.__setattr__(self, "shared", tuple(given))
         require(bool(given), self, _RULE)
 
+    def change_model(self, model: nn.Module) -> nn.Module:
+        """Return the model itself; raise `AuditError` if no parameter matches a pattern."""
+        self._require_match([name for name, _ in model.named_parameters()])
+        return model
+
     def __call__(self, update: Update) -> Update:
         """Return the update with zeros in place of the tensors that are not shared.
 
         Raises:
             AuditError: No tensor of the update matches.
         """
-        names = self._matching(update.tensors)
-        if not names:
-            known = ", ".join(update.tensors)
-            raise AuditError(f"{self.name}: no tensor matches {', '.join(self.shared)}. The update has {known}.")
+        names = self._require_match(list(update.tensors))
         kept = {name: t if name in names else torch.zeros_like(t) for name, t in update.tensors.items()}
         return replace(update, tensors=kept)
 
@@ -78,7 +80,14 @@ class PartialSharing(Defense):
             )
         return cls(("*",))
 
-    def _matching(self, names: Sequence[str] | dict[str, Any]) -> list[str]:
+    def _require_match(self, names: Sequence[str]) -> list[str]:
+        found = self._matching(names)
+        if not found:
+            known = ", ".join(names)
+            raise AuditError(f"{self.name}: no tensor matches {', '.join(self.shared)}. The update has {known}.")
+        return found
+
+    def _matching(self, names: Sequence[str]) -> list[str]:
         return [name for name in names if any(fnmatchcase(name, pattern) for pattern in self.shared)]
 
 

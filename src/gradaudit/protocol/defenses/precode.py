@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...models.copying import private_copy
+from ...values.memory import require_memory
 from ...values.types import Tensors
 from ._defense import ActsOn, Defense, Distance, Doubt, RoundWork, require
 from ._replacing import last_linear, replace_layer
@@ -57,13 +58,15 @@ class Precode(Defense):
         require(self.beta >= 0, self, "beta must be at least 0")
 
     def change_model(self, model: nn.Module) -> nn.Module:
-        """Return a copy of the model with the bottleneck; raise `AuditError` if it has no `Linear` layer."""
+        """Return a copy of the model with the bottleneck; raise `AuditError` without a `Linear` layer or the memory."""
         name = last_linear(model, self)
         if _bottleneck(model) is not None:
             return model
         changed = private_copy(model)
         layer = changed.get_submodule(name)
         assert isinstance(layer, nn.Linear)
+        weights = 3 * layer.in_features * self.k
+        require_memory(weights * layer.weight.element_size(), f"{self.name}: a bottleneck of size {self.k}", "Lower k.")
         inserted = VariationalBottleneck(layer.in_features, self.k, self.beta).to(layer.weight)
         return replace_layer(changed, name, nn.Sequential(inserted, layer))
 

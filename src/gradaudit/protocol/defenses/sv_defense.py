@@ -81,13 +81,13 @@ class SvDefense(Defense):
     def _truncated(self, tensor: Tensor) -> Tensor:
         if tensor.dim() < 2 or self.energy == 1:
             return tensor
-        left, values, right = torch.linalg.svd(tensor.flatten(1), full_matrices=False)
+        left, values, right = _decomposed(tensor)
         squares = values.double().square()
         total = squares.sum()
         rank = int((squares.cumsum(0) < self.energy * total).sum()) + 1
         if rank >= len(values) or not total:
             return tensor
-        return ((left[:, :rank] * values[:rank]) @ right[:rank]).view_as(tensor)
+        return ((left[:, :rank] * values[:rank]) @ right[:rank]).view_as(tensor).to(tensor)
 
 
 _SUBSPACES = WeakTensorKeyDictionary()  # an attack compares with the same observed tensors at every step
@@ -96,10 +96,19 @@ _SUBSPACES = WeakTensorKeyDictionary()  # an attack compares with the same obser
 def _subspaces(observed: Tensor) -> tuple[Tensor, Tensor]:
     """Return the singular vectors U `[m, r]` and Vᵀ `[r, n]` of an observed tensor that are not rounding errors."""
     if observed not in _SUBSPACES:
-        left, values, right = torch.linalg.svd(observed.detach().flatten(1), full_matrices=False)
+        left, values, right = _decomposed(observed.detach())
         rank = int((values > VISIBLE * values[0]).sum())
-        _SUBSPACES[observed] = left[:, :rank], right[:rank]
+        _SUBSPACES[observed] = left[:, :rank].to(observed), right[:rank].to(observed)
     return _SUBSPACES[observed]
+
+
+def _decomposed(tensor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return U, the singular values and Vᵀ, in at least single precision: torch decomposes nothing coarser."""
+    matrix = tensor.flatten(1)
+    left, values, right = torch.linalg.svd(
+        matrix.to(torch.promote_types(matrix.dtype, torch.float32)), full_matrices=False
+    )
+    return left, values, right
 
 
 def _visible(candidate: Tensor, observed: Tensor) -> Tensor:
@@ -114,7 +123,7 @@ def _visible(candidate: Tensor, observed: Tensor) -> Tensor:
 
 def _least_energy(tensor: Tensor) -> list[float]:
     """Return the energy that r - 1 singular values hold at least, if the rank r is not full."""
-    squares = torch.linalg.svdvals(tensor.flatten(1)).double().square()
+    squares = _decomposed(tensor)[1].double().square()
     rank = int((squares > VISIBLE**2 * squares[0]).sum())
     if not 0 < rank < len(squares):
         return []
