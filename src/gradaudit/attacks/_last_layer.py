@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.optimize import brentq
-from scipy.special import expit, log_softmax
+from scipy.special import expit, log_softmax, logsumexp
 from torch import Tensor, nn
 
 from ..protocol.local_training.losses.binary_cross_entropy import BinaryCrossEntropy
@@ -68,11 +68,7 @@ def starts(layer: nn.Linear, weight: Tensor, bias: Tensor | None) -> tuple[tuple
         left, singular, _ = torch.linalg.svd(weight, full_matrices=False)
         if not singular[0] > 0:
             raise AttackFailed("the gradient of the last layer is zero.")
-        found = [
-            group
-            for label in _labels(left[:, 0])
-            if (group := _from_roots(label, layer.weight.detach(), weight))
-        ]
+        found = [group for label in _labels(left[:, 0]) if (group := _from_roots(label, layer.weight.detach(), weight))]
     if not found:
         raise AttackFailed(
             "no root fits the gradient of the last layer: the update is not the gradient of one example in "
@@ -124,15 +120,21 @@ def roots(margins: np.ndarray, label: int | None) -> list[float]:
         label: y, or `None` for a single logit.
     """
 
-    def excess(wrong: float) -> float:
-        return -_error(margins / wrong, label)[label or 0] - wrong
+    def excess(wrong: np.ndarray) -> np.ndarray:
+        return _wrong(margins / wrong[:, None], label) - wrong
 
-    values = [excess(wrong) for wrong in GRID]
+    values = excess(GRID)
     return [
-        float(brentq(excess, low, high, xtol=1e-300, rtol=8.9e-16))
-        for low, high, a, b in zip(GRID[:-1], GRID[1:], values[:-1], values[1:], strict=True)
-        if a * b < 0
+        float(brentq(lambda wrong: excess(np.array([wrong]))[0], GRID[at], GRID[at + 1], xtol=1e-300, rtol=8.9e-16))
+        for at in np.flatnonzero(values[:-1] * values[1:] < 0)
     ]
+
+
+def _wrong(logits: np.ndarray, label: int | None) -> np.ndarray:
+    """Return 1 - p_y for rows of logits `[n, K]`, or of single margins `[n, 1]`, without cancellation."""
+    if label is None:
+        return expit(-logits[:, 0])
+    return np.exp(logsumexp(np.delete(logits, label, 1), 1) - logsumexp(logits, 1))
 
 
 def _error(logits: np.ndarray, label: int | None) -> np.ndarray:
