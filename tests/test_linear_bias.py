@@ -11,6 +11,9 @@ import gradaudit as ga
 from conftest import linear_net, make_batch
 from gradaudit.attacks._quotients import candidates, consistent, quotients
 from gradaudit.attacks.linear_bias import ATTACK
+from gradaudit.audit.config import make_config
+from gradaudit.audit.judge import audit
+from gradaudit.audit.plan import make_plan
 from gradaudit.data.modalities import TableHandling
 from gradaudit.data.sources.table_files import Tables
 from gradaudit.inversion.network.first_linear import first_linear
@@ -19,6 +22,7 @@ from gradaudit.protocol.defenses import GaussianNoise, TopK
 from gradaudit.protocol.local_training.losses.binary_cross_entropy import BinaryCrossEntropy
 from gradaudit.values.errors import AttackFailed, MissingKnowledge
 from recovery import NORMALISATION, drawn, exactness, gain
+from test_captured import Federation
 from text_cases import FlatText, random_texts
 
 SIDE = 16
@@ -204,9 +208,23 @@ def test_a_row_of_a_table_and_a_single_logit():
     assert found.labels.tolist() == [1]
 
 
-def test_an_audit_by_name():
-    batch, _ = drawn(0, 2, side=SIDE)
-    client = ga.Client(mlp(), normalisation=NORMALISATION)
-    finding = ga.run(client, batch, ["linear-bias"], "priors").findings[0]
+def test_in_an_audit_file(tmp_path):
+    raw = {
+        "data": {"source": "photographs", "size": SIDE, "batch_size": 2},
+        "model": {"name": "mlp", "num_classes": 12},
+        "knowledge": ["priors"],
+        "attacks": ["linear-bias"],
+    }
+    (case,) = make_plan(make_config(raw), tmp_path).cases()
+    finding = audit(case).finding
     assert finding.verified
-    assert finding.scores["psnr"].mean > 80
+    assert finding.mean_gain > 40
+
+
+def test_a_captured_update(tmp_path):
+    federation = Federation(tmp_path, "deeper")
+    torch.save(dict(federation.update().tensors), tmp_path / "u.pt")
+    (case,) = federation.schedule("u.pt", knowledge=["priors"], attacks=["linear-bias"]).cases()
+    finding = audit(case).finding
+    assert finding.verified
+    assert finding.mean_gain > 40
