@@ -1,0 +1,90 @@
+"""The first layer of a model if it is linear and takes the whole example, and which neurons an example activates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ...models.copying import private_copy
+from ...protocol.local_training.losses import tensors_of
+from ...values.errors import AttackFailed
+
+FIRST = "its first layer is not linear, or takes something else than the example (only a Flatten may come before it)"
+
+
+class FirstLinear(NamedTuple):
+    """The layer, on a private copy of the model in double precision on the CPU.
+
+    Args:
+        name: Path of the layer.
+        layer: The layer `[m, n]`.
+        model: The copy, in evaluation mode.
+    """
+
+    name: str
+    layer: nn.Linear
+    model: nn.Module
+
+    def slopes(self, inputs: Tensor, measure: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the derivative of a measure of the model's output in the output of the layer, `[N, m]`.
+
+        Args:
+            inputs: `[N, ...]`, normalised.
+            measure: Function from the output to a scalar.
+        """
+        reached: list[Tensor] = []
+        hook = self.layer.register_forward_hook(lambda _, __, output: reached.append(output))
+        try:
+            with torch.enable_grad():
+                value = measure(self.model(inputs.clone()))
+                slopes = torch.autograd.grad(value, reached[0], allow_unused=True, materialize_grads=True)[0]
+        finally:
+            hook.remove()
+        return slopes.reshape(len(inputs), -1)
+
+    def active(self, inputs: Tensor) -> Tensor:
+        """Return whether each neuron of the layer changes the output for each example, `[N, m]`."""
+
+        def mixed(output: Tensor) -> Tensor:
+            generator = torch.Generator().manual_seed(0)
+            return sum(
+                (one * torch.randn(one.shape[1:], generator=generator).to(one)).sum() for one in tensors_of(output)
+            )  # type: ignore[return-value]
+
+        return self.slopes(inputs, mixed) != 0
+
+
+def first_linear(model: nn.Module, shape: tuple[int, ...]) -> FirstLinear:
+    """Return the linear layer that takes the flattened example.
+
+    Args:
+        model: The model; a private copy is run.
+        shape: Shape of one example.
+
+    Raises:
+        AttackFailed: The model has no such layer.
+    """
+    model = private_copy(model).double().cpu().eval()
+    probe = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    taking: list[str] = []
+
+    def note(name: str) -> Callable[..., None]:
+        def see(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+            flat = args[0].flatten(1) if args[0].ndim else args[0]
+            if args[0].ndim == 2 and flat.shape == (2, probe[0].numel()) and torch.equal(flat, probe.flatten(1)):
+                taking.append(name)
+
+        return see
+
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    hooks = [module.register_forward_pre_hook(note(name)) for name, module in linear.items()]
+    with torch.no_grad():
+        model(probe.clone())  # the model may work in place
+    for hook in hooks:
+        hook.remove()
+    if not taking:
+        raise AttackFailed(f"{type(model).__name__}: {FIRST}.")
+    return FirstLinear(taking[0], linear[taking[0]], model)
