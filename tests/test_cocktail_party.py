@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from gradaudit import Batch, Client, Level, Normalisation, metrics
+from gradaudit import Batch, Client, Level, Normalisation, SecureAggregation, metrics
 from gradaudit.attacks.cocktail_party import ATTACK
-from gradaudit.client.aggregation import AggregatedClient
 from gradaudit.data.modalities import ImageHandling
 from gradaudit.data.sources import SOURCES
 from gradaudit.inversion.attack import TimeLimit
@@ -54,7 +53,7 @@ def test_noise_leaves_nothing():
 
 def test_unmixes_the_sum_of_two_clients():
     batch, model, control = case(1)
-    clients = AggregatedClient(Client(model, normalisation=NORMALISATION), (2, 2))
+    clients = SecureAggregation(model, normalisation=NORMALISATION, sizes=(2, 2))
     assert gain(batch, SHORT(clients.share(batch, Level.BASIC)), control) > 2
 
 

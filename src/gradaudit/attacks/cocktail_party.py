@@ -51,7 +51,7 @@ class CocktailParty:
     steps: int = 1_000
     rate: float = 1e-2
     deviations: tuple[str, ...] = (
-        "V is orthogonal, the limit of the published penalty on cosines (weight 1.47, exponent 12.4), which stalls",
+        "V is orthogonal, the limit of the published penalty on cosines (weight 1.47, exponent 12.4)",
         "weight 1 of the total variation (published: 3.1, with that penalty), 1 000 steps of Adam at 0.01 (published: "
         "25 000 at 0.001)",
         "sign and scale by least squares on the bias gradient, which is not published",

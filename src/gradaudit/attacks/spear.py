@@ -189,7 +189,7 @@ def _solved(first: FirstLinear, planes: Hyperplanes) -> _Solved:
     inputs = torch.linalg.lstsq(scaled, of.values.unsqueeze(1) * of.right).solution
     if not inputs.isfinite().all():
         return _Solved(inputs, sparse * lengths, 0.0, 1.0)
-    zero = sparse.abs() < of.tolerance(planes.basis).T
+    zero = torch.stack([of.sizes(normal) < 1 for normal in planes.basis], 1)
     agreement = ((first.slopes(inputs).T == 0) == zero).double().mean(0).min()
     return _Solved(inputs, sparse * lengths, float(agreement), _gap(first, inputs, sparse * lengths))
 

@@ -18,6 +18,7 @@ FIRST, LAST = 1.0, 1e-3  # floor of the weights at the first and the last step, 
 STEPS = 80  # reweighted steps from the first floor to the last
 FINE = 12  # further steps, down to the noise
 SIGMAS = 8.0  # multiple of the noise up to which an entry counts as zero
+SLACK, WIDE = 100.0, 30.0  # where a gap between the entries of a column may begin, in tolerances, and its least ratio
 FITS = 4  # alternations between a normal and the points on its hyperplane
 SHARE = 0.1  # least share of rows by which the zeros of a column exceed those of an arbitrary hyperplane
 APART = 0.02  # least distance of a unit vector from the span of others, so that it counts as independent of them
@@ -57,6 +58,21 @@ class Factors(NamedTuple):
         U q = ∂L/∂W · V S⁻¹ q, so its noise is that of the gradient's row times ‖S⁻¹ q‖.
         """
         return SIGMAS * self.noise * (normals / self.values).norm(dim=-1, keepdim=True) + ROUNDED
+
+    def sizes(self, normal: Tensor) -> Tensor:
+        """Return |U q| of one normal `[r]`, in units below which an entry counts as zero, `[m]`.
+
+        The unit is `tolerance`, or a value inside a wide gap between the entries that begins not far above it: the
+        normal itself has an error, too.
+        """
+        sizes = (self.columns(normal).abs() / self.tolerance(normal)).clamp_min(1e-3)
+        ordered = sizes.sort().values
+        ratios = ordered[1:] / ordered[:-1]
+        ratios = torch.where(ordered[:-1] <= SLACK, ratios, 0)[self.rank - 1 :]
+        at = int(ratios.argmax()) + self.rank - 1
+        if float(ratios.max()) < WIDE:
+            return sizes
+        return sizes / (ordered[at] * ordered[at + 1]).sqrt()
 
 
 def factors(gradient: Tensor, size: int | None, precision: float, clear: float) -> Factors:
@@ -166,15 +182,14 @@ class Hyperplanes:
         """Fit a normal to the points on its hyperplane, and keep it if these are many and it is new."""
         of = self.of
         for _ in range(FITS):
-            zero = of.columns(normal).abs() < of.tolerance(normal)
+            zero = of.sizes(normal) < 1
             if int(zero.sum()) < of.rank:
                 return
             # The noise is equal in all directions in the coordinates U S, where total least squares is the best fit.
             normal = of.values * torch.linalg.svd(of.left[zero] * of.values).Vh[-1]
             normal = normal / normal.norm()
-        size, limit = of.columns(normal).abs(), of.tolerance(normal)
-        count = int((size < limit).sum())
-        by_chance = int(((size >= limit) & (size < 3 * limit)).sum()) // 2
+        sizes = of.sizes(normal)
+        count, by_chance = int((sizes < 1).sum()), int(((sizes >= 1) & (sizes < 3)).sum()) // 2
         if count - by_chance < of.rank + SHARE * len(of.left):
             return
         if len(self.normals) and float((self.normals @ normal).abs().max()) > 1 - APART**2:
