@@ -116,7 +116,7 @@ class CocktailParty:
                 unmixing.grad = slope - unmixing @ slope.T @ unmixing  # tangential
                 adam.step()
                 unmixing.copy_(_orthogonal(unmixing))
-            value, done = float(loss), step + 1
+            value, done = float(loss.detach()), step + 1
             if step % max(1, self.steps // 50) == 0:
                 trace.append((done, value))
             if watch is not None:

@@ -96,7 +96,7 @@ class Spear:
         planes = Hyperplanes(of, torch.Generator().manual_seed(seed), self.together)
         solved = self._search(first, planes, watch)
         labels = first.labels(solved.inputs, solved.columns)
-        return self._result(first, planes, solved, labels)
+        return _result(first, planes, solved, labels)
 
     def _require_zeros(self, first: FirstLinear) -> None:
         share = float((first.slopes(first.probes) == 0).double().mean())
@@ -134,35 +134,6 @@ class Spear:
             "are off, noise, or too little time."
         )
 
-    def _result(
-        self, first: FirstLinear, planes: Hyperplanes, solved: _Solved, labels: Tensor | None
-    ) -> Reconstruction:
-        seen, of = first.seen, planes.of
-        notes = [
-            f"The gradient has rank {of.rank}, with a gap of {of.gap:.1g} behind it; {planes.starts} starts found all "
-            "its sparse columns."
-        ]
-        inputs = first.pictures(solved.inputs)
-        if seen.batch_size is not None and of.rank < seen.batch_size:
-            notes.append(
-                f"The rank is below the batch size {seen.batch_size}: some examples are equal, or add no more than "
-                "rounding or noise to the gradient. The examples found are repeated in their place."
-            )
-            repeated = torch.arange(seen.batch_size, device=inputs.device) % of.rank
-            inputs, labels = inputs[repeated], None if labels is None else labels[repeated]
-        if solved.gap > ROUNDING:
-            notes.append(f"Noise on the update leaves a relative distance of {solved.gap:.1g} in this layer.")
-        labels = None if labels is None else labels.to(inputs.device)
-        return Reconstruction(
-            inputs=seen.normalisation.invert(inputs),
-            labels=labels,
-            objective=solved.gap,
-            verified=labels is not None and _explains(seen, inputs, labels),
-            labels_granted=seen.labels is not None,
-            trace=(((1, solved.gap),),),
-            notes=tuple(notes),
-        )
-
 
 class _Solved(NamedTuple):
     """Examples and columns of one set of normals.
@@ -178,6 +149,34 @@ class _Solved(NamedTuple):
     columns: Tensor
     agreement: float
     gap: float
+
+
+def _result(first: FirstLinear, planes: Hyperplanes, solved: _Solved, labels: Tensor | None) -> Reconstruction:
+    seen, of = first.seen, planes.of
+    notes = [
+        f"The gradient has rank {of.rank}, with a gap of {of.gap:.1g} behind it; {planes.starts} starts found all "
+        "its sparse columns."
+    ]
+    inputs = first.pictures(solved.inputs)
+    if seen.batch_size is not None and of.rank < seen.batch_size:
+        notes.append(
+            f"The rank is below the batch size {seen.batch_size}: some examples are equal, or add no more than "
+            "rounding or noise to the gradient. The examples found are repeated in their place."
+        )
+        repeated = torch.arange(seen.batch_size, device=inputs.device) % of.rank
+        inputs, labels = inputs[repeated], None if labels is None else labels[repeated]
+    if solved.gap > ROUNDING:
+        notes.append(f"Noise on the update leaves a relative distance of {solved.gap:.1g} in this layer.")
+    labels = None if labels is None else labels.to(inputs.device)
+    return Reconstruction(
+        inputs=seen.normalisation.invert(inputs),
+        labels=labels,
+        objective=solved.gap,
+        verified=labels is not None and _explains(seen, inputs, labels),
+        labels_granted=seen.labels is not None,
+        trace=(((1, solved.gap),),),
+        notes=tuple(notes),
+    )
 
 
 def _solved(first: FirstLinear, planes: Hyperplanes) -> _Solved:
