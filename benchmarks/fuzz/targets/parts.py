@@ -87,7 +87,7 @@ def _changes(dice: Dice, attack: Any) -> tuple[dict[str, Any], str]:
     known = {path: value for path, value in paths(attack) if not path.startswith(("deviations", "paper", "name"))}
     short = {path: 1 for path in known if path.rpartition(".")[2] in TIMES}
     made = []
-    for _ in range(dice.choice((0, 1, 1, 2))):
+    for _ in range(dice.choice((0, 1, 1, 2)) if known else 0):  # an attack may have nothing to set
         path = dice.choice(list(known))
         short[path] = dice.choice((0, -1, 1, 2, 1.5, None)) if path in short else _edge(dice, known[path])
         made.append(f"{path}={short[path]!r}")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...models.copying import private_copy
-from ...protocol.local_training import batch_norm_mode, rules_of, tensors_of
+from ...protocol.local_training import batch_norm_mode
 from ...protocol.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Modality
@@ -21,16 +21,14 @@ PROBES = 16  # random inputs on which the properties of a layer are tested
 
 @dataclass
 class _Calls:
-    """Linear layers in the order in which a forward pass calls them, with their inputs and outputs."""
+    """Linear layers in the order in which a forward pass calls them, with their inputs."""
 
     layers: list[nn.Linear] = field(default_factory=list)
     inputs: list[Tensor] = field(default_factory=list)
-    outputs: list[Tensor] = field(default_factory=list)
 
     def __call__(self, layer: nn.Linear, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         self.layers.append(layer)
         self.inputs.append(inputs[0])
-        self.outputs.append(output)
         return output.clone()  # the next layer may work in place
 
 
@@ -66,7 +64,7 @@ class InputLayer:
         self.precision = torch.finfo(seen.update.values[0].dtype).eps
 
     def _found(self) -> nn.Linear:
-        calls = self._calls(self.probes)[0]
+        calls = self._calls(self.probes)
         if not calls.layers:
             raise AttackFailed(f"{self.name}: {type(self.model).__name__} has no linear layer (torch.nn.Linear).")
         layer, entered = calls.layers[0], calls.inputs[0]
@@ -102,52 +100,18 @@ class InputLayer:
         """Outputs m and inputs n of the layer."""
         return self.weight.shape[0], self.weight.shape[1]
 
-    def slopes(self, inputs: Tensor) -> Tensor:
-        """Return the gradient of a random function of the model's output in Z, `[B, n]` -> `[B, m]`.
-
-        It is zero where no output depends on the unit, as behind a ReLU that is off.
-        """
-        calls, output = self._calls(inputs)
-        generator = torch.Generator().manual_seed(0)
-        value = sum(
-            (tensor * torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype).to(tensor)).sum()
-            for tensor in tensors_of(output)
-        )
-        return torch.autograd.grad(value, calls.outputs[0])[0]
-
-    def labels(self, inputs: Tensor, columns: Tensor) -> Tensor | None:
-        """Return the class of each example: the one whose ∂L/∂Z is nearest in angle to the column found for it.
-
-        If the labels were granted, only their classes are compared. The result is `None` if the loss has no classes.
-
-        Args:
-            inputs: `[B, n]`.
-            columns: ∂L/∂Z, `[m, B]`.
-        """
-        if not rules_of(self.seen.loss).inferable:
-            return None
-        granted = self.seen.labels
-        classes = range(self.seen.classes) if granted is None else granted.unique().tolist()
-        calls, output = self._calls(inputs)
-        angles = []
-        for number in classes:
-            target = torch.full((len(inputs),), number, device=self.device)
-            slope = torch.autograd.grad(self.seen.loss(output, target), calls.outputs[0], retain_graph=True)[0]
-            angles.append(torch.cosine_similarity(slope, columns.T, dim=1))
-        return torch.tensor(list(classes), device=self.device)[torch.stack(angles).argmax(0)]
-
     def pictures(self, inputs: Tensor) -> Tensor:
         """Return examples `[B, n]` in the shape of the model's inputs, of the update's type and on its device."""
         return inputs.unflatten(1, self.seen.input_shape).to(self.seen.update.values[0])
 
-    def _calls(self, inputs: Tensor) -> tuple[_Calls, object]:
+    def _calls(self, inputs: Tensor) -> _Calls:
         calls = _Calls()
         layers = [module for module in self.model.modules() if isinstance(module, nn.Linear)]
         handles = [layer.register_forward_hook(calls) for layer in layers]
         try:
             with batch_norm_mode(self.model, self.seen.batch_norm), torch.enable_grad():
-                output = self.model(inputs.unflatten(1, self.seen.input_shape) if inputs.ndim == 2 else inputs)
+                self.model(inputs.unflatten(1, self.seen.input_shape) if inputs.ndim == 2 else inputs)
         finally:
             for handle in handles:
                 handle.remove()
-        return calls, output
+        return calls
