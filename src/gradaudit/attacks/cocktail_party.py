@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from ..inversion.attack import TimeLimit, Watch
-from ..inversion.network.input_layer import InputLayer
+from ..inversion.network.first_linear import first_linear
 from ..inversion.parts.part import Progress, require_batch_size
 from ..inversion.parts.priors.total_variation import TotalVariation
 from ..inversion.run.refusal import attacked, require_fit
@@ -79,17 +79,18 @@ class CocktailParty:
         require_fit(self, seen.knowledge, seen.modality)
         seen = attacked(self.name, seen)
         size = require_batch_size(seen, self)  # type: ignore[arg-type]
-        first = InputLayer(seen, self.name, seed)
-        if size > min(first.size):
+        weight, bias = self._gradients(seen)
+        if size > min(weight.shape):
             raise AttackFailed(
-                f"{self.name}: {size} images exceed the {min(first.size)} dimensions of the first linear layer's "
+                f"{self.name}: {size} images exceed the {min(weight.shape)} dimensions of the first linear layer's "
                 "gradient. Audit a smaller batch, or a wider layer."
             )
-        mixed = _whitened(first.weight, size)
+        mixed = _whitened(weight, size)
         generator = torch.Generator().manual_seed(seed)
         start = torch.randn(size, size, generator=generator, dtype=torch.float64).to(mixed.white)
         found = self._unmixed(mixed.white, start, seen.input_shape, watch)
-        inputs = first.pictures(_scaled(first, found.sources + found.unmixing @ mixed.centre))
+        flat = _scaled(weight, bias, found.sources + found.unmixing @ mixed.centre)
+        inputs = flat.unflatten(1, seen.input_shape).to(seen.update.values[0])
         notes = () if found.done == self.steps else (f"Ended after {found.done} of {self.steps} steps.",)
         return Reconstruction(
             inputs=seen.normalisation.invert(inputs),
@@ -99,6 +100,16 @@ class CocktailParty:
             notes=notes,
             cut=None if found.done == self.steps else (found.done, self.steps),
         )
+
+    def _gradients(self, seen: Observation) -> tuple[Tensor, Tensor]:
+        """Return the gradients of the first linear layer; errors have the name of the attack."""
+        try:
+            weight, bias = first_linear(seen.model, seen.input_shape).gradients(seen)
+        except AttackFailed as error:
+            raise AttackFailed(f"{self.name}: {error}") from error
+        if not weight.any():
+            raise AttackFailed(f"{self.name}: the weight gradient of the first linear layer is zero.")
+        return weight, bias
 
     def _unmixed(self, white: Tensor, start: Tensor, shape: tuple[int, ...], watch: Watch | None) -> _Found:
         """Follow the objective on the orthogonal matrices: a step of Adam along them, then the nearest one."""
@@ -158,10 +169,10 @@ def _orthogonal(matrix: Tensor) -> Tensor:
     return left @ right
 
 
-def _scaled(first: InputLayer, sources: Tensor) -> Tensor:
+def _scaled(weight: Tensor, bias: Tensor, sources: Tensor) -> Tensor:
     """Return sources s_i `[B, n]` in the units of the inputs: s_i / c_i with A c = ∂L/∂b and A = ∂L/∂W S⁺."""
-    mixing = torch.linalg.lstsq(sources.T, first.weight.T).solution.T
-    lengths = torch.linalg.lstsq(mixing, first.bias.unsqueeze(1)).solution
+    mixing = torch.linalg.lstsq(sources.T, weight.T).solution.T
+    lengths = torch.linalg.lstsq(mixing, bias.unsqueeze(1)).solution
     tiny = lengths.abs().max() * 1e-6
     return sources / torch.where(lengths.abs() < tiny, tiny, lengths)
 

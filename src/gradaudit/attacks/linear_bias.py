@@ -128,20 +128,7 @@ class _FirstGradient:
     def __init__(self, seen: Observation, same: float) -> None:
         self.seen, self.same = seen, same
         self.first: FirstLinear = first_linear(seen.model, seen.input_shape)
-        prefix = f"{self.first.name}." if self.first.name else ""
-        tensors = seen.update.tensors
-        if self.first.layer.bias is None:
-            raise AttackFailed(f"the first linear layer ({self.first.name}) has no bias, so that there is no divisor.")
-        for kind in ("weight", "bias"):
-            if f"{prefix}{kind}" not in tensors:
-                raise AttackFailed(f"the update contains no gradient of {prefix}{kind}.")
-        self.weight, self.bias = (tensors[f"{prefix}{kind}"].double().cpu() for kind in ("weight", "bias"))
-        if not (torch.isfinite(self.weight).all() and torch.isfinite(self.bias).all()):
-            raise AttackFailed("the gradient of the first layer contains NaN or infinity.")
-        if not self.bias.any():
-            raise AttackFailed(
-                f"the bias gradient of the first layer ({self.first.name}) is zero: no neuron is active."
-            )
+        self.weight, self.bias = self.first.gradients(seen)
 
     def found(self, count: int) -> _FoundExamples:
         """Return the examples found. Raise `AttackFailed` if there is none."""

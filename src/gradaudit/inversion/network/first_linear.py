@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from ...models.copying import private_copy
 from ...protocol.local_training.losses import tensors_of
+from ...protocol.observation import Observation
 from ...values.errors import AttackFailed
 
+TWICE = "the first linear layer is called more than once in a forward pass"
 FIRST = "its first layer is not linear, or takes something else than the example (only a Flatten may come before it)"
 
 
@@ -27,6 +29,25 @@ class FirstLinear(NamedTuple):
     name: str
     layer: nn.Linear
     model: nn.Module
+
+    def gradients(self, seen: Observation) -> tuple[Tensor, Tensor]:
+        """Return ∂L/∂W `[m, n]` and ∂L/∂b `[m]` of the layer in an update, in double precision on the CPU.
+
+        Raises:
+            AttackFailed: The layer has no bias, or a gradient is not shared or not finite, or that of the bias is zero.
+        """
+        if self.layer.bias is None:
+            raise AttackFailed(f"the first linear layer ({self.name}) has no bias, so that there is no divisor.")
+        prefix = f"{self.name}." if self.name else ""
+        for kind in ("weight", "bias"):
+            if f"{prefix}{kind}" not in seen.update.tensors:
+                raise AttackFailed(f"the update contains no gradient of {prefix}{kind}.")
+        weight, bias = (seen.update.tensors[f"{prefix}{kind}"].double().cpu() for kind in ("weight", "bias"))
+        if not (torch.isfinite(weight).all() and torch.isfinite(bias).all()):
+            raise AttackFailed("the gradient of the first layer contains NaN or infinity.")
+        if not bias.any():
+            raise AttackFailed(f"the bias gradient of the first layer ({self.name}) is zero: no neuron is active.")
+        return weight, bias
 
     def slopes(self, inputs: Tensor, measure: Callable[[Tensor], Tensor]) -> Tensor:
         """Return the derivative of a measure of the model's output in the output of the layer, `[N, m]`.
@@ -65,14 +86,16 @@ def first_linear(model: nn.Module, shape: tuple[int, ...]) -> FirstLinear:
         shape: Shape of one example.
 
     Raises:
-        AttackFailed: The model has no such layer.
+        AttackFailed: The model has no such layer, or calls it more than once.
     """
     model = private_copy(model).double().cpu().eval()
     probe = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     taking: list[str] = []
+    called: list[str] = []
 
     def note(name: str) -> Callable[..., None]:
         def see(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+            called.append(name)
             flat = args[0].flatten(1) if args[0].ndim else args[0]
             if args[0].ndim == 2 and flat.shape == (2, probe[0].numel()) and torch.equal(flat, probe.flatten(1)):
                 taking.append(name)
@@ -87,4 +110,6 @@ def first_linear(model: nn.Module, shape: tuple[int, ...]) -> FirstLinear:
         hook.remove()
     if not taking:
         raise AttackFailed(f"{type(model).__name__}: {FIRST}.")
+    if called.count(taking[0]) > 1:
+        raise AttackFailed(f"{type(model).__name__}: {TWICE}.")
     return FirstLinear(taking[0], linear[taking[0]], model)
