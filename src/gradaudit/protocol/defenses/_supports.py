@@ -2,14 +2,58 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from ...values.errors import AttackFailed
 from ...values.types import Tensors
-from ._defense import Defense, Distance
+from ._defense import Defense, Distance, Doubt, each, require
+
+
+@dataclass(frozen=True)
+class Sparsification(Defense, ABC):
+    """A defense that keeps a share of the entries of every tensor (`sparse`) and sets the others to zero.
+
+    Args:
+        keep: Fraction of each tensor's entries that is kept, in (0, 1], at least one entry; 90 % pruning is 0.1.
+    """
+
+    example: ClassVar[tuple[Any, ...]] = (0.5,)
+    doubt: ClassVar[Doubt] = Doubt(
+        "the entries that were set to zero count as observed zeros, although the true gradient is not zero there. An "
+        "adversary that knows the defense (DEFENSE) compares the kept entries alone and may recover more",
+        "its equations need the entries that were set to zero",
+    )
+    keep: float
+
+    def __post_init__(self) -> None:
+        require(0 < self.keep <= 1, self, "keep must be in (0, 1]")
+
+    @abstractmethod
+    def sparse(self, tensor: Tensor, count: int) -> Tensor:
+        """Return the tensor with all but `count` of its entries set to zero."""
+
+    def protect(self, tensors: Tensors) -> Tensors:
+        """Return each tensor with all but its share of the entries set to zero."""
+        return each(tensors, lambda tensor: self.sparse(tensor, max(1, round(self.keep * tensor.numel()))))
+
+    def simulate(self, candidate: Tensors, observed: Tensors) -> Tensors:
+        """Return the candidate on the support of the observed update."""
+        return on_support(candidate, observed)
+
+    def joined(self, rounds: Sequence[Tensors]) -> Tensors:
+        """Return the mean of every entry over the rounds in which it was kept."""
+        return mean_where_shared(rounds)
+
+    @classmethod
+    def estimated(cls, rounds: Sequence[Tensors]) -> Self:
+        """Return the defense whose share is that of the entries of the first update that are not zero."""
+        return cls(share_of_zeros(cls, rounds))
 
 
 def on_support(candidate: Tensors, observed: Tensors) -> Tensors:
