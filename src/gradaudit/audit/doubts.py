@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 from ..client.calibrated_noise import SEEN, UNCOUNTED, seen_beside
-from ..client.defending import local_steps
 from ..client.participant import Client
 from ..inversion.attack import Attack
 from ..inversion.parts.objectives.chord import Chord
@@ -52,7 +51,7 @@ def remarks(client: Client, examples: int) -> tuple[str, ...]:
     """
     count = _most_examples(client, examples) or 1
     size = min(client.training.minibatch_size or count, count)
-    work = RoundWork(client.model, local_steps(client.training, count), size, client.rounds)
+    work = RoundWork(client.model, client.training.steps(count), size, client.rounds)
     uncounted = UNCOUNTED if steps_of(client, examples) is None else ""
     found: list[str] = []
     for place, defense in enumerate(client.defenses):
@@ -69,8 +68,6 @@ def steps_of(client: Client, examples: int) -> int | None:
         examples: Number of its examples, 0 if it is unknown.
     """
     training, count = client.training, _most_examples(client, examples)
-    if training.single_step:
-        return 1
     if count or training.minibatch_size is None:
         return training.steps(count or 1)
     return None

@@ -59,18 +59,15 @@ class SecureAggregation(Client):
         self, batch: Batch, *, seed: int = 0, memories: Memories | None = None, note: Note = unnoted
     ) -> tuple[Update, tuple[Defense, ...]]:
         """Return the weighted sum of the defended updates, and the defenses that left every update unchanged."""
-        member = self._member()
-        kept: Memories = {} if memories is None else memories
-        found = [
-            member.protected(part, seed=own, memories=kept.setdefault(f"client {number}", {}), note=note)
-            for number, (part, own) in enumerate(self._parts(batch, seed))
-        ]
+        member, shares = self._member(), self._shares(batch, seed, memories)
+        found = [member.protected(part, seed=own, memories=kept, note=note) for part, own, kept in shares]
         updates, idle = zip(*found, strict=True)
         return self._sum(updates), tuple(defense for defense in self.defenses if all(defense in i for i in idle))
 
     def contribute(self, batch: Batch, *, seed: int = 0, memories: Memories | None = None) -> Update:
         """Return the weighted sum of the defended updates alone; arguments as for `protected`."""
-        return self.protected(batch, seed=seed, memories=memories)[0]
+        member, shares = self._member(), self._shares(batch, seed, memories)
+        return self._sum([member.contribute(part, seed=own, memories=kept) for part, own, kept in shares])
 
     def observed(
         self, update: Update, batch: Batch, knowledge: Knowledge, public: Batch | Tensor | None = None
@@ -96,6 +93,14 @@ class SecureAggregation(Client):
         return [
             (replace(batch, inputs=x, labels=y, lengths=n), client_seed(seed, k + 1))
             for k, (x, y, n) in enumerate(parts)
+        ]
+
+    def _shares(self, batch: Batch, seed: int, memories: Memories | None) -> list[tuple[Batch, int, Memories]]:
+        """Return the examples of each client, the seed of its random numbers, and what its defenses remember."""
+        kept: Memories = {} if memories is None else memories
+        return [
+            (part, own, kept.setdefault(f"client {number}", {}))
+            for number, (part, own) in enumerate(self._parts(batch, seed))
         ]
 
     def _sum(self, updates: Sequence[Update]) -> Update:

@@ -82,8 +82,8 @@ def noise_of(defenses: Sequence[Defense], *, steps: int = 1, rounds: int = 1) ->
                 return FoundNoise(None, why_not=SEEN)
             times = rounds * (getattr(defense, "steps", 0) or max(1, steps))
             return FoundNoise(CalibratedNoise(float(defense.noise_multiplier), times, RECORD), place)
-        if _clips_the_whole(defense):
-            radius = min(radius, float(vars(defense)["norm"]))
+        if isinstance(defense, Clip) and defense.per == "update":  # not the norm of a tensor or of an entry
+            radius = min(radius, float(defense.norm))
         elif math.isfinite(radius) and (deviation := _deviation_from(defenses[place:])):
             if any(_sees_examples(other) for other in defenses[place:]):
                 return FoundNoise(None, why_not=SEEN)
@@ -106,11 +106,6 @@ def acts_early(defense: Defense) -> bool:
 def _sees_examples(defense: Defense) -> bool:
     """Return whether a defense of the update is given more than the update (`apply`), such as the private examples."""
     return type(defense).apply is not Defense.apply
-
-
-def _clips_the_whole(defense: Defense) -> bool:
-    """Return whether a defense clips the L2 norm of the whole update, not that of a tensor or an entry."""
-    return isinstance(defense, Clip) and defense.per == "update"
 
 
 def noise_deviation(defense: Defense, tensor: Tensor) -> float | None:

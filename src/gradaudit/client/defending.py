@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..protocol.defenses import ActsOn, Defense, Gradient, Scene
-from ..protocol.local_training import LocalTraining
+from ..values.chance import seeded
 from ..values.errors import AuditError
 from ..values.types import Update
 from .defense_effect import Note, unnoted
@@ -111,16 +110,3 @@ def without_effect(acting: Sequence[Defense], idle: Sequence[Defense]) -> tuple[
 def same(one: Update, other: Update) -> bool:
     """Return whether two updates hold the same tensors, bit for bit."""
     return len(one.values) == len(other.values) and all(map(torch.equal, one.values, other.values))
-
-
-def local_steps(training: LocalTraining, examples: int) -> int:
-    """Return the number of local steps, 1 for FedSGD."""
-    return 1 if training.learning_rate is None else training.steps(examples)
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Draw random numbers from `seed` inside the context, and restore the previous state afterwards."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield

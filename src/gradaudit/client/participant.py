@@ -25,7 +25,6 @@ from .defending import (
     changed_model,
     changed_training,
     defended,
-    local_steps,
     same,
     without_effect,
 )
@@ -186,37 +185,35 @@ class SharedUpdate:
     seed: int = 0
 
     @cached_property
-    def _rounds(self) -> tuple[tuple[Update, tuple[Defense, ...]], ...]:
+    def _first(self) -> tuple[Update, tuple[Defense, ...], EffectLog, Memories]:
+        log = EffectLog()
         memories: Memories = {}
-        seeds = [child_seed(self.seed, f"round {n}") if n else self.seed for n in range(self.client.rounds)]
-        notes = [self._log.note, *[unnoted] * (self.client.rounds - 1)]
-        found = tuple(
-            self.client.protected(self.batch, seed=seed, memories=memories, note=note)
-            for seed, note in zip(seeds, notes, strict=True)
-        )
-        self._log.close()
-        return found
+        update, idle = self.client.protected(self.batch, seed=self.seed, memories=memories, note=log.note)
+        log.close()
+        return update, idle, log, memories
 
     @cached_property
-    def _log(self) -> EffectLog:
-        return EffectLog()
+    def _others(self) -> tuple[Update, ...]:
+        """The updates of the rounds after the first."""
+        memories = self._first[3]
+        seeds = (child_seed(self.seed, f"round {number}") for number in range(1, self.client.rounds))
+        return tuple(self.client.contribute(self.batch, seed=seed, memories=memories) for seed in seeds)
 
     @property
     def log(self) -> EffectLog:
         """What each defense did to the first update. Raises the errors of `Client.train`."""
-        assert self._rounds
-        return self._log
+        return self._first[2]
 
     @property
     def idle(self) -> tuple[Defense, ...]:
         """The defenses that did not change the update. Raises the errors of `Client.train`."""
-        return self._rounds[0][1]
+        return self._first[1]
 
     def show(self, knowledge: Granted, *, public: Batch | Tensor | None = None) -> Observation:
         """Return what `knowledge` grants, in tensors of its own; arguments and errors as for `Client.share`."""
-        seen = self.client.observed(self._rounds[0][0], self.batch, granted(knowledge), public)
+        seen = self.client.observed(self._first[0], self.batch, granted(knowledge), public)
         names = seen.update.tensors
-        others = (tuple(update.tensors[name].clone() for name in names) for update, _ in self._rounds[1:])
+        others = (tuple(update.tensors[name].clone() for name in names) for update in self._others)
         return replace(seen, rounds=tuple(others))
 
     def belongs_to(self, client: Client, batch: Batch, seed: int) -> bool:
@@ -246,7 +243,7 @@ def _trained(client: Client, batch: Batch, seed: int, defenses: Sequence[Defense
     names = training.shared_parameters(client.model)
     update = Update(dict(zip(names, tensors, strict=True)), training.kind, buffers, len(batch))
     require_finite(update, filter(acts_early, defenses))
-    return update, Scene(model, inputs, labels, training.loss, local_steps(training, len(batch)))
+    return update, Scene(model, inputs, labels, training.loss, training.steps(len(batch)))
 
 
 def _defended(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
 GRAIN = (
@@ -26,6 +29,14 @@ def child_seed(seed: int, purpose: str, *secrets: Tensor | str) -> int:
     for secret in secrets:
         digest.update(secret.encode() if isinstance(secret, str) else _rounded(secret))
     return int.from_bytes(digest.digest(), "big")
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw torch's random numbers from `seed` inside the context, and restore the previous state afterwards."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def _rounded(secret: Tensor) -> bytes:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...protocol.local_training import rules_of
 from ...protocol.observation import Observation
+from ...values.chance import seeded
 from ...values.errors import AttackFailed, MissingKnowledge
 from ..parts.label_values import LabelInference
 from ..parts.labels import LABELS
@@ -64,8 +65,7 @@ def read_labels(part: LabelInference | str, seen: Observation, *, seed: int = 0)
     method = next((name for name, cls in LABELS.items() if cls is type(part)), type(part).__name__)
     try:
         require_knowledge(method, (part,), seen.knowledge)
-        with torch.random.fork_rng(devices=[seen.device] if seen.device.type == "cuda" else []):
-            torch.manual_seed(seed)
+        with seeded(seed, seen.device):
             found = part.read(seen)
     except (AttackFailed, MissingKnowledge) as reason:
         classes = seen.classes if rules_of(seen.loss).inferable else 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache, partial
@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ...values.chance import seeded
 from ...values.errors import AuditError
 from ...values.types import LossFunction, Tensors, UpdateKind
 from .losses.cross_entropy import CrossEntropy
@@ -167,7 +168,8 @@ class LocalTraining:
         if orders is None and self.shuffle and seed is not None:
             orders = self.orders(len(inputs), seed)
         minibatches = _minibatches(self, inputs, labels, orders)
-        with _chance(seed if dropout or noise or defended else None, inputs.device):
+        drawing = seed is not None and (dropout or noise or defended is not None)
+        with seeded(seed, inputs.device) if drawing else nullcontext():
             if self.learning_rate is None:
                 shared = tuple(compress(state.parameters, kept))
                 found, buffers = run.gradient(state, *minibatches[0], state.parameters if defended else shared)
@@ -282,14 +284,3 @@ def _check(given: LocalTraining) -> None:
 
 def _two_fractions(betas: tuple[float, ...]) -> bool:
     return len(betas) == 2 and all(0 <= beta < 1 for beta in betas)
-
-
-@contextmanager
-def _chance(seed: int | None, device: torch.device) -> Iterator[None]:
-    """Draw random numbers from a seed inside the context, and restore the previous state afterwards."""
-    if seed is None:
-        yield
-        return
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
