@@ -80,11 +80,6 @@ class CapturedPlan(FileSchedule):
     left_out: tuple[str, ...] = ()
 
     @property
-    def seconds(self) -> float | None:
-        """The time budget of the audit in seconds, `None` without one."""
-        return self.config.seconds
-
-    @property
     def repeats(self) -> int:
         """Number of batches: that of the update."""
         return 1

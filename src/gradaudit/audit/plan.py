@@ -81,11 +81,6 @@ class Plan(FileSchedule):
     left_out: tuple[str, ...] = ()
 
     @property
-    def seconds(self) -> float | None:
-        """The time budget of the audit in seconds, `None` without one."""
-        return self.config.seconds
-
-    @property
     def repeats(self) -> int:
         """Number of batches."""
         return self.config.repeats

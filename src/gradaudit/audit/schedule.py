@@ -143,6 +143,11 @@ class FileSchedule(Schedule):
     grid: Mapping[str, Any]
 
     @property
+    def seconds(self) -> float | None:
+        """The time budget of the audit in seconds, `None` without one."""
+        return self.config.seconds
+
+    @property
     @abstractmethod
     def digests(self) -> dict[str, str]:
         """Hashes of the files that its results depend on, by what they hold."""

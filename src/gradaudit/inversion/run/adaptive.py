@@ -12,6 +12,7 @@ from ...values.errors import AttackFailed
 from ...values.types import Knowledge, Reconstruction, Tensors
 from ..attack import Attack, Watch
 from .call import run_attack
+from .refusal import parts_used
 
 AssumedDefense = Defense | type[Defense]
 """A defense with its parameters, or its family alone."""
@@ -46,8 +47,7 @@ class Adaptive:
 
     def used(self, granted: Knowledge) -> tuple[Any, ...]:
         """Return the parts that are used if the adversary knows `granted`, and this wrapper, which needs DEFENSE."""
-        used = getattr(self.attack, "used", None)
-        return (*(used(granted) if used else (self.attack,)), _Needs(self._grant))
+        return (*parts_used(self.attack, granted), _Needs(self._grant))
 
     def __getattr__(self, name: str) -> Any:
         """Return what the attack says of itself: its paper, objective, stages and deviations."""

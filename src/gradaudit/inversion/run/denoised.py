@@ -21,7 +21,7 @@ from ..parts.part import Part, Stage
 from ..step.matching import END, Matching
 from .call import run_attack
 from .recipe import Recipe
-from .refusal import attacked, require_fit
+from .refusal import attacked, parts_used, require_fit
 from .restarts import Target
 
 
@@ -86,8 +86,7 @@ class Denoised(Checked):
 
     def used(self, granted: Knowledge) -> tuple[Any, ...]:
         """Return the parts that are used if the adversary knows `granted`."""
-        used = getattr(self.attack, "used", None)
-        return (*(used(granted) if used else (self.attack,)), self.denoiser)
+        return (*parts_used(self.attack, granted), self.denoiser)
 
     def post_process(self, inputs: Tensor) -> Tensor:
         """Return images `[B, C, H, W]` in [0, 1] as they would be reported if the attack had returned `inputs`."""

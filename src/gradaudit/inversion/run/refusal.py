@@ -31,7 +31,7 @@ def attacked(name: str, seen: Observation) -> Observation:
 
 def needs_given(attack: Attack, granted: Knowledge) -> Knowledge:
     """Return the facts that an attack uses if the adversary knows `granted`."""
-    return reduce(or_, (part.needs for part in _used(attack, granted)), Knowledge.NOTHING)
+    return reduce(or_, (part.needs for part in parts_used(attack, granted)), Knowledge.NOTHING)
 
 
 def modality_of(attack: Attack) -> Modality | None:
@@ -60,7 +60,7 @@ def require_fit(attack: Attack, granted: Knowledge, modality: Modality, *, name:
                 f"{name}: {who} made for {made_for}, but the client trains on {modality}. `gradaudit attacks` lists "
                 f"the attacks on {modality}."
             )
-    require_knowledge(name, _used(attack, granted), granted)
+    require_knowledge(name, parts_used(attack, granted), granted)
 
 
 def require_knowledge(name: str, parts: tuple[Any, ...], granted: Knowledge) -> None:
@@ -76,8 +76,8 @@ def require_knowledge(name: str, parts: tuple[Any, ...], granted: Knowledge) -> 
             )
 
 
-def _used(attack: Attack, granted: Knowledge) -> tuple[Any, ...]:
-    """Return the parts whose needs count; the attack itself if it is not composed of parts."""
+def parts_used(attack: Attack, granted: Knowledge) -> tuple[Any, ...]:
+    """Return the parts that are used if the adversary knows `granted`; the attack itself if it has no parts."""
     used = getattr(attack, "used", None)
     return used(granted) if used else (attack,)
 

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from ....protocol.observation import Observation
-from ....values.types import Knowledge, Tensors
+from ....values.types import Tensors
 from ..part import Objective, Progress
+from ._around import AroundObjective
 from ._rounds import round_slices
 from .cosine import Cosine
 
 
 @dataclass(frozen=True)
-class PerRound(Objective):
+class PerRound(AroundObjective):
     """The mean of another objective over the rounds that an observation joins (`_rounds.joined`).
 
     If there is one round, it is that objective itself.
@@ -27,16 +28,6 @@ class PerRound(Objective):
     """
 
     objective: Objective = field(default_factory=Cosine)
-
-    @property
-    def needs(self) -> Knowledge:  # type: ignore[override]
-        """The needs of the other objective."""
-        return self.objective.needs
-
-    @property
-    def varies(self) -> bool:  # type: ignore[override]
-        """Whether the other objective varies."""
-        return self.objective.varies
 
     def bind(self, seen: Observation) -> Callable[..., Any]:
         """Return the other objective, bound to every round."""

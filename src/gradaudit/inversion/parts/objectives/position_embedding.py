@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from ....protocol.observation import Observation
-from ....values.types import Knowledge, Tensors
+from ....values.types import Tensors
 from ...network.vision_transformer import position_embedding
 from ..part import Objective, Progress
+from ._around import AroundObjective
 from .euclidean import Euclidean
 
 
 @dataclass(frozen=True)
-class PositionEmbedding(Objective):
+class PositionEmbedding(AroundObjective):
     """APRIL's objective for any vision transformer: a distance D plus the position embedding's cosine distance.
 
     It is D(g, g*) + weight · (1 - cos(∂L/∂E_pos, ∂L*/∂E_pos)). The cosine is of the two gradients `[T, d]` as single
@@ -32,16 +33,6 @@ class PositionEmbedding(Objective):
     objective: Objective = field(default_factory=Euclidean)
     weight: float = 1.0
     name: str = "pos"
-
-    @property
-    def needs(self) -> Knowledge:  # type: ignore[override]
-        """The needs of D."""
-        return self.objective.needs
-
-    @property
-    def varies(self) -> bool:  # type: ignore[override]
-        """Whether D varies."""
-        return self.objective.varies
 
     @property
     def independent(self) -> bool:  # type: ignore[override]

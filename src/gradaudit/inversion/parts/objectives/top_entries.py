@@ -11,14 +11,15 @@ from torch import Tensor
 
 from ....protocol.observation import Observation
 from ....values.errors import AttackFailed
-from ....values.types import Knowledge, Tensors
+from ....values.types import Tensors
 from ....values.validation import Fraction
 from ..part import Objective, Progress
+from ._around import AroundObjective
 from .cosine import Cosine
 
 
 @dataclass(frozen=True)
-class TopEntries(Objective):
+class TopEntries(AroundObjective):
     """Another objective D over the entries of largest magnitude of the observed update, in each of its tensors.
 
     It is D(g[Λ], g*[Λ]). Λ holds the `share` of every tensor's entries in which |g*| is largest, rounded, and at least
@@ -43,16 +44,6 @@ class TopEntries(Objective):
         super().__post_init__()
         if not self.share:
             raise AttackFailed("TopEntries.share: should be above 0, or nothing is compared. Found 0.")
-
-    @property
-    def needs(self) -> Knowledge:  # type: ignore[override]
-        """The needs of D."""
-        return self.objective.needs
-
-    @property
-    def varies(self) -> bool:  # type: ignore[override]
-        """Whether D varies."""
-        return self.objective.varies
 
     def bind(self, seen: Observation) -> Callable[..., Any]:
         """Return the objective for this update."""
