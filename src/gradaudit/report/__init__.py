@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..execution.results import read_trainings
 from ..values.errors import AuditError
 from ..values.files import write_whole
 from ..values.finding import Finding, RunRecord
 from .album import Album
 from .cost_section import client_costs, cost_lines
-from .feasibility import feasibility_of, prior_gains
+from .feasibility import feasibility_entries, feasibility_of, prior_gains, read_assessments
 from .template import fill
 from .verdict import NAIVE, Severity, Verdict, in_words, naive
 from .view import view
@@ -32,8 +33,10 @@ def render(findings: Sequence[Finding], run: RunRecord, folder: Path) -> str:
         AuditError: An image is missing, outside the folder, or not a PNG, or `feasibility.json` is damaged.
     """
     place = Path(folder)
-    page = view(findings, run, Album(place), prior_gains(place), client_costs(run, place))
-    return fill("page.html", page=page, feasibility=feasibility_of(place), costs=cost_lines(run, place))
+    assessed, trained = read_assessments(place), read_trainings(place, run)
+    page = view(findings, run, Album(place), prior_gains(assessed), client_costs(trained))
+    costs = cost_lines(trained, len(run.trainings))
+    return fill("page.html", page=page, feasibility=feasibility_entries(assessed), costs=costs)
 
 
 def notebook(findings: Sequence[Finding], run: RunRecord, folder: Path) -> str:

@@ -15,7 +15,16 @@ from ..values.finding import RunRecord
 from ..values.measures import Measure
 from . import formatting
 from .cost_charts import MOST_CURVES, over_rounds, trade_off
-from .costs import SPACE, CostSetting, accuracy_in_words, bits_in_words, change_in_words, cost_settings, learnt
+from .costs import (
+    SPACE,
+    CostSetting,
+    accuracy_in_words,
+    bits_in_words,
+    change_in_words,
+    cost_settings,
+    learnt,
+    paired_change,
+)
 from .pareto import best, front
 from .sweep_cells import Swept, gain_by
 
@@ -102,16 +111,20 @@ def cost_sections(settings: Sequence[CostSetting]) -> tuple[tuple[CostSection, .
     return sections, f"Unfinished federation: {share}. Run the same command again to resume." if done < planned else ""
 
 
-def client_costs(record: RunRecord, folder: Path) -> dict[str, str]:
+def client_costs(results: Sequence[FederationResult]) -> dict[str, str]:
     """Return the description of each trained client -> a sentence on its accuracy in the federation of an audit."""
-    return {client: _sentence(mine) for client, mine in _by_client(read_trainings(folder, record)).items()}
+    return {client: _sentence(mine) for client, mine in _by_client(results).items()}
 
 
-def cost_lines(record: RunRecord, folder: Path) -> tuple[str, ...]:
-    """Return what an audit says of the accuracy of its federation, with and without the defenses; none without one."""
-    if not record.trainings:
+def cost_lines(results: Sequence[FederationResult], planned: int) -> tuple[str, ...]:
+    """Return what an audit says of the accuracy of its federation, with and without the defenses.
+
+    Args:
+        results: The finished trainings.
+        planned: Number of all trainings, 0 without a federation: then there are no lines.
+    """
+    if not planned:
         return ()
-    results = read_trainings(folder, record)
     if not results:
         return ("The federation has not been trained yet.",)
     lines = [_lead(results[0])]
@@ -119,8 +132,8 @@ def cost_lines(record: RunRecord, folder: Path) -> tuple[str, ...]:
     lines += [f"{client}: {_sentence(mine)}" for client, mine in clients.items()]
     if change := _change(clients):
         lines.append(f"The defense changes the accuracy by {change_in_words(change)}, in pairs of equal seeds.")
-    if len(results) < len(record.trainings):
-        lines.append(f"Only {len(results)} of {formatting.count(len(record.trainings), 'training')} have finished.")
+    if len(results) < planned:
+        lines.append(f"Only {len(results)} of {formatting.count(planned, 'training')} have finished.")
     return tuple(lines)
 
 
@@ -133,10 +146,9 @@ def _by_client(results: Sequence[FederationResult]) -> dict[str, list[Federation
 
 def _change(clients: Mapping[str, Sequence[FederationResult]]) -> Interval | None:
     """Return the difference that the only defense makes, in pairs of equal seeds, or `None`."""
-    plain = {one.number: one.accuracy for mine in clients.values() for one in mine if not one.defended}
+    plain = [one for mine in clients.values() for one in mine if not one.defended]
     others = [mine for mine in clients.values() if mine[0].defended]
-    pairs = [one.accuracy - plain[one.number] for mine in others for one in mine if one.number in plain]
-    return mean_interval(pairs) if pairs and len(others) == 1 else None
+    return paired_change(others[0], plain) if len(others) == 1 else None
 
 
 def _sentence(results: Sequence[FederationResult]) -> str:

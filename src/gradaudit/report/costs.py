@@ -74,27 +74,25 @@ class CostSetting:
         return any(finding.adaptive and judged_gain(finding) is not None for finding in self.findings)
 
     @cached_property
-    def worst(self) -> tuple[str, Interval] | None:
-        """The attack with the largest mean gain of all cells, and that gain over the batches; `None` without any."""
-        found = [
+    def gains(self) -> tuple[tuple[str, Interval], ...]:
+        """Each attack of each cell that has a score, with its mean gain over the batches."""
+        return tuple(
             (attack or members.findings[0].attack, mean_interval(gains))
             for cell in self.cells
             for attack, members in cell.attacks.items()
             if (gains := [gain for one in members.findings if (gain := judged_gain(one)) is not None])
-        ]
-        return max(found, key=lambda pair: pair[1].mean) if found else None
+        )
 
-    @cached_property
+    @property
+    def worst(self) -> tuple[str, Interval] | None:
+        """The attack with the largest mean gain of all cells, and that gain; `None` without any."""
+        return max(self.gains, key=lambda pair: pair[1].mean, default=None)
+
+    @property
     def reach(self) -> float:
         """The largest upper end of the intervals of all attacks; infinite if one has a single batch."""
-        highs = []
-        for cell in self.cells:
-            for members in cell.attacks.values():
-                gains = [gain for one in members.findings if (gain := judged_gain(one)) is not None]
-                if gains:
-                    high = mean_interval(gains).high
-                    highs.append(math.inf if math.isnan(high) else high)
-        return max(highs, default=math.inf)
+        highs = (interval.high for _, interval in self.gains)
+        return max((math.inf if math.isnan(high) else high for high in highs), default=math.inf)
 
     @cached_property
     def accuracy(self) -> Interval | None:
@@ -112,9 +110,7 @@ class CostSetting:
 
     def change(self, other: CostSetting) -> Interval | None:
         """Return the accuracy minus that of another setting, in pairs of equal seeds; `None` without a pair."""
-        theirs = {result.number: result.accuracy for result in other.results}
-        pairs = [one.accuracy - theirs[one.number] for one in self.results if one.number in theirs]
-        return mean_interval(pairs) if pairs else None
+        return paired_change(self.results, other.results)
 
     @property
     def bits(self) -> float:
@@ -146,6 +142,13 @@ class CostSetting:
             yield "a training diverged"
         if self.results and not learnt(self.results):
             yield GUESSED
+
+
+def paired_change(mine: Sequence[FederationResult], theirs: Sequence[FederationResult]) -> Interval | None:
+    """Return the accuracy of some trainings minus that of others, in pairs of equal seeds; `None` without a pair."""
+    other = {result.number: result.accuracy for result in theirs}
+    pairs = [one.accuracy - other[one.number] for one in mine if one.number in other]
+    return mean_interval(pairs) if pairs else None
 
 
 def cost_settings(

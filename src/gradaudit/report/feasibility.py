@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -98,12 +98,12 @@ def read_assessments(folder: Path) -> tuple[AssessedClient, ...]:
     return found or ()
 
 
-def prior_gains(folder: Path) -> dict[int, PriorGains]:
-    """Return number of a client -> what its prior-only control gained; raise as `read_assessments`.
+def prior_gains(found: Iterable[AssessedClient]) -> dict[int, PriorGains]:
+    """Return number of a client -> what its prior-only control gained.
 
     A file of an earlier version holds the mean over the examples alone.
     """
-    priors = {one.number: one.assessment.prior for one in read_assessments(folder)}
+    priors = {one.number: one.assessment.prior for one in found}
     return {
         number: PriorGains(alone.attack, tuple(gain for gain in alone.gains or (alone.gain,) if math.isfinite(gain)))
         for number, alone in priors.items()
@@ -112,11 +112,16 @@ def prior_gains(folder: Path) -> dict[int, PriorGains]:
 
 
 def feasibility_of(folder: Path) -> tuple[Feasibility, ...]:
-    """Return the section for the run in a folder, one entry for each assessed client; raise as `read_assessments`.
+    """Return the section for the run in a folder; raise as `read_assessments`."""
+    return feasibility_entries(read_assessments(folder))
+
+
+def feasibility_entries(found: Iterable[AssessedClient]) -> tuple[Feasibility, ...]:
+    """Return one entry of the section for each assessed client.
 
     A redacted copy holds no self-check, and has no such section.
     """
-    whole = (one for one in read_assessments(folder) if one.assessment.self_check or one.assessment.problem)
+    whole = (one for one in found if one.assessment.self_check or one.assessment.problem)
     return tuple(_entry(one.client, one.assessment) for one in whole)
 
 
