@@ -173,7 +173,7 @@ def row(client: AppClient) -> tuple[str, ...]:
         (assessed,) = read_assessments(found.folder)
         check = assessed.assessment.self_check
         worst = worst_per_picture(leaks(found.findings, Album(found.folder)))
-        verdict = report.verdicts(found.findings, found.record, found.folder)[0].headline.rstrip(":")
+        verdict = report.verdicts(found.findings, found.folder)[0].headline.rstrip(":")
     return (*client.words, check.state if check else "n/a", verdict, *gains(worst), f"{seconds:.0f}")
 
 

@@ -249,16 +249,16 @@ def test_without_truth_there_is_no_score_and_no_all_clear(untold):
 
 def test_what_is_not_verified_is_no_all_clear(untold):
     _, (finding,), results = untold
-    (verdict,) = verdicts([replace(finding, proof=False, labels_granted=False)], results.run, results.folder)
+    (verdict,) = verdicts([replace(finding, proof=False, labels_granted=False)], results.folder)
     assert verdict.headline == "Cannot be scored"
     assert "not an all-clear" in verdict.sentence
     assert verdict.level.name == "UNKNOWN"
     assert verdict.details[1] == "Labels inferred by dlg: 0."
     failed = replace(finding, unscored="", cannot_judge="it stopped.", case="client0-attack1-batch0")
-    (verdict,) = verdicts([finding, failed], results.run, results.folder)
+    (verdict,) = verdicts([finding, failed], results.folder)
     assert verdict.headline == "Proof of a leak:"
     assert verdict.warnings == ("1 of 2 cases cannot be judged.",)
-    (verdict,) = verdicts([failed], results.run, results.folder)
+    (verdict,) = verdicts([failed], results.folder)
     assert verdict.headline == "Cannot be judged:"
 
 

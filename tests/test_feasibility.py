@@ -148,14 +148,14 @@ def test_a_captured_update_of_another_normalisation_is_explained_on_the_page(tmp
     assert "Prior-only control: inverting-gradients without the update" in text
     assert "Grey band: from the control to what the priors of inverting-gradients reach without the update" in text
     assert "No attack was adapted to the defense" not in text  # none is declared
-    told = in_lines(run.findings, run.record, run.folder)
+    told = in_lines(run.findings, run.folder)
     assert told[0].startswith("u.pt: ")
     assert told[1] == "Could this attack have worked here? " + page.feasibility_of(run.folder)[0].headline
     assert told[-1] == "Fix: set model.mean: [0] and model.std: [1]."
     leaked = [replace(run.verdicts[0], level=Severity.RECOGNISABLE)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gradaudit.report.verdicts", lambda *_: leaked)
-        assert not any("have worked here" in line for line in in_lines(run.findings, run.record, run.folder))
+        assert not any("have worked here" in line for line in in_lines(run.findings, run.folder))
     (kept,) = page.read_assessments(run.folder)
     assert kept.assessment.self_check.causes[0].name == "normalisation"
 

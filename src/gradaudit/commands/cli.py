@@ -214,7 +214,7 @@ def _finish(results: Results, as_json: bool, open_page: bool, gate: Gate = NO_GA
         print_document(results.findings, results.run, **more)
     else:
         _summary(results)
-        for line in in_lines(results.findings, results.run, results.folder):
+        for line in in_lines(results.findings, results.folder):
             terminal.echo(line)
         terminal.echo(f"Report: {path.resolve()}")
     open_in_browser(path, open_page)

@@ -10,11 +10,12 @@ from ..values.errors import AuditError
 from ..values.files import write_whole
 from ..values.finding import Finding, RunRecord
 from .album import Album
+from .cases import setting_labels
 from .cost_section import client_costs, cost_lines
 from .feasibility import feasibility_entries, feasibility_of, prior_gains, read_assessments
 from .template import fill
 from .verdict import NAIVE, Severity, Verdict, in_words, naive
-from .view import view
+from .view import judged_groups, view
 
 __all__ = ["in_lines", "notebook", "render", "verdicts", "write"]
 
@@ -47,19 +48,23 @@ def notebook(findings: Sequence[Finding], run: RunRecord, folder: Path) -> str:
     return fill("notebook.html", page=view(findings, run, Album(Path(folder))))
 
 
-def verdicts(findings: Sequence[Finding], run: RunRecord, folder: Path) -> tuple[Verdict, ...]:
-    """Return the verdict on each configuration of the client, the worst first; arguments and errors as of `render`."""
-    return view(findings, run, Album(Path(folder))).verdicts
+def verdicts(findings: Sequence[Finding], folder: Path) -> tuple[Verdict, ...]:
+    """Return the verdict on each configuration of the client, the worst first, without making a page.
+
+    Arguments are those of `render`. Raise `AuditError` if an image of the ground truth is missing or not a PNG.
+    """
+    found = judged_groups(findings, Album(Path(folder)), setting_labels(findings))
+    return tuple(judgement for judgement, _ in found)
 
 
-def in_lines(findings: Sequence[Finding], run: RunRecord, folder: Path) -> tuple[str, ...]:
+def in_lines(findings: Sequence[Finding], folder: Path) -> tuple[str, ...]:
     """Return the verdicts as lines of a terminal, and the self-check of a captured update.
 
     Where nothing recognisable came back and no attack knew the defense, a line says so after the verdict.
-    If nothing recognisable came back from it, a line also says whether the attacks could have worked. Arguments and
-    errors are those of `render`.
+    If nothing recognisable came back from it, a line also says whether the attacks could have worked. Arguments are
+    those of `render`, and errors those of `verdicts` and of a damaged `feasibility.json`.
     """
-    judged = verdicts(findings, run, folder)
+    judged = verdicts(findings, folder)
     told = [line for one in judged for line in (in_words(one), *([NAIVE] if naive(one) else []))]
     recovered = {one.setting for one in judged if one.level is Severity.RECOGNISABLE}
     for entry in feasibility_of(Path(folder)):

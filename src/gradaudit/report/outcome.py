@@ -60,7 +60,7 @@ class Run:
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
         """The verdicts on the configurations of the client as the page states them, the worst first."""
-        return report.verdicts(self.findings, self.record, self.folder)
+        return report.verdicts(self.findings, self.folder)
 
     def fails(self, *thresholds: str | Threshold) -> tuple[WorstValue, ...]:
         """Return what reaches a threshold, by the worst example over all attacks, clients and batches.

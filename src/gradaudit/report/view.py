@@ -112,6 +112,23 @@ def view(
     return _filled(frame, findings, album, attacks, settings, priors, costs) if findings else frame
 
 
+def judged_groups(
+    findings: Sequence[Finding], album: Album, settings: Mapping[str, str]
+) -> list[tuple[Verdict, CaseGroup]]:
+    """Return the verdict on each configuration of the client with its findings, the worst first.
+
+    Args:
+        findings: The findings of the run.
+        album: The images and transcripts, of which only the ground truth is read.
+        settings: Key of a case -> label of its configuration.
+    """
+    judged = [
+        (verdict.judge(members.label, members.findings, leaks(members.findings, album)), members)
+        for members in group(findings, lambda finding: settings[finding.case])
+    ]
+    return sorted(judged, key=lambda pair: pair[0].severity, reverse=True)
+
+
 def _filled(
     frame: View,
     findings: Sequence[Finding],
@@ -121,11 +138,7 @@ def _filled(
     priors: Mapping[int, PriorGains],
     costs: Mapping[str, str] | None,
 ) -> View:
-    judged = [
-        (verdict.judge(members.label, members.findings, leaks(members.findings, album)), members)
-        for members in group(findings, lambda finding: settings[finding.case])
-    ]
-    judged.sort(key=lambda pair: pair[0].severity, reverse=True)
+    judged = judged_groups(findings, album, settings)
     groups = [members for _, members in judged]
     ordered = [finding for members in groups for finding in members.findings]
     pairs = [
