@@ -119,7 +119,8 @@ def _gallery(tally: Tally) -> int:
 
 
 def _identification_row(tally: Tally, gallery: int, top: float) -> BoundRow:
-    rates = [_identified(members) for members in group([one for one in tally.findings if one.scored], _attack)]
+    scored = [one for one in tally.findings if one.scored]
+    rates = [_identified(members) for members in group(scored, lambda one: one.attack)]
     hits, examples, attack = max(rates, key=lambda rate: rate[0] / rate[1])
     share = f"{formatting.share(hits, examples, tally.measure.noun)} ({formatting.percent(hits / examples)})"
     more = " by the best attack" if len(rates) > 1 else ""
@@ -130,10 +131,6 @@ def _identification_row(tally: Tally, gallery: int, top: float) -> BoundRow:
         f"at most {formatting.number(100 * top, 1)} %{': no limit' if top >= NO_LIMIT else ''}",
         f"{share}{more}, {attack}{above}{LABELLED if known else ''}",
     )
-
-
-def _attack(finding: object) -> str:
-    return str(getattr(finding, "attack", ""))
 
 
 def _identified(members: CaseGroup) -> tuple[int, int, str]:
