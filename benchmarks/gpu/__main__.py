@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu [--parts check,step,memory] [--device cuda] [--limit SECONDS] [--quick] --out DIR`."""
+"""`python -m benchmarks.gpu [--parts PARTS] [--device DEVICE] [--limit SECONDS] [--quick] --out DIR`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from . import check, memory, paper, step
+from . import audit, check, memory, paper, step
 from .place import described
 from .rows import Hand, Report, run_part
 
-PARTS = {"check": check.cases, "step": step.cases, "memory": memory.cases, "paper": paper.cases}
+PARTS = {"check": check.cases, "audit": audit.cases, "step": step.cases, "memory": memory.cases, "paper": paper.cases}
 
 
 def main(given: list[str] | None = None) -> Report:
@@ -40,7 +40,7 @@ def main(given: list[str] | None = None) -> Report:
 
 def _options(given: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--parts", default="check,step,memory", help="of check, step, memory and paper")
+    parser.add_argument("--parts", default="check,audit,step,memory", help="of check, audit, step, memory and paper")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--out", type=Path, required=True, help="folder of gpu.md and gpu.jsonl")
     parser.add_argument("--limit", type=float, default=150.0, help="seconds of one part")
