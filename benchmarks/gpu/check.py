@@ -153,7 +153,7 @@ def _stepped(name: str, device: str) -> tuple[Any, tuple[int, ...]]:
 
 def _shortened(attack: Any, steps: int) -> Any:
     last = len(attack.stages) - 1
-    stages = tuple(replace(one, steps=steps if at == last else 1) for at, one in enumerate(attack.stages))
+    stages = tuple(replace(one, steps=steps if at == last else 1, moves=()) for at, one in enumerate(attack.stages))
     return replace(attack, stages=stages, iterates=(), restarts=1)
 
 

@@ -148,7 +148,7 @@ def _iteration(seen: ga.Observation, device: str) -> tuple[float, None]:
 def _graph(matching: Matching, x: Tensor, y: Tensor, device: str, seconds: float, truth: Tensor) -> tuple[float, float]:
     """Return the milliseconds of a replay of the captured gradient, and its error; the memory of both is kept."""
     with full_precision():
-        stream = torch.cuda.Stream(device)
+        stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(3):
