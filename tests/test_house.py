@@ -34,7 +34,7 @@ ORDER = {
     "values": [
         {"characters", "chance", "image_statistics", "streams", "records", "versions", "federation_result"},
         {"errors"},
-        {"columns", "discovery", "files", "memory", "own_code", "terminal", "validation"},
+        {"columns", "discovery", "files", "full_precision", "memory", "own_code", "terminal", "validation"},
         {"tensor_files"},
         {"types"},
         {"measures", "scores", "transcript", "granting"},

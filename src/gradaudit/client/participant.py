@@ -14,6 +14,7 @@ from ..protocol.local_training import LocalTraining
 from ..protocol.observation import Observation
 from ..values.chance import child_seed
 from ..values.errors import AuditError, guarded
+from ..values.full_precision import full_precision
 from ..values.granting import Granted, granted
 from ..values.image_statistics import image_statistics
 from ..values.types import Batch, Knowledge, Modality, Normalisation, Update
@@ -226,6 +227,7 @@ def own_seed(use: str, seed: int, batch: Batch) -> int:
     return child_seed(seed, f"the client's {use}", batch.inputs, batch.labels)
 
 
+@full_precision()
 def _trained(client: Client, batch: Batch, seed: int, defenses: Sequence[Defense]) -> tuple[Update, Scene]:
     """Return the update of local training under `defenses`, and what a defense of the update may look at."""
     model, training = private_copy(client.model), client.training

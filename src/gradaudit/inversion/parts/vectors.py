@@ -70,7 +70,8 @@ def squared_gap(candidate: Sequence[Tensor], observed: Sequence[Tensor]) -> Tens
     """Return Σ |candidate - observed|² over all tensors, a scalar."""
     gaps = []
     for c, o in zip(candidate, observed, strict=True):
-        for left, right in zip(c.reshape(-1).split(BLOCK), o.reshape(-1).split(BLOCK), strict=True):
+        piece = c.numel() if c.is_cuda else BLOCK
+        for left, right in zip(c.reshape(-1).split(piece), o.reshape(-1).split(piece), strict=True):
             gap = left - right
             gaps.append(torch.dot(gap, gap))
     return torch.stack(gaps).sum()

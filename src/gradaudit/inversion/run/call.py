@@ -10,6 +10,7 @@ from torch import nn
 
 from ...protocol.observation import Observation
 from ...values.errors import AttackFailed
+from ...values.full_precision import full_precision
 from ...values.types import Reconstruction
 from ..attack import Attack, Watch, portion
 from .gradient_matching import GradientMatching
@@ -35,6 +36,7 @@ def shares_passes(attack: Attack, model: nn.Module, observe: Callable[[], Observ
     return isinstance(attack, GradientMatching) and attack.gains(model) and attack.shares(observe())
 
 
+@full_precision()
 def run_attack(
     attack: Attack, seen: Observation, *, seed: int = 0, watch: Watch | None = None, keep: Path | None = None
 ) -> Reconstruction:

@@ -118,9 +118,16 @@ class OnePass:
         return one
 
 
-@torch.no_grad()
 def fitting(matching: Matching, inputs: Tensor) -> int:
     """Return how many candidates `[B, C, H, W]` run at once by the memory rule, at least 1."""
+    each = needed(matching, inputs)
+    room = torch.cuda.mem_get_info(inputs.device)[0] // 2 if inputs.is_cuda else ROOM
+    return max(1, room // each)
+
+
+@torch.no_grad()
+def needed(matching: Matching, inputs: Tensor) -> int:
+    """Return the bytes that one candidate `[B, C, H, W]` takes in a pass by the memory rule."""
     sizes = [parameter.numel() * parameter.element_size() for parameter in matching.seen.model.parameters()]
     hooks = [
         module.register_forward_hook(lambda _, __, out: sizes.append(out.numel() * out.element_size()))
@@ -132,5 +139,4 @@ def fitting(matching: Matching, inputs: Tensor) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    room = torch.cuda.mem_get_info(inputs.device)[0] // 2 if inputs.is_cuda else ROOM
-    return max(1, room // (COPIES * sum(sizes)))
+    return COPIES * sum(sizes)

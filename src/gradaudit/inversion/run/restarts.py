@@ -11,6 +11,7 @@ import torch
 
 from ...protocol.observation import Observation
 from ...values.errors import AttackFailed
+from ...values.full_precision import full_precision
 from ...values.types import Curve, Reconstruction
 from ..attack import Watch, portion
 from ..parts.label_values import Labels
@@ -105,6 +106,7 @@ class Target:
         )
 
 
+@full_precision()
 def run(attack: Recipe, seen: Observation, seed: int, watch: Watch | None, keep: Path | None = None) -> Reconstruction:
     """Run an attack on one update; neither the observation nor the global random state is changed."""
     if attack.restarts * attack.seeds > 1:
@@ -125,6 +127,7 @@ def run(attack: Recipe, seen: Observation, seed: int, watch: Watch | None, keep:
         return target.reconstruction()
 
 
+@full_precision()
 def run_many(
     attack: Recipe, seen: Sequence[Observation], seeds: Sequence[int], watch: Watch | None, keep: Path | None = None
 ) -> list[Reconstruction | AttackFailed]:
