@@ -59,13 +59,14 @@ def _federation(rounds: int) -> Federation:
     return Federation(rounds=rounds, batch_size=8, examples=3200, test_examples=800)
 
 
-def _cells(rounds: dict[str, int], steps: int) -> tuple[DefenseCell, ...]:
+def _cells(rounds: dict[str, int], steps: int, batch_size: int = 2) -> tuple[DefenseCell, ...]:
     return tuple(
         DefenseCell(
             f"{network}, {name}",
             defense,
             gia_o(steps),
             network,
+            batch_size,
             federation=None if isinstance(defense, Soteria) else _federation(rounds[network]),
         )
         for network in rounds
@@ -78,14 +79,14 @@ STUDY = Study(
     title="Every defense, and the adversary that knows it",
     paper="each defense's own, as `gradaudit defenses` lists them",
     about="Every defense at a published strength. The attack (Inverting Gradients with total variation of weight 2e-2) "
-    "sees one gradient of two images of distinct classes on an untrained network, once without and once with "
-    "knowledge of the defense. Labels are granted to it, and read from the same update beside it. Accuracy is that of "
+    "sees one gradient of two images of distinct classes (scale deep: of one image) on an untrained network, once "
+    "without and once with knowledge of the defense. Labels are granted to it, and read from the same update beside it. Accuracy is that of "
     "a federation of four clients that uses the defense in every round: FedSGD, minibatches of 8, the server's usual "
     "step size, equal rounds.",
     cells={
         "quick": _cells({"fedavg-cnn": 10}, 60),
         "default": _cells({"fedavg-cnn": 60}, 150),
-        "deep": _cells({"resnet20": 40}, 150),
+        "deep": _cells({"resnet20": 40}, 1000, batch_size=1),
         "paper": _cells({"fedavg-cnn": 2000, "resnet20": 2000}, 4800),
     },
     repeats={"quick": 1, "default": 3, "deep": 3, "paper": 10},
