@@ -138,6 +138,8 @@ def test_the_rank_counts_singular_values():
     matrix = turned[:, :9] @ known @ turned[:9, :9].T
     for one in (matrix, matrix.T):
         assert numerical_ranks(gram_of(one), (0.5, 2e-3, 2e-6)) == (1, 3, 6)
+    swap = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).double()  # a block of 2 x 2
+    assert rank_cells._positive(torch.block_diag(swap, -swap, swap)) == 3
 
 
 def test_a_cell_that_needs_larger_images_says_so(bench):
