@@ -238,6 +238,7 @@ STUDY = Study(
         "of 256 units with ReLU and is attacked by Adam with as many evaluations. All weights are untrained.",
         "The post takes the MLP's images from Flowers-17 and those of LeNet from CIFAR-10. Here one data set serves "
         "both.",
+        "The post says of repeated labels that all current algorithms fail. Here only these attacks try.",
         "Batches with a repeated label hold other images than those with distinct labels, but for the first one, so "
         "that pairs share the network and one image. Labels of the batches of one to sixteen are drawn from all "
         "classes, as a batch of sixteen cannot have distinct ones of ten.",
