@@ -59,16 +59,29 @@ class Album:
         Raises:
             AuditError: It is missing, outside the folder, or not a whole PNG.
         """
-        content = self._read(path)
+        width, height = self._image(path).size
+        scale = max(1, size // max(width, height))
+        data = "data:image/png;base64," + base64.b64encode(self._read(path)).decode("ascii")
+        return Picture(data, scale * width, scale * height, alt)
+
+    def cut(self, path: str, columns: int) -> list[list[Image.Image]]:
+        """Return the square images of a sheet with this many columns, row by row; errors as of `show`."""
+        sheet = self._image(path)
+        side = sheet.width // columns
+        if not side or sheet.width % columns or sheet.height % side:
+            raise AuditError(f"{path}: not a sheet of {columns} square images in each row. {AGAIN}")
+        return [
+            [sheet.crop((left, top, left + side, top + side)) for left in range(0, sheet.width, side)]
+            for top in range(0, sheet.height, side)
+        ]
+
+    def _image(self, path: str) -> Image.Image:
         try:
-            with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            with Image.open(io.BytesIO(self._read(path)), formats=["PNG"]) as image:
                 image.load()
-                width, height = image.size
+                return image
         except UNREADABLE as error:
             raise AuditError(f"{path}: not a PNG image, or a damaged one ({error}). {AGAIN}") from None
-        scale = max(1, size // max(width, height))
-        data = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
-        return Picture(data, scale * width, scale * height, alt)
 
     def transcript(self, path: str) -> Transcript:
         """Return the texts or rows at `path`. Raise `AuditError` if it is missing, outside the folder, or malformed."""

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from ..studies import Figure, StudyResult
 from ..values.characters import visible
 from ..values.files import write_whole
+from .film import films
 from .line_chart import ChartLine, line_chart
 from .study_strip import strips
 from .study_tables import difference_in_words, entries, markdown
@@ -28,6 +29,7 @@ def write_study(result: StudyResult, folder: Path) -> Path:
         tables=[(table, list(entries(result, table))) for table in result.study.tables],
         comparisons=[(one, difference_in_words(result, one)) for one in result.comparisons],
         charts=[(figure, _chart(result, figure), strips(result, figure, folder)) for figure in result.study.figures],
+        films=films(result, folder),
     )
     write_whole(folder / MARKDOWN, visible(markdown(result), lines=True))
     return write_whole(folder / PAGE, page)

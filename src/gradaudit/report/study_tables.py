@@ -33,9 +33,10 @@ class StudyEntry:
 
 
 def entries(result: StudyResult, table: Table) -> Iterator[tuple[str, list[StudyEntry]]]:
-    """Yield the name of every cell of the study with one entry per column of the table."""
-    cells = [cell.name for cell in result.study.cells[result.scale]]
+    """Yield the name of every cell with one entry per column of the table; without cells that have none of them."""
     columns = list(table.columns.values())
+    measured = ((cell.name, result.values.get(cell.name)) for cell in result.study.cells[result.scale])
+    cells = [name for name, values in measured if not values or not values.keys().isdisjoint(columns)]
     means = {
         (cell, column): found.mean for cell in cells for column in columns if (found := result.interval(cell, column))
     }

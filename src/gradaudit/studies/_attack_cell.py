@@ -90,8 +90,12 @@ class AttackCell:
         except AttackFailed as failure:
             raise AuditError(f"{self.name}: {failure}") from failure
         norm = float(torch.stack([tensor.norm() for tensor in seen.update.values]).norm())
-        scores = self.score(bench, batch, indices, guess)
-        return {**scores, "seconds": seconds, "objective": guess.objective, "norm": norm}
+        scores, more = self.score(bench, batch, indices, guess), self.look(bench, seed, batch, guess)
+        return {**scores, "seconds": seconds, "objective": guess.objective, "norm": norm, **more}
+
+    def look(self, bench: Bench, seed: int, batch: Batch, guess: Reconstruction) -> Values:
+        """Return further values of a reconstruction, and save images of it; this cell has none of either."""
+        return {}
 
     def shared(self, bench: Bench, seed: int, knowledge: Knowledge) -> tuple[Batch, Observation]:
         """Return the private batch, and what another adversary sees of the same update."""

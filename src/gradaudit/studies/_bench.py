@@ -151,19 +151,22 @@ class Bench(Measuring):
         """Number of images at the start of labelled data used for training; photographs are all private."""
         return max(0, len(self.source) - max(HELD_OUT, len(self.source) // 5)) if self.labelled else 0
 
-    def network(self, name: str, *, trained: bool, seed: int) -> nn.Module:
-        """Return a network initialised from `seed`, or a trained one, which is the same for every seed."""
-        return (self._trained(name) if trained else self._fresh(name, seed)).to(self.device)
+    def network(self, name: str, *, trained: bool, seed: int, size: int | None = None) -> nn.Module:
+        """Return a network initialised from `seed`, or a trained one, which is the same for every seed.
+
+        An untrained one may be for images of another `size` in pixels.
+        """
+        return (self._trained(name) if trained else self._fresh(name, seed, size)).to(self.device)
 
     def can_train(self, name: str) -> bool:
         """Return whether a trained network is available."""
         return name in self.weights or self.labelled
 
-    def _fresh(self, name: str, seed: int) -> nn.Module:
-        channels, size, _ = self.source.shape
+    def _fresh(self, name: str, seed: int, size: int | None = None) -> nn.Module:
+        channels, full, _ = self.source.shape
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return models.build(name, num_classes=self.classes, channels=channels, size=size)
+            return models.build(name, num_classes=self.classes, channels=channels, size=size or full)
 
     @lru_cache(maxsize=8)  # noqa: B019  (a bench lives as long as its run)
     def _trained(self, name: str) -> nn.Module:

@@ -18,7 +18,8 @@ class Cell(Protocol):
     """One setting of a study: a frozen dataclass whose `repr` is its identity.
 
     A cell with the class variable `shares = True` is measured by the same worker as the other such cells of a seed, and
-    may keep results for them in that process.
+    may keep results for them in that process. A cell with `frames`, numbers of steps, stores a film for the page
+    (`_film_cells.film_of`).
     """
 
     @property
@@ -56,14 +57,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A claim of the paper about two cells, tested on the same private batches.
+    """A claim of the paper about two cells, tested on the same private batches, or about one cell and a number.
 
     Args:
         claim: The claim in words.
         better: Name of the cell that should be better.
-        worse: Name of the other cell.
+        worse: Name of the other cell; empty if there is a `mark`.
         column: Column that is compared.
         smaller: Whether smaller values are better.
+        mark: The number that `better` should pass, in place of another cell.
     """
 
     claim: str
@@ -71,6 +73,12 @@ class Comparison:
     worse: str
     column: str
     smaller: bool = False
+    mark: float | None = None
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Names of the cells that it is about."""
+        return (self.better,) if self.mark is not None else (self.better, self.worse)
 
 
 @dataclass(frozen=True)

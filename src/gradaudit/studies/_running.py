@@ -65,16 +65,17 @@ class StudyResult:
     def comparisons(self) -> tuple[Comparison, ...]:
         """The claims about cells of this scale."""
         names = {cell.name for cell in self.study.cells[self.scale]}
-        return tuple(one for one in self.study.comparisons if {one.better, one.worse} <= names)
+        return tuple(one for one in self.study.comparisons if names.issuperset(one.cells))
 
     def difference(self, comparison: Comparison) -> Interval | None:
-        """Return the paired difference of the two cells over their common seeds; a positive one confirms the claim."""
-        better, worse = (self.by_seed.get(cell, {}) for cell in (comparison.better, comparison.worse))
-        sign = -1 if comparison.smaller else 1
-        pairs = [
-            (better[seed].get(comparison.column), worse[seed].get(comparison.column))
-            for seed in sorted(better.keys() & worse.keys())
-        ]
+        """Return the paired difference of the two cells over their common seeds; a positive one confirms the claim.
+
+        A claim about one cell gives the difference from its mark.
+        """
+        ours, *others = (self.by_seed.get(cell, {}) for cell in comparison.cells)
+        seeds, sign = sorted(ours.keys() & (others[0] if others else ours).keys()), -1 if comparison.smaller else 1
+        column = comparison.column
+        pairs = [(ours[seed].get(column), others[0][seed].get(column) if others else comparison.mark) for seed in seeds]
         gaps = [sign * (ahead - behind) for ahead, behind in pairs if ahead is not None and behind is not None]
         return mean_interval(gaps) if gaps else None
 
