@@ -80,9 +80,9 @@ STUDY = Study(
     paper="each defense's own, as `gradaudit defenses` lists them",
     about="Every defense at a published strength. The attack (Inverting Gradients with total variation of weight 2e-2) "
     "sees one gradient of two images of distinct classes (scale deep: of one image) on an untrained network, once "
-    "without and once with knowledge of the defense. Labels are granted to it, and read from the same update beside it. "
-    "Accuracy is that of a federation of four clients that uses the defense in every round: FedSGD, minibatches of 8, the server's usual "
-    "step size, equal rounds.",
+    "without and once with knowledge of the defense. Labels are granted to it, and read from the same update beside "
+    "it. Accuracy is that of a federation of four clients that uses the defense in every round: FedSGD, minibatches of "
+    "8, the server's usual step size, equal rounds.",
     cells={
         "quick": _cells({"fedavg-cnn": 10}, 60),
         "default": _cells({"fedavg-cnn": 60}, 150),

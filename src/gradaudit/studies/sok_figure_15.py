@@ -31,7 +31,7 @@ def _cells(scale: str) -> tuple[DefenseCell | NotBuilt, ...]:
     rows: list[tuple[str, Defense | None]] = [(PLAIN, None)]
     rows += [(_name(family, value), one) for family, members in FAMILIES.items() for value, one in members]
     built = [DefenseCell(name, one, gia_o(STEPS[scale]), network, federation=federation) for name, one in rows]
-    return (*built, *(NotBuilt(f"GIA-L, {name}") for name, _ in rows))
+    return (*built, NotBuilt("GIA-L, every row"))
 
 
 def _curves(column: str) -> tuple[StudyCurve, ...]:
@@ -67,9 +67,10 @@ STUDY = Study(
                 f"quantisation at 1 bit leaks less than {name}",
                 _name("quantisation, bits", 1),
                 name,
-                "adaptive.gain",
+                column,
                 smaller=True,
             )
+            for column in ("naive.gain", "adaptive.gain")
             for name in (
                 _name("sparsification, share kept", 0.01),
                 _name("clipping, norm", 0.001),
