@@ -182,6 +182,11 @@ def test_one_value_has_an_axis_too():
     assert svg.Axis.around([0.0]).ticks(5)
 
 
+def test_decibels_stay_on_a_linear_axis():
+    assert svg.Axis.around([0.01, 9.0]).logarithmic
+    assert not svg.Axis.around([0.01, 9.0], linear=True).logarithmic
+
+
 def test_long_curves_are_thinned_but_keep_their_end():
     points = tuple((step, 1.0 + step) for step in range(5001))
     drawn = str(line_chart([ChartLine("run", "", 0, points)], svg.Axis.around([1.0, 5001.0]), "objective"))

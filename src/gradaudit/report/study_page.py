@@ -45,15 +45,19 @@ def _chart(result: StudyResult, figure: Figure) -> Markup | None:
             lines.append(ChartLine(curve.label, curve.label, tone, points, spans))
     if not lines:
         return None
-    return line_chart(lines, _axis(lines), figure.title, up=figure.up, across=figure.across, wide=True)
+    return line_chart(lines, _axis(lines, figure.up), figure.title, up=figure.up, across=figure.across, wide=True)
 
 
-def _axis(lines: list[ChartLine]) -> Axis:
-    """Return an axis around the means, with room for intervals up to the range of the means on either side."""
+def _axis(lines: list[ChartLine], unit: str) -> Axis:
+    """Return an axis around the means, with room for intervals up to the range of the means on either side.
+
+    Decibels are logarithms already, and stay on a linear axis.
+    """
     means = [value for line in lines for _, value in line.points]
     low, high = min(means), max(means)
     if low >= 0 and high <= 1:
         return Axis(0, 1)
     room = high - low
     ends = (end for line in lines for _, *span in line.spans for end in span)
-    return Axis.around([*means, *(min(max(end, low - room), high + room) for end in ends)])
+    values = [*means, *(min(max(end, low - room), high + room) for end in ends)]
+    return Axis.around(values, linear=unit == "dB")

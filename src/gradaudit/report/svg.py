@@ -23,11 +23,14 @@ class Axis:
     logarithmic: bool = False
 
     @classmethod
-    def around(cls, values: Iterable[float]) -> Axis:
-        """Return an axis that contains all finite `values`, logarithmic if their ratio exceeds `LOGARITHMIC_FROM`."""
+    def around(cls, values: Iterable[float], linear: bool = False) -> Axis:
+        """Return an axis that contains all finite `values`.
+
+        It is logarithmic if their ratio exceeds `LOGARITHMIC_FROM`, except if it is asked to be `linear`.
+        """
         finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
         low, high = min(finite), max(finite)
-        if low > 0 and high / low > LOGARITHMIC_FROM:
+        if not linear and low > 0 and high / low > LOGARITHMIC_FROM:
             margin = (high / low) ** 0.03
             return cls(low / margin, high * margin, logarithmic=True)
         margin = 0.04 * (high - low) or 0.5 * abs(high) or 0.5
