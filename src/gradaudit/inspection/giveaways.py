@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..inversion.network.chain import Link
+from ..inversion.network.chain import Link, homogeneous
 from ..inversion.parts.labels._search import FoundHead
 from .architecture import EquationCount, Giveaway
 from .equations import is_linear, matrix
@@ -129,7 +129,7 @@ def _first_layer(facts: NetworkFacts) -> Found:
             said = "One example up to a factor: the gradient is the outer product of the error and the example."
             yield _weight(layer), Giveaway("outer product", "direction", 1, said)
             continue
-        batch = "every quotient of a batch is a mixture, because no neuron is ever off"
+        batch = "every quotient of a batch is a mixture (cocktail-party unmixes it roughly), as no neuron is ever off"
         if off >= OFF:
             batch = "in a batch, every example that activates a neuron alone"
         said = f"One example exactly, by the quotient of weight and bias gradient (linear-bias); {batch}."
@@ -163,9 +163,10 @@ def _chain(facts: NetworkFacts) -> Found:
     sure = "no layer leaves an unknown open"
     if unmeasured:
         sure = f"if the equations of {', '.join(unmeasured)} have full rank, which was not measured"
+    twin = " Without biases, a scaled image may explain the update equally well." if homogeneous(facts.links) else ""
     said = (
         f"One image exactly (R-GAP), layer by layer from the last to this one: {sure}. Every layer amplifies rounding "
-        "errors by up to its condition number."
+        f"errors by up to its condition number.{twin}"
     )
     yield facts.links[0].weight, Giveaway("r-gap", "examples", 1, said)
 

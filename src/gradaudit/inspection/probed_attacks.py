@@ -100,8 +100,11 @@ def dager_probes(traced: ModelTrace, length: int) -> Probed:
     if len(found) == 2 and _is_decoder(model, found[1].module, tokens) and _spans(model, 1, tokens):
         given = Giveaway("dager", "texts", most, f"Whole texts (DAGER), {until}.")
         return [(name, given) for names in weights for name in names], {}
-    said = f"Which token stands at which position (the span test of DAGER's first step), {until}."
-    return [(name, Giveaway("dager", "tokens", most, said)) for name in weights[0]], {}
+    said = (
+        f"Which token stands at which position (the span test, DAGER's first step), {until}; the attack dager goes no "
+        "further on this model."
+    )
+    return [(name, Giveaway("span test", "tokens", most, said)) for name in weights[0]], {}
 
 
 def _is_decoder(model: nn.Module, module: nn.Module, tokens: Tensor) -> bool:
