@@ -80,6 +80,14 @@ def test_a_batch_shares_the_gradient_constraints():
     assert one.deficit == 25 * 36 - 18 - 25 * 32
 
 
+def test_an_inactive_unit_hides_its_weight_constraint():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3))
+    net[0].bias.data = torch.tensor([-100.0, 100.0])  # the first filter is never active
+    assert counted(static_risk(net, (1, 6, 6)).layers[0])[:3] == (18, 16, 36)
+    net[1] = nn.LeakyReLU()
+    assert counted(static_risk(net, (1, 6, 6)).layers[0])[:3] == (18, 32, 36)
+
+
 @pytest.mark.parametrize(("name", "size", "second"), [("cnn6", 8, 36), ("cnn6", 12, 4), ("lenet", 8, None)])
 def test_ranks_are_those_of_r_gap(name, size, second):
     net = build(name, num_classes=10, channels=3, size=size) if second is None else _built(10, 3, size, second)
@@ -187,7 +195,7 @@ def test_an_embedding_gives_the_tokens_away_unless_it_is_the_output_layer_too():
         (lambda: tiny_gpt2(3, 40, depth=3, width=32, pad_id=0), {"dager": ["0", "1"]}),
         (lambda: tiny_gpt2(3, 40, depth=2, width=32, pad_id=0), {"span test": ["0"]}),
         (lambda: tiny_gpt2(3, 40, depth=1, width=32, pad_id=0), {}),
-        (lambda: tiny_bert(3, 40, depth=2, width=32), {"span test": ["0", "0", "0"]}),
+        (lambda: tiny_bert(3, 40, depth=3, width=32), {"span test": ["0", "0", "0"]}),
     ],
     ids=["decoder", "shallow decoder", "one layer", "encoder"],
 )
@@ -437,6 +445,7 @@ def test_the_kind_of_the_examples_follows_from_the_model(inspect):
         (("own.py:net", "--input-shape", "3x8x8", "--data", "nothing"), "--data: must be a folder of images"),
         (("own.py:net", "--input-shape", "3x8x8", "--data", "no.npz"), "no.npz"),
         (("own.py:net", "--input-shape", "3x8x8", "--data", "photographs", "--batch-size", "999"), "is more than the"),
+        (("own.py:words", "--input-shape", "6", "--data", "text"), "--data: its vocabulary is larger"),
         (("mlp",), "--num-classes is required"),
         (("mlp", "--num-classes", "10", "--input-shape", "3x8x9"), "takes square images"),
         (("tabular-mlp", "--num-classes", "2"), "--input-shape is required for tabular-mlp"),

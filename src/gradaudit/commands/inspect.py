@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..values.tensor_files import TensorFile
 
 UPDATE = typer.Argument(
-    metavar="[UPDATE]",
+    metavar="UPDATE",
     help="The captured update: .safetensors, .pt, .pth or .npz. Without one, the architecture alone is inspected.",
 )
 MODEL = typer.Option(
@@ -93,9 +93,10 @@ def inspect(
     update or the model was read, whatever it leaks, and also if that cannot be judged, as the first line then says. 2:
     an error, in one line.
     """
+    asked = ModelRequest(model, weights, input_shape, num_classes, cifar_stem, batch_size, data)
     if update is None:
         require_no_update(kind, learning_rate, local_steps, batch_norm, sign, out)
-        _alone(ModelRequest(model, weights, input_shape, num_classes, cifar_stem, batch_size, data), as_json)
+        _alone(asked, as_json)
         return
     require_no_data(data)
     from ..capture import Settings
@@ -109,8 +110,13 @@ def inspect(
         batch_norm=_mode(batch_norm),
         sign=_sign(sign),
     )
+    _one_update(update, asked, settings, out, as_json)
+
+
+def _one_update(update: Path, asked: ModelRequest, settings: Settings, out: Path | None, as_json: bool) -> None:
+    """Print what an update reveals, and write its page if a folder is given."""
     with stdout_kept(as_json):
-        captured, found = _look(update, model, weights, settings, num_classes, cifar_stem)
+        captured, found = _look(update, asked, settings)
         page = _page(out, found, captured)
     if as_json:
         echo(json.dumps(found.to_json(), allow_nan=False))
@@ -122,21 +128,19 @@ def inspect(
         echo(f"Page: {page.resolve()}")
 
 
-def _look(
-    update: Path, model: str, weights: Path | None, settings: Settings, classes: int | None, cifar_stem: bool
-) -> tuple[Captured, Inspection]:
+def _look(update: Path, asked: ModelRequest, settings: Settings) -> tuple[Captured, Inspection]:
     from ..capture import capture
     from ..capture.opening import open_update
     from ..inspection import inspect as look
     from ..models import load_weights
 
-    opened = open_update(update, weights)
-    network = _build(model, settings, classes, cifar_stem, opened.file)
+    opened = open_update(update, asked.weights)
+    network = _build(asked, settings, opened.file)
     if opened.before is not None:
         load_weights(network, opened.before)
     with one_thread():
         captured = capture(network, opened.file, opened.settings(settings))
-        return captured, look(captured, model=model, weights=opened.before.name if opened.before else "")
+        return captured, look(captured, model=asked.model, weights=opened.before.name if opened.before else "")
 
 
 def _alone(asked: ModelRequest, as_json: bool) -> None:
@@ -151,15 +155,14 @@ def _alone(asked: ModelRequest, as_json: bool) -> None:
     show(found)
 
 
-def _build(name: str, settings: Settings, classes: int | None, cifar_stem: bool, file: TensorFile) -> nn.Module:
+def _build(asked: ModelRequest, settings: Settings, file: TensorFile) -> nn.Module:
     """Return the model of a factory, or the named model for the first input shape that fits the update."""
     from ..capture.opening import model_for, model_of
 
-    if ":" in name:
-        return model_of(name, Path.cwd())
-    if classes is None:
-        raise AuditError("--num-classes is required for a model that is given by name.")
-    return model_for(file, name, classes, settings.input_shape, cifar_stem=cifar_stem)[0]
+    if not asked.named:
+        return model_of(asked.model, Path.cwd())
+    classes = asked.required_classes
+    return model_for(file, asked.model, classes, settings.input_shape, cifar_stem=asked.cifar_stem)[0]
 
 
 def _page(out: Path | None, found: Inspection, captured: Captured) -> Path | None:

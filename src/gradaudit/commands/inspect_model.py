@@ -50,6 +50,13 @@ class ModelRequest:
         """Whether the model is given by name."""
         return ":" not in self.model
 
+    @property
+    def required_classes(self) -> int:
+        """The number of classes. Raises `AuditError` if it is not given."""
+        if self.classes is None:
+            raise AuditError("--num-classes is required for a model that is given by name.")
+        return self.classes
+
 
 @dataclass(frozen=True, eq=False)
 class Resolved:
@@ -135,9 +142,7 @@ def _resolved(asked: ModelRequest) -> Resolved:
 
     shape = shape_of(asked.input_shape, (1, 2, 3, 4), WORDS)
     if asked.named:
-        if asked.classes is None:
-            raise AuditError("--num-classes is required for a model that is given by name.")
-        return _by_name(asked, asked.classes, shape)
+        return _by_name(asked, shape)
     model = model_of(asked.model, Path.cwd())
     notes: tuple[str, ...] = ()
     if shape is None:
@@ -145,7 +150,7 @@ def _resolved(asked: ModelRequest) -> Resolved:
     return Resolved(model, shape, _modality_of(model, shape), notes)
 
 
-def _by_name(asked: ModelRequest, classes: int, shape: tuple[int, ...] | None) -> Resolved:
+def _by_name(asked: ModelRequest, shape: tuple[int, ...] | None) -> Resolved:
     import torch
 
     from ..capture.observe import SHAPES
@@ -159,17 +164,18 @@ def _by_name(asked: ModelRequest, classes: int, shape: tuple[int, ...] | None) -
         raise AuditError(f"--input-shape is required for {asked.model}, such as the number of cells of an encoded row.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        built = _built(asked, modality, classes, usual)
+        built = _built(asked, modality, usual)
     notes = () if shape else (f"Input shape {_x(usual)} was assumed; --input-shape changes it.",)
     return Resolved(built, usual, modality, notes)
 
 
-def _built(asked: ModelRequest, modality: Modality, classes: int, shape: tuple[int, ...]) -> nn.Module:
+def _built(asked: ModelRequest, modality: Modality, shape: tuple[int, ...]) -> nn.Module:
     """Return a named model for examples of this shape; raise `AuditError` if it takes another one."""
     from ..data.sources.texts import Texts
     from ..models import build, build_for, build_text
     from ..values.types import Modality
 
+    classes = asked.required_classes
     if modality is Modality.PICTURES:
         if len(shape) != 3 or shape[1] != shape[2]:
             raise AuditError(f"--input-shape: {asked.model} takes square images, such as 3x32x32. Found {_x(shape)}.")
@@ -221,6 +227,8 @@ def _batch(asked: ModelRequest, found: Resolved) -> tuple[Any, Any, str]:
     import torch
 
     from ..data.modalities import handling_of
+    from ..inspection.static_risk import vocabulary_of
+    from ..inspection.tracing import runnable
     from ..values.types import Modality
 
     source = _source(asked.data or "", found)
@@ -232,6 +240,10 @@ def _batch(asked: ModelRequest, found: Resolved) -> tuple[Any, Any, str]:
     labels = None if source.labels is None else source.labels[:size]
     placeholder = torch.zeros(size, dtype=torch.long) if labels is None else labels
     inputs = handling_of(found.modality).gather(source, list(range(size)), placeholder).inputs
+    if found.modality is Modality.TEXT and int(inputs.max()) >= vocabulary_of(runnable(found.model), found.shape):
+        raise AuditError(
+            "--data: its vocabulary is larger than the model's embedding; give texts of its own vocabulary."
+        )
     return inputs, labels, f"the first {size} of {source.description}"
 
 

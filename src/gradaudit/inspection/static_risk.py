@@ -101,11 +101,11 @@ def random_inputs(model: nn.Module, shape: tuple[int, ...], modality: Modality, 
     if modality is not Modality.TEXT:
         like = next((value.dtype for value in model.parameters() if value.is_floating_point()), torch.float32)
         return torch.rand(count, *shape, generator=generator).to(like)
-    tokens = _vocabulary(model, shape)
+    tokens = vocabulary_of(model, shape)
     return torch.randint(min(1, tokens - 1), tokens, (count, *shape), generator=generator)
 
 
-def _vocabulary(model: nn.Module, shape: tuple[int, ...]) -> int:
+def vocabulary_of(model: nn.Module, shape: tuple[int, ...]) -> int:
     """Return the number of tokens that the embedding table of the inputs has, or 2 if none takes them."""
     ids, sizes = torch.ones(1, *shape, dtype=torch.long), []  # ones are neither positions nor segments
 

@@ -134,9 +134,10 @@ def exact_line(found: BatchRisk) -> str:
             "attacks read is listed above."
         )
     named = f" (number {', '.join(map(str, found.exact))}, from 0)" if found.exact else ""
+    verb = "leaves" if len(found.exact) == 1 else "leave"
     return (
-        f"{len(found.exact)} of {found.batch_size} examples leave exactly, through units of the layer that takes them "
-        f"and that they alone activate{named}. This says nothing about other attacks."
+        f"{len(found.exact)} of {found.batch_size} examples {verb} exactly, because each alone activates a unit of the "
+        f"layer that takes the examples{named}. This says nothing about other attacks."
     )
 
 
