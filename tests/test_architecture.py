@@ -171,6 +171,19 @@ def test_layers_come_in_the_order_in_which_they_run():
     assert 0.1 < found.layers[0].off < 0.9
 
 
+def test_shared_parameters_give_no_quotient():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 3))
+    assert "linear-bias" in gives(static_risk(net, (3, 2, 2)).layers[0])
+    net[3].weight = net[1].weight
+    found = layers(static_risk(net, (3, 2, 2)))
+    assert not found["1"].gives
+    assert not found["3"].gives
+    assert "two layers share a parameter" in static_risk(net, (3, 2, 2)).chain
+    assert "used elsewhere" in found["1"].nothing
+    assert found["5"].gives
+    assert batch_risk(net, torch.rand(4, 3, 2, 2), None).exact is None
+
+
 class Sentences(nn.Module):
     def __init__(self, tied):
         super().__init__()
@@ -299,6 +312,8 @@ def test_no_unit_is_exclusive_where_none_is_off_or_none_takes_the_examples():
     batch, labels = torch.rand(4, 3, 8, 8), torch.arange(4) % 3
     smooth = batch_risk(mlp(nn.Tanh, inputs=192), batch, labels)
     assert (smooth.exact, smooth.layers[0].exclusive) == ((), None)
+    normed = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    assert "in evaluation mode" in batch_risk(normed, batch, labels).notes[0]
     convolutional = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 3))
     found = batch_risk(convolutional, batch, labels)
     assert found.exact is None

@@ -206,4 +206,4 @@ class Architecture:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `json.dumps`: without NaN and infinity, which become `None`."""
-        return plain(self)
+        return plain(self)  # type: ignore[no-any-return]

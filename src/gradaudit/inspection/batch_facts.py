@@ -7,12 +7,14 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..values.errors import AuditError, guarded
 from .architecture import BatchRisk, LayerOnBatch
-from .giveaways import per_example, share_off, takes_example
+from .giveaways import is_sole, per_example, share_off, takes_example
 from .tracing import LayerPass, ModelTrace, trace
 
+MIXED = "Measured in evaluation mode: BatchNorm in training mode lets every example of the batch reach every unit."
 ASSUMED = "The data has no classes: for the D-SNR, the labels 0, 1, 2, ... were assumed."
 
 
@@ -33,6 +35,8 @@ def batch_risk(model: nn.Module, inputs: Tensor, labels: Tensor | None, data: st
     """
     traced = trace(model, inputs)
     signal, notes = _signals(traced, labels)
+    if any(isinstance(module, _BatchNorm) for module in model.modules()):
+        notes = (*notes, MIXED)
     layers = tuple(_on_batch(layer, traced, signal) for layer in traced.layers if layer.inputs)
     first = {layer.name for layer in traced.layers if _reveals(layer, inputs)}
     exact = sorted({example for layer in layers if layer.name in first for example in layer.examples})
@@ -58,7 +62,7 @@ def d_snr(norms: Tensor) -> float | None:
 def _reveals(layer: LayerPass, inputs: Tensor) -> bool:
     """Return whether the quotients of a layer's gradient are mixtures of the examples themselves."""
     complete = {"weight", "bias"} <= layer.trained.keys()
-    return complete and per_example(layer, len(inputs)) and takes_example(layer, inputs)
+    return complete and per_example(layer, len(inputs)) and takes_example(layer, inputs) and is_sole(layer)
 
 
 def _on_batch(layer: LayerPass, traced: ModelTrace, signal: dict[str, Tensor]) -> LayerOnBatch:
@@ -79,7 +83,8 @@ def _signals(traced: ModelTrace, labels: Tensor | None) -> tuple[dict[str, Tenso
     model, logits = traced.model, traced.output
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         return {}, ("D-SNR was not measured: the model does not return logits [B, K].",)
-    classes, notes = max(2, logits.shape[1]), ()
+    notes: tuple[str, ...] = ()
+    classes = max(2, logits.shape[1])
     if labels is None or labels.is_floating_point() or labels.ndim != 1:
         labels, notes = torch.arange(len(traced.inputs)) % classes, (ASSUMED,)
     if int(labels.min()) < 0 or int(labels.max()) >= classes:

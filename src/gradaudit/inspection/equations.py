@@ -25,6 +25,9 @@ def chain_or_why_not(traced: ModelTrace, shape: tuple[int, ...]) -> tuple[tuple[
     """Return the layers that R-GAP undoes, or none and the reason why it cannot, without a full stop."""
     if sum(value.numel() for value in traced.model.parameters()) > LARGE:
         return (), "the model is too large for this check"
+    own = [id(value) for layer in traced.layers for value in layer.parameters.values()]
+    if len(set(own)) < len(own):
+        return (), "two layers share a parameter, so that its gradient is a sum"
     try:
         links = chain_of(traced.model, shape)
     except AttackFailed as reason:
@@ -144,7 +147,8 @@ def _rank(layer: LayerPass, seen: Tensor | None) -> int | None:
         return entering.shape[-1] * int(torch.linalg.matrix_rank(error, rtol=rounding))
     if not _plain_convolution(layer.module) or entering.ndim != 4 or not error.any():
         return None
-    if max(entering.numel(), layer.module.weight[0].numel()) > (ALONE if seen is None else RANKED):  # type: ignore[operator, union-attr, index]
+    window = matrix(layer.module).shape[1]  # type: ignore[union-attr]
+    if max(entering.numel(), window) > (ALONE if seen is None else RANKED):
         return None
     link = Link(layer.name, layer.module, tuple(entering.shape[1:]), ())  # type: ignore[arg-type]
     known = torch.zeros_like(error, dtype=torch.bool) if seen is None else seen

@@ -13,10 +13,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..inversion.network.chain import Link, homogeneous
 from ..inversion.parts.labels._search import FoundHead
 from .architecture import EquationCount, Giveaway
-from .equations import is_linear, matrix
+from .equations import is_linear, is_turned, matrix
 from .tracing import LayerPass, ModelTrace
 
 OFF = 0.02  # share of outputs without effect from which a layer has units that are off
+SAME = 1e-3  # relative distance up to which a gradient is that of one call
 PUBLISHED = 25  # batch size that SPEAR's authors reach in practice
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
@@ -84,6 +85,25 @@ def per_example(layer: LayerPass, size: int) -> bool:
     return layer.inputs[0].ndim == layer.slopes[0].ndim == 2 and len(layer.inputs[0]) == size
 
 
+def is_sole(layer: LayerPass) -> bool:
+    """Return whether the gradient of a linear layer is that of its one call, and its parameters enter nowhere else.
+
+    For another layer, or without a gradient, the result is true.
+    """
+    if not is_linear(layer.module) or "weight" not in layer.gradients:
+        return True
+    if len(layer.inputs) != 1:
+        return False
+    entered, slopes = (one[0].flatten(0, -2) for one in (layer.inputs, layer.slopes))
+    product = slopes.T @ entered
+    own = {"weight": product.T if is_turned(layer.module) else product, "bias": slopes.sum(0)}
+    return all(
+        float((own[name] - value).norm()) <= SAME * float(own[name].norm())
+        for name, value in layer.gradients.items()
+        if name in own
+    )
+
+
 def why_nothing(layer: LayerPass, facts: NetworkFacts) -> str:
     """Return why a layer gives nothing exact away, in one sentence without a full stop."""
     if not layer.trained:
@@ -98,6 +118,8 @@ def why_nothing(layer: LayerPass, facts: NetworkFacts) -> str:
         return refused[0]
     if len(layer.inputs) > 1:
         return f"it is used {len(layer.inputs)} times in one forward pass, so its gradient is a sum"
+    if not is_sole(layer):
+        return "its parameters are used elsewhere, too, so its gradient is a sum"
     if isinstance(layer.module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         if any(link.name == layer.name for link in facts.links):
             return _open_chain(facts) or "R-GAP solves it on the way to the first layer"
@@ -122,7 +144,7 @@ def _first_layer(facts: NetworkFacts) -> Found:
     """A linear layer that takes the example: the quotients of the bias attack, and SPEAR's factorisation."""
     for layer in facts.traced.layers:
         off = share_off(layer) if is_linear(layer.module) and takes_example(layer, facts.traced.inputs) else None
-        if off is None or off == 1 or "weight" not in layer.trained:
+        if off is None or off == 1 or "weight" not in layer.trained or not is_sole(layer):
             continue
         outputs, inputs = matrix(layer.module).shape  # type: ignore[union-attr]
         if "bias" not in layer.trained:
@@ -150,7 +172,7 @@ def _features(facts: NetworkFacts) -> Found:
     for layer in facts.traced.layers:
         if not per_example(layer, size) or takes_example(layer, facts.traced.inputs) or share_off(layer) == 1:
             continue
-        if {"weight", "bias"} <= layer.trained.keys():
+        if {"weight", "bias"} <= layer.trained.keys() and is_sole(layer):
             said = "Its input for one example, by the quotient of weight and bias gradient: features, not the example."
             yield _weight(layer), Giveaway("quotient", "features", 1, said)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,9 +108,10 @@ def random_inputs(model: nn.Module, shape: tuple[int, ...], modality: Modality, 
 
 def vocabulary_of(model: nn.Module, shape: tuple[int, ...]) -> int:
     """Return the number of tokens that the embedding table of the inputs has, or 2 if none takes them."""
-    ids, sizes = torch.ones(1, *shape, dtype=torch.long), []  # ones are neither positions nor segments
+    ids = torch.ones(1, *shape, dtype=torch.long)  # ones are neither positions nor segments
+    sizes: list[int] = []
 
-    def see(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+    def see(module: Any, args: tuple[Tensor, ...]) -> None:
         if args and torch.equal(args[0], ids):
             sizes.append(module.num_embeddings)
 
@@ -124,9 +126,8 @@ def vocabulary_of(model: nn.Module, shape: tuple[int, ...]) -> int:
 
 
 def _facts(traced: ModelTrace, shape: tuple[int, ...], modality: Modality) -> NetworkFacts:
-    links, why_not = (), "it solves for images"
-    if modality is Modality.PICTURES:
-        links, why_not = chain_or_why_not(traced, shape)
+    pictures = modality is Modality.PICTURES
+    links, why_not = chain_or_why_not(traced, shape) if pictures else ((), "it solves for images")
     given, refused = ([], {}) if modality is not Modality.PICTURES else april_probes(traced, shape)
     if modality is Modality.TEXT:
         given, refused = dager_probes(traced, shape[0])
