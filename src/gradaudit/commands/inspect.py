@@ -1,9 +1,8 @@
-"""`gradaudit inspect`: what a captured update reveals without any attack."""
+"""`gradaudit inspect`: what a captured update, or an architecture alone, reveals without any attack."""
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ import typer
 from ..values.errors import AuditError
 from ..values.streams import stdout_kept
 from ..values.terminal import echo
+from .inspect_model import ModelRequest, architecture, one_thread, require_no_data, require_no_update, shape_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from ..inspection import Inspection
     from ..values.tensor_files import TensorFile
 
-UPDATE = typer.Argument(metavar="UPDATE", help="The captured update: .safetensors, .pt, .pth or .npz.")
+UPDATE = typer.Argument(
+    metavar="UPDATE",
+    help="The captured update: .safetensors, .pt, .pth or .npz. Without one, the architecture alone is inspected.",
+)
 MODEL = typer.Option(
     "--model", metavar="MODEL", help="package.module:function, file.py:function, or a name from `gradaudit models`."
 )
@@ -34,7 +37,10 @@ STEPS = typer.Option(
     help="Number of the client's local steps; by default read from BatchNorm's counters, if they were sent.",
 )
 SHAPE = typer.Option(
-    "--input-shape", metavar="C,H,W", help="Shape of one example; by default, common shapes are tried."
+    "--input-shape",
+    metavar="C,H,W",
+    help="Shape of one example; by default, common shapes are tried. Without an update also one number: the tokens of "
+    "a text, or the cells of a row.",
 )
 CLASSES = typer.Option("--num-classes", help="Number of classes; required for a model given by name.")
 STEM = typer.Option("--cifar-stem", help="For torchvision's ResNets given by name: use the stem for 32-pixel images.")
@@ -46,6 +52,12 @@ SIGN = typer.Option(
     "MONAI, FedOpt); by default determined from the last layer, if possible.",
 )
 SIZE = typer.Option("--batch-size", help="Number of examples in the batch, if known.")
+DATA = typer.Option(
+    "--data",
+    metavar="DATA",
+    help="Without an update: a folder of images, an .npz, a .csv of rows or texts, or photographs. Its first "
+    "--batch-size examples (by default 8) show which of them leave exactly, and the D-SNR of every layer.",
+)
 JSON = typer.Option("--json", help="Print one JSON document to standard output and nothing else.")
 OUT = typer.Option("--out", metavar="DIR", help="Write the result as a page, DIR/inspection.html.")
 
@@ -56,8 +68,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def inspect(
-    update: Annotated[Path, UPDATE],
     model: Annotated[str, MODEL],
+    update: Annotated[Path | None, UPDATE] = None,
     weights: Annotated[Path | None, WEIGHTS] = None,
     kind: Annotated[str | None, KIND] = None,
     batch_size: Annotated[int | None, SIZE] = None,
@@ -68,15 +80,25 @@ def inspect(
     cifar_stem: Annotated[bool, STEM] = False,
     batch_norm: Annotated[str | None, MODE] = None,
     sign: Annotated[str | None, SIGN] = None,
+    data: Annotated[str | None, DATA] = None,
     out: Annotated[Path | None, OUT] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Inspect a captured update without an attack: its tensors, labels, local steps, recoverable inputs, defenses.
 
+    Without an update, inspect the architecture alone: the equations of every layer, and what its gradient would give
+    away exactly.
+
     This takes seconds. The page contains recovered examples; the terminal output and the JSON do not. Exit code 0: the
-    update was read, whatever it leaks, and also if that cannot be judged, as the first line then says. 2: an error, in
-    one line.
+    update or the model was read, whatever it leaks, and also if that cannot be judged, as the first line then says. 2:
+    an error, in one line.
     """
+    asked = ModelRequest(model, weights, input_shape, num_classes, cifar_stem, batch_size, data)
+    if update is None:
+        require_no_update(kind, learning_rate, local_steps, batch_norm, sign, out)
+        _alone(asked, as_json)
+        return
+    require_no_data(data)
     from ..capture import Settings
 
     settings = Settings(
@@ -88,8 +110,13 @@ def inspect(
         batch_norm=_mode(batch_norm),
         sign=_sign(sign),
     )
+    _one_update(update, asked, settings, out, as_json)
+
+
+def _one_update(update: Path, asked: ModelRequest, settings: Settings, out: Path | None, as_json: bool) -> None:
+    """Print what an update reveals, and write its page if a folder is given."""
     with stdout_kept(as_json):
-        captured, found = _look(update, model, weights, settings, num_classes, cifar_stem)
+        captured, found = _look(update, asked, settings)
         page = _page(out, found, captured)
     if as_json:
         echo(json.dumps(found.to_json(), allow_nan=False))
@@ -101,38 +128,41 @@ def inspect(
         echo(f"Page: {page.resolve()}")
 
 
-def _look(
-    update: Path, model: str, weights: Path | None, settings: Settings, classes: int | None, cifar_stem: bool
-) -> tuple[Captured, Inspection]:
-    import torch
-
+def _look(update: Path, asked: ModelRequest, settings: Settings) -> tuple[Captured, Inspection]:
     from ..capture import capture
     from ..capture.opening import open_update
     from ..inspection import inspect as look
     from ..models import load_weights
 
-    opened = open_update(update, weights)
-    network = _build(model, settings, classes, cifar_stem, opened.file)
+    opened = open_update(update, asked.weights)
+    network = _build(asked, settings, opened.file)
     if opened.before is not None:
         load_weights(network, opened.before)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # many small passes: on a busy machine several threads take 20 times as long
-    try:
+    with one_thread():
         captured = capture(network, opened.file, opened.settings(settings))
-        return captured, look(captured, model=model, weights=opened.before.name if opened.before else "")
-    finally:
-        torch.set_num_threads(threads)
+        return captured, look(captured, model=asked.model, weights=opened.before.name if opened.before else "")
 
 
-def _build(name: str, settings: Settings, classes: int | None, cifar_stem: bool, file: TensorFile) -> nn.Module:
+def _alone(asked: ModelRequest, as_json: bool) -> None:
+    """Print the static risk of an architecture."""
+    with stdout_kept(as_json):
+        found = architecture(asked)
+    if as_json:
+        echo(json.dumps(found.to_json(), allow_nan=False))
+        return
+    from ..report.architecture_screen import show
+
+    show(found)
+
+
+def _build(asked: ModelRequest, settings: Settings, file: TensorFile) -> nn.Module:
     """Return the model of a factory, or the named model for the first input shape that fits the update."""
     from ..capture.opening import model_for, model_of
 
-    if ":" in name:
-        return model_of(name, Path.cwd())
-    if classes is None:
-        raise AuditError("--num-classes is required for a model that is given by name.")
-    return model_for(file, name, classes, settings.input_shape, cifar_stem=cifar_stem)[0]
+    if not asked.named:
+        return model_of(asked.model, Path.cwd())
+    classes = asked.required_classes
+    return model_for(file, asked.model, classes, settings.input_shape, cifar_stem=asked.cifar_stem)[0]
 
 
 def _page(out: Path | None, found: Inspection, captured: Captured) -> Path | None:
@@ -168,9 +198,4 @@ def _mode(text: str | None):  # noqa: ANN202 (a literal)
 
 
 def _shape(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.replace("x", ",").split(",")]
-    if len(parts) != 3 or not all(re.fullmatch("[1-9][0-9]{0,8}", part) for part in parts):
-        raise AuditError(f"--input-shape: must be C,H,W as positive integers, such as 3,32,32. Found {text}.")
-    return tuple(int(part) for part in parts)
+    return shape_of(text, (3,), "C,H,W as positive integers, such as 3,32,32")

@@ -1,4 +1,4 @@
-"""What an update reveals without any attack, in seconds: pure functions from a captured update to a value."""
+"""What an update, or an architecture alone, reveals without any attack, in seconds: pure functions to a value."""
 
 from __future__ import annotations
 
@@ -11,21 +11,30 @@ from ..capture import Captured, FileKind, agreed_steps
 from ..protocol.observation import Observation
 from ..values.types import UpdateKind
 from . import fact_sentences as words
+from .architecture import Architecture, BatchRisk, LayerRisk
+from .batch_facts import batch_risk
 from .facts import BatchNormFacts, Contents, Inspection, LabelFacts, LayerFacts, Reading, SignFact
 from .grids import HALVES, half_precision
 from .label_facts import read_or_why_not
 from .layers import SINGLE, layer_facts
 from .signs import signs
+from .static_risk import require_trainable, static_risk
 
 __all__ = [
+    "Architecture",
     "BatchNormFacts",
+    "BatchRisk",
     "Contents",
     "Inspection",
     "LabelFacts",
     "LayerFacts",
+    "LayerRisk",
     "Reading",
     "SignFact",
+    "batch_risk",
     "inspect",
+    "require_trainable",
+    "static_risk",
 ]
 
 

@@ -219,7 +219,7 @@ class Inspection:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `json.dumps`: without NaN and infinity, and with strings as keys."""
-        return _plain(self)
+        return plain(self)
 
     @property
     def disturbed(self) -> str:
@@ -232,13 +232,14 @@ class Inspection:
         return not any(sign.found for sign in self.signs)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return plain data for `json.dumps`; NaN and infinity become `None`, and tensors in memory are left out."""
     if is_dataclass(value):
-        return {entry.name: _plain(getattr(value, entry.name)) for entry in fields(value) if entry.name != IN_MEMORY}
+        return {entry.name: plain(getattr(value, entry.name)) for entry in fields(value) if entry.name != IN_MEMORY}
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (tuple, list)):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

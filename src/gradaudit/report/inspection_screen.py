@@ -22,40 +22,43 @@ def show(found: Inspection, console: Console | None = None) -> None:
         console.width = min(console.width, WIDTH)
     console.print(as_text(f"{found.file} · {lines.summary(found)}", style="dim"))
     console.print(as_text(found.verdict, style=TONE[lines.tone(found)]))
-    _bullets(console, found.leaks)
-    _section(console, "Checks")
-    _bullets(console, found.looked_for)
-    _bullets(console, tuple(f"Not checked: {line}" for line in found.not_looked_for))
-    _section(console, "Contents of the update")
+    bullets(console, found.leaks)
+    section(console, "Checks")
+    bullets(console, found.looked_for)
+    bullets(console, tuple(f"Not checked: {line}" for line in found.not_looked_for))
+    section(console, "Contents of the update")
     console.print(Padding(_facts(lines.travels(found)), (0, 0, 0, 2)))
-    _section(console, "BatchNorm")
-    _plain(console, lines.batch_norm(found))
-    _section(console, "Labels")
-    _plain(console, (lines.label_lead(found),))
+    section(console, "BatchNorm")
+    paragraphs(console, lines.batch_norm(found))
+    section(console, "Labels")
+    paragraphs(console, (lines.label_lead(found),))
     _table(console, ("method", "labels", "kind", "confidence"), lines.label_rows(found))
-    _plain(console, lines.label_refusals(found), style="dim")
-    _section(console, "Linear layers")
+    paragraphs(console, lines.label_refusals(found), style="dim")
+    section(console, "Linear layers")
     _table(console, ("layer", "shape", "rank", "inputs"), lines.layer_rows(found))
-    _section(console, "Signs of a defense" + lines.no_defense(found))
+    section(console, "Signs of a defense" + lines.no_defense(found))
     _table(console, ("", "", "confidence", "evidence"), lines.sign_rows(found))
-    _section(console, "What an attacker would still need")
-    _bullets(console, found.open)
+    section(console, "What an attacker would still need")
+    bullets(console, found.open)
     if found.notes:
-        _section(console, "How the file was interpreted")
-        _plain(console, found.notes, style="dim")
+        section(console, "How the file was interpreted")
+        paragraphs(console, found.notes, style="dim")
 
 
-def _section(console: Console, title: str) -> None:
+def section(console: Console, title: str) -> None:
+    """Print a heading with a rule."""
     console.print()
     console.print(Rule(as_text(title, style="bold"), align="left", style="dim", characters="─"))
 
 
-def _plain(console: Console, texts: tuple[str, ...], style: str = "") -> None:
+def paragraphs(console: Console, texts: tuple[str, ...], style: str = "") -> None:
+    """Print indented paragraphs."""
     for text in texts:
         console.print(Padding(as_text(text, style=style), (0, 0, 0, 2)))
 
 
-def _bullets(console: Console, texts: tuple[str, ...]) -> None:
+def bullets(console: Console, texts: tuple[str, ...]) -> None:
+    """Print a list, one text for each bullet."""
     grid = Table.grid(padding=(0, 1))
     for text in texts:
         grid.add_row("•", as_text(text))

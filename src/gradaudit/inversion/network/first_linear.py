@@ -57,7 +57,12 @@ class FirstLinear(NamedTuple):
             measure: Function from the output to a scalar.
         """
         reached: list[Tensor] = []
-        hook = self.layer.register_forward_hook(lambda _, __, output: reached.append(output))
+
+        def keep(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            reached.append(output)
+            return output.clone()  # an activation that works in place would change the one that is kept
+
+        hook = self.layer.register_forward_hook(keep)
         try:
             with torch.enable_grad():
                 value = measure(self.model(inputs.clone()))

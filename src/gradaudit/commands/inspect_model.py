@@ -1,0 +1,274 @@
+"""`gradaudit inspect` without an update: the static risk of an architecture, and of a batch of your own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..values.errors import AuditError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..inspection import Architecture, BatchRisk
+    from ..values.types import Modality
+
+ABOUT_UPDATES = ("--kind", "--learning-rate", "--local-steps", "--batch-norm", "--sign", "--out")
+LENGTH = 16  # tokens of a text if no --input-shape is given
+BATCH = 8  # examples of --data if no --batch-size is given
+WORDS = "3 numbers for an image, such as 3x32x32, or one for the tokens of a text or the cells of a row"
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """What the command line says about a model.
+
+    Args:
+        model: A factory, or the name of a model.
+        weights: File of its weights.
+        input_shape: Shape of one example as text.
+        classes: Number of classes of a named model.
+        cifar_stem: For torchvision's ResNets.
+        batch_size: Number of examples.
+        data: A folder, a file, or the name of a source without options.
+    """
+
+    model: str
+    weights: Path | None
+    input_shape: str | None
+    classes: int | None
+    cifar_stem: bool
+    batch_size: int | None
+    data: str | None
+
+    @property
+    def named(self) -> bool:
+        """Whether the model is given by name."""
+        return ":" not in self.model
+
+    @property
+    def required_classes(self) -> int:
+        """The number of classes. Raises `AuditError` if it is not given."""
+        if self.classes is None:
+            raise AuditError("--num-classes is required for a model that is given by name.")
+        return self.classes
+
+
+@dataclass(frozen=True, eq=False)
+class Resolved:
+    """The model, the shape and kind of its examples, and what was assumed about them."""
+
+    model: nn.Module
+    shape: tuple[int, ...]
+    modality: Modality
+    notes: tuple[str, ...] = ()
+
+
+def require_no_update(*values: object) -> None:
+    """Raise `AuditError` if one of the options that are about an update, in the order of `ABOUT_UPDATES`, is given."""
+    for option, value in zip(ABOUT_UPDATES, values, strict=True):
+        if value is not None:
+            raise AuditError(f"{option}: is about a captured update, and none is given. Name its file, or omit it.")
+
+
+def require_no_data(data: str | None) -> None:
+    """Raise `AuditError` if data is given beside an update."""
+    if data is not None:
+        raise AuditError("--data: is for the architecture alone. Leave out the update, or --data.")
+
+
+def shape_of(text: str | None, lengths: tuple[int, ...], words: str) -> tuple[int, ...] | None:
+    """Return a shape such as `3,32,32` or `3x32x32` as numbers; raise `AuditError` for any other text."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.replace("x", ",").split(",")]
+    if len(parts) not in lengths or not all(re.fullmatch("[1-9][0-9]{0,8}", part) for part in parts):
+        raise AuditError(f"--input-shape: must be {words}. Found {text}.")
+    return tuple(int(part) for part in parts)
+
+
+def architecture(asked: ModelRequest) -> Architecture:
+    """Return the static risk of a model, and of a batch if there is data.
+
+    Raises:
+        AuditError: The model, its input shape, its weights or the data do not fit.
+    """
+    from ..inspection import batch_risk, require_trainable, static_risk
+    from ..inspection.tracing import runnable
+    from ..models import load_weights
+
+    if asked.batch_size is not None and not 1 <= asked.batch_size <= 1_000_000:
+        raise AuditError(f"--batch-size: must be from 1 to 1000000. Found {asked.batch_size}.")
+    with one_thread():
+        found = _resolved(asked)
+        require_trainable(found.model)
+        if asked.weights is not None:
+            load_weights(found.model, asked.weights)
+        batch: BatchRisk | None = None
+        size = asked.batch_size
+        if asked.data is not None:
+            inputs, labels, words = _batch(asked, found)
+            size, batch = len(inputs), batch_risk(runnable(found.model), inputs, labels, words)
+        return static_risk(
+            found.model,
+            found.shape,
+            name=asked.model,
+            modality=found.modality,
+            batch_size=size,
+            on_batch=batch,
+            notes=found.notes,
+        )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread inside the context: on a busy machine, many small passes on several take far longer."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _resolved(asked: ModelRequest) -> Resolved:
+    from ..capture.opening import model_of
+
+    shape = shape_of(asked.input_shape, (1, 2, 3, 4), WORDS)
+    if asked.named:
+        return _by_name(asked, shape)
+    model = model_of(asked.model, Path.cwd())
+    notes: tuple[str, ...] = ()
+    if shape is None:
+        shape, notes = _guessed(model)
+    return Resolved(model, shape, _modality_of(model, shape), notes)
+
+
+def _by_name(asked: ModelRequest, shape: tuple[int, ...] | None) -> Resolved:
+    import torch
+
+    from ..capture.observe import SHAPES
+    from ..models import NAMED_MODELS
+    from ..values.types import Modality
+
+    known = NAMED_MODELS.get(asked.model)
+    modality = known.modality if known else Modality.PICTURES
+    usual = shape or {Modality.PICTURES: SHAPES[0], Modality.TEXT: (LENGTH,)}.get(modality)
+    if usual is None:
+        raise AuditError(f"--input-shape is required for {asked.model}, such as the number of cells of an encoded row.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        built = _built(asked, modality, usual)
+    notes = () if shape else (f"Input shape {_x(usual)} was assumed; --input-shape changes it.",)
+    return Resolved(built, usual, modality, notes)
+
+
+def _built(asked: ModelRequest, modality: Modality, shape: tuple[int, ...]) -> nn.Module:
+    """Return a named model for examples of this shape; raise `AuditError` if it takes another one."""
+    from ..data.sources.texts import Texts
+    from ..models import build, build_for, build_text
+    from ..values.types import Modality
+
+    classes = asked.required_classes
+    if modality is Modality.PICTURES:
+        if len(shape) != 3 or shape[1] != shape[2]:
+            raise AuditError(f"--input-shape: {asked.model} takes square images, such as 3x32x32. Found {_x(shape)}.")
+        stem = asked.cifar_stem
+        return build(asked.model, num_classes=classes, channels=shape[0], size=shape[1], cifar_stem=stem)
+    if modality in (Modality.TEXT, Modality.TABLE) and len(shape) != 1:
+        raise AuditError(f"--input-shape: {asked.model} takes one number, such as 16. Found {_x(shape)}.")
+    if modality is Modality.TEXT:
+        texts = Texts() if asked.data in (None, Texts.name) else Texts(Path(asked.data))
+        return build_text(asked.model, num_classes=classes, layout=texts.open().vocabulary.layout, length=shape[0])
+    return build_for(modality, asked.model, classes, *shape)
+
+
+def _guessed(model: nn.Module) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return the first usual shape that a model takes, and a note; raise `AuditError` if it takes none."""
+    from ..capture.observe import SHAPES
+    from ..models import DoesNotTake, answer
+
+    for shape in SHAPES:
+        try:
+            answer(model, shape, "cpu")
+        except DoesNotTake:
+            continue
+        return shape, (f"Input shape {_x(shape)} is the first that the model takes; --input-shape changes it.",)
+    tried = ", ".join(map(_x, SHAPES))
+    raise AuditError(f"model: it takes no image of shape {tried}. Give --input-shape: {WORDS}.")
+
+
+def _modality_of(model: nn.Module, shape: tuple[int, ...]) -> Modality:
+    """Return the kind of the examples: text if the shape is one number and an embedding takes the tokens."""
+    from torch import nn
+
+    from ..models import DoesNotTake, answer
+    from ..values.types import Modality
+
+    if len(shape) != 1:
+        return Modality.PICTURES
+    if any(isinstance(module, nn.Embedding) for module in model.modules()):
+        try:
+            answer(model, shape, "cpu", Modality.TEXT)
+        except DoesNotTake:
+            return Modality.TABLE
+        return Modality.TEXT
+    return Modality.TABLE
+
+
+def _batch(asked: ModelRequest, found: Resolved) -> tuple[Any, Any, str]:
+    """Return the first examples of the data, their classes or `None`, and the data in words."""
+    import torch
+
+    from ..data.modalities import handling_of
+    from ..inspection.static_risk import vocabulary_of
+    from ..inspection.tracing import runnable
+    from ..values.types import Modality
+
+    source = _source(asked.data or "", found)
+    size = min(BATCH, len(source)) if asked.batch_size is None else asked.batch_size
+    if size > len(source):
+        raise AuditError(f"--batch-size: {size} is more than the {len(source)} examples of --data.")
+    if found.modality is not Modality.TEXT and tuple(source.shape) != found.shape:
+        raise AuditError(f"--data: its examples have shape {_x(source.shape)}, but the model's {_x(found.shape)}.")
+    labels = None if source.labels is None else source.labels[:size]
+    placeholder = torch.zeros(size, dtype=torch.long) if labels is None else labels
+    inputs = handling_of(found.modality).gather(source, list(range(size)), placeholder).inputs
+    if found.modality is Modality.TEXT and int(inputs.max()) >= vocabulary_of(runnable(found.model), found.shape):
+        raise AuditError(
+            "--data: its vocabulary is larger than the model's embedding; give texts of its own vocabulary."
+        )
+    return inputs, labels, f"the first {size} of {source.description}"
+
+
+def _source(data: str, found: Resolved) -> Any:
+    """Return the opened source; raise `AuditError` if the data is of another kind than the model's examples."""
+    from ..data.sources.folder import Folder
+    from ..data.sources.npz import Npz
+    from ..data.sources.photographs import Photographs
+    from ..data.sources.table_files import Tables
+    from ..data.sources.texts import Texts
+    from ..values.types import Modality
+
+    path = Path(data)
+    if found.modality is Modality.TEXT:
+        return Texts(None if data == Texts.name else path, max_tokens=found.shape[0]).open()
+    if found.modality is Modality.TABLE:
+        return Tables(None if data == Tables.name else path).open()
+    if data == "photographs":
+        return Photographs(size=found.shape[-1]).open()
+    if path.is_dir():
+        return Folder(path, size=found.shape[-1]).open()
+    if path.suffix != ".npz":
+        raise AuditError(f"--data: must be a folder of images, an .npz file, or photographs. Found {data}.")
+    return Npz(path).open()
+
+
+def _x(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
