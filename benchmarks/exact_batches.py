@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import gradaudit as ga
-from gradaudit.attacks.spear import ATTACK, Spear
+from gradaudit.attacks.spear import Spear
 from gradaudit.data.modalities import ImageHandling
 from gradaudit.data.sources import SOURCES
 from gradaudit.inversion.attack import TimeLimit

@@ -98,26 +98,35 @@ class _Labelled:
 
 
 def certified(seen: Observation, first: FirstLinear, batch: SparseBatch) -> Reconstruction:
-    """Return the examples with their labels, `verified` if the zeros, each column and the update are the model's own."""
+    """Return the examples with labels, `verified` if the zeros, each column and the update are the model's own."""
     labelled = _labelled(seen, first, batch)
-    notes = [*batch.notes, *labelled.notes]
     inputs = batch.inputs[labelled.order].unflatten(1, seen.input_shape).to(seen.update.values[0])
     labels = None if labelled.labels is None else labelled.labels.to(seen.device)
-    once = _steps(seen) == 1
-    if batch.error > SURE:
-        notes.append(f"Noise on the update makes the inputs uncertain, by up to {batch.error:.1g} (normalised).")
-    if once and batch.agreement < ALIKE:
-        notes.append(f"The zeros of the worst example agree with the model's on {batch.agreement:.0%} of the units.")
-    sure = batch.error <= SURE and labelled.own and (not once or batch.agreement >= ALIKE)
+    doubt = _doubt(seen, batch, labelled, inputs)
     return Reconstruction(
         inputs=seen.normalisation.invert(inputs),
         labels=labels,
         objective=batch.gap,
-        verified=sure and labels is not None and _explains(seen, inputs, labels),
+        verified=not doubt,
         labels_granted=seen.labels is not None,
         trace=(((1, batch.gap),),),
-        notes=tuple(notes),
+        notes=(*batch.notes, *labelled.notes, *([f"Not verified: {doubt}."] if doubt else [])),
     )
+
+
+def _doubt(seen: Observation, batch: SparseBatch, labelled: _Labelled, inputs: Tensor) -> str:
+    """Return why the result may not be the batch, or an empty string if it is certain."""
+    if labelled.labels is None:
+        return "the loss has no classes and the labels were not granted"
+    if batch.error > SURE:
+        return f"noise on the update makes the inputs uncertain by {batch.error:.1g} (normalised)"
+    if _steps(seen) == 1 and batch.agreement < ALIKE:
+        return f"the zeros of the worst example agree with the model's on {batch.agreement:.0%} of the units only"
+    if not labelled.own:
+        return "an example's own gradient behind the first layer is not the one found, for any label"
+    if not _explains(seen, inputs, labelled.labels.to(seen.device)):
+        return "the update recomputed from the result is not the observed one (noise, a defense or unknown training)"
+    return ""
 
 
 def _labelled(seen: Observation, first: FirstLinear, batch: SparseBatch) -> _Labelled:
@@ -126,8 +135,7 @@ def _labelled(seen: Observation, first: FirstLinear, batch: SparseBatch) -> _Lab
     size = rank if seen.batch_size is None else seen.batch_size
     targets = _targets(seen, first, batch.inputs)
     if targets is None:
-        note = "The loss has no classes and the labels were not granted, so that the result cannot be checked."
-        return _Labelled(torch.arange(size) % rank, None, False, (note,))
+        return _Labelled(torch.arange(size) % rank, None, False)
     slopes = torch.stack([_slopes(seen, first, batch.inputs, target) for target in targets])  # [T, r, m]
     columns, squared = batch.columns.T, slopes.square().sum(2).clamp_min(1e-300)
     lengths = (slopes * columns).sum(2) / squared

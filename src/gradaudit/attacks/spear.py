@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from ..inversion.attack import TimeLimit, Watch
 from ..inversion.network.first_linear import FirstLinear, first_linear
@@ -67,7 +66,7 @@ class Spear:
     deviations: tuple[str, ...] = (
         "normals are found by reweighted least squares from random starts; the paper draws B - 1 rows, whose chance "
         "halves with every further example",
-        "the search fits Z itself, a half-space of the weights, to the zeros; the paper uses the weights only to test a "
+        "the search fits Z itself, which the weights span, to the zeros; the paper uses the weights only to test a "
         "complete set",
         "the zeros are those of the model's own gradient, so that any layer may follow that yields zeros",
         "tolerances follow from the singular values beyond the rank; the paper has fixed ones",

@@ -29,7 +29,8 @@ SLACK, GAP = 100.0, 30.0  # where a gap between the entries of a column may begi
 FITS = 4  # alternations between a normal and the points on its hyperplane
 SPARE = 5  # points by which a hyperplane must exceed the B - 1 through which there is always one
 PROJECTIONS = 200  # steps of the Ho-Kashyap procedure
-HALF = 0.97  # least share of the units that a half-space explains for a hyperplane that is kept
+HALF = 0.9  # least share of the units that a half-space explains for a hyperplane that is kept
+RELIED = 0.97  # the same, for a hyperplane that the search for others relies on
 APART = 0.02  # least distance of a unit vector from the span of others, so that it counts as independent of them
 ROUNDED = 1e-11  # an entry of a unit vector up to which rounding in double precision explains it
 MOST = 0.75  # largest rank that is inferred, as a share of the largest possible
@@ -207,12 +208,14 @@ class Hyperplanes:
         for normal in normals:
             self._keep(normal)
         self.starts += self.together
-        self.basis = self._independent()
-        new = len(self.normals) > before and len(self.basis) < of.rank
-        self._rely(self.basis if new else self.normals[:0])
+        chosen = self._independent()
+        self.basis = self.normals[chosen]
+        relied = [at for at in chosen if self.halves[at] >= RELIED]
+        new = len(self.normals) > before and len(relied) < of.rank
+        self._rely(self.normals[relied if new else []])
 
     def _drawn(self) -> tuple[Tensor, Tensor]:
-        """Return random unit vectors outside the span of the normals relied on, `[K, r]`, and a first floor for each."""
+        """Return unit vectors outside the span of the normals relied on, `[K, r]`, and a first floor for each."""
         drawn = torch.randn(self.together, self.of.rank + 1, generator=self.generator, dtype=torch.float64)
         drawn = drawn.to(self.normals)
         normals = drawn[:, :-1] - (drawn[:, :-1] @ self.known) @ self.known.T
@@ -220,7 +223,7 @@ class Hyperplanes:
         return normals / normals.norm(dim=1, keepdim=True), widest
 
     def _rely(self, known: Tensor) -> None:
-        """Look for other examples than those of the `known` normals: set a basis of their possible Z, and of the normals."""
+        """Look for other examples than those of the `known` normals: set bases of their Z and of the normals."""
         free = torch.linalg.qr((known / self.of.values).T, mode="complete").Q[:, len(known) :]
         left, values, _ = torch.linalg.svd(torch.cat([self.rows @ free, self.bias], 1), full_matrices=False)
         self.span, self.known = left[:, values > 1e-9 * values[0]], torch.linalg.qr(known.T).Q
@@ -247,8 +250,8 @@ class Hyperplanes:
             self.normals = torch.cat([self.normals, normal.unsqueeze(0)])
             self.halves.append(half)
 
-    def _independent(self) -> Tensor:
-        """Return the first normals, by how well a half-space explains them, that are independent: `[k, r]`, k <= r."""
+    def _independent(self) -> list[int]:
+        """Return the numbers of the first normals, by how well a half-space explains them, that are independent."""
         chosen, span = [], self.normals[:0]
         for at in sorted(range(len(self.halves)), key=lambda at: -self.halves[at]):
             rest = self.normals[at] - (self.normals[at] @ span.T) @ span
@@ -258,4 +261,4 @@ class Hyperplanes:
                 span = torch.cat([span, (rest / rest.norm()).unsqueeze(0)])
             if len(chosen) == self.of.rank:
                 break
-        return self.normals[chosen]
+        return chosen
