@@ -63,10 +63,11 @@ class Run(NamedTuple):
 
 @cache
 def images(data: Path | None) -> ga.Batch:
-    """Return all images of the archive, or the package's photographs, as far as they are needed."""
+    """Return up to 10 000 images of the archive, or the package's photographs, whose labels are arbitrary."""
     source = (SOURCES["photographs"](size=32) if data is None else SOURCES["npz"](data)).open()
     chosen = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:10_000].tolist()
-    return ga.Batch(source.stack(chosen), torch.tensor([source.labels[one] for one in chosen]) % 10)
+    labels = chosen if source.labels is None else [int(source.labels[one]) for one in chosen]
+    return ga.Batch(source.stack(chosen), torch.tensor(labels) % 10)
 
 
 def network(case: Case) -> nn.Module:
@@ -140,7 +141,8 @@ def main() -> None:
     """Measure, print, and write."""
     options = asked()
     torch.set_num_threads(1)
-    groups = product(options.networks, options.precisions, options.batches, range(options.seeds))
+    sizes = [size for size in options.batches if size < len(images(options.data).labels)]
+    groups = product(options.networks, options.precisions, sizes, range(options.seeds))
     cases = [
         Case(size, net == "trained", kind, seed, options.width, options.limit, options.data, options.noise)
         for net, kind, size, seed in groups
