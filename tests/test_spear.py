@@ -10,11 +10,13 @@ from torch import nn
 import gradaudit as ga
 from conftest import make_batch
 from gradaudit import Batch, Client, FedAvg, Knowledge, Level
+from gradaudit.attacks._sparse_batch import SparseBatch, certified
 from gradaudit.attacks.spear import ATTACK
 from gradaudit.data.modalities import ImageHandling, TableHandling
 from gradaudit.data.sources.table_files import Tables
 from gradaudit.inversion.attack import TimeLimit
-from gradaudit.inversion.network.sparse_columns import factors, halved
+from gradaudit.inversion.network.first_linear import first_linear
+from gradaudit.inversion.network.sparse_columns import Hyperplanes, factors, halved
 from gradaudit.models import build_table
 from gradaudit.protocol.defenses import Clip, GaussianNoise, TopK
 from gradaudit.values.errors import AttackFailed
@@ -124,6 +126,57 @@ def test_noise_costs_accuracy_first_the_certificate_next_and_everything_at_last(
         QUICK(client.share(batch, Level.BASIC))
 
 
+def planes_of(seen):
+    first = first_linear(seen.model, seen.input_shape)
+    weight, bias = first.gradients(seen)
+    of = factors(weight, seen.batch_size, 1e-16, 3.0)
+    layer = first.layer
+    return first, Hyperplanes(of, layer.weight.detach(), layer.bias.detach(), torch.Generator(), 16), (weight, bias)
+
+
+def test_a_result_is_verified_only_if_noise_and_zeros_allow_it():
+    batch, client = case(0, 2)
+    seen = client.share(batch, Level.BASIC)
+    first, planes, found = planes_of(seen)
+    while len(planes.basis) < 2:
+        planes.search()
+    solved = SparseBatch.solved(seen, first, planes, found)
+    assert solved.agreement > 0.99
+    assert certified(seen, first, solved).verified
+    turned = solved.columns + 0.05 * solved.columns.flip(0)
+    longer = solved.columns * torch.tensor([1.0, 2.0])
+    doubts = (
+        ({"error": 0.1}, "noise on the update"),
+        ({"agreement": 0.95}, "the worst example agree with"),
+        ({"columns": turned}, "own gradient behind the first layer"),
+        ({"columns": longer}, "own gradient behind the first layer"),
+    )
+    for change, why in doubts:
+        doubted = certified(seen, first, replace(solved, **change))
+        assert not doubted.verified
+        assert why in doubted.notes[-1]
+    with pytest.raises(AttackFailed, match=r"found 2 of 2 sparse columns .*agree with the model's own on (99|100)%"):
+        replace(QUICK, agreement=1.01)(seen)
+
+
+def test_a_column_is_kept_once_and_a_difference_of_two_never():
+    """With one vector behind all masks, a difference of two columns is zero where both masks are equal."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(432, 300), nn.ReLU(), nn.Linear(300, 2))
+    batch, client = case(1, 4, model=model)
+    seen = client.share(Batch(batch.inputs, batch.labels % 2), Level.BASIC)
+    _, planes, (weight, _) = planes_of(seen)
+    columns = weight @ torch.linalg.pinv(NORMALISATION.apply(batch.inputs).flatten(1))
+    head = model[3].weight[0] - model[3].weight[1]
+    one, two = (column / (column / head)[column.abs() > 1e-9].median() for column in columns.T[:2])
+    normal = planes.of.left.T @ (one - two)
+    planes._keep(normal / normal.norm())
+    assert not len(planes.normals)
+    normal = planes.of.left.T @ one
+    for _ in range(2):
+        planes._keep(normal / normal.norm())
+        assert len(planes.normals) == 1
+
+
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_a_sparse_update_is_never_verified(share):
     batch, client = case(0, 4, defenses=[TopK(share)])
@@ -170,9 +223,10 @@ def test_refuses_with_the_reason(name):
 def test_refuses_what_is_no_batch_of_numbers():
     with pytest.raises(AttackFailed, match="spear: the tokens of a text"):
         ATTACK(ga.Client(FlatText(6)).share(random_texts(1), "basic"))
-    batch = Batch(torch.rand(12, 1, 4, 4), torch.arange(12) % 10)
-    seen = Client(mlp(inputs=16)).share(batch, Knowledge.NOTHING)
-    assert QUICK(seen).inputs.shape == batch.inputs.shape
+    torch.manual_seed(0)
+    batch = Batch(torch.rand(16, 1, 4, 4), torch.arange(16) % 10)
+    found = replace(ATTACK, starts=512)(Client(mlp(inputs=16)).share(batch, Level.BASIC))
+    assert farthest(batch, found)[0] < 1e-3
     batch = Batch(torch.rand(17, 1, 4, 4), torch.arange(17) % 10)
     with pytest.raises(AttackFailed, match="17 examples exceed the 16 dimensions"):
         QUICK(Client(mlp(inputs=16)).share(batch, Level.BASIC))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -18,7 +18,6 @@ from ..protocol.observation import Observation
 from ..values.errors import AttackFailed
 from ..values.types import Reconstruction
 
-REFINEMENTS = 8  # alternating least squares of examples and columns with the zeros fixed
 ALIKE = 0.98  # least agreement of the zeros of every example in a verified result of one step
 OWN = 1e-2  # largest relative distance of a column from the model's own in a verified result of one step
 WHOLE = 0.2  # largest distance from a whole number of how often an example occurs
@@ -60,7 +59,7 @@ class SparseBatch:
         )
         if not (inputs.isfinite().all() and columns.any(0).all()):
             return SparseBatch(inputs, columns, found, 0.0, float("inf"), notes)
-        zero = torch.stack([of.sizes(normal) < 1 for normal in planes.basis])
+        zero = torch.stack([of.zero(normal) for normal in planes.basis])
         agreement = (first.active(inputs.unflatten(1, seen.input_shape)) != zero).double().mean(1).min()
         error = of.noise.square().mean().sqrt() * torch.linalg.pinv(columns).norm(dim=1).max()
         return SparseBatch(inputs, columns, (of.left @ target, bias), float(agreement), float(error), notes)
@@ -71,20 +70,6 @@ class SparseBatch:
         weight, bias = self.gradients
         gap = (self.columns @ self.inputs - weight).square().sum() + (self.columns.sum(1) - bias).square().sum()
         return float((gap / (weight.square().sum() + bias.square().sum())).sqrt())
-
-    def refined(self, seen: Observation, first: FirstLinear) -> SparseBatch:
-        """Return X and the columns of least squares under the model's zeros, if these explain the gradient as well."""
-        inputs, target = self.inputs, torch.cat([self.gradients[0], self.gradients[1].unsqueeze(1)], 1)
-        for _ in range(REFINEMENTS):
-            active = first.active(inputs.unflatten(1, seen.input_shape)).T.double()  # [m, r]
-            extended = torch.cat([inputs, torch.ones_like(inputs[:, :1])], 1)
-            masked = active.unsqueeze(2) * (extended @ extended.T) * active.unsqueeze(1) + torch.diag_embed(1 - active)
-            columns, failed = torch.linalg.solve_ex(masked, active * (target @ extended.T))
-            inputs = torch.linalg.lstsq(columns, target[:, :-1]).solution
-            if failed.any() or not inputs.isfinite().all():
-                return self
-        found = replace(self, inputs=inputs, columns=columns)
-        return found if found.gap <= self.gap else self
 
 
 @dataclass(frozen=True)

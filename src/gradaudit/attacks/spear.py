@@ -70,7 +70,6 @@ class Spear:
         "complete set",
         "the zeros are those of the model's own gradient, so that any layer may follow that yields zeros",
         "tolerances follow from the singular values beyond the rank; the paper has fixed ones",
-        "with the zeros fixed, examples and columns are refined by alternating least squares",
     )
     needs: ClassVar[Knowledge] = Knowledge.NOTHING
 
@@ -118,7 +117,7 @@ class Spear:
                 solved = SparseBatch.solved(seen, first, planes, (weight, bias))
                 agreement = max(agreement, solved.agreement)
                 if solved.agreement >= self.agreement:
-                    return solved.refined(seen, first)
+                    return solved
         raise AttackFailed(_ended(planes, seen, agreement))
 
 

@@ -25,7 +25,6 @@ WIDE, NARROW, LAST = 3.0, 0.1, 1e-8  # floor of the weights at the start, after 
 LEVEL = 0.6  # share of the mean of |U q| from which an entry speaks for a unit that is on
 SLOPE, BASE = 5.0, 1e-3  # how sharply the fitted Z separates the units, and the weight of those that are on
 SIGMAS = 8.0  # multiple of the noise up to which an entry counts as zero
-SLACK, GAP = 100.0, 30.0  # where a gap between the entries of a column may begin, in tolerances, and its least ratio
 FITS = 4  # alternations between a normal and the points on its hyperplane
 SPARE = 5  # points by which a hyperplane must exceed the B - 1 through which there is always one
 PROJECTIONS = 200  # steps of the Ho-Kashyap procedure
@@ -44,7 +43,7 @@ class Factors(NamedTuple):
         values: S, `[r]`.
         right: Vᵀ, `[r, n]`.
         noise: Standard deviation of an entry of the gradient beyond this rank, for each row, `[m]`.
-        gap: Ratio of the singular values before and after the cut; infinite if there are none after it.
+        gap: Ratio of the singular values before and after the cut, the latter at least rounding.
     """
 
     left: Tensor
@@ -69,20 +68,9 @@ class Factors(NamedTuple):
         """
         return SIGMAS * self.noise * (normals / self.values).norm(dim=-1, keepdim=True) + ROUNDED
 
-    def sizes(self, normal: Tensor) -> Tensor:
-        """Return |U q| of one normal `[r]`, in units below which an entry counts as zero, `[m]`.
-
-        The unit is `tolerance`, or a value inside a wide gap between the entries that begins not far above it: the
-        normal itself has an error, too.
-        """
-        sizes = (self.columns(normal).abs() / self.tolerance(normal)).clamp_min(1e-3)
-        ordered = sizes.sort().values
-        ratios = ordered[1:] / ordered[:-1]
-        ratios = torch.where(ordered[:-1] <= SLACK, ratios, 0)[self.rank - 1 :]
-        if not len(ratios) or float(ratios.max()) < GAP:
-            return sizes
-        at = int(ratios.argmax()) + self.rank - 1
-        return sizes / (ordered[at] * ordered[at + 1]).sqrt()
+    def zero(self, normal: Tensor) -> Tensor:
+        """Return which entries of U q count as zero for one normal `[r]`, `[m]`."""
+        return self.columns(normal).abs() < self.tolerance(normal)
 
 
 def factors(gradient: Tensor, size: int | None, precision: float, clear: float) -> Factors:
@@ -235,12 +223,12 @@ class Hyperplanes:
         """
         of = self.of
         for _ in range(FITS):
-            zero = of.sizes(normal) < 1
+            zero = of.zero(normal)
             if not len(of.left) > int(zero.sum()) >= of.rank - 1 + SPARE:
                 return
             normal = of.values * torch.linalg.svd(of.left[zero] * of.values).Vh[-1]
             normal = normal / normal.norm()
-        zero = of.sizes(normal) < 1
+        zero = of.zero(normal)
         if int(zero.sum()) < of.rank - 1 + SPARE:
             return
         if len(self.normals) and float((self.normals @ normal).abs().max()) > 1 - APART**2:
