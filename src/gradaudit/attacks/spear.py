@@ -42,10 +42,12 @@ class Spear:
 
     Several local steps on one batch multiply the same X, so weight differences are inverted alike, as long as each
     example leaves enough units off in all steps. Tolerances follow from what the gradient holds beyond its rank:
-    rounding or noise. The batch must not exceed the layer's inputs or units. Its limit lies well below: with m units,
-    every hyperplane is determined by the m / 2 units that are off, of which several times B are needed; with fewer,
-    other hyperplanes hold as many. Alike examples, such as images that are not centred, switch off the same units and
-    need more of them. Equal examples count once in the rank. Linearly dependent ones, such as rows of few categories, are not separated.
+    rounding or noise.
+
+    The batch must not exceed the layer's inputs or units. Its limit lies well below: with m units, every hyperplane is
+    determined by the m / 2 units that are off, of which several times B are needed; with fewer, other hyperplanes hold
+    as many. Alike examples, such as images that are not centred, switch off the same units and need more of them. Equal
+    examples count once in the rank. Linearly dependent ones, such as rows of few categories, are not separated.
 
     Args:
         name: Name in the literature.
