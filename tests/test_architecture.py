@@ -61,9 +61,9 @@ def test_a_perceptron_by_hand():
         (32, 384, True),
         (64, 768, True),
     ]
-    assert {"linear-bias", "SPEAR", "r-gap"} == gives(first).keys()
+    assert {"linear-bias", "spear", "r-gap"} == gives(first).keys()
     assert gives(first)["linear-bias"].examples == 1
-    assert gives(first)["SPEAR"].examples == min(8, 12, int(8 * first.off) + 1)
+    assert gives(first)["spear"].examples == min(8, 12, int(8 * first.off) + 1)
     assert "scaled" not in gives(first)["r-gap"].sentence
     assert {"quotient", "labels"} == gives(last).keys()
     assert found.verdict.startswith("Private examples leave exactly: linear-bias at layer 1, for one example;")
@@ -167,7 +167,7 @@ def test_layers_come_in_the_order_in_which_they_run():
     assert layers(found)["twice"].equations.unknowns == 12
     assert "used 2 times" in layers(found)["twice"].nothing
     assert "never used" in layers(found)["never"].nothing
-    assert {"linear-bias", "SPEAR"} == gives(found.layers[0]).keys()
+    assert {"linear-bias", "spear"} == gives(found.layers[0]).keys()
     assert 0.1 < found.layers[0].off < 0.9
 
 
