@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ..metrics.variance_bounds import PROBES, STEPS
 
 LEVELS = (0.0, 1e-4, 1e-3, 1e-2)
 MOST = 20  # noise levels
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 class RecoverabilitySection(BaseModel):
@@ -24,7 +28,9 @@ class RecoverabilitySection(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    noise: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1, max_length=MOST)] = LEVELS
+    noise: Annotated[
+        tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1, max_length=MOST), BeforeValidator(_as_tuple)
+    ] = LEVELS
     steps: Annotated[int, Field(ge=1, le=100_000)] = STEPS
     probes: Annotated[int, Field(ge=2, le=10_000)] = PROBES
 

@@ -16,8 +16,7 @@ from ..data.modalities import private_among
 from ..metrics.linearisation import Linearised, Told
 from ..metrics.posterior_variance import VarianceRatios, exact_ratios, fits_exactly, rounding_noise
 from ..metrics.variance_bounds import Effort, estimated_ratios
-from ..protocol.defenses import Defense, describe
-from ..protocol.defenses.additive_noise import GaussianNoise
+from ..protocol.defenses import describe
 from ..values.errors import AuditError
 from ..values.memory import memory_here
 from ..values.types import Batch
@@ -28,8 +27,8 @@ from .schedule import Schedule
 UNIFORM = 1 / 12
 """Variance of a pixel that is uniform in [0, 1]."""
 CAPTURED = (
-    "recoverability: is that of a simulated client, and update names a captured one. Remove one of them, or declare the "
-    "client's model, data and training in a file without update."
+    "recoverability: is that of a simulated client, and update names a captured one. Remove one of them, or declare "
+    "the client's model, data and training in a file without update."
 )
 
 
@@ -125,9 +124,8 @@ def recoverability(
     if not bool(line.value.isfinite().all()):
         raise AuditError("recoverability: the update holds NaN or infinity. Check the weights and the learning rate.")
     whole = fits_exactly(*line.sizes, memory_here()) if exact is None else exact
-    added, left_out = _noise_of(given.left_out)
-    levels = [_noise(level, added, line, given) for level in noise]
-    remarks = tuple(_remarks(given, added, left_out))
+    levels = [_noise(level, line, given) for level in noise]
+    remarks = tuple(_remarks(given))
     if whole:
         found = exact_ratios(line, levels, variance, watch)
     else:
@@ -192,28 +190,16 @@ def prior_variance(batch: Batch, public: Batch | Tensor | None, others: Tensor) 
     return found, f"The prior variance is that of {len(pictures)} {whose} around their pixelwise mean."
 
 
-def _noise_of(left_out: Sequence[Defense]) -> tuple[float, tuple[Defense, ...]]:
-    """Return the standard deviation of the Gaussian noise that the first defense adds, and the defenses after it.
-
-    What comes after it can only lose information. What comes before it may rescale the update, so that its noise would
-    hide less than the same noise on the update alone: then it does not count.
-    """
-    first = left_out[0] if left_out else None
-    if isinstance(first, GaussianNoise) and not first.relative:
-        return first.std, tuple(left_out[1:])
-    return 0.0, tuple(left_out)
-
-
-def _noise(level: float, added: float, line: Linearised, given: UpdateMap) -> float | Tensor:
-    total = math.hypot(level, added)
+def _noise(level: float, line: Linearised, given: UpdateMap) -> float | Tensor:
+    total = math.hypot(level, given.noise)
     return total if total > 0 else rounding_noise(line.value, given.counts, given.precision)
 
 
-def _remarks(given: UpdateMap, added: float, left_out: Sequence[Defense]) -> Iterator[str]:
-    if added:
-        yield f"Every level includes the client's own Gaussian noise of standard deviation {added:g}."
-    if left_out:
-        named = ", ".join(map(describe, left_out))
+def _remarks(given: UpdateMap) -> Iterator[str]:
+    if given.noise:
+        yield f"Every level includes the client's own Gaussian noise of standard deviation {given.noise:g}."
+    if given.left_out:
+        named = ", ".join(map(describe, given.left_out))
         yield f"Before {named}: after it the update determines at most as much."
     if sum(given.counts) < given.images.numel():
         yield (

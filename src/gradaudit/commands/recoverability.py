@@ -34,7 +34,9 @@ Steps = Annotated[
     int | None,
     typer.Option(help="Most steps of an estimate, where the Jacobian is too large; more are closer. 256 by default."),
 ]
-Probes = Annotated[int | None, typer.Option(help="Random vectors for the standard error of an estimate; 16 by default.")]
+Probes = Annotated[
+    int | None, typer.Option(help="Random vectors for the standard error of an estimate; 16 by default.")
+]
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Write a page, recoverability.html, with a map per image.")
 ]

@@ -132,7 +132,9 @@ def require_positive(noise: float | Tensor, variance: float | Tensor) -> None:
     for name, value in (("noise", noise), ("variance", variance)):
         given = torch.as_tensor(value)
         if not bool(((given > 0) & given.isfinite()).all()):
-            raise AuditError(f"{name}: must be positive and finite. Found {float(given.min()):g} as its smallest value.")
+            raise AuditError(
+                f"{name}: must be positive and finite. Found {float(given.min()):g} as its smallest value."
+            )
 
 
 def rounding_noise(value: Tensor, counts: Sequence[int], precision: torch.dtype = torch.float32) -> Tensor:

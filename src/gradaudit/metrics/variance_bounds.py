@@ -5,9 +5,9 @@ that the update sees most, and the part F_k of F = JᵀJ v/s² that it has measu
 Jacobian, whatever its size.
 
 - Upper bound: F_k ⪯ F, so that `diag((F_k + I)⁻¹)` is at least the ratio of every pixel.
-- Lower bound of the mean: a diagonal block of an inverse is at least the inverse of the block, and the mean of 1/(1 + λ)
-  is at least 1/(1 + mean λ). Hence `tr (F + I)⁻¹ ≥ tr (VᵀFV + I)⁻¹ + n/(1 + t/n)`, with t the trace of F on the
-  n = d - k directions that are left.
+- Lower bound of the mean: a diagonal block of an inverse is at least the inverse of the block, and the mean of
+  1/(1 + λ) is at least 1/(1 + mean λ). Hence `tr (F + I)⁻¹ ≥ tr (VᵀFV + I)⁻¹ + n/(1 + t/n)`, with t the trace of F on
+  the n = d - k directions that are left.
 - t is the mean of ‖Pr‖² over random signs r (Hutchinson, 1990), where P projects Aᵀ on these directions: one
   vector-Jacobian product each. It has a standard error.
 

@@ -41,9 +41,7 @@ def render(findings: Sequence[Finding], run: RunRecord, folder: Path) -> str:
     page = view(findings, run, album, prior_gains(assessed), client_costs(trained))
     costs = cost_lines(trained, len(run.trainings))
     determined = determined_view(read_determined(place), album)
-    return fill(
-        "page.html", page=page, feasibility=feasibility_entries(assessed), costs=costs, determined=determined
-    )
+    return fill("page.html", page=page, feasibility=feasibility_entries(assessed), costs=costs, determined=determined)
 
 
 def notebook(findings: Sequence[Finding], run: RunRecord, folder: Path) -> str:
