@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -27,7 +28,7 @@ from torch import nn
 import gradaudit as ga
 from gradaudit.audit.recoverable import prior_variance, recoverability
 from gradaudit.data.sources import SOURCES
-from gradaudit.metrics.variance_bounds import Effort
+from gradaudit.metrics.variance_bounds import LanczosEffort
 from gradaudit.models import build
 
 from .machine import described
@@ -109,7 +110,7 @@ def measure(cell: Cell, *, size: int, data: Path | None, steps: int) -> list[Cas
     torch.manual_seed(cell.seed)
     model = NETWORKS[cell.network](pictures.shape[-1]).eval()
     plain = ga.Client(model, normalisation=NORMALISATION)
-    effort = Effort(steps=steps, probes=16, seed=cell.seed)
+    effort = LanczosEffort(steps=steps, probes=16, seed=cell.seed)
     variance, _ = prior_variance(batch, None, others)
     found = [row for row, _ in recoverability(plain, batch, LEVELS, variance=variance, effort=effort)]
     cases = []
@@ -185,7 +186,10 @@ def main() -> None:
     work = partial(measure, size=asked.size, data=asked.data, steps=asked.steps)
     todo.sort(key=lambda cell: -cell.examples)  # the longest first
     with multiprocessing.get_context("spawn").Pool(asked.workers) as pool:
-        cases = [case for found in pool.imap_unordered(work, todo) for case in found]
+        cases = []
+        for number, found in enumerate(pool.imap_unordered(work, todo), 1):
+            cases += found
+            print(f"{number} of {len(todo)} batches, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     cases.sort(key=lambda case: (list(NETWORKS).index(case.cell.network), *case.cell[1:], case.noise))
     print(f"{described()}; {asked.workers} workers, {time.monotonic() - began:.0f} s; {len(cases)} cases\n")
     print("## Rank correlation\n")

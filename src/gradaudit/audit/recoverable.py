@@ -13,9 +13,9 @@ from torch import Tensor
 from ..client.participant import Client
 from ..client.update_map import UpdateMap, update_map
 from ..data.modalities import private_among
-from ..metrics.linearisation import Linearised, Told
+from ..metrics.linearisation import Linearised, ProductWatch
 from ..metrics.posterior_variance import VarianceRatios, exact_ratios, fits_exactly, rounding_noise
-from ..metrics.variance_bounds import Effort, estimated_ratios
+from ..metrics.variance_bounds import LanczosEffort, estimated_ratios
 from ..protocol.defenses import describe
 from ..values.errors import AuditError
 from ..values.memory import memory_here
@@ -94,9 +94,9 @@ def recoverability(
     *,
     variance: float = UNIFORM,
     seed: int = 0,
-    effort: Effort | None = None,
+    effort: LanczosEffort | None = None,
     exact: bool | None = None,
-    watch: Told | None = None,
+    watch: ProductWatch | None = None,
 ) -> Iterator[tuple[Recoverability, Tensor]]:
     """Yield what a client's update of a batch determines at every noise level, with the map of the ratios.
 
@@ -114,6 +114,11 @@ def recoverability(
 
     Raises:
         AuditError: `update_map` raises it, the update is not finite, or a noise level or the variance is out of range.
+
+    >>> client = ga.Client(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5)))
+    >>> batch = ga.Batch(torch.rand(1, 1, 4, 4), torch.tensor([3]))
+    >>> [round(row.mean, 3) for row, _ in ga.audit.recoverability(client, batch, [0.0, 100.0])]
+    [0.0, 1.0]
     """
     for level in noise:
         if not 0 <= level < math.inf:
@@ -139,7 +144,7 @@ def recoverability(
 
 
 def recoverability_of(
-    schedule: Schedule, section: RecoverabilitySection, watch: Callable[[int], Told | None] | None = None
+    schedule: Schedule, section: RecoverabilitySection, watch: Callable[[int], ProductWatch | None] | None = None
 ) -> Iterator[tuple[Recoverability, Tensor]]:
     """Yield the recoverability of every batch of an audit, with its map, at every noise level.
 
@@ -155,7 +160,7 @@ def recoverability_of(
     for repeat in range(plan.repeats):
         about = plan.about(repeat)
         variance, remark = prior_variance(about["batch"], plan.public, about["distractors"])
-        effort = Effort(section.steps, section.probes)
+        effort = LanczosEffort(section.steps, section.probes)
         told = None if watch is None else watch(repeat)
         for row, ratios in recoverability(
             plan.client, about["batch"], section.noise, variance=variance, seed=plan.chance(repeat), effort=effort,

@@ -51,8 +51,8 @@ def update_map(client: Client, batch: Batch, *, seed: int = 0) -> UpdateMap:
     dropout and its number of local steps. Labels and random numbers are fixed, as for an adversary that knows them.
     Defenses of the model are part of it, and so is clipping, if it comes first. Gaussian noise that comes next is
     stated beside the function. All other defenses are left out: what an update determines before them is at least as
-    much as after them. Noise after one of them does not count, because a defense that enlarges the update would make the
-    same noise hide less; nor do defenses of several clients, which act before the sum.
+    much as after them. Noise after one of them does not count, because a defense that enlarges the update would make
+    the same noise hide less; nor do defenses of several clients, which act before the sum.
 
     Args:
         client: The client; several clients under secure aggregation give the sum of their updates.

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ..audit.recoverability_section import RecoverabilitySection
     from ..audit.recoverable import Recoverability
 
-File = Annotated[Path, typer.Argument(metavar="AUDIT.YAML", help="An audit file; its attacks are ignored.")]
-Noise = Annotated[
+IgnoringAttacks = Annotated[Path, typer.Argument(metavar="AUDIT.YAML", help="An audit file; its attacks are ignored.")]
+NoiseLevels = Annotated[
     str | None,
     typer.Option(
         metavar="S,S,...",
@@ -30,14 +30,14 @@ Noise = Annotated[
         "rounding error of the shared numbers. By default those of the file, or 0,1e-4,1e-3,1e-2.",
     ),
 ]
-Steps = Annotated[
+MostSteps = Annotated[
     int | None,
     typer.Option(help="Most steps of an estimate, where the Jacobian is too large; more are closer. 256 by default."),
 ]
-Probes = Annotated[
+ProbeCount = Annotated[
     int | None, typer.Option(help="Random vectors for the standard error of an estimate; 16 by default.")
 ]
-Out = Annotated[
+MapFolder = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Write a page, recoverability.html, with a map per image.")
 ]
 
@@ -48,12 +48,12 @@ def add_to(app: typer.Typer) -> None:
 
 
 def recoverability(
-    config: File,
-    noise: Noise = None,
-    steps: Steps = None,
-    probes: Probes = None,
+    config: IgnoringAttacks,
+    noise: NoiseLevels = None,
+    steps: MostSteps = None,
+    probes: ProbeCount = None,
     changes: Changes = None,
-    out: Out = None,
+    out: MapFolder = None,
     as_json: AsJson = False,
     open_page: Open = False,
 ) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 CHUNK = 64  # products in one pass
 
-Told = Callable[[int, int], None]
+ProductWatch = Callable[[int, int], None]
 """Called with (finished products, products)."""
 
 
@@ -61,7 +61,7 @@ class Linearised:
         pulled, vector = self._pulled
         return self._products(pulled, vector, columns)
 
-    def jacobian(self, watch: Told | None = None) -> Tensor:
+    def jacobian(self, watch: ProductWatch | None = None) -> Tensor:
         """Return J, `[m, d]`, by the direction that needs less time."""
         m, d = self.sizes
         by_rows = m <= 2 * d  # a product with a column takes about twice as long as one with a row

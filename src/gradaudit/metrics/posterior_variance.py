@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..values.errors import AuditError
-from .linearisation import Linearised, Told
+from .linearisation import Linearised, ProductWatch
 from .psnr import PSNR_CAP
 
 HALF = 0.5
@@ -72,7 +72,7 @@ def fits_exactly(entries: int, pixels: int, memory: int) -> bool:
 
 
 def exact_ratios(
-    line: Linearised, noises: Sequence[float | Tensor], variance: float | Tensor, watch: Told | None = None
+    line: Linearised, noises: Sequence[float | Tensor], variance: float | Tensor, watch: ProductWatch | None = None
 ) -> Iterator[VarianceRatios]:
     """Yield the exact ratios for every noise level, from one Jacobian.
 
@@ -86,7 +86,7 @@ def exact_ratios(
         AuditError: A noise level or a variance is not positive.
 
     >>> line = Linearised(lambda x: 2 * x[:1], torch.ones(2, dtype=torch.float64))
-    >>> next(exact_ratios(line, [2.0], 1.0)).ratios.tolist()
+    >>> [round(ratio, 6) for ratio in next(exact_ratios(line, [2.0], 1.0)).ratios.tolist()]
     [0.5, 1.0]
     """
     for noise in noises:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .linearisation import Linearised, Told
+from .linearisation import Linearised, ProductWatch
 from .posterior_variance import VarianceRatios, require_positive, root
 
 STEPS, PROBES = 256, 16
@@ -32,7 +32,7 @@ ERRORS = 2.0  # standard errors that are added to the half width of the bounds
 
 
 @dataclass(frozen=True)
-class Effort:
+class LanczosEffort:
     """How much is computed for an estimate.
 
     Args:
@@ -65,8 +65,8 @@ def estimated_ratios(
     line: Linearised,
     noises: Sequence[float | Tensor],
     variance: float | Tensor,
-    effort: Effort | None = None,
-    watch: Told | None = None,
+    effort: LanczosEffort | None = None,
+    watch: ProductWatch | None = None,
 ) -> Iterator[VarianceRatios]:
     """Yield bounds on the ratios for every noise level; `mean ± error` contains the bounds and two standard errors.
 
@@ -82,7 +82,7 @@ def estimated_ratios(
     """
     for noise in noises:
         require_positive(noise, variance)
-    asked, shared = effort or Effort(), None
+    asked, shared = effort or LanczosEffort(), None
     for noise in noises:
         if isinstance(noise, Tensor):
             yield _bounds(line, _captured(_Scaled(line, variance, noise), asked, watch), 1.0)
@@ -105,7 +105,7 @@ class _Scaled:
         return self.line.pull(rows * self.weight) * self.root
 
 
-def _captured(scaled: _Scaled, effort: Effort, watch: Told | None) -> _Captured:
+def _captured(scaled: _Scaled, effort: LanczosEffort, watch: ProductWatch | None) -> _Captured:
     """Return what the bidiagonalisation and the probes find."""
     line = scaled.line
     m, d = line.sizes
@@ -125,7 +125,7 @@ def _captured(scaled: _Scaled, effort: Effort, watch: Told | None) -> _Captured:
 
 
 def _bidiagonal(
-    scaled: _Scaled, steps: int, generator: torch.Generator, watch: Told | None
+    scaled: _Scaled, steps: int, generator: torch.Generator, watch: ProductWatch | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return V `[d, k]` or `[d, k + 1]`, the diagonal of B and the entries above it, `[k]` each.
 

@@ -14,7 +14,7 @@ from ..audit.recoverability_section import RecoverabilitySection
 from ..audit.recoverable import Recoverability, recoverability_of, require_simulated
 from ..audit.schedule import Schedule
 from ..execution.results import read_json
-from ..metrics.linearisation import Told
+from ..metrics.linearisation import ProductWatch
 from ..values.files import make_folder, png, write_whole
 from ..values.records import checked
 from . import formatting
@@ -30,7 +30,7 @@ HEADINGS = (
 )  # fmt: skip
 ROUNDING = "rounding"
 
-Began = Callable[[Schedule, int], Told | None]
+Began = Callable[[Schedule, int], ProductWatch | None]
 """Called with the client and the number of a batch; returns what is called with the progress on it."""
 
 
