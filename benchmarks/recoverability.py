@@ -4,7 +4,8 @@ Each case is one FedSGD gradient of an untrained network: networks x batch sizes
 Its recoverability, the mean ratio of posterior to prior variance, is compared with what Inverting Gradients achieved on
 the same noisy gradient (fast form, labels granted, no knowledge of the noise): the mean PSNR gain over the pixelwise
 mean of other images. Prints Markdown for benchmarks/results/recoverability.md: Spearman's rank correlation of the share
-that is determined, 1 - ratio, with the gain, with a 95 % bootstrap interval over cases; and every case.
+that is determined, 1 - ratio, with the gain, with a 95 % bootstrap interval over batches, whose noise levels stay
+together; and every case.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from .networks import CLASSES, NORMALISATION
 ATTACK = ga.attacks.INVERTING_GRADIENTS_FAST
 BATCHES = (1, 2, 4)
 LEVELS = (0.0, 1e-3, 1e-2)
-DRAWS = 10_000
+DRAWS = 4000
 LEAST = 8  # cases for which a correlation is computed
 
 
@@ -124,17 +125,22 @@ def measure(cell: Cell, *, size: int, data: Path | None, steps: int) -> list[Cas
 
 
 def correlation(cases: Sequence[Case]) -> tuple[float, float, float]:
-    """Return Spearman's correlation of 1 - ratio and gain, and its bootstrap interval; NaN where one is constant."""
-    table = np.array([(-case.ratio, case.gain) for case in cases])  # 1 - ratio would round small ratios to ties
+    """Return Spearman's correlation of 1 - ratio and gain, and its bootstrap interval over batches."""
+    batches: dict[Cell, list[tuple[float, float]]] = {}
+    for case in cases:  # 1 - ratio would round small ratios to ties
+        batches.setdefault(case.cell, []).append((-case.ratio, case.gain))
+    parts = [np.array(rows) for rows in batches.values()]
     generator = np.random.default_rng(0)
 
     def rank(rows: np.ndarray) -> float:
         constant = any(np.ptp(rows[:, column]) == 0 for column in (0, 1))
         return float("nan") if constant else float(spearmanr(rows[:, 0], rows[:, 1]).statistic)
 
-    drawn = [rank(table[generator.integers(0, len(table), len(table))]) for _ in range(DRAWS)]
-    low, high = np.nanpercentile(drawn, (2.5, 97.5))
-    return rank(table), float(low), float(high)
+    def again() -> np.ndarray:
+        return np.concatenate([parts[place] for place in generator.integers(0, len(parts), len(parts))])
+
+    low, high = np.nanpercentile([rank(again()) for _ in range(DRAWS)], (2.5, 97.5))
+    return rank(np.concatenate(parts)), float(low), float(high)
 
 
 def summary(cases: Sequence[Case]) -> Iterator[str]:

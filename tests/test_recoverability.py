@@ -243,13 +243,14 @@ def test_rounding_noise_is_that_of_single_precision():
 TRAININGS = {
     "gradient": ga.FedSGD(),
     "batch statistics": ga.FedSGD(batch_norm="train"),
-    "local steps": ga.FedAvg(learning_rate=0.1, epochs=2, minibatch_size=2, shuffle=True, momentum=0.5),
+    "local steps": ga.FedAvg(learning_rate=0.1, epochs=2, minibatch_size=1, shuffle=True, momentum=0.5),
     "a part": ga.FedSGD(shared=("4.*",)),
 }
 
 
 @pytest.mark.parametrize("training", TRAININGS.values(), ids=TRAININGS)
-def test_the_map_is_the_update_of_the_client(training, batch):
+def test_the_map_is_the_update_of_the_client(training):
+    batch = make_batch(3)
     client = ga.Client(smooth_net(), training, normalisation=ga.Normalisation((0.4,), (0.2,)))
     sent, given = client.train(batch, seed=3), update_map(client, batch, seed=3)
     assert given.counts == tuple(tensor.numel() for tensor in sent.values)
@@ -258,7 +259,7 @@ def test_the_map_is_the_update_of_the_client(training, batch):
 
 
 def test_the_map_of_several_clients_is_their_sum(batch):
-    client = ga.SecureAggregation(smooth_net(), sizes=(1, 1))
+    client = ga.SecureAggregation(smooth_net(), ga.FedAvg(learning_rate=0.5, epochs=3), sizes=(1, 1))
     given = update_map(client, batch)
     sent = torch.cat([t.flatten() for t in client.train(batch).values])
     torch.testing.assert_close(given.function(given.images).float(), sent, rtol=1e-3, atol=1e-6)

@@ -151,8 +151,6 @@ def _bidiagonal(
         above[k] = back if back > BREAKDOWN * largest else 0.0
         if k + 1 < d:
             next_one = found / back if above[k] > 0 else _random(known, generator)
-        if above[k] == 0:
-            image = None
         if watch is not None:
             watch(k + 1, steps)
     if steps < d:
