@@ -14,7 +14,7 @@ from torch import nn
 import gradaudit as ga
 from conftest import make_batch, smooth_net
 from gradaudit.audit.config import make_config
-from gradaudit.audit.recoverable import UNIFORM, prior_variance, recoverability
+from gradaudit.audit.recoverable import UNIFORM, prior_variance, recoverability, require_simulated
 from gradaudit.audit.sweep_file import read_sweep
 from gradaudit.client.update_map import update_map
 from gradaudit.metrics.linearisation import Linearised
@@ -343,6 +343,11 @@ def test_the_section_of_an_audit_file():
     for wrong in ({"noise": [-1]}, {"noise": []}, {"steps": 0}, {"strength": 1}, 3):
         with pytest.raises(AuditError, match="recoverability"):
             make_config({**CONFIG, "recoverability": wrong})
+
+
+def test_a_captured_update_is_refused():
+    with pytest.raises(AuditError, match="update names a captured one"):
+        require_simulated(object())
 
 
 def test_a_sweep_refuses_the_section(tmp_path):

@@ -20,7 +20,7 @@ from .linearisation import Linearised, ProductWatch
 from .psnr import PSNR_CAP
 
 HALF = 0.5
-ENTRIES = 10**8  # most entries of a Jacobian that is computed whole: 0.8 GB, and three times that for its factors
+ENTRIES = 150_000_000  # most entries of a Jacobian that is computed whole: 1.2 GB, and three times that for its factors
 PIXELS = 6144  # most values of the inputs for it, for the time of the factors
 
 

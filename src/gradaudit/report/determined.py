@@ -28,7 +28,6 @@ HEADINGS = (
     "client", "batch", "images", "noise", "mean ratio", "values determined", "below one half", "PSNR at most", "how",
     "time",
 )  # fmt: skip
-ROUNDING = "rounding"
 
 Began = Callable[[Schedule, int], ProductWatch | None]
 """Called with the client and the number of a batch; returns what is called with the progress on it."""
@@ -206,9 +205,8 @@ def _strip(row: Recoverability, album: Album) -> MapStrip:
 
 
 def _level(row: Recoverability) -> str:
-    if row.level:
-        return formatting.scientific(row.level)
-    return f"{ROUNDING} ({formatting.scientific(row.noise)})"
+    """Return the noise level as it was given; 0 with the root mean square of the noise that it stands for."""
+    return formatting.scientific(row.level) if row.level else f"0 ({formatting.scientific(row.noise)})"
 
 
 def _span(low: float, high: float, *, exact: bool) -> str:
