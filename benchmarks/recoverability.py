@@ -45,10 +45,10 @@ INTRODUCTION = """# Does the recoverability predict an attack?
 `python -m benchmarks.recoverability {command}`: {cases} FedSGD gradients of untrained networks on {of};
 1 to 4 images with different or equal labels, and three noise levels. {spent}.
 
-Recoverability is the mean ratio of posterior to prior variance ([what it means](../../docs/recoverability.md)). Noise 0 is
-the rounding of single precision. The attack is `inverting-gradients-fast` with the labels, without knowledge of the noise.
-Gain: mean PSNR of the batch over the pixelwise mean of other images. A correlation of 1 means that the attack gains more
-wherever the update determines more.
+Recoverability is the mean ratio of posterior to prior variance ([what it means](../../docs/recoverability.md)). Noise 0
+is the rounding of single precision. The attack is `inverting-gradients-fast` with the labels, without knowledge of the
+noise. Gain: mean PSNR of the batch over the pixelwise mean of other images. A correlation of 1 means that the attack
+gains more wherever the update determines more.
 
 ## Rank correlation
 """
