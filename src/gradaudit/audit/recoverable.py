@@ -128,7 +128,7 @@ def recoverability(
     line = Linearised(given.function, given.images)
     if not bool(line.value.isfinite().all()):
         raise AuditError("recoverability: the update holds NaN or infinity. Check the weights and the learning rate.")
-    whole = fits_exactly(*line.sizes, memory_here()) if exact is None else exact
+    whole = fits_exactly(*line.sizes, _memory(line.value)) if exact is None else exact
     levels = [_noise(level, line, given) for level in noise]
     remarks = tuple(_remarks(given))
     if whole:
@@ -193,6 +193,11 @@ def prior_variance(batch: Batch, public: Batch | Tensor | None, others: Tensor) 
     if not found > 0:
         return UNIFORM, "The prior variance is 1/12, that of a uniform pixel: there are no other images."
     return found, f"The prior variance is that of {len(pictures)} {whose} around their pixelwise mean."
+
+
+def _memory(like: Tensor) -> int:
+    """Return the bytes of the machine, or the free bytes of the GPU that holds a tensor."""
+    return int(torch.cuda.mem_get_info(like.device)[0]) if like.is_cuda else memory_here()
 
 
 def _noise(level: float, line: Linearised, given: UpdateMap) -> float | Tensor:

@@ -117,8 +117,8 @@ def _captured(scaled: _Scaled, effort: LanczosEffort, watch: ProductWatch | None
     band[range(steps), range(1, steps + 1)] = above
     if basis.shape[1] == steps:  # the next direction is unknown, or there is none
         band = band[:, :steps]
-    signs = torch.randint(0, 2, (effort.probes, m), generator=generator).to(line.value) * 2 - 1
-    plain = torch.cat([scaled.backward(row[None]) for row in signs])
+    signs = (torch.randint(0, 2, (1, m), generator=generator) * 2 - 1 for _ in range(effort.probes))
+    plain = torch.cat([scaled.backward(row.to(line.value)) for row in signs])
     inner = basis[:, :steps]
     left = plain - (plain @ inner) @ inner.T
     return _Captured(basis, band, left - (left @ inner) @ inner.T)
