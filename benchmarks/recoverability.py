@@ -218,8 +218,8 @@ def main() -> None:
     print(
         f"\nThe attack came closer than the bound in {len(above)} of {len(cases)} cases, by at most "
         f"{max(above, default=0.0):.1f} dB. The bound is for a Gaussian prior with independent pixels, and the attack "
-        "knows that images are smooth and lie in [0, 1]. Curvature of the update does not count in the bound, and a mean "
-        "of PSNRs is at least the PSNR of the mean error."
+        "knows that images are smooth and lie in [0, 1]. Curvature of the update does not count in the bound, and a "
+        "mean of PSNRs is at least the PSNR of the mean error."
     )
     print("\n## Cases\n")
     print("\n".join(listing(cases)))
