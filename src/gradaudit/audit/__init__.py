@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .assessment import Assessment, assess
     from .controls import ControlScore, positive_control, prior_only
     from .judge import Audited, Case, audit, audit_together, match, score
+    from .recoverable import Recoverability, recoverability
     from .self_checking import SelfCheck, self_check
 
 _HOME = {
@@ -19,6 +20,7 @@ _HOME = {
     "Audited": "judge",
     "Case": "judge",
     "ControlScore": "controls",
+    "Recoverability": "recoverable",
     "SelfCheck": "self_checking",
     "assess": "assessment",
     "audit": "judge",
@@ -26,6 +28,7 @@ _HOME = {
     "match": "judge",
     "positive_control": "controls",
     "prior_only": "controls",
+    "recoverability": "recoverable",
     "score": "judge",
     "self_check": "self_checking",
 }
@@ -35,6 +38,7 @@ __all__ = [
     "Audited",
     "Case",
     "ControlScore",
+    "Recoverability",
     "SelfCheck",
     "assess",
     "audit",
@@ -42,6 +46,7 @@ __all__ = [
     "match",
     "positive_control",
     "prior_only",
+    "recoverability",
     "score",
     "self_check",
 ]

@@ -31,6 +31,7 @@ from .battery import DEFAULT
 from .budget import as_budget, seconds_of
 from .changes import as_entry, change_file, parsed_change
 from .federation_section import FederationSection
+from .recoverability_section import RecoverabilitySection, as_section
 from .yaml_text import LARGEST, MOST_BYTES, decode_yaml, parse_yaml, write_yaml
 
 T = TypeVar("T")
@@ -186,8 +187,9 @@ class AuditConfig(_Section):
     public_data: dict[str, Any] | None = None
     update: UpdateSection | None = None
     budget: Annotated[str | None, BeforeValidator(as_budget)] = None
-    # Excluded from the dump, so that another threshold or federation is no other run.
+    # Excluded from the dump, so that another threshold, federation or noise level is no other run.
     federation: FederationSection | None = Field(default=None, exclude=True)
+    recoverability: Annotated[RecoverabilitySection | None, BeforeValidator(as_section)] = Field(None, exclude=True)
     fail_over: Annotated[dict[str, Any], AfterValidator(_limits)] = Field(default={}, exclude=True)
 
     @model_serializer(mode="wrap")
@@ -210,8 +212,9 @@ class AuditConfig(_Section):
     def as_yaml(self) -> str:
         """Return the resolved audit file as YAML, with every default written out."""
         limits = {"fail_over": self.fail_over} if self.fail_over else {}
-        trained = {"federation": self.federation.model_dump(mode="json")} if self.federation else {}
-        return write_yaml({**self.model_dump(mode="json"), **trained, **limits})
+        sections = {"federation": self.federation, "recoverability": self.recoverability}
+        more = {key: section.model_dump(mode="json") for key, section in sections.items() if section}
+        return write_yaml({**self.model_dump(mode="json"), **more, **limits})
 
 
 def read_config(path: Path, changes: Sequence[str] = ()) -> AuditConfig:

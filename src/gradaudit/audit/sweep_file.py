@@ -108,6 +108,8 @@ def read_sweep(path: Path, changes: Sequence[str] = (), *, many: bool = False) -
             f"{path}: fail_over: a sweep has no gate. Remove the key, and compare the finished sweep with `gradaudit "
             "report RUN --fail-over ...`."
         )
+    if any(key.partition(".")[0] == "recoverability" for key in (*raw, *grid)):
+        raise AuditError(f"{path}: recoverability: is for `gradaudit audit`. Remove the key from the sweep.")
     if any(key.partition(".")[0] == "federation" for key in grid):
         raise AuditError(
             f"{path}: grid: federation is the same for all cells, because it does not change what leaks. Move it out "

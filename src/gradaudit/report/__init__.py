@@ -12,6 +12,7 @@ from ..values.finding import Finding, RunRecord
 from .album import Album
 from .cases import setting_labels
 from .cost_section import client_costs, cost_lines
+from .determined import determined_view, read_determined
 from .feasibility import feasibility_entries, feasibility_of, prior_gains, read_assessments
 from .template import fill
 from .verdict import NAIVE, Severity, Verdict, in_words, naive
@@ -31,13 +32,16 @@ def render(findings: Sequence[Finding], run: RunRecord, folder: Path) -> str:
         folder: The folder of the run, to which the paths of the images are relative.
 
     Raises:
-        AuditError: An image is missing, outside the folder, or not a PNG, or `feasibility.json` is damaged.
+        AuditError: An image is missing, outside the folder, or not a PNG, or `feasibility.json` or
+            `recoverability.json` is damaged.
     """
     place = Path(folder)
     assessed, trained = read_assessments(place), read_trainings(place, run)
-    page = view(findings, run, Album(place), prior_gains(assessed), client_costs(trained))
+    album = Album(place)
+    page = view(findings, run, album, prior_gains(assessed), client_costs(trained))
     costs = cost_lines(trained, len(run.trainings))
-    return fill("page.html", page=page, feasibility=feasibility_entries(assessed), costs=costs)
+    determined = determined_view(read_determined(place), album)
+    return fill("page.html", page=page, feasibility=feasibility_entries(assessed), costs=costs, determined=determined)
 
 
 def notebook(findings: Sequence[Finding], run: RunRecord, folder: Path) -> str:

@@ -27,6 +27,7 @@ from ..values.errors import AuditError, AuditInterrupted
 from ..values.finding import Finding
 from ..values.granting import Granted
 from ..values.types import Batch
+from .determined import determine_into
 from .feasibility import assess_into
 from .outcome import Run
 
@@ -167,8 +168,9 @@ def carry_out(
 
 
 def _work(schedules: Sequence[Schedule], results: Results, listener: Listener[Finding], **options: Any) -> None:
-    """Assess captured updates, run the cases, and train the federation if there is one."""
+    """Assess captured updates, determine what the updates tell if asked, run the cases, and train the federation."""
     assess_into(results.folder, schedules)
+    determine_into(results.folder, schedules)
     run_cases(schedules, results, listener, **options)
     run_federations(schedules, federation_jobs(list(enumerate(schedules))), results, listener, **options)
 
