@@ -441,6 +441,16 @@ def test_the_kind_of_the_examples_follows_from_the_model(inspect):
         assert (code, json.loads(out)["modality"]) == (0, kind)
 
 
+def test_noise_bounds_what_the_gradient_of_the_batch_determines(inspect):
+    asked = ("--model", "own.py:net", "--input-shape", "3x8x8", "--data", "photographs", "--batch-size", "1")
+    code, out, _ = inspect(*asked, "--noise", "0,1e3", "--json")
+    exact, hidden = json.loads(out)["recoverability"]
+    assert code == 0
+    assert exact["mean"] < 1e-6  # a linear layer with a bias determines one image
+    assert hidden["mean"] > 0.99
+    assert "What the gradient determines" in inspect(*asked, "--noise", "0")[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -457,6 +467,8 @@ def test_the_kind_of_the_examples_follows_from_the_model(inspect):
         (("own.py:net", "--kind", "gradient"), "--kind: is about a captured update"),
         (("own.py:net", "--out", "run"), "--out: is about a captured update"),
         (("own.py:net", "--batch-size", "0"), "--batch-size: must be from 1"),
+        (("own.py:net", "--input-shape", "3x8x8", "--noise", "0"), "--noise: is for a batch of your own"),
+        (("own.py:net", "--data", "photographs", "--input-shape", "3x8x8", "--noise", "x"), "--noise: must be numbers"),
         (("own.py:net", "--input-shape", "3x8x8", "--data", "nothing"), "--data: must be a folder of images"),
         (("own.py:net", "--input-shape", "3x8x8", "--data", "no.npz"), "no.npz"),
         (("own.py:net", "--input-shape", "3x8x8", "--data", "photographs", "--batch-size", "999"), "is more than the"),

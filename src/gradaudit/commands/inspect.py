@@ -11,6 +11,7 @@ import typer
 from ..values.errors import AuditError
 from ..values.streams import stdout_kept
 from ..values.terminal import echo
+from .inspect_batch import determined, show_determined
 from .inspect_model import ModelRequest, architecture, one_thread, require_no_data, require_no_update, shape_of
 
 if TYPE_CHECKING:
@@ -58,6 +59,12 @@ DATA = typer.Option(
     help="Without an update: a folder of images, an .npz, a .csv of rows or texts, or photographs. Its first "
     "--batch-size examples (by default 8) show which of them leave exactly, and the D-SNR of every layer.",
 )
+NOISE = typer.Option(
+    "--noise",
+    metavar="S,S,...",
+    help="With --data: bound what the gradient determines about each image at these standard deviations of noise on "
+    "its entries, such as 0,1e-3, as `gradaudit recoverability` does; 0 is the rounding error of the numbers.",
+)
 JSON = typer.Option("--json", help="Print one JSON document to standard output and nothing else.")
 OUT = typer.Option("--out", metavar="DIR", help="Write the result as a page, DIR/inspection.html.")
 
@@ -81,6 +88,7 @@ def inspect(
     batch_norm: Annotated[str | None, MODE] = None,
     sign: Annotated[str | None, SIGN] = None,
     data: Annotated[str | None, DATA] = None,
+    noise: Annotated[str | None, NOISE] = None,
     out: Annotated[Path | None, OUT] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
@@ -96,9 +104,9 @@ def inspect(
     asked = ModelRequest(model, weights, input_shape, num_classes, cifar_stem, batch_size, data)
     if update is None:
         require_no_update(kind, learning_rate, local_steps, batch_norm, sign, out)
-        _alone(asked, as_json)
+        _alone(asked, noise, as_json)
         return
-    require_no_data(data)
+    require_no_data(data, noise)
     from ..capture import Settings
 
     settings = Settings(
@@ -143,16 +151,20 @@ def _look(update: Path, asked: ModelRequest, settings: Settings) -> tuple[Captur
         return captured, look(captured, model=asked.model, weights=opened.before.name if opened.before else "")
 
 
-def _alone(asked: ModelRequest, as_json: bool) -> None:
-    """Print the static risk of an architecture."""
+def _alone(asked: ModelRequest, noise: str | None, as_json: bool) -> None:
+    """Print the static risk of an architecture, and what the gradient of a batch determines."""
     with stdout_kept(as_json):
         found = architecture(asked)
+        rows = determined(asked, noise)
     if as_json:
-        echo(json.dumps(found.to_json(), allow_nan=False))
+        from ..report.determined import to_json
+
+        echo(json.dumps({**found.to_json(), "recoverability": [to_json(row) for row in rows]}, allow_nan=False))
         return
     from ..report.architecture_screen import show
 
     show(found)
+    show_determined(rows)
 
 
 def _build(asked: ModelRequest, settings: Settings, file: TensorFile) -> nn.Module:

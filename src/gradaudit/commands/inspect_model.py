@@ -75,10 +75,11 @@ def require_no_update(*values: object) -> None:
             raise AuditError(f"{option}: is about a captured update, and none is given. Name its file, or omit it.")
 
 
-def require_no_data(data: str | None) -> None:
-    """Raise `AuditError` if data is given beside an update."""
-    if data is not None:
-        raise AuditError("--data: is for the architecture alone. Leave out the update, or --data.")
+def require_no_data(data: str | None, noise: str | None) -> None:
+    """Raise `AuditError` if data or noise is given beside an update."""
+    for option, value in (("--data", data), ("--noise", noise)):
+        if value is not None:
+            raise AuditError(f"{option}: is for the architecture alone. Leave out the update, or {option}.")
 
 
 def shape_of(text: str | None, lengths: tuple[int, ...], words: str) -> tuple[int, ...] | None:
@@ -104,14 +105,14 @@ def architecture(asked: ModelRequest) -> Architecture:
     if asked.batch_size is not None and not 1 <= asked.batch_size <= 1_000_000:
         raise AuditError(f"--batch-size: must be from 1 to 1000000. Found {asked.batch_size}.")
     with one_thread():
-        found = _resolved(asked)
+        found = resolved(asked)
         require_trainable(found.model)
         if asked.weights is not None:
             load_weights(found.model, asked.weights)
         batch: BatchRisk | None = None
         size = asked.batch_size
         if asked.data is not None:
-            inputs, labels, words = _batch(asked, found)
+            inputs, labels, words = batch_of(asked, found)
             size, batch = len(inputs), batch_risk(runnable(found.model), inputs, labels, words)
         return static_risk(
             found.model,
@@ -137,7 +138,8 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _resolved(asked: ModelRequest) -> Resolved:
+def resolved(asked: ModelRequest) -> Resolved:
+    """Return the model, the shape of its examples, and what was assumed; raise `AuditError` if they do not fit."""
     from ..capture.opening import model_of
 
     shape = shape_of(asked.input_shape, (1, 2, 3, 4), WORDS)
@@ -222,7 +224,7 @@ def _modality_of(model: nn.Module, shape: tuple[int, ...]) -> Modality:
     return Modality.TABLE
 
 
-def _batch(asked: ModelRequest, found: Resolved) -> tuple[Any, Any, str]:
+def batch_of(asked: ModelRequest, found: Resolved) -> tuple[Any, Any, str]:
     """Return the first examples of the data, their classes or `None`, and the data in words."""
     import torch
 
@@ -231,7 +233,7 @@ def _batch(asked: ModelRequest, found: Resolved) -> tuple[Any, Any, str]:
     from ..inspection.tracing import runnable
     from ..values.types import Modality
 
-    source = _source(asked.data or "", found)
+    source = source_of(asked, found)
     size = min(BATCH, len(source)) if asked.batch_size is None else asked.batch_size
     if size > len(source):
         raise AuditError(f"--batch-size: {size} is more than the {len(source)} examples of --data.")
@@ -247,7 +249,7 @@ def _batch(asked: ModelRequest, found: Resolved) -> tuple[Any, Any, str]:
     return inputs, labels, f"the first {size} of {source.description}"
 
 
-def _source(data: str, found: Resolved) -> Any:
+def source_of(asked: ModelRequest, found: Resolved) -> Any:
     """Return the opened source; raise `AuditError` if the data is of another kind than the model's examples."""
     from ..data.sources.folder import Folder
     from ..data.sources.npz import Npz
@@ -256,6 +258,7 @@ def _source(data: str, found: Resolved) -> Any:
     from ..data.sources.texts import Texts
     from ..values.types import Modality
 
+    data = asked.data or ""
     path = Path(data)
     if found.modality is Modality.TEXT:
         return Texts(None if data == Texts.name else path, max_tokens=found.shape[0]).open()

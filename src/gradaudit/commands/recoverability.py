@@ -91,12 +91,13 @@ def _section(
     from ..audit.recoverability_section import RecoverabilitySection
 
     asked: dict[str, Any] = {} if given is None else given.model_dump(mode="json")
-    asked |= {} if noise is None else {"noise": _levels(noise)}
+    asked |= {} if noise is None else {"noise": noise_levels(noise)}
     asked |= {key: value for key, value in (("steps", steps), ("probes", probes)) if value is not None}
     return validated(RecoverabilitySection, asked, "--noise, --steps, --probes: ")
 
 
-def _levels(text: str) -> list[float]:
+def noise_levels(text: str) -> list[float]:
+    """Return the numbers of `--noise`; raise `AuditError` for any other text."""
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
