@@ -8,8 +8,8 @@ eager evaluation there, which is repeated during the run; otherwise the run stay
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -39,22 +39,53 @@ def cuda_graph(function: Callable[..., Tensors], inputs: Tensors) -> Callable[[]
 
     Every replay returns the same tensors with new values. The memory of the graph is free once the replay is forgotten.
     """
-    with torch.cuda.device(inputs[0].device):
+    with torch.cuda.device(inputs[0].device), _spare_generator():
         side, usual = torch.cuda.Stream(), torch.cuda.current_stream()
         side.wait_stream(usual)
-        with torch.cuda.stream(side):
-            for _ in range(WARM):
-                function(*inputs)
-        usual.wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            outputs = function(*inputs)
+        try:
+            with torch.cuda.stream(side), _without_waits():
+                for _ in range(WARM):
+                    function(*inputs)
+        finally:
+            usual.wait_stream(side)
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
+        try:
+            with torch.cuda.graph(graph, pool=pool):
+                outputs = function(*inputs)
+        except BaseException:  # torch then leaves its stream current, and allocations bound to the pool
+            torch.cuda.set_stream(usual)
+            with suppress(RuntimeError, AttributeError):
+                torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
+            raise
 
     def replay() -> Tensors:
         graph.replay()
         return outputs
 
     return replay
+
+
+@contextmanager
+def _without_waits() -> Iterator[None]:
+    """Raise `RuntimeError` where the host waits for the device, which would spoil a recording."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+@contextmanager
+def _spare_generator() -> Iterator[None]:
+    """Give recordings a generator of their own: one that failed would leave the device's generator unusable."""
+    generator = torch.cuda.default_generators[torch.cuda.current_device()]
+    usual = generator.graphsafe_get_state()
+    generator.graphsafe_set_state(generator.clone_state())
+    try:
+        yield
+    finally:
+        generator.graphsafe_set_state(usual)
 
 
 class GraphedSlope:
@@ -103,8 +134,7 @@ class GraphedSlope:
             elif self.replay is not None and (self.calls in EARLY or self.calls % CHECK == 0):
                 self._require_agreement(inputs, labels, at, own)
         except Exception as failure:  # whatever the model does on the host, its eager evaluation may still work
-            message = next(iter(str(failure).splitlines()), "")[:160]
-            self.refuse(f"the attempt failed with {type(failure).__name__}: {message.strip(' .')}")
+            self.refuse(f"the attempt failed with {_told(failure)}")
         if self.replay is None:
             return self.matching.slope(inputs, labels, terms, at, own)
         return self._replayed(inputs, labels, at, own)
@@ -200,6 +230,14 @@ def _with_priors(found: Slope, inputs: Tensor, labels: Tensor, terms: Sequence[B
 
 def _forked(device: torch.device) -> AbstractContextManager[None]:
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+
+def _told(failure: BaseException) -> str:
+    """Return the first line of a failure; where the end of a spoilt recording failed, that of what spoilt it."""
+    if failure.__context__ is not None and "capture" in str(failure):
+        failure = failure.__context__
+    message = next(iter(str(failure).splitlines()), "")[:160]
+    return f"{type(failure).__name__}: {message.strip(' .')}"
 
 
 def _elsewhere(values: Tensor) -> Tensor:
