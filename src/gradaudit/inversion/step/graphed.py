@@ -8,6 +8,7 @@ eager evaluation there, which is repeated during the run; otherwise the run stay
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
@@ -69,8 +70,10 @@ def cuda_graph(function: Callable[..., Tensors], inputs: Tensors) -> Callable[[]
 def _without_waits() -> Iterator[None]:
     """Raise `RuntimeError` where the host waits for the device, which would spoil a recording."""
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch says once that the mode is a prototype, after it has set it
+            torch.cuda.set_sync_debug_mode("error")
         yield
     finally:
         torch.cuda.set_sync_debug_mode(before)
