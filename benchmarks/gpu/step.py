@@ -101,6 +101,7 @@ def measure(name: str, batch: int, size: int, device: str, seconds: float) -> Ro
     if device.startswith("cuda"):
         for column, one in (("exact graph", matching("exact")), ("directional graph", matching("directional"))):
             row |= _column(column, partial(_graph, one, x, y, device, seconds, truth))
+        row |= _column("iteration graph", partial(_iteration, seen, device, graph=True))
     return row
 
 
@@ -131,17 +132,22 @@ def _truth(seen: ga.Observation, x: Tensor, y: Tensor) -> Tensor:
     return Matching(double, Cosine()).slope(x.double(), y, [], AT).inputs
 
 
-def _iteration(seen: ga.Observation, device: str) -> tuple[float, None]:
-    """Return the milliseconds of a whole iteration of Inverting Gradients, by the difference of two lengths."""
+def _iteration(seen: ga.Observation, device: str, graph: bool = False) -> tuple[float, None]:
+    """Return the milliseconds of a whole iteration of Inverting Gradients, by the difference of two lengths.
+
+    Raise `RuntimeError` if a graph was asked for and the run notes that it went without.
+    """
     import time
 
     taken = []
     for steps in (LOOPS[0], *LOOPS):
         stages = (replace(INVERTING_GRADIENTS.stages[0], steps=steps),)
         started = time.perf_counter()
-        replace(INVERTING_GRADIENTS, stages=stages)(seen)
+        found = replace(INVERTING_GRADIENTS, stages=stages, graph=graph)(seen)
         synchronise(device)
         taken.append(time.perf_counter() - started)
+        if without := [note for note in found.notes if note.startswith("graph: ")]:
+            raise RuntimeError(without[0])
     return 1e3 * (taken[2] - taken[1]) / (LOOPS[1] - LOOPS[0]), None
 
 

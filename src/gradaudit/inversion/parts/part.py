@@ -78,8 +78,12 @@ class Objective(Part):
 class Prior(Part):
     """A penalty on implausible inputs: `(inputs [B, C, H, W] normalised, at) -> scalar`, for one seed.
 
-    Its weight and the window in which it acts belong to the attack (`Term`).
+    Its weight and the window in which it acts belong to the attack (`Term`). `steady` says that the penalty depends on
+    the inputs and the model alone, neither on the progress nor on random numbers or earlier calls, and that it is
+    computed on the device, so that it can be part of a CUDA graph.
     """
+
+    steady: ClassVar[bool] = False
 
     def __call__(self, inputs: Tensor, at: Progress) -> Tensor:
         """Return the penalty."""

@@ -12,10 +12,9 @@ from ...protocol.observation import Observation
 from ...values.errors import AttackFailed
 from ...values.types import Reconstruction
 from ..attack import Watch
-from .one_pass import pays
 from .recipe import Recipe
 from .refusal import require_fit
-from .restarts import run, run_many, shares
+from .restarts import gains, run, run_many, shares
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class GradientMatching(Recipe):
 
     def gains(self, model: nn.Module) -> bool:
         """Return whether updates of such a model should share a pass if they can."""
-        return pays(model) if self.together is None else self.together
+        return gains(self, model)
 
     def shares(self, seen: Observation) -> bool:
         """Return whether updates like this one can share a pass."""

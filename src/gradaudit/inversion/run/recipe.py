@@ -35,6 +35,9 @@ class Recipe(Checked):
             while it agrees with the exact one. The result is always scored by the exact objective.
         checkpoint: Activation checkpointing: store only the inputs of the model's blocks, or of each of several local
             steps, and recompute the rest: less memory, more time.
+        graph: On a GPU, record the fixed part of a step as a CUDA graph and replay it, which saves the launches from
+            Python: the same result up to rounding. A step that cannot be recorded, or whose replay differs from an
+            eager evaluation, runs as without it, and a note says why.
         simulation: How a candidate becomes an update; by default the client's training as far as it is known.
         iterates: Numbers of steps after which the iterate is recorded, for `Reconstruction.iterates`.
         together: Whether seeds, restarts and updates share one pass: `None` if it was measured to be faster, true if it
@@ -52,6 +55,7 @@ class Recipe(Checked):
     deviations: tuple[str, ...] = ()
     step: Step = "exact"
     checkpoint: bool = False
+    graph: bool = False
     simulation: Simulation | None = None
     together: bool | None = None
     iterates: tuple[int, ...] = ()

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ...protocol.observation import Observation
 from ...values.errors import AttackFailed
@@ -16,6 +17,7 @@ from ...values.types import Curve, Reconstruction
 from ..attack import Watch, portion
 from ..parts.label_values import Labels
 from ..parts.part import Simulated
+from ..step.graphed import GraphedSlope, capture_for
 from ..step.matching import Matching
 from ..step.one_step import assumed_step
 from .allowance import cut_note
@@ -41,6 +43,7 @@ class Target:
         self.simulated: Simulated | None = attack.simulation.bind(self.seen) if attack.simulation else None
         bound = attack.objective.bind(self.seen)
         self.matching = Matching(self.seen, bound, attack.step, one_step, self.simulated, attack.checkpoint)
+        self.graphed = GraphedSlope(self.matching, attack.objective.varies) if attack.graph else None
         measured = attack.selection is not None or attack.objective.varies
         final = attack.selection or attack.objective
         self.selection = Matching(self.seen, final.bind(self.seen), simulated=self.simulated) if measured else None
@@ -56,7 +59,7 @@ class Target:
         attack, seen = self.attack, self.seen
         labels = None if attack.makes_labels else self._labels()
         first = attack.stages[0].parametrisation.start(seen, attack.seeds, None) if draw else None
-        return Restart(self.matching, labels, self.selection, number, first)
+        return Restart(self.matching, labels, self.selection, number, first, self.graphed)
 
     def _labels(self) -> Labels:
         """Return the granted labels, or those of the attack's label inference."""
@@ -95,6 +98,7 @@ class Target:
             notes=(
                 *(note for labels in read for note in labels.notes),
                 *self.matching.notes,
+                *(self.graphed.notes if self.graphed else ()),
                 *dict.fromkeys(self.notes),
                 *notes,
                 *dropped,
@@ -149,7 +153,7 @@ def _in_one_pass(
     attack: Recipe, seen: Sequence[Observation], seeds: Sequence[int], watch: Watch | None, keep: Path | None
 ) -> list[Target] | None:
     """Run all restarts of all updates side by side; return `None` if that is impossible or slower."""
-    if attack.together is False or not (attack.together or pays(seen[0].model)):
+    if not gains(attack, seen[0].model):
         return None
     with _forked(seen[0]):
         targets, restarts = [], []
@@ -168,9 +172,20 @@ def _in_one_pass(
             if "vmap" in str(refusal) or "batching rule" in str(refusal):
                 return None  # an operation of this model that cannot be mapped
             raise
+    for target in targets:
+        if target.graphed is not None and not target.graphed.notes:
+            target.graphed.refuse("all candidates share a pass (together)")
     for number, outcome in enumerate(outcomes):
         targets[number // attack.restarts].add(outcome, loop, number)
     return targets
+
+
+def gains(attack: Recipe, model: nn.Module) -> bool:
+    """Return whether candidates should share a pass if they can; a graph is faster than that for a few of them."""
+    if attack.together is not None:
+        return attack.together
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    return pays(model) and not (attack.graph and capture_for(device))
 
 
 def shares(attack: Recipe, seen: Observation) -> bool:

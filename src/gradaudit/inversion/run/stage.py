@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ from ...values.errors import AttackFailed
 from ...values.types import Tensors
 from ..parts.label_values import Labels
 from ..parts.part import Candidate, Progress, Simulated, Stage
+from ..step.graphed import GraphedSlope
 from ..step.matching import END, Matching, Slope, comparable
 from ..step.routes import BoundTerm
 from .best import Best
@@ -32,6 +33,7 @@ class Restart(NamedTuple):
         selection: Measure by which its iterates are compared, if that is not the objective.
         number: Number of the restart, from 0.
         first: Its first candidate `[S, ...]`, if it shares a pass with others that draw their own.
+        graphed: The gradient of its matching loss from a recording, if the attack asks for one.
     """
 
     matching: Matching
@@ -39,6 +41,12 @@ class Restart(NamedTuple):
     selection: Matching | None = None
     number: int = 0
     first: Candidate | None = None
+    graphed: GraphedSlope | None = None
+
+    @property
+    def slope(self) -> Callable[..., Slope]:
+        """`Matching.slope`, from a recording if there is one."""
+        return (self.graphed or self.matching).slope
 
 
 class Guesses:
@@ -124,7 +132,7 @@ class Guesses:
             labels = torch.stack([self.labels(i, made) for i in range(len(self))]).detach()
             return self._wanted(made, self.one_pass.slope(decoded.detach(), labels, terms, at))
         found = [
-            self.of(i).matching.slope(guess, self.labels(i, made), terms, at, self.variables(i))
+            self.of(i).slope(guess, self.labels(i, made), terms, at, self.variables(i))
             for i, guess in enumerate(decoded.unbind())
         ]
         others = tuple(torch.stack(of_all) for of_all in zip(*(one.others for one in found), strict=True))
@@ -152,6 +160,12 @@ class Guesses:
     def of(self, guess: int) -> Restart:
         """Return the restart that a candidate belongs to."""
         return self.restarts[guess // self.seeds]
+
+    def release(self) -> None:
+        """Free the recordings of a stage."""
+        for one in self.restarts:
+            if one.graphed is not None:
+                one.graphed.release()
 
 
 class StageRun:
@@ -201,6 +215,7 @@ class StageRun:
 
     def finish(self) -> tuple[Candidate, Tensor]:
         """Return every candidate at its lowest total, and these totals."""
+        self.guesses.release()
         self.best.offer(self.totals(self.candidate))
         self.best.restore()
         return self.candidate, self.best.scores

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,7 @@ class BatchNormStatistics(Prior):
         multipliers: a_l of the first layers; a_l of all others is 1. (1.3, 3.0) in the code of HFGradInv.
     """
 
+    steady: ClassVar[bool] = True
     source: Literal["public", "client", "buffers"] = "public"
     multipliers: tuple[float, ...] = ()
 

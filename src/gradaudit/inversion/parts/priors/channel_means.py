@@ -35,6 +35,7 @@ class ChannelMeans(Prior):
         source: Which of the three.
     """
 
+    steady: ClassVar[bool] = True
     modality: ClassVar[Modality] = Modality.PICTURES
     source: Literal["public", "gradient", "oracle"] = "public"
 

@@ -17,6 +17,7 @@ class L2(Prior):
     """
 
     independent: ClassVar[bool] = True
+    steady: ClassVar[bool] = True
 
     def __call__(self, inputs: Tensor, at: Progress) -> Tensor:
         return inputs.pow(2).mean()

@@ -29,6 +29,7 @@ class PatchBorder(Prior):
     """
 
     independent: ClassVar[bool] = True
+    steady: ClassVar[bool] = True
     modality: ClassVar[Modality] = Modality.PICTURES
     patch: int | None = None
 

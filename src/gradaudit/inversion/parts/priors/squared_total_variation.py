@@ -17,6 +17,7 @@ class SquaredTotalVariation(Prior):
     variation preserves them. No border is padded.
     """
 
+    steady: ClassVar[bool] = True
     modality: ClassVar[Modality] = Modality.PICTURES
 
     def __call__(self, inputs: Tensor, at: Progress) -> Tensor:

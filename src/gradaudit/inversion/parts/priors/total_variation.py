@@ -18,6 +18,7 @@ class TotalVariation(Prior):
     """
 
     independent: ClassVar[bool] = True
+    steady: ClassVar[bool] = True
     modality: ClassVar[Modality] = Modality.PICTURES
 
     def __call__(self, inputs: Tensor, at: Progress) -> Tensor:
