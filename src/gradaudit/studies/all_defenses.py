@@ -86,7 +86,7 @@ STUDY = Study(
     cells={
         "quick": _cells({"fedavg-cnn": 10}, 60),
         "default": _cells({"fedavg-cnn": 60}, 150),
-        "deep": _cells({"resnet20": 40}, 1000, batch_size=1),
+        "deep": _cells({"resnet20": 40}, 400, batch_size=1),
         "paper": _cells({"fedavg-cnn": 2000, "resnet20": 2000}, 4800),
     },
     repeats={"quick": 1, "default": 3, "deep": 3, "paper": 10},
@@ -98,7 +98,8 @@ STUDY = Study(
         "The accuracy is that of a short training, far from convergence: it says what a defense costs at equal rounds, "
         "not what a finished training loses.",
         "The attacked client has BatchNorm in evaluation mode, which is easier to attack; the federation trains with "
-        "the statistics of its batches.",
+        "the statistics of its batches. An untrained ResNet-20 in that mode does not normalise: on some seeds its "
+        "gradient is zero, and nothing comes back without a defense either.",
         "Under mixup and instahide the score is against the private images, not against their mixture.",
         "Soteria's accuracy is not measured: each update takes one backward pass for each feature of the last layer.",
         "DP-SGD replaces BatchNorm by GroupNorm; its noise multipliers are per round.",
