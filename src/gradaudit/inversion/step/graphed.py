@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def cuda_graph(function: Callable[..., Tensors], inputs: Tensors) -> Callable[[]
     Every replay returns the same tensors with new values. The memory of the graph is free once the replay is forgotten.
     """
     with torch.cuda.device(inputs[0].device), _spare_generator():
-        side, usual = torch.cuda.Stream(), torch.cuda.current_stream()
+        side, usual = _side_stream(torch.cuda.current_device()), torch.cuda.current_stream()
         side.wait_stream(usual)
         try:
             with torch.cuda.stream(side), _without_waits():
@@ -51,7 +52,7 @@ def cuda_graph(function: Callable[..., Tensors], inputs: Tensors) -> Callable[[]
             usual.wait_stream(side)
         graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         try:
-            with torch.cuda.graph(graph, pool=pool):
+            with torch.cuda.graph(graph, pool=pool, stream=side):
                 outputs = function(*inputs)
         except BaseException:  # torch then leaves its stream current, and allocations bound to the pool
             torch.cuda.set_stream(usual)
@@ -64,6 +65,12 @@ def cuda_graph(function: Callable[..., Tensors], inputs: Tensors) -> Callable[[]
         return outputs
 
     return replay
+
+
+@cache
+def _side_stream(device: int) -> torch.cuda.Stream:
+    """Return the stream of all recordings on a device: cuBLAS keeps a workspace for every stream that it has seen."""
+    return torch.cuda.Stream(device)
 
 
 @contextmanager
