@@ -17,6 +17,7 @@ from gradaudit.data.modalities import ImageHandling, TableHandling, TextHandling
 from gradaudit.data.sources.table_files import Tables
 from gradaudit.inversion.run.refusal import modality_of
 from gradaudit.models import build, build_table, build_text
+from gradaudit.models.text_cnn import TextCNN
 from gradaudit.values.types import Modality
 from text_cases import DECODED, ENCODED, FlatText, public_texts, texts
 
@@ -79,6 +80,8 @@ def network(case: Demonstration, batch: Batch, seed: int) -> nn.Module:
             model = linear_net(CLASSES, channels * size**2)
         elif case.network == "smooth":
             model = smooth_net(CLASSES, channels, size)
+        elif case.network == "text-cnn":
+            model = TextCNN(CLASSES, size)
         else:
             model = build(case.network, num_classes=CLASSES, channels=channels, size=size)
         model = model.double()
