@@ -101,12 +101,9 @@ def test_refuses_other_models(model):
 def test_refuses_batches_and_several_steps():
     with pytest.raises(AttackFailed, match="more than one"):
         ATTACK(share(SENTENCES[0], TextCNN(7, 20), repeats=2))
+    granted, steps = ("BATCH_SIZE", "LOCAL_TRAINING"), FedAvg(learning_rate=0.1, epochs=2)
     with pytest.raises(AttackFailed, match="several"):
-        ATTACK(
-            share(
-                SENTENCES[0], TextCNN(7, 20), training=FedAvg(learning_rate=0.1, epochs=2), granted=("priors",)
-            )
-        )
+        ATTACK(share(SENTENCES[0], TextCNN(7, 20), training=steps, granted=granted))
 
 
 def test_windows_are_joined_where_they_overlap():
