@@ -34,7 +34,7 @@ def numbered(rows: Tensor, same: float) -> tuple[Tensor, list[int]]:
 
 
 def sentences(windows: set[Window], length: int, most: int) -> tuple[list[Window], bool]:
-    """Return sentences of `length` rows that contain every window, with overlapping neighbours, and whether these are all.
+    """Return sentences of `length` rows that contain every window, where neighbours overlap, and whether they are all.
 
     Windows that overlap most are joined first. The search ends after `TRIES` partial sentences or `most` whole ones.
     """

@@ -35,8 +35,8 @@ class WindowQuotients:
     Max-pooling picks one position for each filter, so that for one example the quotient of weight and bias gradient is
     the window of words at that position, exactly (Phong et al., 2018, proposition 3.1 of Geiping et al., 2020, for
     one row of the linear map). Windows of all spans overlap; the attack joins them to the sentence whose windows they
-    are, and recomputes the update. It is `verified` if this is the only such sentence that explains the update: repeated
-    phrases may leave the order open. The result does not depend on random choices.
+    are, and recomputes the update. The result is `verified` if no other such sentence explains the update; repeated
+    phrases may leave the order open. It does not depend on random choices.
 
     Every convolution that takes the whole sentence `[1, L, d]` with kernels `[s, d]`, step 1, no padding and a bias is
     used. Where the windows do not cover the sentence or their order is open, the runs of words that are certain are
