@@ -171,6 +171,35 @@ def test_layers_come_in_the_order_in_which_they_run():
     assert 0.1 < found.layers[0].off < 0.9
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda net: net[1].requires_grad_(False), "it is frozen"),
+        (lambda net: nn.init.zeros_(net[3].weight), "no gradient reaches it"),
+    ],
+)
+def test_r_gap_is_not_claimed_where_a_layer_has_no_gradient(change, why):
+    net = mlp()
+    change(net)
+    found = static_risk(net, (3, 2, 2))
+    assert "No attack that is known here recovers an example exactly" in found.verdict
+    assert why in found.layers[0].nothing
+
+
+def test_weights_and_gradients_must_be_finite():
+    broken = mlp()
+    broken[1].weight.data[0, 0] = float("nan")
+    with pytest.raises(AuditError, match=r"1\.weight contains NaN or infinity"):
+        static_risk(broken, (3, 2, 2))
+    with pytest.raises(AuditError, match=r"the gradient of 3\.weight on random inputs contains NaN"):
+        static_risk(mlp(act=NegativeLog), (3, 2, 2))
+
+
+class NegativeLog(nn.Module):
+    def forward(self, x):
+        return (-x.square()).log()
+
+
 def test_shared_parameters_give_no_quotient():
     net = nn.Sequential(nn.Flatten(), nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 3))
     assert "linear-bias" in gives(static_risk(net, (3, 2, 2)).layers[0])
@@ -449,6 +478,11 @@ def test_noise_bounds_what_the_gradient_of_the_batch_determines(inspect):
     assert exact["mean"] < 1e-6  # a linear layer with a bias determines one image
     assert hidden["mean"] > 0.99
     assert "What the gradient determines" in inspect(*asked, "--noise", "0")[1]
+    state = mlp(inputs=192, width=40).state_dict()
+    torch.save({"1.weight": 0 * state["1.weight"], "1.bias": 0 * state["1.bias"] - 1, "3.weight": torch.ones(5, 40),
+                "3.bias": torch.zeros(5)}, "off.pt")  # fmt: skip
+    code, out, _ = inspect(*asked, "--weights", "off.pt", "--noise", "1e-6", "--json")
+    assert json.loads(out)["recoverability"][0]["mean"] > 0.99  # no unit is active
 
 
 @pytest.mark.parametrize(
@@ -469,6 +503,7 @@ def test_noise_bounds_what_the_gradient_of_the_batch_determines(inspect):
         (("own.py:net", "--batch-size", "0"), "--batch-size: must be from 1"),
         (("own.py:net", "--input-shape", "3x8x8", "--noise", "0"), "--noise: is for a batch of your own"),
         (("own.py:net", "--data", "photographs", "--input-shape", "3x8x8", "--noise", "x"), "--noise: must be numbers"),
+        (("own.py:net", "--data", "photographs", "--input-shape", "3x8x8", "--noise", "nan"), "--noise: must be"),
         (("own.py:net", "--input-shape", "3x8x8", "--data", "nothing"), "--data: must be a folder of images"),
         (("own.py:net", "--input-shape", "3x8x8", "--data", "no.npz"), "no.npz"),
         (("own.py:net", "--input-shape", "3x8x8", "--data", "photographs", "--batch-size", "999"), "is more than the"),

@@ -48,6 +48,7 @@ from gradaudit.inversion.parts.priors import (
     TotalVariation,
 )
 from gradaudit.inversion.parts.simulations import Bezier, Segment, Unrolled, UnrolledCopies
+from gradaudit.inversion.step.matching import explains
 from gradaudit.values.errors import AttackFailed
 
 AT = Progress(0, 10)
@@ -236,6 +237,13 @@ def test_the_opposite_update_is_the_farthest(objective):
     assert objective(opposite, tensors(), AT).item() == pytest.approx(2)
     if hasattr(objective, "pull"):
         assert objective.pull(opposite, tensors(), AT).value.item() == pytest.approx(2)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_another_update_explains_nothing_whatever_its_size(scale):
+    observed = tuple(scale * t.float() for t in tensors())
+    assert explains(tuple(1.0001 * t for t in observed), observed)
+    assert not explains(tuple(1.1 * t for t in observed), observed)
 
 
 def test_layers_weigh_more_and_more():

@@ -376,7 +376,7 @@ def test_the_command_prints_writes_and_tells_json(gradaudit, audit_file, tmp_pat
     ("arguments", "said"),
     [
         (("--noise", "much"), "--noise: must be numbers"),
-        (("--noise", "-1"), "noise.0: should be greater than or equal to 0"),
+        (("--noise", "-1"), "--noise: must be numbers of at least 0"),
         (("--steps", "0"), "steps: should be greater"),
         (("--open",), "Give its folder with --out"),
         (("--set", "rounds=2"), "Set rounds to 1"),
@@ -398,6 +398,12 @@ def test_the_page_of_an_audit_has_the_section_and_can_be_written_again(gradaudit
     first = folder.read_bytes()
     assert gradaudit("audit", path, "--out", run)[0] == 0
     assert folder.read_bytes() == first  # with its computing times
+    for path_of_map in (run / "recoverability").iterdir():
+        path_of_map.unlink()
+    code, _, err = gradaudit("report", run)
+    assert code == 2
+    assert "run the audit again, which computes it again" in err
+    assert gradaudit("audit", path, "--out", run)[0] == 0
     (run / "report.html").unlink()
     assert gradaudit("report", run)[0] == 0
     assert "What the update determines, without any attack" in (run / "report.html").read_text()

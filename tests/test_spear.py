@@ -196,6 +196,12 @@ def test_equal_examples_are_repeated_as_often_as_they_occur():
     assert "Not verified: an example's own gradient" in found.notes[-1]
 
 
+def frozen():
+    model = mlp()
+    model[1].requires_grad_(False)
+    return model
+
+
 REFUSED = {
     "sigmoid": (lambda: mlp(activation=nn.Sigmoid), "no ReLU follows it"),
     "tanh": (lambda: mlp(activation=nn.Tanh), "no ReLU follows it"),
@@ -206,6 +212,7 @@ REFUSED = {
         lambda: nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(200, 10)),
         "first layer is not linear",
     ),
+    "frozen": (frozen, "contains no gradient of 1.weight"),
     "few units": (lambda: mlp(units=6), "8 examples exceed the 6 dimensions"),
     "too few units": (lambda: mlp(units=20), "of 8 sparse columns in 64 starts: too many examples for 20 units"),
 }

@@ -23,6 +23,9 @@ SENTENCES = (
 )
 
 
+TWICE = "old bricks behind film old bricks behind green old bricks behind"
+
+
 @cache
 def vectors():
     return learn_word_vectors(SENTENCES, width=20)
@@ -56,6 +59,13 @@ def test_neither_the_learning_rate_nor_clipping_matters():
     assert read(clipped) == SENTENCES[1]
     assert not clipped.verified
     assert "the recomputed update differs" in clipped.notes[0]
+
+
+def test_a_sentence_whose_order_is_open_is_not_verified():
+    torch.manual_seed(0)
+    found = ATTACK(share(TWICE, TextCNN(7, 20)))
+    assert not found.verified
+    assert "8 of them explain the update equally well" in found.notes[0]
 
 
 class FewFilters(nn.Module):
@@ -107,8 +117,9 @@ def test_refuses_batches_and_several_steps():
 
 
 def test_windows_are_joined_where_they_overlap():
-    assert next(sentences({(1, 2, 3), (2, 3, 1), (3, 1, 2), (2, 4), (1, 2)}, 6)) == (1, 2, 3, 1, 2, 4)
-    assert list(sentences({(1, 2), (3, 4)}, 4)) == []
+    assert sentences({(1, 2, 3), (2, 3, 1), (3, 1, 2), (2, 4), (1, 2)}, 6, 50) == ([(1, 2, 3, 1, 2, 4)], True)
+    assert sentences({(1, 2), (2, 1), (1, 3), (3, 1)}, 5, 1)[1] is False
+    assert sentences({(1, 2), (3, 4)}, 4, 50) == ([], True)
     assert joined({(1, 2, 3), (2, 3, 4), (7, 8)}) == [(1, 2, 3, 4), (7, 8)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
 
 import torch
 from torch import Tensor
@@ -33,25 +33,27 @@ def numbered(rows: Tensor, same: float) -> tuple[Tensor, list[int]]:
     return rows[distinct], numbers
 
 
-def sentences(windows: set[Window], length: int) -> Iterator[Window]:
-    """Yield sentences of `length` rows that contain every window and in which consecutive windows overlap.
+def sentences(windows: set[Window], length: int, most: int) -> tuple[list[Window], bool]:
+    """Return sentences of `length` rows that contain every window, where neighbours overlap, and whether they are all.
 
-    Windows that overlap most are joined first. The search ends after `TRIES` partial sentences.
+    Windows that overlap most are joined first. The search ends after `TRIES` partial sentences or `most` whole ones.
     """
     kept = _maximal(windows)
     stack = [(start, frozenset(kept) - {start}) for start in sorted(kept)]
-    seen: set[Window] = set()
-    for _ in range(TRIES):
-        if not stack:
-            return
+    found: list[Window] = []
+    tried: set[Window] = set()
+    while stack and len(tried) < TRIES and len(found) < most:
         sentence, left = stack.pop()
-        left = frozenset(one for one in left if not contains(sentence, one))
-        if not left:
-            if len(sentence) == length and sentence not in seen:
-                seen.add(sentence)
-                yield sentence
+        if sentence in tried:
             continue
-        stack += [(longer, left) for longer in _longer(sentence, left, length)]
+        tried.add(sentence)
+        left = frozenset(one for one in left if not contains(sentence, one))
+        if not left and len(sentence) == length:
+            found.append(sentence)
+        missing = Counter(map(len, left))  # every further row ends at most one window of each span
+        if left and len(sentence) + max(missing.values()) <= length:
+            stack += [(longer, left) for longer in _longer(sentence, left, length)]
+    return found, not stack
 
 
 def joined(windows: set[Window]) -> list[Window]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -36,7 +35,8 @@ class WindowQuotients:
     Max-pooling picks one position for each filter, so that for one example the quotient of weight and bias gradient is
     the window of words at that position, exactly (Phong et al., 2018, proposition 3.1 of Geiping et al., 2020, for
     one row of the linear map). Windows of all spans overlap; the attack joins them to the sentence whose windows they
-    are, and recomputes the update. The result does not depend on random choices.
+    are, and recomputes the update. The result is `verified` if no other such sentence explains the update; repeated
+    phrases may leave the order open. It does not depend on random choices.
 
     Every convolution that takes the whole sentence `[1, L, d]` with kernels `[s, d]`, step 1, no padding and a bias is
     used. Where the windows do not cover the sentence or their order is open, the runs of words that are certain are
@@ -169,17 +169,18 @@ def _over_words(model: nn.Module, shape: tuple[int, ...]) -> Iterator[tuple[str,
 
 def _best(seen: Observation, rows: Tensor, windows: set[Window], labels: Labels | None) -> _FoundSentence:
     """Return the sentence whose update is the observed one, or the runs of words that are certain."""
-    length = seen.input_shape[-2]
-    complete = list(islice(sentences(windows, length), CHECKED))
-    for sentence in complete:
-        inputs = rows[list(sentence)].view(1, *seen.input_shape)
-        if labels is not None and _explains(seen, inputs, labels.values):
-            return _FoundSentence(inputs, 0.0, True, (f"{len(windows)} windows overlap to the whole sentence.",))
-    if complete:
-        reason = "no label could be inferred" if labels is None else "the recomputed update differs"
-        note = f"Not verified: {reason}; {len(complete)} sentences have these windows, and the first one is returned."
-        return _FoundSentence(rows[list(complete[0])].view(1, *seen.input_shape), 0.0, False, (note,))
-    return _in_runs(seen, rows, windows, length)
+    complete, whole = sentences(windows, seen.input_shape[-2], CHECKED)
+    if not complete:
+        return _in_runs(seen, rows, windows, seen.input_shape[-2])
+    shaped = [rows[list(sentence)].view(1, *seen.input_shape) for sentence in complete]
+    fitting = [one for one in shaped if labels is not None and _explains(seen, one, labels.values)]
+    if len(fitting) == 1 and whole:
+        return _FoundSentence(fitting[0], 0.0, True, (f"{len(windows)} windows overlap to the whole sentence.",))
+    reason = "no label could be inferred" if labels is None else "the recomputed update differs"
+    if fitting:
+        reason = f"{len(fitting)} of them explain the update equally well" if whole else "there may be others"
+    note = f"Not verified: {reason}; {len(complete)} sentences have these windows, and one of them is returned."
+    return _FoundSentence((fitting or shaped)[0], 0.0, False, (note,))
 
 
 def _in_runs(seen: Observation, rows: Tensor, windows: set[Window], length: int) -> _FoundSentence:

@@ -98,17 +98,13 @@ def architecture(asked: ModelRequest) -> Architecture:
     Raises:
         AuditError: The model, its input shape, its weights or the data do not fit.
     """
-    from ..inspection import batch_risk, require_trainable, static_risk
+    from ..inspection import batch_risk, static_risk
     from ..inspection.tracing import runnable
-    from ..models import load_weights
 
     if asked.batch_size is not None and not 1 <= asked.batch_size <= 1_000_000:
         raise AuditError(f"--batch-size: must be from 1 to 1000000. Found {asked.batch_size}.")
     with one_thread():
         found = resolved(asked)
-        require_trainable(found.model)
-        if asked.weights is not None:
-            load_weights(found.model, asked.weights)
         batch: BatchRisk | None = None
         size = asked.batch_size
         if asked.data is not None:
@@ -139,7 +135,23 @@ def one_thread() -> Iterator[None]:
 
 
 def resolved(asked: ModelRequest) -> Resolved:
-    """Return the model, the shape of its examples, and what was assumed; raise `AuditError` if they do not fit."""
+    """Return the model with its weights, the shape of its examples, and what was assumed.
+
+    Raises:
+        AuditError: The model has nothing to train, or it, the shape and the weights do not fit.
+    """
+    from ..inspection import require_trainable
+    from ..models import load_weights
+
+    found = _unloaded(asked)
+    require_trainable(found.model)
+    if asked.weights is not None:
+        load_weights(found.model, asked.weights)
+    return found
+
+
+def _unloaded(asked: ModelRequest) -> Resolved:
+    """Return the model with the weights of its function, and what `resolved` returns of it."""
     from ..capture.opening import model_of
 
     shape = shape_of(asked.input_shape, (1, 2, 3, 4), WORDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -97,11 +98,16 @@ def _section(
 
 
 def noise_levels(text: str) -> list[float]:
-    """Return the numbers of `--noise`; raise `AuditError` for any other text."""
+    """Return the numbers of `--noise`; raise `AuditError` for any other text, and for one that is no noise."""
     try:
-        return [float(part) for part in text.split(",")]
+        levels = [float(part) for part in text.split(",")]
     except ValueError:
-        raise AuditError(f"--noise: must be numbers with commas between them, such as 0,1e-4. Found {text}.") from None
+        levels = []
+    if not levels or not all(0 <= level < math.inf for level in levels):
+        raise AuditError(
+            f"--noise: must be numbers of at least 0 with commas between them, such as 0,1e-4. Found {text}."
+        )
+    return levels
 
 
 def _compute(

@@ -181,7 +181,7 @@ def _chain(facts: NetworkFacts) -> Found:
     """The first layer of a chain that R-GAP undoes."""
     if not facts.links or _open_chain(facts):
         return
-    unmeasured = [name for name, one in _convolutions(facts) if not one.measured]
+    unmeasured = [name for name, one in _counted(facts) if not one.measured]
     sure = "no layer leaves an unknown open"
     if unmeasured:
         sure = f"if the equations of {', '.join(unmeasured)} have full rank, which was not measured"
@@ -193,14 +193,17 @@ def _chain(facts: NetworkFacts) -> Found:
     yield facts.links[0].weight, Giveaway("r-gap", "examples", 1, said)
 
 
-def _convolutions(facts: NetworkFacts) -> list[tuple[str, EquationCount]]:
-    found = [(link.name, facts.equations.get(link.name)) for link in facts.links if isinstance(link.layer, nn.Conv2d)]
+def _counted(facts: NetworkFacts) -> list[tuple[str, EquationCount]]:
+    found = [(link.name, facts.equations.get(link.name)) for link in facts.links]
     return [(name, one) for name, one in found if one is not None]
 
 
 def _open_chain(facts: NetworkFacts) -> str:
-    """Return which layer of the chain leaves unknowns open, or an empty string."""
-    lacking = [(name, one) for name, one in _convolutions(facts) if one.deficit]
+    """Return which layer of the chain leaves unknowns open or is not shared, or an empty string."""
+    frozen = [link.name for link in facts.links if facts.equations.get(link.name) is None]
+    if frozen:
+        return f"R-GAP needs the gradient of every layer, and {frozen[-1]} is frozen"
+    lacking = [(name, one) for name, one in _counted(facts) if one.deficit]
     if not lacking:
         return ""
     name, one = lacking[-1]

@@ -51,7 +51,8 @@ def static_risk(
         notes: Sentences on what was assumed.
 
     Raises:
-        AuditError: The model has no trainable parameters or lazy ones, or cannot take such examples.
+        AuditError: The model has no trainable parameters or lazy ones, cannot take such examples, or its weights or
+            gradients are not finite.
     """
     require_trainable(model)
     require_memory(32 * EXAMPLES * math.prod(shape), f"inputs of shape {list(shape)}", "Give a smaller --input-shape.")
@@ -61,6 +62,7 @@ def static_risk(
     except AuditError as error:
         raise AuditError(f"{str(error).rstrip('.')}; {SHAPE}.") from error
     traced = trace(model, random_inputs(model, shape, modality))
+    _require_finite(traced)
     facts = _facts(traced, shape, modality)
     found = giveaways(facts)
     layers = tuple(_layer(layer, facts, found, batch_size or 1) for layer in traced.layers)
@@ -94,6 +96,20 @@ def require_trainable(model: nn.Module) -> None:
             raise AuditError(f"model: {name} is on the meta device, without values; build the model on the CPU.")
     if not any(value.requires_grad for value in named.values()):
         raise AuditError("model: all its parameters are frozen, so it shares nothing; unfreeze those that are trained.")
+
+
+def _require_finite(traced: ModelTrace) -> None:
+    """Raise `AuditError` if the weights of a model or their gradients on random inputs contain NaN or infinity."""
+    for name, value in traced.model.named_parameters():
+        if not value.isfinite().all():
+            raise AuditError(f"model: {name} contains NaN or infinity; give --weights, or build it with finite values.")
+    for layer in traced.layers:
+        for name, value in layer.gradients.items():
+            if not value.isfinite().all():
+                raise AuditError(
+                    f"model: the gradient of {layer.path(name)} on random inputs contains NaN or infinity, so nothing "
+                    "can be said of it; check what the model computes from inputs in [0, 1]."
+                )
 
 
 def random_inputs(model: nn.Module, shape: tuple[int, ...], modality: Modality, count: int = EXAMPLES) -> Tensor:

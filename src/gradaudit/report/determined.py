@@ -15,10 +15,11 @@ from ..audit.recoverable import Recoverability, recoverability_of, require_simul
 from ..audit.schedule import Schedule
 from ..execution.results import read_json
 from ..metrics.linearisation import ProductWatch
-from ..values.files import make_folder, png, write_whole
+from ..values.errors import AuditError
+from ..values.files import is_file, make_folder, png, write_whole
 from ..values.records import checked
 from . import formatting
-from .album import Album, Picture
+from .album import AGAIN, Album, Picture
 from .template import fill
 
 FILE, MAPS, PAGE = "recoverability.json", "recoverability", "recoverability.html"
@@ -77,8 +78,8 @@ class DeterminedView:
 def determine_into(folder: Path, schedules: Sequence[Schedule], began: Began | None = None) -> None:
     """Compute the recoverability of the clients of a run whose audit file asks for it, and write its file and maps.
 
-    A client that the file holds with the same noise levels is not computed again; where nothing asks, nothing is
-    written.
+    A client that the file holds with the same noise levels, and whose maps are there, is not computed again; where
+    nothing asks, nothing is written.
 
     Args:
         folder: The folder of the run.
@@ -94,12 +95,16 @@ def determine_into(folder: Path, schedules: Sequence[Schedule], began: Began | N
     known = read_determined(folder) if wanted else None
     for schedule, section in wanted:
         key, asked = str(schedule.number), section.model_dump(mode="json")
-        if known is None or known.asked.get(key) != asked:
+        if known is None or known.asked.get(key) != asked or not _has_maps(folder, known, schedule.number):
             others = [row for row in known.rows if row.number != schedule.number] if known else []
             rows = [*others, *determine(schedule, section, folder, began)]
             rows.sort(key=lambda row: (row.number, row.repeat))
             known = DeterminedRun({**(known.asked if known else {}), key: asked}, tuple(rows))
             write_determined(folder, known)
+
+
+def _has_maps(folder: Path, known: DeterminedRun, number: int) -> bool:
+    return all(is_file(folder / path) for row in known.rows if row.number == number for path in row.maps)
 
 
 def write_determined(folder: Path, found: DeterminedRun) -> None:
@@ -200,7 +205,11 @@ def _keep(folder: Path, stem: str, ratios: Tensor) -> Iterable[str]:
 
 
 def _strip(row: Recoverability, album: Album) -> MapStrip:
-    pictures = tuple(album.show(path, f"Map of image {n}") for n, path in enumerate(row.maps, 1))
+    try:
+        pictures = tuple(album.show(path, f"Map of image {n}") for n, path in enumerate(row.maps, 1))
+    except AuditError as error:
+        said = str(error).replace(AGAIN, "Restore it, or delete it and run the audit again, which computes it again.")
+        raise AuditError(said) from error
     return MapStrip(f"{row.client}, batch {row.repeat + 1}, noise {_level(row)}", pictures)
 
 

@@ -65,7 +65,8 @@ class FirstLinear(NamedTuple):
         hook = self.layer.register_forward_hook(keep)
         try:
             with torch.enable_grad():
-                value = measure(self.model(inputs.clone()))
+                given = inputs.clone().requires_grad_()  # the output of a frozen layer has a derivative only then
+                value = measure(self.model(given.clone()))
                 slopes = torch.autograd.grad(value, reached[0], allow_unused=True, materialize_grads=True)[0]
         finally:
             hook.remove()

@@ -83,7 +83,7 @@ def factors(gradient: Tensor, size: int | None, precision: float, clear: float) 
         clear: Smallest ratio of two neighbouring singular values that counts as a gap.
 
     Raises:
-        AttackFailed: There are more examples than dimensions, or there is no gap.
+        AttackFailed: There are more examples than dimensions, the gradient is zero, or there is no gap.
     """
     full = min(gradient.shape)
     if size is not None and size > full:
@@ -91,6 +91,8 @@ def factors(gradient: Tensor, size: int | None, precision: float, clear: float) 
             f"{size} examples exceed the {full} dimensions of the first linear layer's gradient, so that it does not "
             "determine them. Audit a smaller batch, or a wider layer."
         )
+    if not gradient.any():
+        raise AttackFailed("the weight gradient of the first linear layer is zero, and its bias gradient is not.")
     left, values, right = torch.linalg.svd(gradient, full_matrices=False)
     floor = precision * max(gradient.shape) ** 0.5 * values[0]
     raised = torch.cat([values, values.new_zeros(1)]).clamp_min(floor)

@@ -168,8 +168,13 @@ class Matching:
 
 def explains(update: Tensors, observed: Tensors) -> bool:
     """Return whether a recomputed update lies within a relative distance of 1e-3 of the observed one."""
-    gap = norm(tuple(u - o for u, o in zip(update, observed, strict=True)))
-    return bool(gap <= VERIFIED * norm(observed))
+    gap = _length(tuple(u - o for u, o in zip(update, observed, strict=True)))
+    return gap <= VERIFIED * _length(observed)
+
+
+def _length(tensors: Tensors) -> float:
+    """Return the L2 norm of all tensors in double precision, in which squares neither overflow nor vanish."""
+    return float(torch.stack([torch.linalg.vector_norm(one, dtype=torch.float64) for one in tensors]).norm())
 
 
 def comparable(terms: Sequence[BoundTerm], at: Progress) -> bool:
