@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
 
@@ -55,7 +55,7 @@ class Recipe(Checked):
     deviations: tuple[str, ...] = ()
     step: Step = "exact"
     checkpoint: bool = False
-    graph: bool = False
+    graph: bool = field(default=False, repr=False)  # the identity of a trial does not depend on how it is computed
     simulation: Simulation | None = None
     together: bool | None = None
     iterates: tuple[int, ...] = ()
@@ -63,9 +63,9 @@ class Recipe(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         counts = {"seeds": self.seeds, "restarts": self.restarts, "stages": len(self.stages)}
-        for field, count in counts.items():
+        for what, count in counts.items():
             if count < 1:
-                raise AttackFailed(f"{self.name}: {field} must be at least 1. Found {count}.")
+                raise AttackFailed(f"{self.name}: {what} must be at least 1. Found {count}.")
 
     @property
     def parts(self) -> tuple[Part, ...]:
