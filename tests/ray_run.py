@@ -13,7 +13,8 @@ from gradaudit.execution.executors.ray_cluster import RayCluster
 from test_executors import Notes, run
 from toy_jobs import Folder, Raising, Square
 
-NODE = {"num_cpus": 1, "include_dashboard": False}
+SOON = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3}  # a dead node is noticed in 3 s, not 15
+NODE = {"num_cpus": 1, "include_dashboard": False, "_system_config": SOON}
 
 
 def main(folder):
