@@ -18,7 +18,6 @@ from .tracing import LayerPass, ModelTrace
 
 OFF = 0.02  # share of outputs without effect from which a layer has units that are off
 SAME = 1e-3  # relative distance up to which a gradient is that of one call
-PUBLISHED = 25  # batch size that the authors of SPEAR reach in practice
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 Found = Iterator[tuple[str, Giveaway]]
@@ -159,9 +158,10 @@ def _first_layer(facts: NetworkFacts) -> Found:
         if off >= OFF:
             most = min(outputs, inputs, int(off * outputs) + 1)
             said = (
-                f"Whole batches of up to about {most} examples (spear): the rank allows {min(outputs, inputs)}, and "
+                f"Whole batches, of no more than {most} examples (spear): the rank allows {min(outputs, inputs)}, and "
                 f"each example must leave as many neurons off as there are other examples, of {outputs} neurons about "
-                f"{off:.0%}. Published runs reach about {PUBLISHED}."
+                f"{off:.0%}. The search ends earlier: of CIFAR-10 it found 16 but not 32 images with 200 neurons, and "
+                "128 with 1000."
             )
             yield _weight(layer), Giveaway("spear", "examples", most, said)
 

@@ -208,4 +208,4 @@ def _place(layer: LayerRisk) -> str:
 def _reach(one: Giveaway) -> str:
     if one.examples is None:
         return "at any batch size"
-    return "for one example" if one.examples == 1 else f"for up to about {one.examples} examples"
+    return "for one example" if one.examples == 1 else f"for at most {one.examples} examples"
