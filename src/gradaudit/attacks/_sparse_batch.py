@@ -10,13 +10,13 @@ from torch import Tensor
 
 from ..inversion.network.first_linear import FirstLinear
 from ..inversion.network.sparse_columns import Hyperplanes
-from ..inversion.parts.labels._head import displacement, local_steps
-from ..inversion.parts.vectors import norm
-from ..inversion.step.matching import Matching, explains
+from ..inversion.parts.labels._head import local_steps
+from ..inversion.step.matching import Matching
 from ..protocol.local_training import rules_of
 from ..protocol.observation import Observation
 from ..values.errors import AttackFailed
 from ..values.types import Reconstruction
+from ._certificate import explains_at_some_rate
 
 ALIKE = 0.98  # least agreement of the zeros of every example in a verified result of one step
 OWN = 1e-2  # largest relative distance of a column from the model's own in a verified result of one step
@@ -176,9 +176,4 @@ def _steps(seen: Observation) -> int:
 def _explains(seen: Observation, inputs: Tensor, labels: Tensor) -> bool:
     """Return whether the recomputed update, under known defenses and up to an unknown rate, equals the observed one."""
     update, observed = Matching(seen, lambda ours, theirs, at: ours[0].new_zeros(())).updates(inputs, labels)
-    try:
-        displacement(seen)
-    except AttackFailed:
-        factor = norm(observed) / norm(update).clamp_min(1e-30)
-        update = tuple(factor * one for one in update)
-    return explains(update, observed)
+    return explains_at_some_rate(seen, update, observed)

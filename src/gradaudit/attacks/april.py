@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
@@ -12,16 +12,15 @@ from torch.nn.functional import fold
 
 from ..inversion.attack import Watch
 from ..inversion.network.vision_transformer import first_projections, patch_embedding, position_embedding
-from ..inversion.parts.label_values import Labels
 from ..inversion.parts.labels._head import local_steps
-from ..inversion.parts.labels.label_of_one import IDLG
 from ..inversion.run.refusal import require_fit
 from ..inversion.step.matching import explains
 from ..models.copying import private_copy
 from ..protocol.local_training import LocalTraining
 from ..protocol.observation import Observation
 from ..values.errors import AttackFailed
-from ..values.types import Knowledge, Modality, Reconstruction, Tensors
+from ..values.types import Knowledge, Modality, Reconstruction
+from ._certificate import label_of_one, recomputed
 from ._demonstration import Demonstration
 
 EXACT = 1e-3  # relative error of the adversary's own image up to which the closed form is valid on this model
@@ -95,14 +94,14 @@ class ClosedForm:
         update = {name: value.double().cpu() for name, value in seen.update.tensors.items()}
         found = transformer.solve(update)
         inputs, gap = found.inputs.to(seen.update.values[0]), found.gap
-        labels = _labels(seen)
+        labels = label_of_one(seen)
         if watch is not None:
             watch(1, 1, gap)
         return Reconstruction(
             inputs=seen.normalisation.invert(inputs),
             labels=labels.values if labels else None,
             objective=gap,
-            verified=labels is not None and _explains(seen, inputs, labels.values),
+            verified=labels is not None and explains(recomputed(seen, inputs, labels.values), seen.update.values),
             labels_granted=seen.labels is not None,
             trace=(((1, gap),),),
             notes=(
@@ -267,22 +266,6 @@ def _training(seen: Observation) -> LocalTraining:
     """Return one FedSGD step with the client's loss."""
     training = seen.assumed_training
     return LocalTraining(training.loss, batch_norm=training.batch_norm)
-
-
-def _labels(seen: Observation) -> Labels | None:
-    if seen.labels is not None:
-        return Labels(seen.labels, granted=True)
-    seen = replace(seen, model=private_copy(seen.model).float())  # float: iDLG queries it with float inputs
-    try:
-        return IDLG().infer(seen, 1)
-    except AttackFailed:
-        return None
-
-
-@torch.no_grad()
-def _explains(seen: Observation, inputs: Tensor, labels: Tensor) -> bool:
-    update: Tensors = seen.assumed_training(private_copy(seen.model), inputs, labels)
-    return explains(update, seen.update.values)
 
 
 ATTACK = ClosedForm()

@@ -12,15 +12,14 @@ from torch import Tensor
 
 from ..inversion.attack import Watch
 from ..inversion.network.first_linear import FirstLinear, first_linear
-from ..inversion.parts.labels._head import displacement, local_steps
+from ..inversion.parts.labels._head import local_steps
 from ..inversion.parts.part import require_batch_size
-from ..inversion.parts.vectors import norm
 from ..inversion.run.refusal import attacked, require_fit
-from ..inversion.step.matching import explains
 from ..protocol.local_training import rules_of
 from ..protocol.observation import Observation
 from ..values.errors import AttackFailed
 from ..values.types import Knowledge, Modality, Reconstruction, UpdateKind
+from ._certificate import explains_at_some_rate, rate_of, recomputed
 from ._demonstration import Demonstration
 from ._quotients import Quotients, Revealed, candidates, consistent, quotients
 
@@ -197,7 +196,7 @@ class _FirstGradient:
         """Return how far the bias gradient of the examples' own neurons is from the one with this label, `[N]`."""
         labels = target.expand(len(inputs), *target.shape)
         slopes = self.first.slopes(inputs, lambda output: self.seen.loss(output, labels)) * len(inputs) / count
-        scale = _scale(self.seen)
+        scale = rate_of(self.seen)
         distances = []
         for slope, one in zip(slopes, chosen, strict=True):
             mine, theirs = slope[one.neurons], self.bias[one.neurons]
@@ -217,22 +216,8 @@ def _counts(chosen: list[Revealed], count: int) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _scale(seen: Observation) -> float | None:
-    """Return the size of the update in units of the gradient, or `None` if it is unknown."""
-    try:
-        return displacement(seen)
-    except AttackFailed:
-        return None
-
-
-@torch.no_grad()
 def _explains(seen: Observation, inputs: Tensor, labels: Tensor) -> bool:
-    """Return whether the recomputed update equals the observed one, up to a learning rate that was not granted."""
-    update, observed = seen.assumed_training(seen.model, inputs, labels), seen.update.values
-    if _scale(seen) is None:
-        factor = norm(observed) / norm(update).clamp_min(1e-30)
-        update = tuple(factor * one for one in update)
-    return explains(update, observed)
+    return explains_at_some_rate(seen, recomputed(seen, inputs, labels), seen.update.values)
 
 
 ATTACK = LinearBias()

@@ -17,6 +17,7 @@ from ..inversion.step.matching import explains
 from ..protocol.observation import Observation
 from ..values.errors import AttackFailed
 from ..values.types import Knowledge, Modality, Reconstruction
+from ._certificate import recomputed
 from ._demonstration import Demonstration
 from ._last_layer import Start, require_known, starts
 from ._layer_equations import Solved, solve
@@ -89,7 +90,7 @@ class RGap:
             inputs=seen.normalisation.invert(inputs),
             labels=labels,
             objective=found.residual,
-            verified=_explains(seen, inputs, labels),
+            verified=explains(recomputed(seen, inputs, labels), seen.update.values),
             labels_granted=seen.labels is not None,
             trace=(tuple((number, one.residual) for number, one in enumerate(found.layers, 1)),),
             notes=found.notes,
@@ -221,11 +222,6 @@ def _before(link: Link, error: Tensor) -> Tensor:
     with torch.enable_grad():
         (reached,) = torch.autograd.grad(link.layer(inputs), inputs, error)
     return reached
-
-
-@torch.no_grad()
-def _explains(seen: Observation, inputs: Tensor, labels: Tensor) -> bool:
-    return explains(seen.assumed_training(seen.model, inputs, labels), seen.update.values)
 
 
 ATTACK = RGap()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from ..inversion.attack import Watch
 from ..inversion.parts.label_values import Labels
 from ..inversion.parts.labels._head import local_steps
-from ..inversion.parts.labels.label_of_one import IDLG
 from ..inversion.parts.part import require_batch_size
 from ..inversion.run.refusal import attacked, require_fit
 from ..inversion.step.matching import explains
@@ -21,6 +20,7 @@ from ..models.copying import private_copy
 from ..protocol.observation import Observation
 from ..values.errors import AttackFailed
 from ..values.types import Knowledge, Modality, Reconstruction
+from ._certificate import label_of_one, recomputed
 from ._demonstration import Demonstration
 from ._windows import Window, contains, joined, numbered, sentences
 
@@ -82,7 +82,7 @@ class WindowQuotients:
         seen = attacked(self.name, seen)
         rows, windows = self._windows(seen)
         self._require_room(windows, seen.input_shape[-2])
-        labels = _labels(seen)
+        labels = label_of_one(seen)
         found = _best(seen, rows, windows, labels)
         if watch is not None:
             watch(1, 1, found.missing)
@@ -172,8 +172,12 @@ def _best(seen: Observation, rows: Tensor, windows: set[Window], labels: Labels 
     complete, whole = sentences(windows, seen.input_shape[-2], CHECKED)
     if not complete:
         return _in_runs(seen, rows, windows, seen.input_shape[-2])
-    shaped = [rows[list(sentence)].view(1, *seen.input_shape) for sentence in complete]
-    fitting = [one for one in shaped if labels is not None and _explains(seen, one, labels.values)]
+    shaped = [rows[list(sentence)].view(1, *seen.input_shape).to(seen.update.values[0]) for sentence in complete]
+    fitting = [
+        one
+        for one in shaped
+        if labels is not None and explains(recomputed(seen, one, labels.values), seen.update.values)
+    ]
     if len(fitting) == 1 and whole:
         return _FoundSentence(fitting[0], 0.0, True, (f"{len(windows)} windows overlap to the whole sentence.",))
     reason = "no label could be inferred" if labels is None else "the recomputed update differs"
@@ -184,7 +188,7 @@ def _best(seen: Observation, rows: Tensor, windows: set[Window], labels: Labels 
 
 
 def _in_runs(seen: Observation, rows: Tensor, windows: set[Window], length: int) -> _FoundSentence:
-    """Return runs of words one after the other, each word at most once more than the sentence has room for."""
+    """Return the runs of words that are certain one after the other, as many as the sentence has room for."""
     placed: Window = ()
     runs = 0
     for run in joined(windows):
@@ -198,21 +202,6 @@ def _in_runs(seen: Observation, rows: Tensor, windows: set[Window], length: int)
         "stands is not known, and the rest is a fill."
     )
     return _FoundSentence(inputs, 1 - len(placed) / length, False, (note,))
-
-
-def _labels(seen: Observation) -> Labels | None:
-    if seen.labels is not None:
-        return Labels(seen.labels, granted=True)
-    try:
-        return IDLG().infer(replace(seen, model=private_copy(seen.model).float()), 1)
-    except AttackFailed:
-        return None
-
-
-@torch.no_grad()
-def _explains(seen: Observation, inputs: Tensor, labels: Tensor) -> bool:
-    given = inputs.to(seen.update.values[0])
-    return explains(seen.assumed_training(private_copy(seen.model), given, labels), seen.update.values)
 
 
 ATTACK = WindowQuotients()
