@@ -11,14 +11,22 @@ import typer
 from ..values.errors import AuditError
 from ..values.streams import stdout_kept
 from ..values.terminal import echo
-from .inspect_batch import determined, show_determined
-from .inspect_model import ModelRequest, architecture, one_thread, require_no_data, require_no_update, shape_of
+from .inspect_batch import GivenBatch, batch_of, determined, levels_of, show_determined
+from .inspect_model import (
+    ModelRequest,
+    Resolved,
+    one_thread,
+    require_no_data,
+    require_no_update,
+    resolve,
+    shape_of,
+)
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ..capture import Captured, Settings
-    from ..inspection import Inspection
+    from ..inspection import Architecture, BatchRisk, Inspection
     from ..values.tensor_files import TensorFile
 
 UPDATE = typer.Argument(
@@ -153,9 +161,12 @@ def _look(update: Path, asked: ModelRequest, settings: Settings) -> tuple[Captur
 
 def _alone(asked: ModelRequest, noise: str | None, as_json: bool) -> None:
     """Print the static risk of an architecture, and what the gradient of a batch determines."""
-    with stdout_kept(as_json):
-        found = architecture(asked)
-        rows = determined(asked, noise)
+    with stdout_kept(as_json), one_thread():
+        levels = levels_of(asked, noise)
+        resolved = resolve(asked)
+        batch = batch_of(asked, resolved)
+        found = _architecture(asked, resolved, batch)
+        rows = determined(resolved, batch, levels)
     if as_json:
         from ..report.determined import to_json
 
@@ -165,6 +176,29 @@ def _alone(asked: ModelRequest, noise: str | None, as_json: bool) -> None:
 
     show(found)
     show_determined(rows)
+
+
+def _architecture(asked: ModelRequest, found: Resolved, batch: GivenBatch | None) -> Architecture:
+    """Return the static risk of a model, and of a batch if there is one.
+
+    Raises:
+        AuditError: The model cannot take its examples, or its weights or gradients are not finite.
+    """
+    from ..inspection import batch_risk, static_risk
+    from ..inspection.tracing import runnable
+
+    on_batch: BatchRisk | None = None
+    if batch is not None:
+        on_batch = batch_risk(runnable(found.model), batch.inputs, batch.labels, batch.words)
+    return static_risk(
+        found.model,
+        found.shape,
+        name=asked.model,
+        modality=found.modality,
+        batch_size=asked.batch_size if batch is None else len(batch.inputs),
+        on_batch=on_batch,
+        notes=found.notes,
+    )
 
 
 def _build(asked: ModelRequest, settings: Settings, file: TensorFile) -> nn.Module:

@@ -1,4 +1,4 @@
-"""`gradaudit inspect` without an update: the static risk of an architecture, and of a batch of your own."""
+"""`gradaudit inspect` without an update: the model that the command line names, and the shape of its examples."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..values.errors import AuditError
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..inspection import Architecture, BatchRisk
     from ..values.types import Modality
 
 ABOUT_UPDATES = ("--kind", "--learning-rate", "--local-steps", "--batch-norm", "--sign", "--out")
 LENGTH = 16  # tokens of a text if no --input-shape is given
-BATCH = 8  # examples of --data if no --batch-size is given
 WORDS = "3 numbers for an image, such as 3x32x32, or one for the tokens of a text or the cells of a row"
 
 
@@ -92,35 +90,6 @@ def shape_of(text: str | None, lengths: tuple[int, ...], words: str) -> tuple[in
     return tuple(int(part) for part in parts)
 
 
-def architecture(asked: ModelRequest) -> Architecture:
-    """Return the static risk of a model, and of a batch if there is data.
-
-    Raises:
-        AuditError: The model, its input shape, its weights or the data do not fit.
-    """
-    from ..inspection import batch_risk, static_risk
-    from ..inspection.tracing import runnable
-
-    if asked.batch_size is not None and not 1 <= asked.batch_size <= 1_000_000:
-        raise AuditError(f"--batch-size: must be from 1 to 1000000. Found {asked.batch_size}.")
-    with one_thread():
-        found = resolved(asked)
-        batch: BatchRisk | None = None
-        size = asked.batch_size
-        if asked.data is not None:
-            inputs, labels, words = batch_of(asked, found)
-            size, batch = len(inputs), batch_risk(runnable(found.model), inputs, labels, words)
-        return static_risk(
-            found.model,
-            found.shape,
-            name=asked.model,
-            modality=found.modality,
-            batch_size=size,
-            on_batch=batch,
-            notes=found.notes,
-        )
-
-
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Compute with one thread inside the context: on a busy machine, many small passes on several take far longer."""
@@ -134,15 +103,18 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def resolved(asked: ModelRequest) -> Resolved:
+def resolve(asked: ModelRequest) -> Resolved:
     """Return the model with its weights, the shape of its examples, and what was assumed.
 
     Raises:
-        AuditError: The model has nothing to train, or it, the shape and the weights do not fit.
+        AuditError: The batch size is out of range, the model has nothing to train, or it, the shape and the weights do
+            not fit.
     """
     from ..inspection import require_trainable
     from ..models import load_weights
 
+    if asked.batch_size is not None and not 1 <= asked.batch_size <= 1_000_000:
+        raise AuditError(f"--batch-size: must be from 1 to 1000000. Found {asked.batch_size}.")
     found = _unloaded(asked)
     require_trainable(found.model)
     if asked.weights is not None:
@@ -151,7 +123,7 @@ def resolved(asked: ModelRequest) -> Resolved:
 
 
 def _unloaded(asked: ModelRequest) -> Resolved:
-    """Return the model with the weights of its function, and what `resolved` returns of it."""
+    """Return the model with the weights of its function, and what `resolve` returns of it."""
     from ..capture.opening import model_of
 
     shape = shape_of(asked.input_shape, (1, 2, 3, 4), WORDS)
@@ -179,7 +151,7 @@ def _by_name(asked: ModelRequest, shape: tuple[int, ...] | None) -> Resolved:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         built = _built(asked, modality, usual)
-    notes = () if shape else (f"Input shape {_x(usual)} was assumed; --input-shape changes it.",)
+    notes = () if shape else (f"Input shape {by(usual)} was assumed; --input-shape changes it.",)
     return Resolved(built, usual, modality, notes)
 
 
@@ -192,11 +164,11 @@ def _built(asked: ModelRequest, modality: Modality, shape: tuple[int, ...]) -> n
     classes = asked.required_classes
     if modality is Modality.PICTURES:
         if len(shape) != 3 or shape[1] != shape[2]:
-            raise AuditError(f"--input-shape: {asked.model} takes square images, such as 3x32x32. Found {_x(shape)}.")
+            raise AuditError(f"--input-shape: {asked.model} takes square images, such as 3x32x32. Found {by(shape)}.")
         stem = asked.cifar_stem
         return build(asked.model, num_classes=classes, channels=shape[0], size=shape[1], cifar_stem=stem)
     if modality in (Modality.TEXT, Modality.TABLE) and len(shape) != 1:
-        raise AuditError(f"--input-shape: {asked.model} takes one number, such as 16. Found {_x(shape)}.")
+        raise AuditError(f"--input-shape: {asked.model} takes one number, such as 16. Found {by(shape)}.")
     if modality is Modality.TEXT:
         texts = Texts() if asked.data in (None, Texts.name) else Texts(Path(asked.data))
         return build_text(asked.model, num_classes=classes, layout=texts.open().vocabulary.layout, length=shape[0])
@@ -213,8 +185,8 @@ def _guessed(model: nn.Module) -> tuple[tuple[int, ...], tuple[str, ...]]:
             answer(model, shape, "cpu")
         except DoesNotTake:
             continue
-        return shape, (f"Input shape {_x(shape)} is the first that the model takes; --input-shape changes it.",)
-    tried = ", ".join(map(_x, SHAPES))
+        return shape, (f"Input shape {by(shape)} is the first that the model takes; --input-shape changes it.",)
+    tried = ", ".join(map(by, SHAPES))
     raise AuditError(f"model: it takes no image of shape {tried}. Give --input-shape: {WORDS}.")
 
 
@@ -236,54 +208,6 @@ def _modality_of(model: nn.Module, shape: tuple[int, ...]) -> Modality:
     return Modality.TABLE
 
 
-def batch_of(asked: ModelRequest, found: Resolved) -> tuple[Any, Any, str]:
-    """Return the first examples of the data, their classes or `None`, and the data in words."""
-    import torch
-
-    from ..data.modalities import handling_of
-    from ..inspection.static_risk import vocabulary_of
-    from ..inspection.tracing import runnable
-    from ..values.types import Modality
-
-    source = source_of(asked, found)
-    size = min(BATCH, len(source)) if asked.batch_size is None else asked.batch_size
-    if size > len(source):
-        raise AuditError(f"--batch-size: {size} is more than the {len(source)} examples of --data.")
-    if found.modality is not Modality.TEXT and tuple(source.shape) != found.shape:
-        raise AuditError(f"--data: its examples have shape {_x(source.shape)}, but the model's {_x(found.shape)}.")
-    labels = None if source.labels is None else source.labels[:size]
-    placeholder = torch.zeros(size, dtype=torch.long) if labels is None else labels
-    inputs = handling_of(found.modality).gather(source, list(range(size)), placeholder).inputs
-    if found.modality is Modality.TEXT and int(inputs.max()) >= vocabulary_of(runnable(found.model), found.shape):
-        raise AuditError(
-            "--data: its vocabulary is larger than the model's embedding; give texts of its own vocabulary."
-        )
-    return inputs, labels, f"the first {size} of {source.description}"
-
-
-def source_of(asked: ModelRequest, found: Resolved) -> Any:
-    """Return the opened source; raise `AuditError` if the data is of another kind than the model's examples."""
-    from ..data.sources.folder import Folder
-    from ..data.sources.npz import Npz
-    from ..data.sources.photographs import Photographs
-    from ..data.sources.table_files import Tables
-    from ..data.sources.texts import Texts
-    from ..values.types import Modality
-
-    data = asked.data or ""
-    path = Path(data)
-    if found.modality is Modality.TEXT:
-        return Texts(None if data == Texts.name else path, max_tokens=found.shape[0]).open()
-    if found.modality is Modality.TABLE:
-        return Tables(None if data == Tables.name else path).open()
-    if data == "photographs":
-        return Photographs(size=found.shape[-1]).open()
-    if path.is_dir():
-        return Folder(path, size=found.shape[-1]).open()
-    if path.suffix != ".npz":
-        raise AuditError(f"--data: must be a folder of images, an .npz file, or photographs. Found {data}.")
-    return Npz(path).open()
-
-
-def _x(shape: tuple[int, ...]) -> str:
+def by(shape: tuple[int, ...]) -> str:
+    """Return a shape as text, such as `3x32x32`."""
     return "x".join(map(str, shape))

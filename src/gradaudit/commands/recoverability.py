@@ -79,7 +79,9 @@ def recoverability(
 
         echo(json.dumps({"recoverability": [to_json(row) for row in rows]}, allow_nan=False))
     else:
-        _print(rows, page)
+        show_rows(rows)
+        if page is not None:
+            echo(f"Page: {page.resolve()}")
     if page is not None:
         open_in_browser(page, open_page)
 
@@ -142,11 +144,10 @@ def _bar(bars: Progress, repeat: int, batches: int) -> Callable[[int, int], None
     return watch
 
 
-def _print(rows: list[Recoverability], page: Path | None) -> None:
+def show_rows(rows: list[Recoverability]) -> None:
+    """Print the table, and what was assumed."""
     from ..report.determined import HEADINGS, cells
 
     show(HEADINGS, map(cells, rows))
     for line in dict.fromkeys(remark for row in rows for remark in row.remarks):
         echo(line)
-    if page is not None:
-        echo(f"Page: {page.resolve()}")
