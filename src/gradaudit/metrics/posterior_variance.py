@@ -115,10 +115,14 @@ def diagonal(scaled: Tensor) -> Tensor:
     It is computed from the triangular factor of A above the identity, not from AᵀA, which would lose all directions
     whose singular value is 1e-8 of the largest or less.
     """
-    whole = torch.cat([scaled, torch.eye(scaled.shape[1]).to(scaled)])
-    factor = torch.linalg.qr(whole, mode="r").R
-    inverse = torch.linalg.solve_triangular(factor, torch.eye(len(factor)).to(factor), upper=True)
-    return inverse.square().sum(1).clamp(0.0, 1.0)
+    return inverse_root(scaled).square().sum(1).clamp(0.0, 1.0)
+
+
+def inverse_root(scaled: Tensor) -> Tensor:
+    """Return an upper triangular W with `(AᵀA + I)⁻¹ = W Wᵀ`, `[d, d]`, for A `[m, d]`."""
+    unit = torch.eye(scaled.shape[1]).to(scaled)
+    factor = torch.linalg.qr(torch.cat([scaled, unit]), mode="r").R
+    return torch.linalg.solve_triangular(factor, unit, upper=True)
 
 
 def _short(scaled: Tensor) -> Tensor:

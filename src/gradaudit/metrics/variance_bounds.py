@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from .linearisation import Linearised, ProductWatch
-from .posterior_variance import VarianceRatios, require_positive, root
+from .posterior_variance import VarianceRatios, inverse_root, require_positive, root
 
 STEPS, PROBES = 256, 16
 BREAKDOWN = 1e-13  # of the largest singular value: what is smaller is rounding
@@ -176,10 +176,8 @@ def _bounds(line: Linearised, found: _Captured, noise: float) -> VarianceRatios:
     """Return the bounds at a noise level, which divides what was found."""
     basis, band = found.basis, found.band / noise
     steps, d = len(band), len(basis)
-    factor = torch.linalg.qr(torch.cat([band, torch.eye(band.shape[1]).to(band)]), mode="r").R
-    inverse = torch.linalg.solve_triangular(factor, torch.eye(len(factor)).to(factor), upper=True)
     outside = (1.0 - basis.square().sum(1)).clamp_min(0.0)
-    high = ((basis @ inverse).square().sum(1) + outside).clamp(0.0, 1.0)
+    high = ((basis @ inverse_root(band)).square().sum(1) + outside).clamp(0.0, 1.0)
     if steps == d:
         return VarianceRatios(high.view(line.shape), float(high.mean()), 0.0, True)
     top, (bottom, spread) = float(high.mean()), _least(band[:, :steps], found.left / noise, d)
@@ -190,11 +188,8 @@ def _bounds(line: Linearised, found: _Captured, noise: float) -> VarianceRatios:
 
 def _least(band: Tensor, left: Tensor, d: int) -> tuple[float, float]:
     """Return the lower bound of the mean ratio and the standard error of that bound."""
-    steps = len(band)
-    factor = torch.linalg.qr(torch.cat([band, torch.eye(steps).to(band)]), mode="r").R
-    inverse = torch.linalg.solve_triangular(factor, torch.eye(steps).to(factor), upper=True)
-    rest, energies = d - steps, left.square().sum(1)
+    rest, energies = d - len(band), left.square().sum(1)
     share = float(energies.mean()) / rest
     spread = float(energies.std()) / math.sqrt(len(energies)) / rest
     slope = rest / (1.0 + share) ** 2  # of rest / (1 + share) in the share
-    return (float(inverse.square().sum()) + rest / (1.0 + share)) / d, slope * spread / d
+    return (float(inverse_root(band).square().sum()) + rest / (1.0 + share)) / d, slope * spread / d

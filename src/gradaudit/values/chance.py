@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor
@@ -31,10 +31,15 @@ def child_seed(seed: int, purpose: str, *secrets: Tensor | str) -> int:
     return int.from_bytes(digest.digest(), "big")
 
 
+def forked(device: torch.device) -> AbstractContextManager[None]:
+    """Return a context after which torch's random state is that of before, on the CPU and on the device."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Draw torch's random numbers from `seed` inside the context, and restore the previous state afterwards."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with forked(device):
         torch.manual_seed(seed)
         yield
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ...values.chance import forked
 from ...values.errors import AttackFailed
 from ...values.types import Curve
 from ..attack import Watch
@@ -177,7 +178,7 @@ class Loop:
 def _require_slope(attack: Recipe, guesses: Guesses, stage: Stage) -> None:
     """Raise `AttackFailed` if all first candidates are flat; runs before priors hook the model."""
     seen = guesses.restarts[0].matching.seen
-    with torch.random.fork_rng(devices=[seen.device] if seen.device.type == "cuda" else []):
+    with forked(seen.device):
         first = stage.parametrisation.start(seen, len(guesses), None)
         decoded, made = first.decode().detach(), first.logits()
         for i, guess in enumerate(decoded):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from ...protocol.observation import Observation
+from ...values.chance import forked
 from ...values.errors import AttackFailed
 from ...values.full_precision import full_precision
 from ...values.types import Curve, Reconstruction
@@ -117,7 +117,7 @@ def run(attack: Recipe, seen: Observation, seed: int, watch: Watch | None, keep:
         found = _in_one_pass(attack, [seen], [seed], watch, keep)
         if found is not None:
             return found[0].reconstruction()
-    with _forked(seen):
+    with forked(seen.device):
         torch.manual_seed(seed)
         target = Target(attack, seen)
         keepers = [Keeper.of(keep, attack, [seen], [seed], i) if keep else None for i in range(attack.restarts)]
@@ -155,7 +155,7 @@ def _in_one_pass(
     """Run all restarts of all updates side by side; return `None` if that is impossible or slower."""
     if not gains(attack, seen[0].model):
         return None
-    with _forked(seen[0]):
+    with forked(seen[0].device):
         targets, restarts = [], []
         for one, seed in zip(seen, seeds, strict=True):
             torch.manual_seed(seed)
@@ -212,7 +212,3 @@ def _or_failure(find: Callable[[], Reconstruction]) -> Reconstruction | AttackFa
         return find()
     except AttackFailed as failure:
         return failure
-
-
-def _forked(seen: Observation) -> AbstractContextManager:
-    return torch.random.fork_rng(devices=[seen.device] if seen.device.type == "cuda" else [])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...values.chance import forked
 from ...values.types import Tensors
 from ..parts.part import Progress
 from .matching import NONE, Matching, Slope
@@ -175,7 +176,7 @@ class GraphedSlope:
             found = self.matching.slope(x, y, steady, alone, dict(zip(own, values, strict=True)))
             return (found.objective, found.total, found.inputs, *found.others)
 
-        with _forked(inputs.device):
+        with forked(inputs.device):
             before = _random_states(inputs.device)
             fixed(inputs, labels, *own.values())
             if not _same(before, _random_states(inputs.device)):
@@ -195,9 +196,9 @@ class GraphedSlope:
             cases.append((self.acting, at))  # a prior that hooks the model must not depend on an eager forward pass
         near = NEAR["directional" if self.matching.routes.directional else "exact"]
         for terms, then in cases:
-            with _forked(inputs.device):
+            with forked(inputs.device):
                 expected = self.matching.slope(*other, terms, then, values)
-            with _forked(inputs.device):
+            with forked(inputs.device):
                 found = self._replayed(*other, then, values, terms)
             if not _agree(found, expected, near):
                 self.refuse(
@@ -236,10 +237,6 @@ def _with_priors(found: Slope, inputs: Tensor, labels: Tensor, terms: Sequence[B
     assert penalty is not None
     more = torch.autograd.grad(penalty, x, allow_unused=True, materialize_grads=True)[0]
     return found._replace(total=found.total + penalty.detach(), inputs=found.inputs + more)
-
-
-def _forked(device: torch.device) -> AbstractContextManager[None]:
-    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def _told(failure: BaseException) -> str:
