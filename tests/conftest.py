@@ -1,6 +1,7 @@
 """Fixtures that every room's tests share."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,23 @@ def client():
 def batch():
     """Two pictures for `client`."""
     return make_batch()
+
+
+@pytest.fixture
+def gradaudit(monkeypatch, capsys, tmp_path):
+    """Run the command in `tmp_path`; gives (exit code, standard output, standard error)."""
+    from gradaudit.commands import cli
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gradaudit", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return run

@@ -4,7 +4,7 @@ import io
 import json
 import math
 import re
-import sys
+from functools import partial
 
 import pytest
 import torch
@@ -14,7 +14,6 @@ from torchvision.models import VisionTransformer
 
 import gradaudit as ga
 from gradaudit.attacks import linear_bias, r_gap
-from gradaudit.commands import cli
 from gradaudit.data.sources import Photographs
 from gradaudit.inspection import batch_risk, static_risk
 from gradaudit.inspection.adapters import adapters_in_words
@@ -403,22 +402,10 @@ def shown_on_screen(found):
 
 
 @pytest.fixture
-def inspect(monkeypatch, capsys, tmp_path):
+def inspect(gradaudit, tmp_path):
     """Run `gradaudit inspect` in `tmp_path`; gives (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "own.py").write_text(NETS)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gradaudit", "inspect", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return run
+    return partial(gradaudit, "inspect")
 
 
 NETS = """

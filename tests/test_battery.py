@@ -31,7 +31,6 @@ from gradaudit.report.reference_clients import Calibration, ReferenceClient, cal
 from gradaudit.values.deciding import deciding, refusals
 from gradaudit.values.errors import AttackFailed, AuditError
 from gradaudit.values.types import Knowledge, Modality
-from test_cli import gradaudit  # noqa: F401  (a fixture)
 from test_report_page import RUN, finding, planned
 
 IMAGES = {
@@ -378,7 +377,7 @@ def test_a_finding_carries_the_doubt_unless_the_defense_did_nothing(batch):
 # The command
 
 
-def test_the_command_lists_the_battery_and_takes_a_budget(gradaudit, tmp_path):  # noqa: F811
+def test_the_command_lists_the_battery_and_takes_a_budget(gradaudit, tmp_path):
     code, shown, _ = gradaudit("attacks")
     assert code == 0
     assert "standard-1" in shown

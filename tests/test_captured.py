@@ -23,7 +23,6 @@ from gradaudit.report import render, verdicts
 from gradaudit.report.outcome import Run
 from gradaudit.values.errors import AuditError
 from gradaudit.values.types import Batch, Knowledge
-from test_cli import gradaudit  # noqa: F401  (a fixture)
 
 NETS = """
 from torch import nn
@@ -288,7 +287,7 @@ def test_everything_that_reads_a_folder_reads_this_one(untold):
     assert same.identity() == schedule.identity()
 
 
-def test_the_command_audits_a_file_without_truth(round3, gradaudit):  # noqa: F811
+def test_the_command_audits_a_file_without_truth(round3, gradaudit):
     torch.save(dict(round3.update().tensors), round3.folder / "u.pt")
     path = round3.folder / "audit.yaml"
     path.write_text(json.dumps(round3.config("u.pt", truth=False)))
@@ -318,7 +317,7 @@ def test_labels_that_nobody_knows_are_not_scored(round3):
     assert not any("modulo" in note for note in finding.notes)
 
 
-def test_the_metadata_says_what_the_audit_file_does_not(tmp_path, gradaudit):  # noqa: F811
+def test_the_metadata_says_what_the_audit_file_does_not(tmp_path, gradaudit):
     federation = Federation(tmp_path, "deeper", size=2)
     weights = (tmp_path / "global.safetensors", tmp_path / "other.safetensors")
     for path, state in zip(weights, (federation.net.state_dict(), federation.after()), strict=True):
@@ -492,7 +491,7 @@ def test_damaged_metadata(metadata, says, round3):
         round3.schedule("u.safetensors")
 
 
-def test_other_commands_refuse_a_captured_update(round3, gradaudit):  # noqa: F811
+def test_other_commands_refuse_a_captured_update(round3, gradaudit):
     torch.save(dict(round3.update().tensors), round3.folder / "u.pt")
     path = round3.folder / "audit.yaml"
     path.write_text(json.dumps(round3.config("u.pt")))

@@ -13,8 +13,6 @@ import pytest
 import yaml
 from PIL import Image
 
-from gradaudit.commands import cli
-
 CONFIG = {
     "data": {"source": "photographs", "size": 16, "batch_size": 2},
     "model": {"name": "mlp", "num_classes": 10},
@@ -22,24 +20,6 @@ CONFIG = {
     "attacks": [{"name": "inverting-gradients", "set": {"stages.0.steps": 20}}],
     "repeats": 2,
 }
-
-
-@pytest.fixture
-def gradaudit(monkeypatch, capsys, tmp_path):
-    """Run the command in `tmp_path`; gives (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gradaudit", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return run
 
 
 @pytest.fixture

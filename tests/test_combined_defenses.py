@@ -26,7 +26,7 @@ from gradaudit.protocol.defenses import (
     SvDefense,
 )
 from gradaudit.values.errors import AuditError
-from test_cli import audit_file, gradaudit  # noqa: F401  (fixtures)
+from test_cli import audit_file  # noqa: F401  (fixtures)
 from test_model_defenses import SMOOTH, dense, private
 
 KNOWN = Level.BASIC | Knowledge.LABELS

@@ -5,30 +5,10 @@ import dataclasses
 import io
 import json
 import math
-import sys
 
 import pytest
 
 from comparison_cases import RUN, finding, run_folder, unjudged
-from gradaudit.commands import cli
-
-
-@pytest.fixture
-def gradaudit(monkeypatch, capsys, tmp_path):
-    """Run the command in `tmp_path`; gives (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gradaudit", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return run
 
 
 @pytest.fixture

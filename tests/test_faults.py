@@ -24,7 +24,7 @@ from gradaudit.studies._attack_cell import AttackCell
 from gradaudit.studies._mgia_cells import LookCell, MgiaCell
 from gradaudit.values.errors import AuditError, AuditWarning
 from properties import short
-from test_cli import CONFIG, audit_file, gradaudit, numbers  # noqa: F401  (fixtures)
+from test_cli import CONFIG, audit_file, numbers  # noqa: F401  (fixtures)
 from test_studies import TOY, Toy
 
 APART = {"name": "inverting-gradients", "set": {"stages.0.steps": 12, "together": False}}

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import yaml
 
-from test_cli import gradaudit  # noqa: F401  (a fixture)
-
 FILE = {
     "data": {"source": "npz", "path": "data.npz", "batch_size": 2},
     "model": {"name": "mlp"},
@@ -43,7 +41,7 @@ def write(tmp_path, monkeypatch):
     return written
 
 
-def ran(gradaudit, command, file, *arguments, executor="serial", out="run"):  # noqa: F811
+def ran(gradaudit, command, file, *arguments, executor="serial", out="run"):
     code, text, err = gradaudit(command, file, "--out", out, "--executor", executor, "--json", *arguments)
     return code, json.loads(text) if text else {}, err
 
@@ -56,7 +54,7 @@ def lines(folder):
     return (folder / "federation.jsonl").read_text().splitlines()
 
 
-def test_a_sweep_trains_each_setting_once_and_resumes(gradaudit, write, tmp_path):  # noqa: F811
+def test_a_sweep_trains_each_setting_once_and_resumes(gradaudit, write, tmp_path):
     """Cells that differ in the attack share a training; equal seeds are equal in a pool; a lost line comes back."""
     file = write(grid=GRID)
     code, document, err = ran(gradaudit, "sweep", file)
@@ -82,7 +80,7 @@ def test_a_sweep_trains_each_setting_once_and_resumes(gradaudit, write, tmp_path
     assert "Unfinished" not in page
 
 
-def test_a_federation_is_added_to_a_finished_sweep(gradaudit, write, tmp_path):  # noqa: F811
+def test_a_federation_is_added_to_a_finished_sweep(gradaudit, write, tmp_path):
     """It changes nothing that leaks, so the attacks do not run again; without it nothing on the page mentions one."""
     grid = {"defenses": [NOISE]}
     code, document, err = ran(gradaudit, "sweep", write(grid=grid, federation=None))
@@ -102,7 +100,7 @@ def test_a_federation_is_added_to_a_finished_sweep(gradaudit, write, tmp_path): 
     assert redacted["trial"] != document["federation"][0]["trial"]
 
 
-def test_an_audit_says_the_accuracy_beside_the_leakage(gradaudit, write, tmp_path):  # noqa: F811
+def test_an_audit_says_the_accuracy_beside_the_leakage(gradaudit, write, tmp_path):
     """With defenses it also trains without them; two parts are merged to the whole."""
     file = write(defenses=NOISE)
     for part in ("1/2", "2/2"):
@@ -119,7 +117,7 @@ def test_an_audit_says_the_accuracy_beside_the_leakage(gradaudit, write, tmp_pat
     assert "The defense changes the accuracy by" in page
 
 
-def test_ctrl_c_keeps_the_trainings_that_are_done(gradaudit, write, tmp_path, monkeypatch):  # noqa: F811
+def test_ctrl_c_keeps_the_trainings_that_are_done(gradaudit, write, tmp_path, monkeypatch):
     from gradaudit.execution import federation_jobs
 
     real, begun = federation_jobs.train, []
@@ -140,7 +138,7 @@ def test_ctrl_c_keeps_the_trainings_that_are_done(gradaudit, write, tmp_path, mo
     assert "trainings are missing" in page
 
 
-def test_a_training_that_fails_is_said(gradaudit, write, monkeypatch):  # noqa: F811
+def test_a_training_that_fails_is_said(gradaudit, write, monkeypatch):
     from gradaudit.execution import federation_jobs
 
     monkeypatch.setattr(federation_jobs, "train", lambda *_: 1 / 0)
@@ -163,7 +161,7 @@ def test_a_training_that_fails_is_said(gradaudit, write, monkeypatch):  # noqa: 
         ({"grid": {"federation.rounds": [1, 2]}}, "grid: federation is the same for all cells"),
     ],
 )
-def test_bad_input_is_one_line_before_anything_runs(gradaudit, write, tmp_path, changes, words):  # noqa: F811
+def test_bad_input_is_one_line_before_anything_runs(gradaudit, write, tmp_path, changes, words):
     changes = {"grid": {"seed": [0, 1]}, **changes}
     code, _, err = gradaudit("sweep", write(**changes), "--out", "run")
     assert code == 2
@@ -172,7 +170,7 @@ def test_bad_input_is_one_line_before_anything_runs(gradaudit, write, tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
-def test_flower_is_asked_for_before_anything_runs(gradaudit, write, tmp_path, monkeypatch):  # noqa: F811
+def test_flower_is_asked_for_before_anything_runs(gradaudit, write, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "flwr", None)
     file = write(federation={**FILE["federation"], "engine": "flower"})
     code, _, err = gradaudit("audit", file, "--out", "run")
@@ -181,7 +179,7 @@ def test_flower_is_asked_for_before_anything_runs(gradaudit, write, tmp_path, mo
     assert not (tmp_path / "run").exists()
 
 
-def test_the_example_of_the_documentation_is_valid(gradaudit, tmp_path, shared_data):  # noqa: F811
+def test_the_example_of_the_documentation_is_valid(gradaudit, tmp_path, shared_data):
     text = (Path(__file__).resolve().parents[1] / "docs/utility.md").read_text(encoding="utf-8")
     path = tmp_path / "utility.yaml"
     path.write_text(re.search(r"```\n(data:.*?)```", text, re.S).group(1))

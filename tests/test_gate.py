@@ -22,7 +22,6 @@ from gradaudit.values.measures import MEASURES
 from gradaudit.values.scores import Score, Scores
 from gradaudit.values.thresholds import Threshold, read_threshold, read_thresholds, threshold_measures
 from gradaudit.values.types import Knowledge, Modality
-from test_cli import gradaudit  # noqa: F401  (fixture)
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/gate.md"
 
@@ -299,7 +298,7 @@ def linear(tmp_path):
 NOISE = [{"name": "gaussian-noise", "std": 10.0}]
 
 
-def test_a_leaking_client_fails_and_a_defended_one_passes(gradaudit, linear, tmp_path):  # noqa: F811
+def test_a_leaking_client_fails_and_a_defended_one_passes(gradaudit, linear, tmp_path):
     limits = ("--fail-over", "psnr-gain=6dB", "--fail-over", "recovered=0")
     code, out, err = gradaudit("audit", linear(), "--out", "leaking", *limits)
     assert code == 1, err
@@ -318,7 +317,7 @@ def test_a_leaking_client_fails_and_a_defended_one_passes(gradaudit, linear, tmp
     assert "gate: recovered: 0 of 1 image, as required" in out
 
 
-def test_another_threshold_computes_nothing_again(gradaudit, linear, tmp_path):  # noqa: F811
+def test_another_threshold_computes_nothing_again(gradaudit, linear, tmp_path):
     path = linear(fail_over={"psnr-gain": "6dB"})
     assert gradaudit("audit", path, "--out", "run")[0] == 1
     journal, record = (tmp_path / "run/trials.jsonl").read_bytes(), tmp_path / "run/run.json"
@@ -355,7 +354,7 @@ def test_another_threshold_computes_nothing_again(gradaudit, linear, tmp_path): 
     ],
 )
 def test_a_leak_comes_before_a_doubt_and_a_doubt_before_a_pass(
-    gradaudit,  # noqa: F811
+    gradaudit,
     tmp_path,
     monkeypatch,
     findings,
@@ -388,7 +387,7 @@ def test_a_leak_comes_before_a_doubt_and_a_doubt_before_a_pass(
         (("--set", "fail_over.psnr=6"), "fail_over: psnr: unknown measure psnr. Did you mean psnr-gain?"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_before_anything_runs(gradaudit, linear, tmp_path, options, said):  # noqa: F811
+def test_what_cannot_be_compared_is_refused_before_anything_runs(gradaudit, linear, tmp_path, options, said):
     code, _, err = gradaudit("audit", linear(), "--out", "run", *options)
     assert code == 2
     assert said in err
@@ -397,7 +396,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs(gradaudit, line
 
 
 @pytest.mark.parametrize("changes", [{"fail_over": {"psnr-gain": 6}}, {"grid": {"fail_over.psnr-gain": [1, 2]}}])
-def test_a_sweep_has_no_gate(gradaudit, linear, changes):  # noqa: F811
+def test_a_sweep_has_no_gate(gradaudit, linear, changes):
     code, _, err = gradaudit("sweep", linear(**{"grid": {"seed": [0, 1]}, **changes}), "--dry-run")
     assert code == 2
     assert "fail_over: a sweep has no gate" in err

@@ -3,8 +3,7 @@
 import io
 import json
 import re
-import sys
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from torch import nn
 
 from gradaudit import Batch, Client, FedAvg, FedSGD
 from gradaudit.capture import FileKind, Settings, capture
-from gradaudit.commands import cli
 from gradaudit.data.sources import Photographs
 from gradaudit.inspection import Reading, inspect
 from gradaudit.inspection.grids import grid_levels
@@ -409,23 +407,11 @@ def test_the_screen_says_what_the_json_says(tmp_path):
 
 
 @pytest.fixture
-def gradaudit(monkeypatch, capsys, tmp_path):
-    """Run the command in `tmp_path`; gives (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
+def gradaudit(gradaudit, tmp_path):
+    """Run `gradaudit inspect` in `tmp_path`; gives (exit code, standard output, standard error)."""
     save_file(network("mlp").state_dict(), tmp_path / "before.safetensors")
     write(network("mlp"), draw(4, 4), tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gradaudit", "inspect", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return run
+    return partial(gradaudit, "inspect")
 
 
 MODEL = ("update.safetensors", "--model", "mlp", "--num-classes", "10", "--weights", "before.safetensors")

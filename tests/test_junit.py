@@ -14,7 +14,6 @@ from gradaudit.report.junit import junit_of, junit_of_error
 from gradaudit.values.characters import visible
 from gradaudit.values.errors import AuditInterrupted
 from gradaudit.values.thresholds import read_thresholds
-from test_cli import gradaudit  # noqa: F401  (fixture)
 from test_gate import close, linear, ranked  # noqa: F401  (a fixture among them)
 
 ANY = st.text(st.characters(exclude_categories=()), max_size=12)  # surrogates and control characters too

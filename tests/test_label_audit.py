@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from gradaudit.audit.label_audit import METHODS
-from test_cli import gradaudit  # noqa: F401  (the fixture that runs the command)
 
 CONFIG = {
     "data": {"source": "photographs", "size": 16, "batch_size": 6},
@@ -34,7 +33,7 @@ def read(result):
     return {method["name"]: method for method in json.loads(out)["methods"]}
 
 
-def test_every_method_answers_or_says_why_not(gradaudit, audit_file):  # noqa: F811
+def test_every_method_answers_or_says_why_not(gradaudit, audit_file):
     methods = read(gradaudit("labels", audit_file(), "--json"))
     assert tuple(methods) == METHODS
     for method in methods.values():
@@ -54,13 +53,13 @@ def test_every_method_answers_or_says_why_not(gradaudit, audit_file):  # noqa: F
     assert "one example" in methods["idlg"]["why_not"]
 
 
-def test_one_batch_has_no_bounds(gradaudit, audit_file):  # noqa: F811
+def test_one_batch_has_no_bounds(gradaudit, audit_file):
     found = read(gradaudit("labels", audit_file(repeats=1), "--json", "--method", "bias-counts"))
     assert list(found) == ["bias-counts"]
     assert found["bias-counts"]["recall"]["low"] is None
 
 
-def test_public_data_is_granted_by_its_flag(gradaudit, audit_file, tmp_path):  # noqa: F811
+def test_public_data_is_granted_by_its_flag(gradaudit, audit_file, tmp_path):
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (60, 16, 16, 3), dtype=np.uint8)
     np.savez(tmp_path / "public.npz", images=pictures, labels=np.arange(60) % 10)
@@ -73,13 +72,13 @@ def test_public_data_is_granted_by_its_flag(gradaudit, audit_file, tmp_path):  #
     assert "knowledge lacks PUBLIC_DATA" in err
 
 
-def test_noise_hides_the_labels(gradaudit, audit_file):  # noqa: F811
+def test_noise_hides_the_labels(gradaudit, audit_file):
     noisy = audit_file(defenses=[{"name": "gaussian-noise", "std": 10.0}])
     found = read(gradaudit("labels", noisy, "--json", "--method", "bias-counts", "--method", "ilrg"))
     assert max(method["recall"]["mean"] for method in found.values() if method["applies"]) < 0.75
 
 
-def test_the_screen_and_the_list(gradaudit, audit_file):  # noqa: F811
+def test_the_screen_and_the_list(gradaudit, audit_file):
     code, out, _ = gradaudit("labels", audit_file())
     assert code == 0
     assert "bias-counts" in out

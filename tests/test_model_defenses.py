@@ -20,7 +20,6 @@ from gradaudit.protocol.defenses.soteria import Soteria
 from gradaudit.protocol.local_training import penalised
 from gradaudit.values.types import Modality
 from test_captured import Federation
-from test_cli import gradaudit  # noqa: F401  (a fixture)
 
 FAST = ga.attacks.INVERTING_GRADIENTS_FAST
 SMOOTH = replace(FAST, stages=(replace(FAST.stages[2], steps=30, terms=()), replace(FAST.stages[3], steps=30)))
@@ -296,7 +295,7 @@ def test_a_captured_update_with_a_declared_defense(defense, weights, tmp_path):
     assert list(schedule.client.sent.tensors) == list(client.train(site.batch).tensors)
 
 
-def test_a_sweep_over_the_noise_of_an_audit_file(gradaudit, tmp_path):  # noqa: F811
+def test_a_sweep_over_the_noise_of_an_audit_file(gradaudit, tmp_path):
     sweep = {
         "data": {"source": "photographs", "size": 8, "batch_size": 2},
         "model": {"name": "mlp", "num_classes": 10},

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from test_cli import audit_file, gradaudit  # noqa: F401  (fixtures)
+from test_cli import audit_file  # noqa: F401  (fixtures)
 
 ATTACKS = [{"name": "inverting-gradients", "set": {"stages.0.steps": 30}}, "dlg"]
 APART = [{"name": "inverting-gradients", "set": {"stages.0.steps": 30, "together": False}}]
 
 
-def findings(gradaudit, path, out):  # noqa: F811
+def findings(gradaudit, path, out):
     code, shown, problem = gradaudit("audit", path, "--out", out, "--json")
     assert code == 0, problem
     return json.loads(shown)["findings"]

@@ -12,7 +12,7 @@ import pytest
 import gradaudit as package
 from gradaudit.execution.executors import ray_cluster
 from gradaudit.values.errors import AuditError
-from test_cli import audit_file, gradaudit  # noqa: F401  (fixtures)
+from test_cli import audit_file  # noqa: F401  (fixtures)
 
 HERE = Path(__file__).parent
 

@@ -23,7 +23,6 @@ from gradaudit.metrics.variance_bounds import LanczosEffort, estimated_ratios
 from gradaudit.protocol.defenses import DEFENSES
 from gradaudit.values.errors import AuditError
 from gradaudit.values.types import Modality
-from test_cli import gradaudit  # noqa: F401  (the fixture that runs the command)
 
 VARIANCE = 0.05
 TINY = 1e-9  # noise that hides nothing
@@ -357,7 +356,7 @@ def test_a_sweep_refuses_the_section(tmp_path):
         read_sweep(path)
 
 
-def test_the_command_prints_writes_and_tells_json(gradaudit, audit_file, tmp_path):  # noqa: F811
+def test_the_command_prints_writes_and_tells_json(gradaudit, audit_file, tmp_path):
     code, out, err = gradaudit("recoverability", audit_file(), "--noise", "0,1", "--json", "--out", tmp_path / "found")
     assert (code, err) == (0, "")
     rows = json.loads(out)["recoverability"]
@@ -382,13 +381,13 @@ def test_the_command_prints_writes_and_tells_json(gradaudit, audit_file, tmp_pat
         (("--set", "rounds=2"), "Set rounds to 1"),
     ],
 )
-def test_the_command_says_what_is_wrong(gradaudit, audit_file, arguments, said):  # noqa: F811
+def test_the_command_says_what_is_wrong(gradaudit, audit_file, arguments, said):
     code, _, err = gradaudit("recoverability", audit_file(), *arguments)
     assert code == 2
     assert said in err
 
 
-def test_the_page_of_an_audit_has_the_section_and_can_be_written_again(gradaudit, audit_file, tmp_path):  # noqa: F811
+def test_the_page_of_an_audit_has_the_section_and_can_be_written_again(gradaudit, audit_file, tmp_path):
     """Another noise level is computed anew in the same folder, and the same one is not."""
     run, folder = tmp_path / "run", tmp_path / "run" / "recoverability.json"
     for levels, counted in ([0.5], 1), ([0, 0.5], 2):

@@ -22,7 +22,6 @@ from gradaudit.studies._hfgradinv_cells import shorter
 from gradaudit.studies.afgi_time import TimeCell
 from gradaudit.studies.label_inference import LabelCell
 from gradaudit.values.errors import AuditError, AuditWarning
-from test_cli import gradaudit  # noqa: F401  (the fixture that runs the command)
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def test_cells_that_share_are_measured_in_one_process_and_a_failure_stops_no_oth
     assert len(again.splitlines()) == len(written.splitlines()) + 3  # the failures alone
 
 
-def test_a_failed_measurement_is_in_the_json_and_the_exit_code(gradaudit, monkeypatch):  # noqa: F811
+def test_a_failed_measurement_is_in_the_json_and_the_exit_code(gradaudit, monkeypatch):
     study = replace(TOY, cells={"default": (Aside(9), Aside(1))}, repeats={"default": 1}, figures=(), reported={})
     monkeypatch.setattr("gradaudit.studies.STUDIES", {**STUDIES, "toy": study})
     code, out, err = gradaudit("study", "toy", "--workers", "1", "--json", "--out", "run")
@@ -227,7 +226,7 @@ def test_trained_networks_need_labels(tmp_path):
     assert fresh["bias-counts.recall"] > 0.9
 
 
-def test_the_command(gradaudit, tmp_path, monkeypatch):  # noqa: F811
+def test_the_command(gradaudit, tmp_path, monkeypatch):
     monkeypatch.setattr("gradaudit.studies.STUDIES", {**STUDIES, "toy": TOY})
     code, out, err = gradaudit("study", "toy", "--out", "toy", "--workers", "1")
     assert code == 0, err
@@ -358,7 +357,7 @@ def test_afgi_time_marks_only_what_is_reached():
         assert (values[name] == 1) == (name.replace("reached", "seconds to") in values)
 
 
-def test_ctrl_c_keeps_what_was_measured(gradaudit, tmp_path, monkeypatch):  # noqa: F811
+def test_ctrl_c_keeps_what_was_measured(gradaudit, tmp_path, monkeypatch):
     def measure(self, bench, seed):
         if seed == 1:
             raise KeyboardInterrupt
@@ -374,7 +373,7 @@ def test_ctrl_c_keeps_what_was_measured(gradaudit, tmp_path, monkeypatch):  # no
     assert (tmp_path / "out/study.html").exists()
 
 
-def test_ctrl_c_before_anything_was_measured(gradaudit, tmp_path, monkeypatch):  # noqa: F811
+def test_ctrl_c_before_anything_was_measured(gradaudit, tmp_path, monkeypatch):
     def missing(self, bench):
         raise KeyboardInterrupt
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from gradaudit.report import sweep_page
-from test_cli import gradaudit, numbers  # noqa: F401  (fixtures)
+from test_cli import numbers
 
 SWEEP = {
     "data": {"source": "photographs", "size": 16, "batch_size": 2},
@@ -34,7 +34,7 @@ def sweep_file(tmp_path, monkeypatch):
     return write
 
 
-def sweep(gradaudit, *arguments):  # noqa: F811
+def sweep(gradaudit, *arguments):
     code, out, err = gradaudit("sweep", *arguments, *ONE, "--json")
     return code, json.loads(out) if out else out, err
 
@@ -43,7 +43,7 @@ def journal(tmp_path):
     return [json.loads(line) for line in (tmp_path / "run/trials.jsonl").read_text().splitlines()]
 
 
-def test_every_cell_is_audited_once(gradaudit, sweep_file, tmp_path):  # noqa: F811
+def test_every_cell_is_audited_once(gradaudit, sweep_file, tmp_path):
     code, document, err = sweep(gradaudit, sweep_file(repeats=2), "--out", "run")
     assert code == 0, err
     found = document["findings"]
@@ -67,7 +67,7 @@ def test_every_cell_is_audited_once(gradaudit, sweep_file, tmp_path):  # noqa: F
     assert (tmp_path / "run/trials.jsonl").read_bytes() == before
 
 
-def test_a_cell_is_the_audit_of_its_file(gradaudit, sweep_file, tmp_path):  # noqa: F811
+def test_a_cell_is_the_audit_of_its_file(gradaudit, sweep_file, tmp_path):
     _, document, _ = sweep(gradaudit, sweep_file(), "--out", "run")
     plain = {key: value for key, value in SWEEP.items() if key != "grid"}
     (tmp_path / "audit.yaml").write_text(yaml.safe_dump(plain))
@@ -81,7 +81,7 @@ def test_a_cell_is_the_audit_of_its_file(gradaudit, sweep_file, tmp_path):  # no
     assert alone == cell
 
 
-def test_a_grid_that_grows_computes_its_new_cells_alone(gradaudit, sweep_file, tmp_path):  # noqa: F811
+def test_a_grid_that_grows_computes_its_new_cells_alone(gradaudit, sweep_file, tmp_path):
     _, small, _ = sweep(gradaudit, sweep_file(), "--out", "run")
     grid = {"attacks.0.name": ["dlg", "inverting-gradients"], "defenses.0.std": [1.0, 0.1, 0.001]}
     code, large, err = sweep(gradaudit, sweep_file(grid=grid), "--out", "run")
@@ -98,7 +98,7 @@ def test_a_grid_that_grows_computes_its_new_cells_alone(gradaudit, sweep_file, t
     assert len(one["findings"]) == 1
 
 
-def test_another_file_in_the_folder_is_refused(gradaudit, sweep_file, tmp_path):  # noqa: F811
+def test_another_file_in_the_folder_is_refused(gradaudit, sweep_file, tmp_path):
     sweep(gradaudit, sweep_file(), "--out", "run")
     before = (tmp_path / "run/trials.jsonl").read_bytes()
     code, _, err = sweep(gradaudit, sweep_file(seed=7), "--out", "run")
@@ -107,7 +107,7 @@ def test_another_file_in_the_folder_is_refused(gradaudit, sweep_file, tmp_path):
     assert (tmp_path / "run/trials.jsonl").read_bytes() == before
 
 
-def test_two_parts_are_the_whole(gradaudit, sweep_file, tmp_path):  # noqa: F811
+def test_two_parts_are_the_whole(gradaudit, sweep_file, tmp_path):
     _, whole, _ = sweep(gradaudit, sweep_file(), "--out", "whole")
     assert "2 of 4 trials" in gradaudit("sweep", sweep_file(), "--out", "run", "--shard", "1/2", *ONE)[1]
     assert "Unfinished" in (tmp_path / "run/sweep.html").read_text()
@@ -115,7 +115,7 @@ def test_two_parts_are_the_whole(gradaudit, sweep_file, tmp_path):  # noqa: F811
     assert numbers(both) == numbers(whole)
 
 
-def test_a_cell_that_fails_stops_no_other(gradaudit, sweep_file, tmp_path):  # noqa: F811
+def test_a_cell_that_fails_stops_no_other(gradaudit, sweep_file, tmp_path):
     (tmp_path / "bad.py").write_text(
         "import gradaudit as ga\n"
         "class Bad:\n"
@@ -137,7 +137,7 @@ def test_a_cell_that_fails_stops_no_other(gradaudit, sweep_file, tmp_path):  # n
     assert err.splitlines()[-1].startswith("error: bad.py:ATTACK: stopped with KeyError")
 
 
-def test_a_dry_run_counts(gradaudit, sweep_file, tmp_path):  # noqa: F811
+def test_a_dry_run_counts(gradaudit, sweep_file, tmp_path):
     code, out, _ = gradaudit("sweep", sweep_file(repeats=3), "--dry-run")
     assert (code, out) == (0, "4 cells, 12 trials.\n")
     assert not (tmp_path / "runs").exists()
@@ -153,7 +153,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_bad_input_is_one_line(gradaudit, sweep_file, tmp_path, name):  # noqa: F811
+def test_bad_input_is_one_line(gradaudit, sweep_file, tmp_path, name):
     changes, message = REFUSED[name]
     code, out, err = gradaudit("sweep", sweep_file(**changes), "--out", "run")
     assert (code, out) == (2, "")
@@ -163,7 +163,7 @@ def test_bad_input_is_one_line(gradaudit, sweep_file, tmp_path, name):  # noqa: 
     assert not (tmp_path / "run").exists()
 
 
-def test_ctrl_c_keeps_what_is_done(gradaudit, sweep_file, tmp_path, monkeypatch):  # noqa: F811
+def test_ctrl_c_keeps_what_is_done(gradaudit, sweep_file, tmp_path, monkeypatch):
     from gradaudit.execution import case_jobs
 
     real, calls = case_jobs.audit_together, []

@@ -25,7 +25,7 @@ from gradaudit.report import render
 from gradaudit.values import terminal
 from gradaudit.values.errors import AuditWarning
 from gradaudit.values.terminal import Screen, as_text, visible
-from test_cli import CONFIG, audit_file, gradaudit  # noqa: F401  (fixtures)
+from test_cli import CONFIG, audit_file  # noqa: F401  (fixtures)
 from test_report_page import RUN, finding
 
 EVIL = "a\x1b[31m\x1b]0;own\x07b\x9b31m\u202ec\u200bd\ufeff\u2066e\r\x00[red]f[/red]"
@@ -121,7 +121,7 @@ def test_text_leaves_in_one_place():
             ), path
 
 
-def test_the_error_line(gradaudit, tmp_path):  # noqa: F811
+def test_the_error_line(gradaudit, tmp_path):
     (tmp_path / "a.yaml").write_text('data: {source: "x\\e[31m\\u202e"}\nmodel: {name: mlp}\nknowledge: [priors]\n')
     for arguments in (
         ("audit", "a.yaml"),
@@ -137,7 +137,7 @@ def test_the_error_line(gradaudit, tmp_path):  # noqa: F811
         assert r"\x1b" in err
 
 
-def test_a_tensors_name_on_the_screen(gradaudit, tmp_path):  # noqa: F811
+def test_a_tensors_name_on_the_screen(gradaudit, tmp_path):
     (tmp_path / "net.py").write_text(
         "from torch import nn\n"
         "def make():\n"
@@ -187,7 +187,7 @@ def test_sigterm_is_ctrl_c():
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_a_closed_pipe_ends_quietly(gradaudit, tmp_path, monkeypatch, stream):  # noqa: F811
+def test_a_closed_pipe_ends_quietly(gradaudit, tmp_path, monkeypatch, stream):
     """As with `| head`: nobody reads, nobody is told, and what was done is kept."""
     path = tmp_path / "audit.yaml"
     path.write_text(yaml.safe_dump(CONFIG))
