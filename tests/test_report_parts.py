@@ -182,6 +182,11 @@ def test_one_value_has_an_axis_too():
     assert svg.Axis.around([0.0]).ticks(5)
 
 
+def test_a_small_value_on_a_logarithmic_axis_is_not_called_zero():
+    assert svg.tick_text(1e-13, svg.Axis(1e-14, 0.1, logarithmic=True)) == "10⁻¹³"
+    assert svg.tick_text(1e-17, svg.Axis(-1.0, 1.0)) == "0"
+
+
 def test_decibels_stay_on_a_linear_axis():
     assert svg.Axis.around([0.01, 9.0]).logarithmic
     assert not svg.Axis.around([0.01, 9.0], linear=True).logarithmic

@@ -77,7 +77,7 @@ def decades(low: float, high: float) -> tuple[float, ...]:
 
 def tick_text(tick: float, axis: Axis) -> str:
     """Return the label of a tick."""
-    if abs(tick) <= 1e-9 * (axis.high - axis.low):
+    if not axis.logarithmic and abs(tick) <= 1e-9 * (axis.high - axis.low):  # zero, up to rounding
         return "0"
     power = round(math.log10(abs(tick)))
     whole_power = math.isclose(tick, 10.0**power)
