@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from ._architecture import GeneratorArchitecture
+from ._generator_architecture import GeneratorArchitecture
 
 
 @dataclass(frozen=True)

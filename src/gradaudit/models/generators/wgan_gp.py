@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import nn
 
 from ...values.validation import Count
-from ._architecture import GeneratorArchitecture
+from ._generator_architecture import GeneratorArchitecture
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import nn
 
 from ...values.errors import AttackFailed
 from ...values.validation import Checked, Count
-from ._network import GeneratorNetwork
+from ._generator_network import GeneratorNetwork
 
 
 @dataclass(frozen=True)

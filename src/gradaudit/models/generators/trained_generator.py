@@ -13,8 +13,8 @@ from ...values.errors import AttackFailed
 from ...values.validation import Checked
 from ..assets import Asset, open_asset
 from . import GENERATORS
-from ._architecture import GeneratorArchitecture
-from ._network import GeneratorNetwork
+from ._generator_architecture import GeneratorArchitecture
+from ._generator_network import GeneratorNetwork
 from .dcgan import DCGAN
 
 KIND = "generator"
