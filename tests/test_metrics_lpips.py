@@ -1,6 +1,7 @@
 import hashlib
 import importlib
 import math
+import os
 import sys
 import urllib.request
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 import torch
 import torchvision
 
-from gradaudit.metrics import LPIPS_NEEDS, lpips, perceptual_network
+from gradaudit.metrics import LPIPS_NEEDS, METRICS, Compared, lpips, perceptual_network
+from gradaudit.metrics.recognisable import lpips_bar
 
 package = pytest.importorskip("lpips")
 room = importlib.import_module("gradaudit.metrics.lpips")  # the function of this name hides the module
@@ -194,3 +196,71 @@ def test_value_with_the_real_weights():
     truth = torch.linspace(0, 1, 64).expand(1, 3, 64, 64)
     assert lpips(network, truth, truth).item() == 0
     assert lpips(network, truth.flip(3), truth).item() > 0.01
+
+
+@pytest.fixture
+def named(nowhere, monkeypatch):
+    """Name a file by GRADAUDIT_LPIPS; returns what `perceptual_network` says then."""
+
+    def name(path):
+        monkeypatch.setenv("GRADAUDIT_LPIPS", str(path))
+        return perceptual_network()
+
+    return name
+
+
+def trunk_of(features, ending, folder):
+    """A file of the convolutions alone."""
+    tensors = {f"features.{name}": value for name, value in features.state_dict().items()}
+    path = folder / f"trunk{ending}"
+    if ending == ".npz":
+        np.savez(path, **{name: value.numpy() for name, value in tensors.items()})
+    else:
+        torch.save(tensors, path)
+    return path, room._digest(tensors)
+
+
+@pytest.mark.parametrize("ending", [".npz", ".pth"])
+def test_a_file_of_the_convolutions_alone_is_known_by_its_values(named, nowhere, monkeypatch, features, ending):
+    path, digest = trunk_of(features, ending, nowhere)
+    assert "does not hold the convolutions" in named(path)[1]
+    monkeypatch.setattr(room, "_TRUNK_DIGEST", digest[:8])
+    room._load.cache_clear()
+    network, reason = named(path)
+    assert reason == ""
+    assert torch.equal(network.net.state_dict()["slice2.3.weight"], features[3].weight)
+
+
+def test_a_named_file_that_is_missing_or_no_weights_is_said(named, nowhere):
+    assert "GRADAUDIT_LPIPS" in named(nowhere / "none.npz")[1]
+    (nowhere / "text.npz").write_text("no weights")
+    assert "unreadable" in named(nowhere / "text.npz")[1]
+
+
+def test_the_real_convolutions_and_the_bar(named):
+    """An image and itself, noisier and noisier: the distance passes the SoK's bars in the order of the noise."""
+    path = shared / "weights" / "lpips_trunk_alexnet.npz"
+    if not path.is_file():
+        pytest.skip("the convolutions of AlexNet are not at hand")
+    network, reason = named(path)
+    assert reason == ""
+    with np.load(shared / "cifar10_test.npz") as archive:
+        truth = torch.from_numpy(archive["images"][:8]).permute(0, 3, 1, 2) / 255
+    noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+    near, far = (lpips(network, truth + level * noise, truth) for level in (0.02, 1.0))
+    assert (near < 0.1).all()
+    assert (far > 0.1).all()
+    guesses = Compared(torch.cat([truth, truth + noise]), torch.cat([truth, truth]))
+    assert METRICS["recognisable"].compute(guesses).tolist() == [1.0] * 8 + [0.0] * 8
+    assert lpips_bar((3, 63, 64)) == 0.1
+    assert lpips_bar((3, 64, 64)) == 0.3
+
+
+def test_the_option_names_the_file(gradaudit, monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADAUDIT_LPIPS", "")
+    code, _, error = gradaudit("audit", "none.yaml", "--lpips", tmp_path / "none.npz")
+    assert code == 2
+    assert "--lpips" in error
+    (tmp_path / "trunk.npz").write_bytes(b"")
+    gradaudit("audit", "none.yaml", "--lpips", tmp_path / "trunk.npz")
+    assert os.environ["GRADAUDIT_LPIPS"] == str(tmp_path / "trunk.npz")

@@ -29,6 +29,7 @@ from .placing import (
     Budget,
     Changes,
     ExecutorName,
+    LpipsFile,
     Open,
     Placement,
     RayAddress,
@@ -77,6 +78,7 @@ Out = Annotated[
 def demo(
     out: Out = None,
     seed: Annotated[int, typer.Option(help="Seed of the photographs, the network and the attack.")] = 13,
+    lpips: LpipsFile = None,
     as_json: AsJson = False,
     open_page: Open = False,
 ) -> None:
@@ -109,6 +111,7 @@ def audit(
     fail_over: FailOver = None,
     junit: JunitFile = None,
     budget: Budget = None,
+    lpips: LpipsFile = None,
     as_json: AsJson = False,
     open_page: Open = False,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,6 +60,26 @@ StopOnError = Annotated[
 Shard = Annotated[
     str,
     typer.Option(metavar="K/N", help="Run only the K-th of N parts, on N machines; `gradaudit merge` unites them."),
+]
+
+
+def _name_lpips(file: Path | None) -> None:
+    """Tell the metric, also in the processes that are started later, where its weights are."""
+    if file is not None:
+        if not file.is_file():
+            raise AuditError(f"--lpips {file}: there is no such file.")
+        os.environ["GRADAUDIT_LPIPS"] = str(file.resolve())
+
+
+LpipsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--lpips",
+        metavar="FILE",
+        callback=_name_lpips,
+        expose_value=False,
+        help="Weights of AlexNet for the metric LPIPS: torchvision's file, or one of its convolutions alone.",
+    ),
 ]
 
 

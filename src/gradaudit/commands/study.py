@@ -17,6 +17,7 @@ from .listings import show
 from .placing import (
     AsJson,
     ExecutorName,
+    LpipsFile,
     Placement,
     RayAddress,
     Shard,
@@ -68,6 +69,7 @@ def study(
     ray_address: RayAddress = None,
     stop_on_error: StopOnError = False,
     shard: Shard = "1/1",
+    lpips: LpipsFile = None,
     out: StudyOut = None,
     as_json: AsJson = False,
 ) -> None:

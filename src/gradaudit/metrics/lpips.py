@@ -13,25 +13,33 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..values.errors import AuditError
 from ..values.measures import Compared, Computed, Metric
+from ..values.tensor_files import read_tensor_file
 from ..values.types import Modality
 from ._image_pairs import clean_pair
 
 LPIPS_NEEDS = "needs grey or RGB images of at least 31 x 31 pixels"
 """The reason why `lpips` returned `None`."""
 
+VARIABLE = "GRADAUDIT_LPIPS"
 _BACKBONE = "alexnet-owt-7be5be79.pth"
 _ADDRESS = f"https://download.pytorch.org/models/{_BACKBONE}"
 _DIGEST = "7be5be79"  # the start of the file's SHA-256, which is part of its name
+_TRUNK = "lpips_trunk_alexnet.npz"
+_TRUNK_DIGEST = "276812cc"  # of the values of the convolutions, in the order of their names
+_CONVOLUTIONS = tuple(f"features.{layer}.{part}" for layer in (0, 10, 3, 6, 8) for part in ("bias", "weight"))
 _SMALLEST_SIDE = 31  # AlexNet's two poolings leave no pixel of a smaller image
 
 
 def perceptual_network() -> tuple[nn.Module | None, str]:
     """Return the LPIPS network v0.1 on AlexNet if its weights are on this machine; nothing is ever downloaded.
 
-    The network needs the optional package `lpips`, which contains the linear heads, and torchvision's AlexNet weights,
-    searched for in the folder that the environment variable GRADAUDIT_ASSETS names and then in torch.hub's checkpoints
-    folder. It is built once per process.
+    The network needs the optional package `lpips`, which contains the linear heads, and the weights of AlexNet:
+    torchvision's file, or a file that holds only its five convolutions (`features.0.weight`, ...; `.npz`,
+    `.safetensors` or `.pth`), which is known by the digest of their values. It is the file that the environment
+    variable GRADAUDIT_LPIPS names (`--lpips` sets it), or otherwise searched for in the folder that GRADAUDIT_ASSETS
+    names and then in torch.hub's checkpoints folder. It is built once per process.
 
     Returns:
         `(network, "")` in evaluation mode on the CPU, or `(None, reason)`, which says what is missing and where to put
@@ -40,11 +48,17 @@ def perceptual_network() -> tuple[nn.Module | None, str]:
     if importlib.util.find_spec("lpips") is None:  # importing it takes seconds, so find_spec only looks for it
         return None, 'the package lpips is missing: pip install "gradaudit[perceptual]"'
     folders = _folders()
-    found = next((folder / _BACKBONE for folder in folders if (folder / _BACKBONE).is_file()), None)
+    named = os.environ.get(VARIABLE)
+    places = (
+        [Path(named).expanduser()] if named else [folder / name for folder in folders for name in (_BACKBONE, _TRUNK)]
+    )
+    found = next((path for path in places if path.is_file()), None)
+    if found is None and named:
+        return None, f"weights missing: no file at {_shown(places[0])}, which {VARIABLE} names"
     if found is None:
-        places = " or ".join(_shown(folder) for folder in folders)
+        searched = " or ".join(_shown(folder) for folder in folders)
         hint = "" if len(folders) > 1 else ", or into a folder that GRADAUDIT_ASSETS names"
-        return None, f"weights missing: put {_BACKBONE} ({_ADDRESS}) into {places}{hint}"
+        return None, f"weights missing: put {_BACKBONE} ({_ADDRESS}) into {searched}{hint}"
     facts = found.stat()
     return _load(found, facts.st_size, facts.st_mtime_ns)
 
@@ -90,17 +104,36 @@ def _shown(path: Path) -> str:
 
 
 @functools.cache
-def _load(backbone: Path, size: int, modified: int) -> tuple[nn.Module | None, str]:
-    """Return the network on the weights in `backbone`; a new `size` or `modified` makes the cache read it again."""
-    with backbone.open("rb") as file:
+def _load(path: Path, size: int, modified: int) -> tuple[nn.Module | None, str]:
+    """Return the network on the weights in `path`; a new `size` or `modified` makes the cache read it again."""
+    with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if not digest.startswith(_DIGEST):
+    if digest.startswith(_DIGEST):
+        return _build(torch.load(path, map_location="cpu", weights_only=True)), ""
+    fix = f"put the file of {_ADDRESS} there"
+    if path.name == _BACKBONE:
         damage = f"its SHA-256 starts with {digest[: len(_DIGEST)]}, not {_DIGEST}"
-        return None, f"weights damaged: {_shown(backbone)} ({damage}); put the file of {_ADDRESS} there"
-    return _build(torch.load(backbone, map_location="cpu", weights_only=True)), ""
+        return None, f"weights damaged: {_shown(path)} ({damage}); {fix}"
+    try:
+        tensors = read_tensor_file(path, "weights").tensors
+    except AuditError as error:
+        return None, f"weights unreadable: {error}"
+    if set(tensors) != set(_CONVOLUTIONS) or not _digest(tensors).startswith(_TRUNK_DIGEST):
+        return None, f"{_shown(path)} does not hold the convolutions of torchvision's AlexNet; {fix}"
+    return _build(tensors), ""
 
 
-def _build(alexnet: Mapping[str, Tensor]) -> nn.Module:
+def _digest(tensors: Mapping[str, Tensor | None]) -> str:
+    """Return the SHA-256 of the values of the convolutions in single precision, in the order of their names."""
+    found = hashlib.sha256()
+    for name in _CONVOLUTIONS:
+        value = tensors[name]
+        assert value is not None
+        found.update(value.float().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def _build(alexnet: Mapping[str, Tensor | None]) -> nn.Module:
     """Return LPIPS with its published heads on the convolutions of an AlexNet (`features.0.weight`, ...)."""
     import lpips as package
 

@@ -35,6 +35,7 @@ SCORES = {
     "gain over the mean image, dB": "gain",
     "SSIM": "ssim",
     "LPIPS": "lpips",
+    "below the LPIPS bar": "recognisable",
     "identified": "identified",
     "label accuracy": "labels",
     "seconds": "seconds",
@@ -142,7 +143,7 @@ class AttackCell:
         control = (torch.full_like(truth[0], 0.5) if control is None else control).expand_as(truth)
         gallery = bench.source.distractors(indices, 200)
         ours, theirs = (score_pictures(truth, pictures, gallery) for pictures in (matched.inputs, control))
-        means = {name: score.mean for name in ("psnr", "ssim", "lpips") if (score := ours.get(name))}
+        means = {name: score.mean for name in ("psnr", "ssim", "lpips", "recognisable") if (score := ours.get(name))}
         found: dict[str, float | None] = {**means, "gain": ours.psnr.mean - theirs.psnr.mean}
         found["offset"] = fmean(map(offset, truth, matched.inputs.nan_to_num()))
         if rank := ours.get("rank"):
