@@ -40,7 +40,8 @@ def pictures(case: Demonstration, seed: int) -> tuple[Batch, Tensor, Batch]:
     channels = 3 if case.network.startswith("vit") else 1
     batch = make_batch(case.examples, channels, case.size, CLASSES, seed)
     batch = Batch(batch.inputs.double(), batch.labels)
-    return batch, torch.full_like(batch.inputs, 0.5), make_batch(6, channels, case.size, 10, 100 + seed)
+    public = torch.rand(256, channels, case.size, case.size, generator=torch.Generator().manual_seed(100 + seed))
+    return batch, torch.full_like(batch.inputs, 0.5), Batch(public, torch.arange(256) % CLASSES)
 
 
 def words(case: Demonstration, seed: int) -> tuple[Batch, Tensor, Batch]:

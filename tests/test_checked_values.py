@@ -7,7 +7,8 @@ import pytest
 import gradaudit as ga
 from conftest import make_batch, smooth_net
 from gradaudit.attacks import ATTACKS, INVERTING_GRADIENTS, constructors
-from gradaudit.audit.config import AttackEntry, make_config
+from gradaudit.audit.attack_entry import AttackEntry
+from gradaudit.audit.config import make_config
 from gradaudit.audit.resolve import make_attack
 from gradaudit.inversion.parts.optimisers import LBFGS, Adam, RMSprop
 from gradaudit.inversion.parts.optimisers.levenberg_marquardt import LevenbergMarquardt

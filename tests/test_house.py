@@ -57,12 +57,13 @@ ORDER = {
         {"restarts"},
         {"gradient_matching"},
         {"ensemble", "mutual", "call"},
-        {"adaptive"},
+        {"adaptive", "started"},
     ],
     "audit": [
         {
             "yaml_text",
             "adapting",
+            "attack_entry",
             "overrides",
             "attempt",
             "shelf",

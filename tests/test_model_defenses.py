@@ -11,7 +11,7 @@ from torch.func import functional_call, grad, vmap
 
 import gradaudit as ga
 from gradaudit.audit.judge import audit
-from gradaudit.client.defending import changed_batch
+from gradaudit.protocol.defenses._acting import changed_batch
 from gradaudit.protocol.defenses.dp_sgd import DpSgd
 from gradaudit.protocol.defenses.instahide import InstaHide
 from gradaudit.protocol.defenses.mixup import MixUp

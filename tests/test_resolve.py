@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gradaudit.audit.config import AttackEntry, make_config
+from gradaudit.audit.attack_entry import AttackEntry
+from gradaudit.audit.config import make_config
 from gradaudit.audit.plan import make_plan
 from gradaudit.audit.resolve import make_attack, make_defense, make_device, open_source
 from gradaudit.data.modalities import check_inputs

@@ -45,7 +45,7 @@ def change_file(raw: dict[str, Any], path: str, value: Any, at: str) -> None:
         return _change(entries, steps, value, at)
     index = _position(entries, steps[0], at)
     entries[index] = entry = as_entry(entries[index])
-    if steps[1] in ("name", "set"):
+    if steps[1] in ("name", "set") or steps[1:] == ["start"]:
         return _change(entry, steps[1:], value, at)
     fields = entry.setdefault("set", {}) if isinstance(entry, dict) else None
     if not isinstance(fields, dict):

@@ -18,7 +18,7 @@ from ..values.errors import AttackFailed, AuditError, MissingKnowledge
 from ..values.types import Knowledge, Modality, UpdateKind
 from .adapting import with_twins
 from .battery import BATTERIES, NAMED, Battery, Fit, Member, Origin
-from .config import AttackEntry
+from .attack_entry import AttackEntry
 from .resolve import make_attack
 
 Named = tuple[tuple[str, Attack | Battery], ...]
@@ -71,9 +71,12 @@ def named_attacks(entries: Iterable[AttackEntry], folder: Path, granted: Knowled
         at = f"attacks.{number}"
         if entry.name not in BATTERIES:
             attack = make_attack(entry, folder, at)
-            require_fit(attack, granted, modality, name=entry.name)
-            found.append((entry.name, attack))
+            name = entry.name if entry.start is None else attack.name
+            require_fit(attack, granted, modality, name=name)
+            found.append((name, attack))
             continue
+        if entry.start is not None:
+            raise AuditError(f"{at}.start: {entry.name} is a battery, whose attacks are frozen. Name one attack.")
         if entry.set:
             raise AuditError(
                 f"{at}.set: {entry.name} is a battery, whose attacks are frozen. Name the attack that you change."

@@ -27,6 +27,7 @@ from ..values.granting import FACTS, granted
 from ..values.thresholds import read_thresholds
 from ..values.types import Knowledge
 from ..values.validation import as_name, brief, suggest
+from .attack_entry import AttackEntry
 from .battery import DEFAULT
 from .budget import as_budget, seconds_of
 from .changes import as_entry, change_file, parsed_change
@@ -147,13 +148,6 @@ class UpdateSection(_Section):
     batch_size: _Count | None = None
     labels: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
     input_shape: tuple[_Count, _Count, _Count] | None = None
-
-
-class AttackEntry(_Section):
-    """One entry of `attacks:`, a name or `file.py:ATTACK` with the fields to change."""
-
-    name: str
-    set: dict[str, Any] = {}
 
 
 def _fact(value: Any) -> Any:

@@ -34,7 +34,7 @@ def doubts(attack: Attack, defenses: Sequence[Defense], granted: Knowledge) -> t
     found = []
     for defense in defenses:
         doubt = defense.doubt
-        if doubt.simulated and Knowledge.DEFENSE in granted:
+        if (doubt.simulated or _own(attack)) and Knowledge.DEFENSE in granted:
             continue
         text = _text(attack, doubt)
         if text:
@@ -78,7 +78,14 @@ def _most_examples(client: Client, examples: int) -> int:
     return max(getattr(client, "sizes", ()) or (examples or getattr(client, "size", None) or 0,))
 
 
+def _own(attack: Attack) -> str:
+    """Return the attack's own sentence on defenses that it does not know, if it takes all others into account."""
+    return str(getattr(attack, "doubt", ""))
+
+
 def _text(attack: Attack, doubt: Doubt) -> str:
+    if _own(attack):
+        return _own(attack)
     objective: Any = getattr(attack, "objective", None) or getattr(getattr(attack, "attack", None), "objective", None)
     if objective is None:
         return doubt.closed_form

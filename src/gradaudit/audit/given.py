@@ -25,7 +25,7 @@ from ..values.types import Batch, Knowledge, Modality
 from ..values.validation import brief
 from .battery import BATTERIES, Battery, Origin
 from .choosing import Audience, Named, choose
-from .config import AttackEntry
+from .attack_entry import AttackEntry
 from .digests import raw_bytes
 from .resolve import make_attack
 from .schedule import Schedule, model_digest, public_warnings, require_room

@@ -17,6 +17,7 @@ from ..client.defending import changed_model
 from ..data.modalities import HANDLINGS, Handling, kind_of
 from ..data.sources import SOURCES, AnySource
 from ..inversion.attack import Attack
+from ..inversion.run.started import started_from
 from ..protocol.defenses import DEFENSES, Defense
 from ..protocol.local_training import LOSSES, LocalTraining, Loss
 from ..values.errors import AuditError, guarded
@@ -25,7 +26,8 @@ from ..values.measures import MEASURES
 from ..values.own_code import module_of
 from ..values.types import Knowledge
 from ..values.validation import as_name, brief, suggest
-from .config import AttackEntry, AuditConfig, ModelSection, TrainingSection, validated
+from .attack_entry import AttackEntry
+from .config import AuditConfig, ModelSection, TrainingSection, validated
 from .overrides import override
 from .shelf import Shelf
 
@@ -91,12 +93,15 @@ def make_defense(entry: Mapping[str, Any], at: str) -> Defense:
 
 
 def make_attack(entry: AttackEntry, folder: Path, at: str) -> Attack:
-    """Return the attack that an entry names, of this package or from the user's file, with its changed fields.
+    """Return the attack that an entry names, of this package or from the user's file, with its start and changes.
 
     Raises:
-        AuditError: The name is unknown, the file cannot be loaded, or a changed field does not fit.
+        AuditError: A name is unknown, a file cannot be loaded, the attack cannot have this start, or a changed field
+            does not fit.
     """
     attack = ATTACKS.get(entry.name) or _own_attack(entry.name, folder, at)
+    if entry.start is not None:
+        attack = started_from(ATTACKS.get(entry.start) or _own_attack(entry.start, folder, f"{at}.start"), attack, at)
     names = constructors() if entry.set else {}
     for path, new in entry.set.items():
         attack = override(attack, path, new, names, at=at)

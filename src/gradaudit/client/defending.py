@@ -8,9 +8,10 @@ from functools import reduce
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..protocol.defenses import ActsOn, Defense, Gradient, Scene
+from ..protocol.defenses import ActsOn, Defense, Scene
+from ..protocol.defenses._acting import acting_on
 from ..values.chance import seeded
 from ..values.errors import AuditError
 from ..values.types import Update
@@ -31,36 +32,6 @@ def changed_model(defenses: Sequence[Defense], model: nn.Module) -> nn.Module:
     if twice is not None:
         raise AuditError(f"defenses: {twice} changes the model and is named twice. Name it once.")
     return reduce(lambda changed, defense: defense.change_model(changed), defenses, model)
-
-
-def changed_batch(
-    defenses: Sequence[Defense], inputs: Tensor, labels: Tensor, classes: int, seed: int
-) -> tuple[Tensor, Tensor]:
-    """Return the inputs and labels that a client trains on, with random numbers from `seed`."""
-    acting = acting_on(defenses, ActsOn.BATCH)
-    if not acting:
-        return inputs, labels
-    with seeded(seed, inputs.device):
-        for defense in acting:
-            inputs, labels = defense.change_batch(inputs, labels, classes)
-    return inputs, labels
-
-
-def changed_training(defenses: Sequence[Defense]) -> dict[str, Any]:
-    """Return the arguments of `LocalTraining.train` by which the defenses change the gradient of every local step."""
-    acting = acting_on(defenses, ActsOn.TRAINING)
-    if not acting:
-        return {}
-
-    def around(inner: Gradient, defense: Defense) -> Gradient:
-        return lambda inputs, labels: defense.change_gradient(inner, inputs, labels)
-
-    return {"defended": lambda gradient, inputs, labels: reduce(around, acting, gradient)(inputs, labels)}
-
-
-def acting_on(defenses: Sequence[Defense], what: ActsOn) -> tuple[Defense, ...]:
-    """Return the defenses that change the model, the batch, the training, or the update."""
-    return tuple(defense for defense in defenses if defense.acts_on is what)
 
 
 def defended(

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from ..models.copying import private_copy
 from ..protocol.defenses import ActsOn, Defense
+from ..protocol.defenses._acting import acting_on
 from ..protocol.local_training import batch_norm_mode, rules_of, weighted_mean
 from ..values.chance import child_seed
 from ..values.errors import AuditError
 from ..values.types import Batch, Update
 from .checking import NotFinite
-from .defending import Memories, acting_on
+from .defending import Memories
 from .federation_settings import Federation, Partition
 from .participant import Client
 

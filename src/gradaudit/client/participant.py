@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..models.copying import private_copy
 from ..protocol.defenses import Defense, Scene, describe
+from ..protocol.defenses._acting import changed_batch, changed_training
 from ..protocol.local_training import LocalTraining
 from ..protocol.observation import Observation
 from ..values.chance import child_seed
@@ -22,9 +23,7 @@ from .calibrated_noise import acts_early
 from .checking import require_finite, require_trainable
 from .defending import (
     Memories,
-    changed_batch,
     changed_model,
-    changed_training,
     defended,
     same,
     without_effect,

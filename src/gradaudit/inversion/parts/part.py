@@ -163,10 +163,12 @@ class Parametrisation(Part):
     """The choice of variables that are optimised, and how they decode to inputs.
 
     `start(seen, seeds, previous)` returns a `Candidate`. `makes_labels` says that this candidate also produces the
-    labels, so that the attack infers none.
+    labels, so that the attack infers none. `continues` says that it starts from the images that `previous` decodes to,
+    so that another attack can give it its first ones (`run.started`).
     """
 
     makes_labels: ClassVar[bool] = False
+    continues: ClassVar[bool] = False
 
     def start(self, seen: Observation, seeds: int, previous: Candidate | None) -> Candidate:
         """Return the first candidate of a stage; `previous` is the best one of the previous stage."""

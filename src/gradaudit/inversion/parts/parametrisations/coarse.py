@@ -29,6 +29,7 @@ class Coarse(Parametrisation):
     independent: ClassVar[bool] = True
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
     modality: ClassVar[Modality] = Modality.PICTURES
+    continues: ClassVar[bool] = True
     interpolation: ClassVar[str] = "bilinear"
     factor: int = 2
     box: bool = True

@@ -30,6 +30,7 @@ class EpochCopies(Parametrisation):
     """
 
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE | Knowledge.LOCAL_TRAINING
+    continues: ClassVar[bool] = True
     box: bool = True
     init: Literal["normal", "uniform", "grey"] = "normal"
 

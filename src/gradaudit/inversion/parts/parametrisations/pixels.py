@@ -24,6 +24,7 @@ class Pixels(Parametrisation):
     independent: ClassVar[bool] = True
     needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE
     modality: ClassVar[Modality] = Modality.PICTURES
+    continues: ClassVar[bool] = True
     box: bool = True
     init: Literal["normal", "uniform", "grey"] = "normal"
     afresh: bool = False
