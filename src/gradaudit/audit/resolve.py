@@ -24,9 +24,9 @@ from ..values.files import is_file
 from ..values.measures import MEASURES
 from ..values.own_code import module_of
 from ..values.types import Knowledge
-from ..values.validation import as_name, brief, suggest
+from ..values.validation import as_name, brief, settable, suggest
 from .config import AttackEntry, AuditConfig, ModelSection, TrainingSection, validated
-from .overrides import override
+from .overrides import change_generator, override
 from .shelf import Shelf
 
 T = TypeVar("T")
@@ -99,7 +99,10 @@ def make_attack(entry: AttackEntry, folder: Path, at: str) -> Attack:
     attack = ATTACKS.get(entry.name) or _own_attack(entry.name, folder, at)
     names = constructors() if entry.set else {}
     for path, new in entry.set.items():
-        attack = override(attack, path, new, names, at=at)
+        if path == "generator" and path not in settable(type(attack)):
+            attack = change_generator(attack, new, names, folder, at)
+        else:
+            attack = override(attack, path, new, names, at=at)
     _require_optimisers(attack, at)
     return attack
 

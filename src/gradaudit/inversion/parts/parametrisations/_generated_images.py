@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -22,10 +23,8 @@ AnyGenerator = Generator | Untrained
 """A trained generator, or the same architecture with random weights."""
 
 EXAMPLE = Untrained(DCGAN(channels=1, size=8, latent=4, width=4))
-HOW = (
-    "Make one from images like the client's with `gradaudit train generator --data DATA --out FILE`, and name it: "
-    "`generator: FILE` beside the name of the attack."
-)
+NAME_IT = "Name it beside the attack: `generator: FILE`."
+HOW = f"Make one from images like the client's: `gradaudit train generator --data DATA --out FILE`. {NAME_IT}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +54,7 @@ class OpenGenerator:
         data = asset.facts.get("data")
         trained = f"trained on {data}" if data else "whose file does not say what it was trained on"
         kind = f"{asset.architecture} " if asset.architecture else ""
-        return (f"The generator is {kind}{asset.source} (SHA-256 {asset.digest[:16]}), {trained}.",)
+        return (f"The generator is {kind}{Path(asset.source).name} (SHA-256 {asset.digest[:16]}), {trained}.",)
 
     def draw(self, seeds: int) -> Tensor:
         """Return latent vectors `[S, B, latent]` from N(0, 1)."""
@@ -116,8 +115,11 @@ class FromGenerator(Candidate):
 
 def network_of(generator: AnyGenerator) -> tuple[GeneratorNetwork, Asset]:
     """Open a generator without drawing from the random state of the attack. Raise `AttackFailed` if it has no file."""
-    with forked(torch.device("cpu")):
-        return generator.open()
+    try:
+        with forked(torch.device("cpu")):
+            return generator.open()
+    except AttackFailed as error:
+        raise AttackFailed(f"{error} {NAME_IT}") from error
 
 
 def require_shape(generator: AnyGenerator, network: GeneratorNetwork, shape: tuple[int, ...]) -> None:
