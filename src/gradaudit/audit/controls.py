@@ -135,7 +135,8 @@ def prior_only(
     """Run an attack without the update: its parametrisation and its priors alone, from the same kind of start.
 
     What comes back is what the prior knows of such examples anyway; only what an attack gains beyond it comes from the
-    update. Of an attack with a generator that is an image of the generator at random latent vectors. The update is replaced by noise of the same size, and the objective is 0 everywhere.
+    update. Of an attack with a generator, that is an image of the generator at random latent vectors. The update is
+    replaced by noise of the same size, and the objective is 0 everywhere.
 
     Args:
         client: The client.
