@@ -36,12 +36,22 @@ def modality(case: Demonstration) -> Modality:
 
 
 def pictures(case: Demonstration, seed: int) -> tuple[Batch, Tensor, Batch]:
-    """Uniform noise, of which grey is the best guess; in float64."""
+    """Uniform noise, of which grey is the best guess, or images of the attack's own generator; in float64."""
     channels = 3 if case.network.startswith("vit") else 1
     batch = make_batch(case.examples, channels, case.size, CLASSES, seed)
-    batch = Batch(batch.inputs.double(), batch.labels)
+    stages = getattr(case.attack, "stages", ())
+    made_by = getattr(stages[0].parametrisation, "generator", None) if stages else None
+    inputs = batch.inputs if made_by is None else generated(made_by, case.examples, seed)
+    batch = Batch(inputs.double(), batch.labels)
     public = torch.rand(256, channels, case.size, case.size, generator=torch.Generator().manual_seed(100 + seed))
     return batch, torch.full_like(batch.inputs, 0.5), Batch(public, torch.arange(256) % CLASSES)
+
+
+def generated(made_by, examples, seed):
+    """Images of a generator without classes."""
+    generator = torch.Generator().manual_seed(1_000 + seed)
+    network = made_by.open()[0]
+    return network(torch.randn(examples, network.latent, generator=generator))
 
 
 def words(case: Demonstration, seed: int) -> tuple[Batch, Tensor, Batch]:

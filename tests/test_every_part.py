@@ -244,15 +244,26 @@ def test_every_optimiser_comes_closer(part):
     """To the direction of WANTED, by a distance and, for those that take them, by the updates themselves."""
     leaf = torch.full((1, 3), 0.1, requires_grad=True)
     part = replace(part, lr=0.01) if part.rate is None and hasattr(part, "lr") else part
-    optimiser, schedule = part.build([leaf], 100, lambda seed: ((leaf[seed] + leaf[seed] ** 3,), (WANTED,)))
     seen = []
+
+    def loss():
+        found = 1 - torch.cosine_similarity(leaf + leaf**3, WANTED.unsqueeze(0))
+        seen.append(found.item())
+        return found
+
+    class Asked:
+        totals = staticmethod(loss)
+
+        def __call__(self, seed):
+            return (leaf[seed] + leaf[seed] ** 3,), (WANTED,)
+
+    optimiser, schedule = part.build([leaf], 100, Asked())
 
     def closure():
         optimiser.zero_grad()
-        loss = 1 - torch.cosine_similarity(leaf + leaf**3, WANTED.unsqueeze(0)).squeeze()
-        loss.backward()
-        seen.append(loss.item())
-        return loss
+        found = loss().squeeze()
+        found.backward()
+        return found
 
     for _ in range(100):
         optimiser.step(closure)

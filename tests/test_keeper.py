@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from conftest import make_batch, smooth_net
 from gradaudit import Client, Knowledge, Level, Reconstruction
 from gradaudit.attacks import ATTACKS
+from gradaudit.attacks.gias import SMALL
 from gradaudit.attacks.mgia import ATTACK as MGIA
 from gradaudit.inversion.parts.gradient_transforms import Noise
-from gradaudit.inversion.parts.optimisers import Adam
+from gradaudit.inversion.parts.optimisers import Adam, CmaEs
+from gradaudit.inversion.parts.parametrisations import Features, GeneratorWeights, Latent
+from gradaudit.inversion.parts.part import Stage
 from gradaudit.inversion.parts.priors import L2
 from gradaudit.inversion.run import keeper
 from gradaudit.inversion.run.call import accepts_keep, run_attack, run_attack_on_all
@@ -25,9 +28,13 @@ from properties import short
 from test_mgia import brief, private, two_networks
 from test_tableak import ensemble, few_rows
 
-KNOWN = Level.BASIC | Knowledge.LABELS
+KNOWN = Level.BASIC | Knowledge.LABELS | Knowledge.GENERATOR
 SHORT = short(ATTACKS["inverting-gradients"], 12)
 STAGE = SHORT.stages[0]
+LATENT = Latent(SMALL, kld=0.1)
+POPULATION = Stage(LATENT, CmaEs(population=4), steps=4)
+FEATURES = Stage(Features(SMALL, 0, 1.0), Adam(), steps=4)
+WEIGHTS = Stage(GeneratorWeights(SMALL), Adam(lr=0.01), steps=4)
 CASES = {
     "one stage": SHORT,
     "random numbers": replace(SHORT, stages=(replace(STAGE, gradient=(Noise(0.1),)),)),
@@ -41,6 +48,8 @@ CASES = {
     "an ensemble in one pass": ensemble(3, 8),
     "an ensemble, one after another": replace(ensemble(3, 8), attack=replace(ensemble(3, 8).attack, together=False)),
     "two updates": brief(MGIA, 6),
+    "a population, then features": replace(SHORT, stages=(POPULATION, FEATURES)),
+    "latent vectors, then weights": replace(SHORT, stages=(replace(SHORT.stages[0], parametrisation=LATENT), WEIGHTS)),
 }
 
 

@@ -5,6 +5,8 @@ from typing import Any
 from ..inversion import part_names
 from ..inversion.attack import Attack
 from ..inversion.run.adaptive import Adaptive
+from ..inversion.run.generator_choice import with_generator
+from ..models.generators import GENERATORS
 from ..protocol.defenses import DEFENSES
 from ..values.discovery import Registry, values_called
 from ._demonstration import Demonstration, shortened
@@ -37,7 +39,8 @@ def constructors() -> dict[str, type]:
     Evaluating the `repr` with them returns the attack again.
     """
     defenses = {kind.__name__: kind for kind in DEFENSES.values()}
-    return part_names((Adaptive, *(type(attack) for attack in EVERY_ATTACK.values()))) | defenses
+    kinds = (Adaptive, *GENERATORS.values(), *(type(attack) for attack in EVERY_ATTACK.values()))
+    return part_names(kinds) | defenses
 
 
 def demonstration_of(name: str) -> Demonstration | None:
@@ -62,4 +65,5 @@ __all__ = [
     "constructors",
     "demonstration_of",
     "shortened",
+    "with_generator",
 ]

@@ -21,8 +21,16 @@ def parsed_change(change: str) -> tuple[str, Any]:
 
 
 def as_entry(value: Any) -> Any:
-    """Return an entry of `attacks:` as a mapping if it is only a name."""
-    return {"name": value} if isinstance(value, str) else value
+    """Return an entry of `attacks:` as a mapping of `name` and `set`.
+
+    A name alone becomes one. `generator: FILE` beside a name becomes a change like any other, which all stages share.
+    """
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, dict) and "generator" in value and isinstance(value.get("set", {}), dict):
+        rest = {key: entry for key, entry in value.items() if key != "generator"}
+        return {**rest, "set": {"generator": value["generator"], **rest.get("set", {})}}
+    return value
 
 
 def change_file(raw: dict[str, Any], path: str, value: Any, at: str) -> None:

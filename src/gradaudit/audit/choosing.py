@@ -13,6 +13,7 @@ from ..client.participant import Client
 from ..inversion.attack import Attack
 from ..inversion.network.spans import attention_projections, is_causal
 from ..inversion.network.vision_transformer import patch_embedding, position_embedding
+from ..inversion.run.generator_choice import require_inputs
 from ..inversion.run.refusal import require_fit
 from ..values.errors import AttackFailed, AuditError, MissingKnowledge
 from ..values.types import Knowledge, Modality, UpdateKind
@@ -93,13 +94,14 @@ def choose(named: Named, audience: Audience) -> Chosen:
     Each is followed by its adaptive twin if the adversary knows the client's defenses (`adapting`).
 
     Raises:
-        AuditError: No attack of a battery fits.
+        AuditError: No attack of a battery fits, or the generator of a named one makes other inputs than the model's.
     """
     attacks: list[tuple[str, Attack]] = []
     origins: list[Origin] = []
     left_out: list[str] = []
     for number, (name, entry) in enumerate(named):
         if not isinstance(entry, Battery):
+            _require_inputs(entry, audience.shape, f"attacks.{number}: {name}")
             attacks.append((name, entry))
             origins.append(NAMED)
             continue
@@ -111,6 +113,13 @@ def choose(named: Named, audience: Audience) -> Chosen:
         origins += [Origin(name, member.seed, member.optional) for member in members]
         left_out += reasons
     return Chosen(*with_twins(attacks, origins, audience.client, audience.granted), tuple(left_out))
+
+
+def _require_inputs(attack: Attack, shape: tuple[int, ...], at: str) -> None:
+    try:
+        require_inputs(attack, shape)
+    except AttackFailed as error:
+        raise AuditError(f"{at}: {error}") from error
 
 
 def fitting(battery: Battery, audience: Audience) -> tuple[tuple[Member, ...], tuple[str, ...]]:

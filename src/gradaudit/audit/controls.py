@@ -16,6 +16,7 @@ from ..inspection.layers import linear_layers
 from ..inversion.attack import Attack
 from ..inversion.parts.part import Objective, Progress, Stage
 from ..inversion.run.call import run_attack
+from ..inversion.run.generator_choice import generators_of
 from ..inversion.run.refusal import require_fit
 from ..protocol.local_training import LocalTraining
 from ..protocol.observation import Observation
@@ -134,7 +135,8 @@ def prior_only(
     """Run an attack without the update: its parametrisation and its priors alone, from the same kind of start.
 
     What comes back is what the prior knows of such examples anyway; only what an attack gains beyond it comes from the
-    update. The update is replaced by noise of the same size, and the objective is 0 everywhere.
+    update. Of an attack with a generator, that is an image of the generator at random latent vectors. The update is
+    replaced by noise of the same size, and the objective is 0 everywhere.
 
     Args:
         client: The client.
@@ -186,6 +188,8 @@ def _without_update(attack: Attack) -> Attack:
     if not stages or not hasattr(attack, "objective"):
         raise AttackFailed(f"{attack.name} is not composed of an objective and priors.")
     kept = [stage for stage in stages if stage.terms and not stage.only_above] or [replace(stages[0], steps=1)]
+    if generators_of(attack):  # what a generator knows is its images; a prior would lead away from them
+        kept = [replace(stages[0], steps=1, terms=())]
     idle = tuple(replace(stage, stop_below=0.0, stop_flat=0.0, only_above=0.0) for stage in kept)
     return replace(attack, objective=IgnoredUpdate(), stages=idle, selection=None, step="exact", restarts=1)  # type: ignore[type-var]
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..client.participant import Client
 from ..data.modalities import handling_of, kind_of, private_among
 from ..inversion.attack import Attack
+from ..inversion.run.generator_choice import generator_digests
 from ..inversion.run.refusal import require_fit
 from ..values.chance import child_seed
 from ..values.errors import AuditError
@@ -112,6 +113,7 @@ class GivenBatches(Schedule):
             "model sha256": model_digest(self.client.model),
             "public sha256": _digest([public]),
             "others sha256": _digest([self.others]),
+            **generator_digests([attack for _, attack in self.attacks]),
         }
 
     @cached_property

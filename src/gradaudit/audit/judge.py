@@ -33,7 +33,7 @@ from .attempt import attack_seed, attempt
 from .battery import NAMED, Origin
 from .digests import batch_digest
 from .doubts import doubts, remarks
-from .post_processing import control_note, processed_control
+from .post_processing import control_notes, processed_control
 from .protected import facts_of
 
 NO_TRUTH = "there is no ground truth: the private examples are not at hand"
@@ -275,7 +275,7 @@ def _said(case: Case, guess: Reconstruction, order: Tensor) -> dict[str, Any]:
         "verified": guess.verified,
         "guessed_labels": None if labels is None else tuple(labels[order].tolist()),
         "curves": guess.trace,
-        "notes": (*case.notes, *_doubts(case), *guess.notes, *control_note(case.attack)),
+        "notes": (*case.notes, *_doubts(case), *guess.notes, *control_notes(case.attack, case.batch, case.observe)),
         "cut": guess.cut,
     }
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, replace
+from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
-from ..values.errors import AuditError
+from ..inversion.run.generator_choice import with_generator
+from ..values.errors import AttackFailed, AuditError
 from ..values.validation import annotations_of, as_name, brief, fitted, settable, suggest
 
 T = TypeVar("T")
@@ -50,6 +52,31 @@ def override(value: T, path: str, new: Any, names: Mapping[str, type], *, at: st
     else:
         entry = _read(expected, new, names, here)
     return _refused_as(here, replace, value, **{name: entry})
+
+
+def change_generator(attack: T, new: Any, names: Mapping[str, type], folder: Path, at: str) -> T:
+    """Return an attack whose stages all use another generator: the key `generator` of an entry of `attacks:`.
+
+    Args:
+        attack: The attack.
+        new: The name of a trained generator, its file, or a constructor such as `Untrained(DCGAN(size=32))`.
+        names: As for `override`.
+        folder: Folder at which the relative path of a file starts.
+        at: Name of the entry in errors.
+
+    Raises:
+        AuditError: It is no such value, or no stage of the attack uses a generator.
+    """
+    here = f"{at}.generator"
+    if not isinstance(new, str) or not new:
+        raise AuditError(f"{here}: must be the name or the file of a generator. Found {brief(new)}.")
+    written = new.rstrip().endswith(")")
+    if not written and Path(new).suffix:
+        new = str((folder / new).resolve())
+    try:
+        return with_generator(attack, construct(new, names, at=here) if written else new)
+    except AttackFailed as error:
+        raise AuditError(f"{here}: {error}") from error
 
 
 def _entries(hint: Any) -> Any:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from ..inversion.attack import Attack
+from ..protocol.observation import Observation
 from ..values.errors import AuditError, guarded
+from ..values.types import Batch
+from .generator_control import generator_note
 
 
 def processed_control(attack: Attack, control: Tensor) -> Tensor:
@@ -28,8 +33,13 @@ def processed_control(attack: Attack, control: Tensor) -> Tensor:
     return torch.as_tensor(found).detach().to(control)
 
 
-def control_note(attack: Attack) -> tuple[str, ...]:
-    """Return the sentence that says so, if the attack has a `post_process`."""
-    if not hasattr(attack, "post_process"):
-        return ()
-    return ("The control passed through the same processing as the reconstruction, so that this alone is no gain.",)
+def control_notes(attack: Attack, batch: Batch, observe: Callable[[], Observation]) -> tuple[str, ...]:
+    """Return what is to be said of the control of an attack: its processing, and what a generator scores alone.
+
+    Args:
+        attack: The attack.
+        batch: The private examples.
+        observe: Returns what the adversary sees.
+    """
+    same = "The control passed through the same processing as the reconstruction, so that this alone is no gain."
+    return (*([same] if hasattr(attack, "post_process") else []), *generator_note(attack, batch, observe))

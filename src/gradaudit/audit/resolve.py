@@ -25,10 +25,10 @@ from ..values.files import is_file
 from ..values.measures import MEASURES
 from ..values.own_code import module_of
 from ..values.types import Knowledge
-from ..values.validation import as_name, brief, suggest
+from ..values.validation import as_name, brief, settable, suggest
 from .attack_entry import AttackEntry
 from .config import AuditConfig, ModelSection, TrainingSection, validated
-from .overrides import override
+from .overrides import change_generator, override
 from .shelf import Shelf
 
 T = TypeVar("T")
@@ -104,7 +104,10 @@ def make_attack(entry: AttackEntry, folder: Path, at: str) -> Attack:
         attack = started_from(ATTACKS.get(entry.start) or _own_attack(entry.start, folder, f"{at}.start"), attack, at)
     names = constructors() if entry.set else {}
     for path, new in entry.set.items():
-        attack = override(attack, path, new, names, at=at)
+        if path == "generator" and path not in settable(type(attack)):
+            attack = change_generator(attack, new, names, folder, at)
+        else:
+            attack = override(attack, path, new, names, at=at)
     _require_optimisers(attack, at)
     return attack
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..client.participant import Client
 from ..data.modalities import private_among
 from ..inversion.attack import Attack
+from ..inversion.run.generator_choice import generator_digests
 from ..values.measures import MEASURES
 from ..values.memory import require_memory
 from ..values.records import content_name
@@ -173,7 +174,8 @@ class FileSchedule(Schedule):
     def identity(self) -> dict[str, Any]:
         """Return everything that must be equal for a run to resume, as a flat mapping."""
         values = {f"attacks.{i} value": repr(attack) for i, (_, attack) in enumerate(self.attacks)}
-        return {**flat(self.config.model_dump(mode="json")), **values, **self.digests}
+        files = generator_digests([attack for _, attack in self.attacks])
+        return {**flat(self.config.model_dump(mode="json")), **values, **self.digests, **files}
 
 
 def model_digest(model: nn.Module) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor
@@ -97,9 +98,15 @@ class GradientTransform(Part):
 
 
 class Candidate:
-    """The candidate of one stage: named leaf variables, each with a leading axis of seeds `[S, ...]`."""
+    """The candidate of one stage: named leaf variables, each with a leading axis of seeds `[S, ...]`.
+
+    `constants` are further tensors that `decode` or `project` depends on and that a resumed run must restore. `notes`
+    are sentences for the reconstruction.
+    """
 
     variables: dict[str, Tensor]
+    constants: Mapping[str, Tensor] = MappingProxyType({})
+    notes: tuple[str, ...] = ()
 
     def decode(self) -> Tensor:
         """Return the inputs `[S, B, C, H, W]`, normalised, with the graph to the variables."""
@@ -108,6 +115,13 @@ class Candidate:
         """Return the logits `[S, B, K]` of the candidate's own labels, with the graph; `None` if it has none.
 
         The loss uses their softmax.
+        """
+        return None
+
+    def penalty(self) -> Tensor | None:
+        """Return a penalty on the variables, `[S]`, with the graph, or `None`.
+
+        It is weighted, and part of the loss and of the totals by which iterates are compared.
         """
         return None
 
@@ -170,8 +184,18 @@ class Parametrisation(Part):
     makes_labels: ClassVar[bool] = False
     continues: ClassVar[bool] = False
 
+    def require_inputs(self, shape: tuple[int, ...]) -> None:
+        """Raise `AttackFailed` if it cannot make inputs of this shape, whatever the update."""
+
+    def idle(self, seen: Observation) -> str:
+        """Return the sentence why a later stage is skipped because there is nothing to optimise; usually empty."""
+        return ""
+
     def start(self, seen: Observation, seeds: int, previous: Candidate | None) -> Candidate:
-        """Return the first candidate of a stage; `previous` is the best one of the previous stage."""
+        """Return the first candidate of a stage; `previous` is the best one of the previous stage.
+
+        `seen` holds the labels of the run, granted or inferred, unless they are optimised with the inputs.
+        """
 
 
 @dataclass(frozen=True)

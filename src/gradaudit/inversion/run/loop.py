@@ -88,7 +88,7 @@ class Loop:
         candidate: Candidate | None = None
         scores = torch.empty(0)
         for number, stage in list(enumerate(self.attack.stages))[first:]:
-            if candidate is not None and self._solved(candidate, stage.only_above):
+            if candidate is not None and self._skips(stage, candidate):
                 self.done, self.local = self.done + stage.steps, self.local + stage.steps
                 continue
             if candidate is not None and self.time.over(self.local):
@@ -98,6 +98,7 @@ class Loop:
                 running = self._begun(stage, candidate)
             before = candidate
             candidate, scores = self._stage(number, stage, running, step)
+            self.notes += candidate.notes
             if self.time.cut and before is not None:
                 found = _outcomes(self.guesses, candidate, scores, self.iterates)
                 return _closest(self.guesses, before, running, found, self.iterates)
@@ -143,8 +144,10 @@ class Loop:
                 break
         return running.finish()
 
-    def _solved(self, candidate: Candidate, mark: float) -> bool:
-        return mark > 0 and bool((self.guesses.scores(candidate, END) < mark).any())
+    def _skips(self, stage: Stage, candidate: Candidate) -> bool:
+        idle, mark = stage.parametrisation.idle(self.seen), stage.only_above
+        self.notes += [idle] if idle else []
+        return bool(idle) or (mark > 0 and bool((self.guesses.scores(candidate, END) < mark).any()))
 
     def _keep(self, running: StageRun, stage: int, step: int) -> None:
         assert self.keeper is not None
@@ -177,7 +180,9 @@ class Loop:
 
 def _require_slope(attack: Recipe, guesses: Guesses, stage: Stage) -> None:
     """Raise `AttackFailed` if all first candidates are flat; runs before priors hook the model."""
-    seen = guesses.restarts[0].matching.seen
+    if stage.optimiser.gradient_free:
+        return
+    seen = guesses.restarts[0].seen
     with forked(seen.device):
         first = stage.parametrisation.start(seen, len(guesses), None)
         decoded, made = first.decode().detach(), first.logits()

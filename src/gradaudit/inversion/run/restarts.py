@@ -56,10 +56,12 @@ class Target:
 
     def restart(self, number: int, *, draw: bool = False) -> Restart:
         """Return the next restart; if `draw` is true, it draws its first candidate now."""
-        attack, seen = self.attack, self.seen
+        attack = self.attack
         labels = None if attack.makes_labels else self._labels()
-        first = attack.stages[0].parametrisation.start(seen, attack.seeds, None) if draw else None
-        return Restart(self.matching, labels, self.selection, number, first, self.graphed)
+        restart = Restart(self.matching, labels, self.selection, number, None, self.graphed)
+        if not draw:
+            return restart
+        return restart._replace(first=attack.stages[0].parametrisation.start(restart.seen, attack.seeds, None))
 
     def _labels(self) -> Labels:
         """Return the granted labels, or those of the attack's label inference."""

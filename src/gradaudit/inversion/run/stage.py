@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -13,13 +14,13 @@ from torch import Tensor
 
 from ...protocol.observation import Observation
 from ...values.errors import AttackFailed
-from ...values.types import Tensors
 from ..parts.label_values import Labels
 from ..parts.part import Candidate, Progress, Simulated, Stage
 from ..step.graphed import GraphedSlope
 from ..step.matching import END, Matching, Slope, comparable
 from ..step.routes import BoundTerm
 from .best import Best
+from .evaluations import Evaluations, penalties
 from .keeper import load_optimiser, optimiser_state, require_alike
 from .one_pass import OnePass
 
@@ -47,6 +48,14 @@ class Restart(NamedTuple):
     def slope(self) -> Callable[..., Slope]:
         """`Matching.slope`, from a recording if there is one."""
         return (self.graphed or self.matching).slope
+
+    @property
+    def seen(self) -> Observation:
+        """The observation that its candidates start from: with the labels of the run, unless they are optimised."""
+        seen, labels = self.matching.seen, self.labels
+        if labels is None or labels.trainable:
+            return seen
+        return replace(seen, labels=labels.values if labels.soft is None else labels.soft)
 
 
 class Guesses:
@@ -147,13 +156,13 @@ class Guesses:
         return found._replace(others=found.others[1:]) if given else found
 
     @torch.no_grad()
-    def scores(self, candidate: Candidate, at: Progress) -> Tensor:
-        """Return the selection measure of every candidate, without priors, `[G·S]`."""
+    def scores(self, candidate: Candidate, at: Progress, *, selected: bool = True) -> Tensor:
+        """Return the selection measure of every candidate, or else its objective, without priors, `[G·S]`."""
         decoded, made = candidate.decode(), candidate.logits()
         at = at._replace(candidates=decoded)
         found = []
         for i, guess in enumerate(decoded):
-            measure = self.of(i).selection or self.of(i).matching
+            measure = (selected and self.of(i).selection) or self.of(i).matching
             found.append(measure.value(guess, self.labels(i, made), at, self.variables(i)))
         return torch.stack(found)
 
@@ -180,20 +189,23 @@ class StageRun:
 
     def __init__(self, stage: Stage, guesses: Guesses, seen: Observation, previous: Candidate | None) -> None:
         self.stage, self.guesses = stage, guesses
-        start = stage.parametrisation.start(seen, len(guesses), previous)
+        start = stage.parametrisation.start(guesses.restarts[0].seen, len(guesses), previous)
         self.candidate = guesses.start(start, previous is None)
         self.leaves = [leaf.requires_grad_() for leaf in (*self.candidate.variables.values(), *guesses.others)]
-        self.optimiser, self.schedule = stage.optimiser.build(
-            guesses.groups(stage, self.leaves), stage.steps, self._updates
-        )
         self.terms: list[BoundTerm] = [(term, term.prior.bind(seen)) for term in stage.terms]
         self.transforms, self.moves = ([part.bind(seen) for part in parts] for parts in (stage.gradient, stage.moves))
         self.best = Best(self.leaves, len(guesses))
         self.lasting = [(term, prior) for term, prior in self.terms if term.acts(END)]
         self.measured = guesses.restarts[0].selection is not None
+        self.asked = Evaluations(guesses, self.candidate, self.terms, None if self.measured else self.best)
+        self.optimiser, self.schedule = stage.optimiser.build(
+            guesses.groups(stage, self.leaves), stage.steps, self.asked
+        )
 
     def step(self, number: int, look: bool) -> Tensor:
         """Take one step of the optimiser; return the objective of every candidate before it.
+
+        A gradient-free optimiser has the lowest objective among the points that it evaluated.
 
         Args:
             number: Number of the step, from 0.
@@ -202,6 +214,7 @@ class StageRun:
         at = Progress(number, self.stage.steps, lr=self.optimiser.param_groups[0]["lr"])
         if self.measured and look:
             self.best.offer(self.totals(self.candidate, at))
+        self.asked.begin(at)
         values: list[Tensor] = []
 
         def closure() -> Tensor:
@@ -211,7 +224,7 @@ class StageRun:
         self.optimiser.step(closure)  # type: ignore[arg-type]
         self.schedule.step()
         self._settle(at)
-        return values[0]
+        return values[0] if self.asked.lowest is None else self.asked.lowest
 
     def finish(self) -> tuple[Candidate, Tensor]:
         """Return every candidate at its lowest total, and these totals."""
@@ -229,6 +242,9 @@ class StageRun:
         outputs, slopes, others = (decoded,), (found.inputs,), found.others
         if made is not None:
             outputs, slopes, others = (decoded, made), (found.inputs, others[0]), others[1:]
+        own, total = self.candidate.penalty(), found.total
+        if own is not None:
+            outputs, slopes, total = (*outputs, own), (*slopes, torch.ones_like(own)), total + own.detach()
         pulled = torch.autograd.grad(outputs, variables, slopes)
         for leaf, gradient in zip(self.leaves, (*pulled, *others), strict=True):
             leaf.grad = gradient
@@ -236,14 +252,8 @@ class StageRun:
             for transform in self.transforms:
                 variable.grad = transform(variable.grad, at)
         if not self.measured and comparable(self.terms, at):
-            self.best.offer(found.total)
+            self.best.offer(total)
         return found.objective
-
-    def _updates(self, guess: int) -> tuple[Tensors, Tensors]:
-        """Return the simulated and the observed update of one candidate."""
-        inputs, made = self.candidate.decode()[guess], self.candidate.logits()
-        matching, labels = self.guesses.of(guess).matching, self.guesses.labels(guess, made)
-        return matching.updates(inputs, labels, self.guesses.variables(guess))
 
     def totals(self, candidate: Candidate, at: Progress | None = None) -> Tensor:
         """Return the measure by which iterates are compared, `[G·S]`.
@@ -252,14 +262,7 @@ class StageRun:
         default.
         """
         at = at or Progress(self.stage.steps, self.stage.steps)
-        return self.guesses.scores(candidate, END) + self._penalties(candidate, at)
-
-    @torch.no_grad()
-    def _penalties(self, candidate: Candidate, at: Progress) -> Tensor:
-        decoded = candidate.decode()
-        at = at._replace(candidates=decoded)
-        found = [sum(term.weight * prior(guess, at).detach() for term, prior in self.lasting) for guess in decoded]
-        return torch.stack([torch.as_tensor(one, device=decoded.device, dtype=decoded.dtype) for one in found])
+        return self.guesses.scores(candidate, END) + penalties(candidate, self.lasting, at)
 
     @torch.no_grad()
     def _settle(self, at: Progress) -> None:
@@ -274,6 +277,7 @@ class StageRun:
         """Return everything that `load` needs to resume from here; parts recompute what they remember."""
         return {
             "leaves": [leaf.detach() for leaf in self.leaves],
+            "constants": list(self.candidate.constants.values()),
             **optimiser_state(self.optimiser, self.schedule),
             **self.best.state(),
         }
@@ -281,8 +285,8 @@ class StageRun:
     @torch.no_grad()
     def load(self, state: dict[str, Any]) -> None:
         """Resume from `state`; if it does not fit, raise before anything but the optimiser has changed."""
-        held = [*self.leaves, *self.best.held]
-        saved = [*state["leaves"], *state["kept"], state["scores"], state["falls"]]
+        held = [*self.leaves, *self.candidate.constants.values(), *self.best.held]
+        saved = [*state["leaves"], *state["constants"], *state["kept"], state["scores"], state["falls"]]
         require_alike(saved, held)
         load_optimiser(state, self.optimiser, self.schedule)
         for place, value in zip(held, saved, strict=True):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -13,8 +12,18 @@ from torch.optim.lr_scheduler import LambdaLR
 from ....values.types import Tensors
 from ....values.validation import Checked
 
-Updates = Callable[[int], tuple[Tensors, Tensors]]
-"""The simulated and the observed update of one seed; the former with its graph if gradients are enabled."""
+
+class Updates(Protocol):
+    """What an optimiser may ask of a stage besides its closure, at the current values of the variables."""
+
+    def __call__(self, seed: int) -> tuple[Tensors, Tensors]:
+        """Return the simulated and the observed update of one seed, the former with its graph if gradients are on."""
+
+    def totals(self) -> Tensor:
+        """Return the objective plus the weighted priors of all candidates, `[S]`, without their gradient.
+
+        The candidates are projected first, and kept if they are the best so far.
+        """
 
 
 @dataclass(frozen=True)
@@ -22,9 +31,11 @@ class Optimiser(Checked):
     """The settings of an optimiser; `build` returns the optimiser of one stage.
 
     `independent` says that every candidate is optimised separately, so that many candidates may share one pass.
+    `gradient_free` says that it works with the objective's values alone, and never calls the closure.
     """
 
     independent: ClassVar[bool] = False
+    gradient_free: ClassVar[bool] = False
 
     @property
     def rate(self) -> float | None:
@@ -47,7 +58,7 @@ class Optimiser(Checked):
         Args:
             variables: Leaf tensors, each `[S, ...]` with S candidates, or groups of them as in `torch.optim`.
             steps: Number of steps of the stage.
-            updates: Function that returns both updates, for optimisers that need more than their distance.
+            updates: Both updates of a candidate, and the totals, for optimisers that need more than the closure.
 
         Raises:
             ValueError: A setting is out of range.

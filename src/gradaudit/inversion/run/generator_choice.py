@@ -1,0 +1,75 @@
+"""Any attack with another generator, in all its stages at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import is_dataclass, replace
+from typing import Any, TypeVar
+
+from ...models.assets import open_asset
+from ...models.generators.trained_generator import Generator
+from ...models.generators.untrained import Untrained
+from ...values.errors import AttackFailed
+from ..parts.part import Stage
+
+A = TypeVar("A")
+KIND = "generator"
+
+
+def with_generator(attack: A, generator: str | Generator | Untrained) -> A:
+    """Return an attack whose stages all use another generator.
+
+    Args:
+        attack: An attack with stages that use a generator, or a wrapper of one, such as `Adaptive`.
+        generator: The generator; a text is the name or the file of a trained one.
+
+    Raises:
+        AttackFailed: No stage uses a generator.
+
+    >>> ga.attacks.with_generator(ga.attacks.GIAS, "cifar.safetensors").stages[1].parametrisation
+    GeneratorWeights(generator=Generator(source='cifar.safetensors'))
+    """
+    source = Generator(generator) if isinstance(generator, str) else generator
+    return _changed(attack, source)
+
+
+def generators_of(attack: Any) -> tuple[Generator | Untrained, ...]:
+    """Return the generators that the stages of an attack use, each once."""
+    return tuple(dict.fromkeys(_generators(attack)))
+
+
+def generator_digests(attacks: Sequence[Any]) -> dict[str, str]:
+    """Return the SHA-256 of every file of a generator that attacks use, by a key for the identity of a run.
+
+    Raise `AttackFailed` if there is no such file.
+    """
+    used = dict.fromkeys(one for attack in attacks for one in generators_of(attack) if isinstance(one, Generator))
+    return {f"generator {number} sha256": open_asset(one.source, KIND).digest for number, one in enumerate(used)}
+
+
+def require_inputs(attack: Any, shape: tuple[int, ...]) -> None:
+    """Raise `AttackFailed` if a stage of an attack cannot make inputs of this shape, whatever the update."""
+    for stage in getattr(attack, "stages", ()):
+        stage.parametrisation.require_inputs(shape)
+
+
+def _generators(attack: Any) -> Iterator[Generator | Untrained]:
+    for stage in getattr(attack, "stages", ()):
+        used = getattr(stage.parametrisation, "generator", None)
+        if isinstance(used, (Generator, Untrained)):
+            yield used
+
+
+def _changed(attack: Any, source: Generator | Untrained) -> Any:
+    inner = getattr(attack, "attack", None)
+    if is_dataclass(inner):
+        return replace(attack, attack=_changed(inner, source))  # type: ignore[type-var]
+    stages: tuple[Stage, ...] = getattr(attack, "stages", ())
+    if not any(hasattr(stage.parametrisation, "generator") for stage in stages):
+        raise AttackFailed(f"{attack.name}: no stage of this attack uses a generator. Remove `generator`.")
+    return replace(attack, stages=tuple(_with(stage, source) for stage in stages))
+
+
+def _with(stage: Stage, source: Generator | Untrained) -> Stage:
+    part: Any = stage.parametrisation
+    return replace(stage, parametrisation=replace(part, generator=source)) if hasattr(part, "generator") else stage
