@@ -25,6 +25,7 @@ from ..values.measures import MEASURES
 from ..values.own_code import module_of
 from ..values.types import Knowledge
 from ..values.validation import as_name, brief, suggest
+from .asset_files import located
 from .config import AttackEntry, AuditConfig, ModelSection, TrainingSection, validated
 from .overrides import override
 from .shelf import Shelf
@@ -94,14 +95,15 @@ def make_attack(entry: AttackEntry, folder: Path, at: str) -> Attack:
     """Return the attack that an entry names, of this package or from the user's file, with its changed fields.
 
     Raises:
-        AuditError: The name is unknown, the file cannot be loaded, or a changed field does not fit.
+        AuditError: The name is unknown, the file cannot be loaded, a changed field does not fit, or the file of a
+            trained network is missing.
     """
     attack = ATTACKS.get(entry.name) or _own_attack(entry.name, folder, at)
     names = constructors() if entry.set else {}
     for path, new in entry.set.items():
         attack = override(attack, path, new, names, at=at)
     _require_optimisers(attack, at)
-    return attack
+    return located(attack, folder, at)
 
 
 def _require_optimisers(attack: Attack, at: str) -> None:

@@ -105,9 +105,7 @@ def generator(
     rivalry = replace(RIVALRIES.get(architecture, Rivalry()), augment=augment)
 
     def task(channels: int, side: int, classes: int):  # noqa: ANN202  (the package of the type is heavy)
-        return generator_task(
-            architecture, kind(channels=channels, size=side, classes=classes, **given), rivalry
-        )
+        return generator_task(architecture, kind(channels=channels, size=side, classes=classes, **given), rivalry)
 
     carry_out(request, task)
 

@@ -43,18 +43,22 @@ class TrainedNetwork(Checked, Generic[N]):
     architectures: ClassVar[Mapping[str, Any]]
     source: str
 
+    def asset(self) -> Asset:
+        """Return the contents of the file. Raise `AttackFailed` if there is none, or it is of another kind."""
+        return open_asset(self.source, self.kind)
+
     def open(self) -> tuple[N, Asset]:
         """Return the network in evaluation mode without gradients, on the CPU, and the file it came from.
 
         Raises:
             AttackFailed: There is no such file, or it does not contain such a network.
         """
-        asset = open_asset(self.source, self.kind)
+        asset = self.asset()
         network = self.architecture(asset).build()
         _load(network, asset, self.kind)
         return network.eval().requires_grad_(False), asset
 
-    def architecture(self, asset: Asset) -> NetworkArchitecture[N]:
+    def architecture(self, asset: Asset) -> Any:
         """Return the architecture of a file. Raise `AttackFailed` if the file does not say a known one."""
         if not asset.architecture:
             return self.inferred(asset)
@@ -63,12 +67,11 @@ class TrainedNetwork(Checked, Generic[N]):
             known = ", ".join(self.architectures)
             raise AttackFailed(f"{asset.source}: unknown {self.kind} {asset.architecture!r}; known: {known}.")
         try:
-            made: NetworkArchitecture[N] = kind(**asset.settings)
+            return kind(**asset.settings)
         except TypeError as error:
             raise AttackFailed(
                 f"{asset.source}: its description does not fit {asset.architecture}: {error}."
             ) from error
-        return made
 
     def inferred(self, asset: Asset) -> NetworkArchitecture[N]:
         """Return the architecture of a file without a description. Raise `AttackFailed` if its shapes do not say it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -28,10 +29,10 @@ class ConvAutoEncoder(AutoEncoderArchitecture):
             raise AttackFailed(f"ConvAutoEncoder: size must be at least {2**DEPTH} pixels. Found {self.size}.")
         widths = [self.channels, *(self.width * 2**number for number in range(DEPTH))]
         layers: list[nn.Module] = []
-        for entering, leaving in zip(widths, widths[1:], strict=False):
+        for entering, leaving in itertools.pairwise(widths):
             layers += [nn.Conv2d(entering, leaving, 4, stride=2, padding=1), nn.ReLU()]
         back = widths[::-1]
-        for entering, leaving in zip(back, back[1:], strict=False):
+        for entering, leaving in itertools.pairwise(back):
             layers += [nn.ConvTranspose2d(entering, leaving, 4, stride=2, padding=1), nn.ReLU()]
         return _Padded(nn.Sequential(*layers[:-1], nn.Sigmoid()))
 

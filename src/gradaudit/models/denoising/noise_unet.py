@@ -38,10 +38,10 @@ class _NoiseUNetwork(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(channels + 1, width, 3, padding=1)
         widths = (width, 2 * width, 4 * width)
-        self.down = nn.ModuleList(_pair(one) for one in widths)
-        self.halve = nn.ModuleList(nn.Conv2d(one, 2 * one, 2, stride=2) for one in widths[:2])
-        self.double = nn.ModuleList(nn.ConvTranspose2d(2 * one, one, 2, stride=2) for one in widths[:2])
-        self.up = nn.ModuleList(_pair(one) for one in widths[:2])
+        self.descent = nn.ModuleList(_pair(one) for one in widths)
+        self.sink = nn.ModuleList(nn.Conv2d(one, 2 * one, 2, stride=2) for one in widths[:2])
+        self.rise = nn.ModuleList(nn.ConvTranspose2d(2 * one, one, 2, stride=2) for one in widths[:2])
+        self.ascent = nn.ModuleList(_pair(one) for one in widths[:2])
         self.last = nn.Conv2d(width, channels, 3, padding=1)
 
     def forward(self, pictures: Tensor, noise: Tensor) -> Tensor:
@@ -57,14 +57,14 @@ class _NoiseUNetwork(nn.Module):
         level = noise.to(padded)[:, None, None, None]
         features = self.first(torch.cat([padded, level.expand(-1, 1, *padded.shape[2:])], dim=1))
         kept = []
-        for block, halve in zip(self.down[:2], self.halve, strict=True):
+        for block, sink in zip(self.descent[:2], self.sink, strict=True):
             features = features + block(features)
             kept.append(features)
-            features = halve(features)
-        features = features + self.down[2](features)
+            features = sink(features)
+        features = features + self.descent[2](features)
         for position in (1, 0):
-            features = self.double[position](features) + kept[position]
-            features = features + self.up[position](features)
+            features = self.rise[position](features) + kept[position]
+            features = features + self.ascent[position](features)
         answer: Tensor = padded - level * self.last(features)
         return answer[..., :height, :width]
 

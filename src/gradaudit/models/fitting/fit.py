@@ -74,7 +74,9 @@ class Limit:
 
     def reached(self, steps: int, seconds: float) -> bool:
         """Return whether the training is over."""
-        return (self.steps is not None and steps >= self.steps) or (self.seconds is not None and seconds >= self.seconds)
+        return (self.steps is not None and steps >= self.steps) or (
+            self.seconds is not None and seconds >= self.seconds
+        )
 
     def fraction(self, steps: int, seconds: float) -> float:
         """Return the fraction that is done, in [0, 1]."""

@@ -71,7 +71,7 @@ def generator_scores(network: GeneratorNetwork, training: ImageSet, held_out: Im
         there are training images. `nearest_training_image`: the same to the nearest training image, the yardstick.
         `latent_search_psnr`: the PSNR of up to 64 held-out images after a search for their best latent vector, in dB.
     """
-    pictures, labels = held_out.first(len(held_out))
+    pictures, _labels = held_out.first(len(held_out))
     images, own = training.first(len(training))
     searched, classes = held_out.first(SEARCHED)
     return {
