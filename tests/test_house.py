@@ -62,6 +62,7 @@ ORDER = {
     "audit": [
         {
             "yaml_text",
+            "asset_files",
             "adapting",
             "attack_entry",
             "overrides",

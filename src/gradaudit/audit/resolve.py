@@ -26,6 +26,7 @@ from ..values.measures import MEASURES
 from ..values.own_code import module_of
 from ..values.types import Knowledge
 from ..values.validation import as_name, brief, settable, suggest
+from .asset_files import located
 from .attack_entry import AttackEntry
 from .config import AuditConfig, ModelSection, TrainingSection, validated
 from .overrides import change_generator, override
@@ -96,8 +97,8 @@ def make_attack(entry: AttackEntry, folder: Path, at: str) -> Attack:
     """Return the attack that an entry names, of this package or from the user's file, with its start and changes.
 
     Raises:
-        AuditError: A name is unknown, a file cannot be loaded, the attack cannot have this start, or a changed field
-            does not fit.
+        AuditError: A name is unknown, a file cannot be loaded, the attack cannot have this start, a changed field does
+            not fit, or the file of a trained network is missing.
     """
     attack = ATTACKS.get(entry.name) or _own_attack(entry.name, folder, at)
     if entry.start is not None:
@@ -109,7 +110,7 @@ def make_attack(entry: AttackEntry, folder: Path, at: str) -> Attack:
         else:
             attack = override(attack, path, new, names, at=at)
     _require_optimisers(attack, at)
-    return attack
+    return located(attack, folder, at)
 
 
 def _require_optimisers(attack: Attack, at: str) -> None:

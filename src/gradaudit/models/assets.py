@@ -84,6 +84,12 @@ def open_asset(source: str, kind: str) -> Asset:
     return found
 
 
+def described(path: Path) -> Mapping[str, Any]:
+    """Return how the asset in a file was trained, nothing if the file does not say it. Raise `AuditError` if it is damaged."""
+    facts = path.stat()
+    return _read(str(path), path, facts.st_size, facts.st_mtime_ns).facts
+
+
 def _path(source: str, kind: str) -> Path:
     if Path(source).suffix:
         if is_file(Path(source)):

@@ -17,7 +17,7 @@ FACTS = {
     "DEFENSE": "the defense and its parameters",
     "BATCH_STATISTICS": "the BatchNorm statistics of the private batch",
     "PUBLIC_DATA": "public data of the same kind",
-    "GENERATOR": "a generator of data of the same kind",
+    "GENERATOR": "a generator, or another network, trained on data of the same kind",
     "EMBEDDING_GRADIENT": "the gradient of the embedding layer",
     "MODEL_CONTROL": "control over the model that it sends",
     "IMAGE_STATISTICS": "the true channel means and edge maps of the private images",

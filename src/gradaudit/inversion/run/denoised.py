@@ -81,8 +81,8 @@ class Denoised(Checked):
 
     @property
     def needs(self) -> Knowledge:
-        """The needs of the attack."""
-        return self.attack.needs
+        """The needs of the attack and of the denoiser."""
+        return self.attack.needs | self.denoiser.needs
 
     def used(self, granted: Knowledge) -> tuple[Any, ...]:
         """Return the parts that are used if the adversary knows `granted`."""

@@ -80,7 +80,7 @@ class Keeper:
             aside = set_aside(self.path)
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             warnings.warn(
-                f"{self.path}: cannot be resumed ({reason}). It is now {aside.name}, and the attack starts anew.",
+                f"{self.path}: cannot be resumed ({reason}). It is now {aside.name}, and the run starts anew.",
                 AuditWarning,
                 stacklevel=2,
             )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from torch import nn
 
 from ...values.errors import AttackFailed
-from ...values.validation import Checked, Count
+from ...values.validation import Count
+from ..trained import NetworkArchitecture
 from ._generator_network import GeneratorNetwork
 
 
 @dataclass(frozen=True)
-class GeneratorArchitecture(Checked):
+class GeneratorArchitecture(NetworkArchitecture[GeneratorNetwork]):
     """The architecture of a generator, with random weights.
 
     Args:
@@ -41,11 +41,6 @@ class GeneratorArchitecture(Checked):
     def build(self) -> GeneratorNetwork:
         """Return the network with random weights."""
         return GeneratorNetwork(self.blocks(), self.latent, self.classes, (self.channels, self.size, self.size))
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Name -> value of the arguments, for a file."""
-        return asdict(self)
 
     def halvings(self) -> tuple[int, int]:
         """Return the side of the first feature map, 4 to 7, and how often it is doubled.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -17,12 +17,16 @@ Image = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Denoiser(Part):
-    """A filter of images that is not trained and draws no random numbers: `(inputs [B, C, H, W]) -> the same shape`.
+    """A filter of images that draws no random numbers: `(inputs [B, C, H, W]) -> the same shape`.
 
-    A subclass provides `smooth`.
+    A subclass provides `smooth`, and `at` if its strength can follow the noise.
     """
 
     modality: ClassVar[Modality] = Modality.PICTURES
+
+    def at(self, noise: float) -> Self:
+        """Return the denoiser for noise of this standard deviation, in units of pixels in [0, 1]; here itself."""
+        return self
 
     def smooth(self, image: Image) -> Image:
         """Return the denoised image; `[H, W]` if it is grey, else `[H, W, C]`."""

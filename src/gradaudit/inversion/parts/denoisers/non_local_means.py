@@ -1,6 +1,7 @@
 """Denoising by non-local means (Buades, Coll & Morel, 2005)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from skimage.restoration import denoise_nl_means
 
@@ -23,6 +24,10 @@ class NonLocalMeans(Denoiser):
     strength: Positive = 0.1
     patch: Count = 5
     distance: Count = 6
+
+    def at(self, noise: float) -> Self:
+        """Return the filter with this noise level as its strength."""
+        return replace(self, strength=noise)
 
     def smooth(self, image: Image) -> Image:
         """Return the denoised image."""

@@ -1,6 +1,7 @@
 """Denoising by total variation (Chambolle, 2004)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from skimage.restoration import denoise_tv_chambolle
 
@@ -20,6 +21,10 @@ class TvChambolle(Denoiser):
     """
 
     weight: Positive = 0.1
+
+    def at(self, noise: float) -> Self:
+        """Return the filter with this noise level as its weight."""
+        return replace(self, weight=noise)
 
     def smooth(self, image: Image) -> Image:
         """Return the denoised image."""

@@ -1,0 +1,55 @@
+"""The files of trained networks that an attack names: found beside the audit file, and opened before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..models.trained import TrainedNetwork
+from ..values.errors import AuditError
+
+T = TypeVar("T")
+
+
+def located(value: T, folder: Path, at: str) -> T:
+    """Return an attack with the paths of its trained networks relative to `folder`, and check that they are there.
+
+    Args:
+        value: An attack, or any part of one.
+        folder: The folder of the audit file.
+        at: Name of the attack in errors.
+
+    Raises:
+        AuditError: A file is missing, damaged or of another kind; the message says which command makes one.
+    """
+    if isinstance(value, TrainedNetwork):
+        found = _beside(value, folder)
+        try:
+            found.asset()
+        except AuditError as error:
+            raise AuditError(f"{at}: {error}") from error
+        return found
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        entries = tuple(located(entry, folder, at) for entry in value)
+        same = all(new is old for new, old in zip(entries, value, strict=True))
+        return value if same else entries  # type: ignore[return-value]
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    changed = {}
+    for field in fields(value):
+        old: Any = getattr(value, field.name)
+        new = located(old, folder, at)
+        if new is not old:
+            changed[field.name] = new
+    return replace(value, **changed) if changed else value
+
+
+def _beside(network: Any, folder: Path) -> Any:
+    """Return the network with its path relative to the folder, and then to the working directory if it lies in it."""
+    path = Path(network.source)
+    if not path.suffix or path.is_absolute():
+        return network
+    whole = folder / path
+    here = whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole
+    return network if here == path else replace(network, source=str(here))
