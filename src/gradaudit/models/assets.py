@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..values.errors import AttackFailed, AuditError
 from ..values.files import is_file, write_whole
-from ..values.tensor_files import read_tensor_file
+from ..values.tensor_files import ENDINGS, read_tensor_file
 
 FOLDER = "GRADAUDIT_ASSETS"
 SHIPPED = Path(__file__).with_name("weights")
@@ -99,9 +99,9 @@ def _path(source: str, kind: str) -> Path:
         )
     named = os.environ.get(FOLDER)
     folders = [SHIPPED, *([Path(named).expanduser()] if named else [])]
-    for folder in folders:
-        if is_file(folder / f"{source}.safetensors"):
-            return folder / f"{source}.safetensors"
+    for path in (folder / f"{source}{ending}" for folder in folders for ending in ENDINGS):
+        if is_file(path):
+            return path
     shipped = ", ".join(sorted(path.stem for path in SHIPPED.glob("*.safetensors"))) or "none"
     raise AttackFailed(
         f"{kind}: there is no {source} in this package (it has {shipped})"

@@ -44,6 +44,10 @@ class Measuring:
         finally:
             self.watch = self._checkpoint = None
 
+    def take_over(self, other: Measuring) -> None:
+        """Report and write for the measurement that `other` is in."""
+        self.watch, self._checkpoint, self.files = other.watch, other._checkpoint, other.files
+
     def keep(self, name: str) -> Path | None:
         """Return the path for checkpoints of an attack in the current measurement, or `None`."""
         return self._checkpoint and beside(self._checkpoint, name)
