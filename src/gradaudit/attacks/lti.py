@@ -19,7 +19,6 @@ from ..inversion.run.allowance import cut_note
 from ..inversion.run.keeper import Keeper
 from ..inversion.run.refusal import attacked, require_fit
 from ..inversion.step.matching import END, Matching
-from ..protocol.local_training import LocalTraining
 from ..protocol.observation import Observation
 from ..values.errors import AttackFailed
 from ..values.types import Knowledge, Modality, Reconstruction

@@ -13,15 +13,14 @@ from torch.nn.functional import avg_pool2d, interpolate
 from ..audit.judge import match
 from ..data.modalities.images import to_channels
 from ..data.sources import SOURCES, Source
-from ..inversion.run.generator_choice import generators_of, require_inputs
 from ..models.generators.trained_generator import Generator
 from ..values.chance import seeded
-from ..values.errors import AttackFailed
 from ..values.files import is_file
 from ..values.types import Batch, Reconstruction
 from ._bench import Bench
 from ._definition import Values
 from ._film_cells import FilmCell
+from ._generator_rows import alone, unmade
 
 CLASSES = 10
 COARSE = 4  # pixels whose mean is the coarse part of an image
@@ -94,17 +93,11 @@ class ContentCell(FilmCell):
         """Return why the cell cannot be measured: a missing file, or a generator that nobody has trained."""
         if bench.data is None or not bench.data.is_dir():
             return "--data must name a folder with the files of images"
-        try:
-            if isinstance(self.content, Generator):
-                self.content.open()
-            elif not is_file(bench.data / self.content):
-                return f"there is no {self.content} in the folder that --data names"
-            require_inputs(self.attack, (3, self.size, self.size))
-            for generator in generators_of(self.attack):
-                generator.open()
-        except AttackFailed as error:
-            return str(error)
-        return super().missing(self._inner(bench))
+        if isinstance(self.content, str) and not is_file(bench.data / self.content):
+            return f"there is no {self.content} in the folder that --data names"
+        shape = (3, self.size, self.size)
+        made_by = alone(self.content) if isinstance(self.content, Generator) else None
+        return unmade(self.attack, shape) or unmade(made_by, shape) or super().missing(self._inner(bench))
 
     def measure(self, bench: Bench, seed: int) -> Values:
         """Return the scores of one batch."""

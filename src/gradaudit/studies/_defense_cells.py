@@ -15,6 +15,7 @@ from ..values.types import Batch, Knowledge, Level
 from ._attack_cell import AttackCell
 from ._bench import Bench
 from ._definition import Table, Values
+from ._generator_rows import unmade
 
 TABLES = (
     Table(
@@ -64,13 +65,12 @@ class DefenseCell:
 
     def missing(self, bench: Bench) -> str | None:
         """Return why the cell cannot be measured, or `None`."""
-        return self._naive.missing(bench)
+        return self._naive.missing(bench) or unmade(self.attack, bench.source.shape)
 
     @property
     def _naive(self) -> AttackCell:
-        return AttackCell(
-            self.name, self.attack, self.network, self.batch_size, defense=self.defense, knowledge=ATTACKED
-        )
+        facts = ATTACKED | self.attack.needs
+        return AttackCell(self.name, self.attack, self.network, self.batch_size, defense=self.defense, knowledge=facts)
 
     def measure(self, bench: Bench, seed: int) -> Values:
         """Return the scores of both attacks, the share of labels that are read right, and the accuracy."""
@@ -78,7 +78,8 @@ class DefenseCell:
         found: dict[str, float | None] = {f"naive.{key}": value for key, value in naive.items()}
         seconds = naive["seconds"] or 0.0
         if self.defense is not None:
-            known = replace(self._naive, attack=Adaptive(self.attack), knowledge=ATTACKED | Knowledge.DEFENSE)
+            facts = self._naive.knowledge | Knowledge.DEFENSE
+            known = replace(self._naive, attack=Adaptive(self.attack), knowledge=facts)
             adaptive = known.measure(bench, seed)
             found |= {f"adaptive.{key}": value for key, value in adaptive.items()}
             found["advantage"] = _minus(adaptive["gain"], naive["gain"])

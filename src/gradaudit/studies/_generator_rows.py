@@ -13,18 +13,18 @@ from ..inversion.parts.optimisers.adam import Adam
 from ..inversion.parts.part import Term
 from ..inversion.parts.priors.auto_encoder_error import AutoEncoderError
 from ..inversion.parts.priors.total_variation import TotalVariation
-from ..inversion.run.generator_choice import with_generator
+from ..inversion.run.generator_choice import generators_of, require_inputs, with_generator
 from ..inversion.run.gradient_matching import GradientMatching
 from ..models.auto_encoders.trained_auto_encoder import AutoEncoder
 from ..models.generators.trained_generator import Generator
+from ..values.errors import AttackFailed
 from ._film_cells import film_steps
 
 CIFAR = Generator("cifar-dcgan")
 NEEDED = (
     "The generator `cifar-dcgan` and the auto-encoder `cifar-auto-encoder` are searched for in the folder that "
-    "GRADAUDIT_ASSETS names. `gradaudit train generator --data cifar10.npz --conditional --out "
-    "FOLDER/cifar-dcgan.safetensors` and `gradaudit train auto-encoder --data cifar10.npz --out "
-    "FOLDER/cifar-auto-encoder.safetensors` make them."
+    "GRADAUDIT_ASSETS names. `gradaudit train generator --data cifar10.npz --out FOLDER/cifar-dcgan.safetensors` and "
+    "`gradaudit train auto-encoder --data cifar10.npz --out FOLDER/cifar-auto-encoder.safetensors` make them."
 )
 FRAMES = 5
 
@@ -74,3 +74,14 @@ def alone(generator: Generator = CIFAR) -> GradientMatching:
     """Return what a generator makes without an update: one random latent vector for each image."""
     stage = replace(GIAS.stages[0], optimiser=Adam(lr=0.0), steps=1, terms=())
     return with_generator(replace(GIAS, name="generator-alone", stages=(stage,), restarts=1), generator)
+
+
+def unmade(attack: object, shape: tuple[int, ...]) -> str | None:
+    """Return why the generators of an attack are missing or cannot make images of `shape`, or `None`."""
+    try:
+        require_inputs(attack, shape)
+        for generator in generators_of(attack):
+            generator.open()
+    except AttackFailed as error:
+        return str(error)
+    return None

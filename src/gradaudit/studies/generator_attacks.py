@@ -101,7 +101,7 @@ STUDY = Study(
     caveats=(
         rows.NEEDED,
         "--data names a folder with cifar10_test.npz and textures_dtd_96.npz. Every content has ten classes, the label "
-        "modulo ten, so that a class-conditional generator gets a class that means nothing out of distribution.",
+        "modulo ten.",
         "Scales quick and default attack an untrained FedAvg CNN with the same number of steps for every attack; scale "
         "paper attacks an untrained ResNet-18 with each paper's own steps. Labels are granted.",
     ),

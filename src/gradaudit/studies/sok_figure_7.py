@@ -44,8 +44,8 @@ STUDY = Study(
     title="Semantic details",
     paper=PAPER,
     about="The paper finds that colours and backgrounds come back, and details such as the hands of a clock or digits "
-    "do not. Here the coarse part of an image is its means over 4 x 4 pixels and the fine part is the rest; the gain of "
-    "each over the mean image says which of them came back.",
+    "do not. Here the coarse part of an image is its means over 4 x 4 pixels and the fine part is the rest; the gain "
+    "of each over the mean image says which of them came back.",
     cells={scale: _cells(scale) for scale in STEPS},
     repeats={"quick": 1, "default": 6, "paper": 20},
     tables=(

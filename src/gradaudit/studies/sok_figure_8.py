@@ -84,8 +84,8 @@ STUDY = Study(
     caveats=(
         rows.NEEDED,
         "--data names a folder with these files. The paper trains BigGAN on ImageNet and takes places, textures, "
-        "objects and styles at 256 px; there are no places here. Batches of four images of 32 px, ten classes for every "
-        "content (the label modulo ten), labels granted.",
+        "objects and styles at 256 px; there are no places here. Batches of four images of 32 px, ten classes for "
+        "every content (the label modulo ten), labels granted.",
         "The first claims compare different images, batch by batch in the order of the seeds.",
         "Scales quick and default attack an untrained FedAvg CNN in 400 steps; scale paper an untrained ResNet-18.",
     ),

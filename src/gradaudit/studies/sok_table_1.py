@@ -2,7 +2,7 @@
 
 from ..protocol.local_training import FedAvg
 from ._definition import Cell, Comparison, Figure, Study, StudyCurve
-from ._sok_cells import CAVEATS, PAPER, RATE, STRANGER, TABLES, NotBuilt, SoKCell, gia_o
+from ._sok_cells import CAVEATS, PAPER, RATE, STRANGER, TABLES, WITH_GENERATOR, SoKCell, both
 
 UPDATES = (1, 2, 4, 6, 8)
 STEPS = {"quick": 40, "default": 200, "paper": None}
@@ -18,21 +18,21 @@ def _name(attack: str, updates: int) -> str:
 
 def _cells(scale: str) -> tuple[Cell, ...]:
     network = "resnet18" if scale == "paper" else "fedavg-cnn"
-    measured = [
+    return tuple(
         SoKCell(
-            _name("GIA-O", updates),
-            gia_o(STEPS[scale]),
+            _name(row, updates),
+            attack,
             network,
-            knowledge=STRANGER,
+            knowledge=WITH_GENERATOR if row == "GIA-L" else STRANGER,
             training=FedAvg(learning_rate=RATE, epochs=updates),
         )
+        for row, attack in both(STEPS[scale]).items()
         for updates in UPDATES
-    ]
-    return (*measured, *(NotBuilt(_name("GIA-L", updates)) for updates in UPDATES))
+    )
 
 
 def _curve(column: str) -> tuple[StudyCurve, ...]:
-    return (StudyCurve("GIA-O", column, tuple((updates, _name("GIA-O", updates)) for updates in UPDATES)),)
+    return tuple(StudyCurve(row, column, tuple((updates, _name(row, updates)) for updates in UPDATES)) for row in LPIPS)
 
 
 STUDY = Study(
@@ -58,6 +58,11 @@ STUDY = Study(
         Comparison(f"τ = {fewer} leaks more than τ = {more}", _name("GIA-O", fewer), _name("GIA-O", more), column)
         for fewer, more in ((1, 4), (4, 8))
         for column in ("ssim", "psnr")
+    )
+    + tuple(
+        Comparison(f"GIA-L leaks more than GIA-O at τ = {updates}", _name("GIA-L", updates), _name("GIA-O", updates), c)
+        for updates in (6, 8)
+        for c in ("ssim", "psnr")
     ),
     caveats=(
         *CAVEATS,

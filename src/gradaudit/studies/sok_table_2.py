@@ -1,8 +1,9 @@
 """Local minibatches of known or unknown size (Du et al., 2024, table II)."""
 
 from ..protocol.local_training import FedAvg
+from ..values.types import Knowledge
 from ._definition import Cell, Comparison, Figure, Study, StudyCurve
-from ._sok_cells import CAVEATS, PAPER, RATE, STRANGER, TABLES, TOLD, NotBuilt, SoKCell, gia_o
+from ._sok_cells import CAVEATS, PAPER, RATE, STRANGER, TABLES, TOLD, SoKCell, both
 
 MINIBATCHES = (1, 2, 3, 4, 5)
 SIZE = 2
@@ -22,23 +23,23 @@ def _name(row: str, count: int) -> str:
 
 def _cells(scale: str) -> tuple[Cell, ...]:
     network = "resnet18" if scale == "paper" else "fedavg-cnn"
-    measured = [
+    return tuple(
         SoKCell(
-            _name(f"GIA-O, B {known}", count),
-            gia_o(STEPS[scale]),
+            _name(f"{row}, B {known}", count),
+            attack,
             network,
             batch_size=SIZE * count,
-            knowledge=facts,
+            knowledge=facts | Knowledge.GENERATOR if row == "GIA-L" else facts,
             training=FedAvg(learning_rate=RATE, minibatch_size=SIZE),
         )
+        for row, attack in both(STEPS[scale]).items()
         for known, facts in FACTS.items()
         for count in MINIBATCHES
-    ]
-    return (*measured, *(NotBuilt(_name(f"GIA-L, B {known}", count)) for known in FACTS for count in MINIBATCHES))
+    )
 
 
 def _curves(column: str) -> tuple[StudyCurve, ...]:
-    rows = [f"GIA-O, B {known}" for known in FACTS]
+    rows = list(LPIPS)
     return tuple(StudyCurve(row, column, tuple((count, _name(row, count)) for count in MINIBATCHES)) for row in rows)
 
 
