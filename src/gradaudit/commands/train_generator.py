@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..models.fitting.task import Task
     from ..models.generators import GeneratorArchitecture
 
-Architecture = Annotated[str, typer.Option("--architecture", help="Architecture: dcgan or wgan-gp.")]
+ArchitectureName = Annotated[str, typer.Option("--architecture", help="Architecture: dcgan or wgan-gp.")]
 Conditional = Annotated[
     bool, typer.Option("--conditional", help="Give the generator the class of its image; needs labels.")
 ]
@@ -56,7 +56,7 @@ def add_to(group: typer.Typer) -> None:
 def generator(
     data: TrainingData,
     out: WeightFile,
-    architecture: Architecture = "dcgan",
+    architecture: ArchitectureName = "dcgan",
     conditional: Conditional = False,
     width: Width = None,
     latent: Latent = None,
