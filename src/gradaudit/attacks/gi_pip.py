@@ -46,8 +46,8 @@ _BATCH_4 = replace(ATTACK.stages[0], terms=_terms(1e-5, 1e-4))
 _BATCH_8 = replace(ATTACK.stages[0], terms=_terms(5e-4, 5e-4))
 
 VARIANTS = (
-    replace(ATTACK, name="gi-pip-batch-4", stages=(_BATCH_4,)),
-    replace(ATTACK, name="gi-pip-batch-8", stages=(_BATCH_8,)),
+    replace(ATTACK, name="gi-pip-batch-of-four", stages=(_BATCH_4,)),
+    replace(ATTACK, name="gi-pip-batch-of-eight", stages=(_BATCH_8,)),
 )
 """The weights that the paper gives for batches of 4 and 8."""
 
