@@ -118,14 +118,14 @@ def test_gi_pip_recovers_images_with_its_prior(files):
     stage = GI_PIP.stages[0]
     variation, anomaly = stage.terms
     term = replace(anomaly, prior=AutoEncoderError(encoder(files)))
-    attack = replace(GI_PIP, stages=(replace(stage, steps=120, terms=(variation, term)),))
+    attack = replace(GI_PIP, stages=(replace(stage, steps=80, terms=(variation, term)),))
     assert_repr_rebuilds(attack)
     torch.manual_seed(0)
     client = Client(linear_net(10, 192), normalisation=Normalisation(MEAN, STD))
     batch = make_batch(1, 3)
     there = client.share(batch, KNOWN)
     error = (attack(there, seed=1).inputs - batch.inputs).square().mean()
-    assert error < 3e-3
+    assert error < 6e-3
     strong = replace(attack, stages=(replace(attack.stages[0], terms=(variation, replace(term, weight=10.0))),))
     assert (strong(there, seed=1).inputs - batch.inputs).square().mean() > 3 * error
 

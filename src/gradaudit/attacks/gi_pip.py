@@ -48,4 +48,4 @@ ATTACK = GradientMatching(
 )
 
 # The prior stays, because the attack is not GI-PIP without it; the images are of the size of its auto-encoder.
-DEMONSTRATION = Demonstration(replace(ATTACK, stages=(replace(ATTACK.stages[0], steps=100),)), size=28, least=10.0)
+DEMONSTRATION = Demonstration(replace(ATTACK, stages=(replace(ATTACK.stages[0], steps=70),)), size=28, least=6.0)
