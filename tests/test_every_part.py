@@ -73,6 +73,13 @@ def people():
     return case_of(demonstration_of("tableak"), 0).share(EVERY_FACT)
 
 
+def large_pictures():
+    """Grey images of 28 pixels, as the trained networks of this package know them."""
+    torch.manual_seed(0)
+    client = Client(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).double(), FedSGD())
+    return client.share(replace(batch := make_batch(2, side=28), inputs=batch.inputs.double()), EVERY_FACT)
+
+
 def settings():
     """Observations of every modality and of several local steps: a part must work with one of them at least."""
     yield pictures(FedSGD())
@@ -80,6 +87,7 @@ def settings():
     yield pictures(FedAvg(learning_rate=0.1, epochs=2))
     yield words()
     yield people()
+    yield large_pictures()
 
 
 def first_that(works):

@@ -15,7 +15,7 @@ from ..values.terminal import Screen, as_text, echo
 from .progress import duration
 
 if TYPE_CHECKING:
-    from ..models.fitting.fit import Fitted, Limit, Watch
+    from ..models.fitting.fit import Fitted, Limit, TrainingWatch
     from ..models.fitting.image_set import ImageSet
     from ..models.fitting.task import Task
 
@@ -73,7 +73,7 @@ def carry_out(request: Request, make: MakeTask) -> None:
 
     from ..audit.resolve import make_device
     from ..inversion.run.keeper import Keeper
-    from ..models.fitting.fit import Drawing, fit
+    from ..models.fitting.fit import BatchDrawing, fit
     from ..values.chance import child_seed, seeded
 
     limit, device = request.limit(), make_device(request.device)
@@ -89,7 +89,7 @@ def carry_out(request: Request, make: MakeTask) -> None:
     with seeded(child_seed(request.seed, "weights"), device):
         trainer = task.trainer(device)
     keep = Keeper(request.checkpoint, facts["identity"])
-    drawing = Drawing(request.batch, request.flip, child_seed(request.seed, "steps"))
+    drawing = BatchDrawing(request.batch, request.flip, child_seed(request.seed, "steps"))
     with _Bar(task.kind, limit) as bar:
         fitted = fit(trainer, training, limit, drawing, keep=keep, watch=bar.watch)
     with seeded(child_seed(request.seed, "scores"), torch.device("cpu")):
@@ -263,7 +263,7 @@ class _Bar:
         self.bars.stop()
 
     @property
-    def watch(self) -> Watch:
+    def watch(self) -> TrainingWatch:
         """What a training calls after every step."""
 
         def shown(steps: int, seconds: float, losses: Any) -> None:

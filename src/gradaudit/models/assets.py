@@ -85,7 +85,7 @@ def open_asset(source: str, kind: str) -> Asset:
 
 
 def described(path: Path) -> Mapping[str, Any]:
-    """Return how the asset in a file was trained, nothing if the file does not say it. Raise `AuditError` if it is damaged."""
+    """Return how the asset in a file was trained, as far as it says. Raise `AuditError` if the file is damaged."""
     facts = path.stat()
     return _read(str(path), path, facts.st_size, facts.st_mtime_ns).facts
 

@@ -64,8 +64,8 @@ class Denoised(Checked):
     def deviations(self) -> tuple[str, ...]:
         """The deviations of the attack, and of its denoising from GUIDE."""
         own = (
-            f"its reconstruction is denoised by {self.denoiser!r}, a fixed filter, where GUIDE (arXiv:2510.17621) uses "
-            "a diffusion model that was trained on similar images"
+            f"its reconstruction is denoised by {self.denoiser!r}, where GUIDE (arXiv:2510.17621) uses a diffusion "
+            "model that was trained on similar images"
         )
         return (*getattr(self.attack, "deviations", ()), own)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..generators import GeneratorArchitecture
 from ..generators._generator_network import GeneratorNetwork
 from .augmentation import augmented
-from .fit import Losses, State
+from .fit import Losses, TrainingState
 from .moving_average import MovingAverage
 
 PENALTY = 10.0  # weight of WGAN-GP's gradient penalty
@@ -43,7 +43,7 @@ class Rivalry:
 DCGAN_RIVALRY = Rivalry()
 """The values of the DCGAN paper."""
 WGAN_GP_RIVALRY = Rivalry(wasserstein=True, rate=1e-4, momentum=0.5, second=0.9, critics=5)
-"""The values of the WGAN-GP paper's image experiments."""
+"""The values of the authors' code of WGAN-GP for CIFAR-10."""
 
 
 class Adversarial:
@@ -79,7 +79,7 @@ class Adversarial:
             self.last = float(loss.detach())
         return {"generator": self.last, "critic": float(critic.detach())}
 
-    def state(self) -> State:
+    def state(self) -> TrainingState:
         """Return both networks, the average and both optimisers."""
         return {
             "generator": self.generator.state_dict(),
@@ -91,7 +91,7 @@ class Adversarial:
             "last": self.last,
         }
 
-    def load(self, state: State) -> None:
+    def load(self, state: TrainingState) -> None:
         """Go on from a state."""
         self.generator.load_state_dict(state["generator"])
         self.critic.load_state_dict(state["critic"])

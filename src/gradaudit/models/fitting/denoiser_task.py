@@ -11,7 +11,7 @@ from .held_out import LEVELS, denoiser_scores
 from .image_set import ImageSet
 from .regression import Regression, denoised
 from .sample_sheet import denoiser_sheet
-from .task import Scores, Task
+from .task import Task, TrainingScores
 
 
 def denoiser_task(name: str, architecture: DenoisingArchitecture) -> Task:
@@ -27,7 +27,7 @@ def denoiser_task(name: str, architecture: DenoisingArchitecture) -> Task:
     )
 
 
-def _scores(network: nn.Module, _training: ImageSet, held_out: ImageSet) -> Scores:
+def _scores(network: nn.Module, _training: ImageSet, held_out: ImageSet) -> TrainingScores:
     return denoiser_scores(network, held_out)
 
 

@@ -17,10 +17,10 @@ from .image_set import ImageSet
 
 T = TypeVar("T")
 SNAPSHOT = 5.0  # seconds between two copies in memory, to which an interrupt returns
-State = dict[str, Any]
+TrainingState = dict[str, Any]
 Losses = Mapping[str, float]
 
-Watch = Callable[[int, float, Losses], None]
+TrainingWatch = Callable[[int, float, Losses], None]
 """Called after every step with the number of steps done, the seconds of training, and the losses."""
 
 
@@ -32,10 +32,10 @@ class Trainer(Protocol):
     def step(self, pictures: Tensor, labels: Tensor | None) -> Losses:
         """Train on one batch, `[B, C, H, W]` in [0, 1] and `[B]`, and return its losses by name."""
 
-    def state(self) -> State:
+    def state(self) -> TrainingState:
         """Return everything that `load` needs to go on from here."""
 
-    def load(self, state: State) -> None:
+    def load(self, state: TrainingState) -> None:
         """Go on from a state. Raise `LookupError`, `ValueError` or `RuntimeError` if it does not fit."""
 
     def result(self) -> nn.Module:
@@ -49,10 +49,10 @@ class Keeps(Protocol):
     def due(self) -> bool:
         """Whether it is time to write one."""
 
-    def save(self, state: State) -> None:
+    def save(self, state: TrainingState) -> None:
         """Write one."""
 
-    def resume(self, apply: Callable[[State], T]) -> T | None:
+    def resume(self, apply: Callable[[TrainingState], T]) -> T | None:
         """Return the result of `apply` on the last one, or `None` if there is none."""
 
 
@@ -85,7 +85,7 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class BatchDrawing:
     """How batches are drawn.
 
     Args:
@@ -118,10 +118,10 @@ def fit(
     trainer: Trainer,
     images: ImageSet,
     limit: Limit,
-    drawing: Drawing,
+    drawing: BatchDrawing,
     *,
     keep: Keeps | None = None,
-    watch: Watch | None = None,
+    watch: TrainingWatch | None = None,
 ) -> Fitted:
     """Train until the limit, or until Ctrl-C, and return how it ended.
 
@@ -189,10 +189,10 @@ class _Run:
         if self.keep is not None:
             self.keep.save(self.copy)
 
-    def _state(self) -> State:
+    def _state(self) -> TrainingState:
         return {"steps": self.steps, "seconds": self.seconds, "trainer": copy.deepcopy(self.trainer.state())}
 
-    def _load(self, state: State) -> bool:
+    def _load(self, state: TrainingState) -> bool:
         self.trainer.load(copy.deepcopy(state["trainer"]))
         self.steps, self.before = int(state["steps"]), float(state["seconds"])
         return True

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .fit import Losses, State
+from .fit import Losses, TrainingState
 from .moving_average import MovingAverage
 
 NOISE = (0.02, 0.3)  # standard deviations that a denoiser is trained for
@@ -41,7 +41,7 @@ class Regression:
         self.average.update(self.network)
         return {"error": float(loss.detach())}
 
-    def state(self) -> State:
+    def state(self) -> TrainingState:
         """Return the weights, their average and the optimiser."""
         return {
             "network": self.network.state_dict(),
@@ -50,7 +50,7 @@ class Regression:
             "optimiser": self.optimiser.state_dict(),
         }
 
-    def load(self, state: State) -> None:
+    def load(self, state: TrainingState) -> None:
         """Go on from a state."""
         self.network.load_state_dict(state["network"])
         self.average.network.load_state_dict(state["average"])

@@ -13,7 +13,7 @@ from ..trained import NetworkArchitecture
 from .fit import Trainer
 from .image_set import ImageSet
 
-Scores = dict[str, float]
+TrainingScores = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Task:
     name: str
     architecture: NetworkArchitecture[Any]
     trainer: Callable[[torch.device], Trainer]
-    scores: Callable[[Any, ImageSet, ImageSet], Scores]
+    scores: Callable[[Any, ImageSet, ImageSet], TrainingScores]
     told: Callable[[Mapping[str, float]], list[str]]
     sheet: Callable[[Any, ImageSet], Tensor]
     options: tuple[tuple[str, object], ...] = ()
