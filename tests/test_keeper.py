@@ -32,9 +32,9 @@ KNOWN = Level.BASIC | Knowledge.LABELS | Knowledge.GENERATOR
 SHORT = short(ATTACKS["inverting-gradients"], 12)
 STAGE = SHORT.stages[0]
 LATENT = Latent(SMALL, kld=0.1)
-POPULATION = Stage(LATENT, CmaEs(population=4), steps=4)
-FEATURES = Stage(Features(SMALL, 0, 1.0), Adam(), steps=4)
-WEIGHTS = Stage(GeneratorWeights(SMALL), Adam(lr=0.01), steps=4)
+POPULATION = Stage(LATENT, CmaEs(population=4), steps=3)
+FEATURES = Stage(Features(SMALL, 0, 1.0), Adam(), steps=3)
+WEIGHTS = Stage(GeneratorWeights(SMALL), Adam(lr=0.01), steps=3)
 CASES = {
     "one stage": SHORT,
     "random numbers": replace(SHORT, stages=(replace(STAGE, gradient=(Noise(0.1),)),)),

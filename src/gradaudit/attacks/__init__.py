@@ -39,7 +39,7 @@ def constructors() -> dict[str, type]:
     Evaluating the `repr` with them returns the attack again.
     """
     defenses = {kind.__name__: kind for kind in DEFENSES.values()}
-    kinds = (Adaptive, *GENERATORS.values(), *(type(attack) for attack in EVERY_ATTACK.values()))
+    kinds: tuple[type, ...] = (Adaptive, *GENERATORS.values(), *(type(attack) for attack in EVERY_ATTACK.values()))
     return part_names(kinds) | defenses
 
 

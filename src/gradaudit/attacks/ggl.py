@@ -47,8 +47,8 @@ VARIANTS = (
 )
 
 TINY = Untrained(DCGAN(channels=1, size=8, latent=3, width=4))
-_FEW = replace(ATTACK, stages=(replace(ATTACK.stages[0], optimiser=CmaEs(population=10)),))
+_FEW = replace(ATTACK, stages=(replace(ATTACK.stages[0], optimiser=CmaEs(population=8)),))
 DEMONSTRATION = (
-    Demonstration(with_generator(shortened(_FEW, 16), TINY), size=8, least=5.0),
-    Demonstration(with_generator(shortened(VARIANTS[0], 50), SMALL), size=8, least=8.0),
+    Demonstration(with_generator(shortened(_FEW, 14), TINY), size=8, least=5.0),
+    Demonstration(with_generator(shortened(VARIANTS[0], 40), SMALL), size=8, least=8.0),
 )

@@ -42,5 +42,5 @@ ATTACK = GradientMatching(
 
 SMALL = Untrained(DCGAN(channels=1, size=8, latent=8, width=4))
 _LATENT, _WEIGHTS = ATTACK.stages
-_SHORT = replace(ATTACK, stages=(replace(_LATENT, steps=80, terms=()), replace(_WEIGHTS, steps=10, terms=())))
+_SHORT = replace(ATTACK, stages=(replace(_LATENT, steps=80, terms=()), replace(_WEIGHTS, steps=5, terms=())))
 DEMONSTRATION = Demonstration(with_generator(replace(_SHORT, restarts=1), SMALL), size=8, least=8.0)

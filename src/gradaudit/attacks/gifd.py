@@ -39,4 +39,4 @@ ATTACK = GradientMatching(
     ),
 )
 
-DEMONSTRATION = Demonstration(with_generator(shortened(ATTACK, 30, restarts=1), SMALL), size=8, least=8.0)
+DEMONSTRATION = Demonstration(with_generator(shortened(ATTACK, 20, restarts=1), SMALL), size=8, least=6.0)

@@ -40,7 +40,8 @@ def generator_note(attack: Attack, batch: Batch, observe: Callable[[], Observati
     truth, handling = batch.to("cpu"), handling_of(batch.modality)
     matched = [handling.match(truth, Reconstruction(images, None, objective=0.0)).inputs for images in drawn]
     scores = torch.stack([metrics.psnr(images, truth.inputs).mean() for images in matched])
+    mean, best = float(scores.mean()), float(scores.max())
     return (
-        f"The generator alone, at random latent vectors, scores {scores.mean():.1f} dB PSNR (the mean of {DRAWS} draws, "
-        f"each matched with the batch; the best one {scores.max():.1f} dB). Only what exceeds this comes from the update.",
+        f"The generator alone, at random latent vectors, scores {mean:.1f} dB PSNR (the mean of {DRAWS} draws, each "
+        f"matched with the batch; the best one {best:.1f} dB). Only what exceeds this comes from the update.",
     )

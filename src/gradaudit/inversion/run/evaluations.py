@@ -70,10 +70,13 @@ class Evaluations:
 
 
 @torch.no_grad()
-def penalties(candidate: Candidate, terms: Sequence[BoundTerm], at: Progress) -> Tensor:
-    """Return the weighted priors of every candidate plus its own penalty, `[G·S]`."""
-    decoded, own = candidate.decode(), candidate.penalty()
+def penalties(candidate: Candidate, terms: Sequence[BoundTerm], at: Progress) -> Tensor | float:
+    """Return the weighted priors of every candidate plus its own penalty, `[G·S]`, or 0 if there is none."""
+    own = candidate.penalty()
+    found = 0.0 if own is None else own
+    if not terms:
+        return found
+    decoded = candidate.decode()
     at = at._replace(candidates=decoded)
-    found = [sum(term.weight * prior(guess, at).detach() for term, prior in terms) for guess in decoded]
-    of_priors = torch.stack([torch.as_tensor(one, device=decoded.device, dtype=decoded.dtype) for one in found])
-    return of_priors if own is None else of_priors + own
+    each = [sum(term.weight * prior(guess, at).detach() for term, prior in terms) for guess in decoded]
+    return torch.stack([torch.as_tensor(one, device=decoded.device, dtype=decoded.dtype) for one in each]) + found

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
-from cmaes import CMA, SepCMA
+from cmaes import CMA, SepCMA  # type: ignore[import-untyped]
 from pydantic import Field
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
@@ -114,11 +114,9 @@ def _plain(search: CMA | SepCMA) -> dict[str, Any]:
 
 def _stored(value: Any) -> Any:
     if isinstance(value, np.random.RandomState):
-        _, keys, *rest = value.get_state(legacy=True)
-        return {
-            "keys": torch.from_numpy(keys.astype(np.int64)),
-            "rest": [number.item() if hasattr(number, "item") else number for number in rest],
-        }
+        state: Any = value.get_state(legacy=False)
+        keys, place = torch.from_numpy(state["state"]["key"].astype(np.int64)), int(state["state"]["pos"])
+        return {"keys": keys, "place": place, "has_gauss": int(state["has_gauss"]), "gauss": float(state["gauss"])}
     if isinstance(value, np.ndarray):
         return torch.from_numpy(value.copy())
     return value.item() if isinstance(value, np.generic) else value
@@ -127,6 +125,7 @@ def _stored(value: Any) -> Any:
 def _restored(value: Any) -> Any:
     if isinstance(value, dict):
         random = np.random.RandomState()
-        random.set_state(("MT19937", value["keys"].numpy().astype(np.uint32), *value["rest"]))
+        keys = value["keys"].numpy().astype(np.uint32)
+        random.set_state(("MT19937", keys, value["place"], value["has_gauss"], value["gauss"]))
         return random
     return value.numpy().copy() if isinstance(value, Tensor) else value
