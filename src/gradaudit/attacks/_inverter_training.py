@@ -37,7 +37,7 @@ class InverterRecipe(Checked):
         held_out: Share of the public images on which the error is measured, in (0, 1).
     """
 
-    steps: Count = 2_000
+    steps: Count = 1_000
     minibatch: Count = 64
     rate: Positive = 1e-3
     width: Count = 1_000
@@ -120,7 +120,7 @@ class InverterTraining:
         self.held = self._pairs(kept[: len(kept) // size * size].view(-1, size)[:MOST_HELD_OUT])
         mean = images[self.free].mean(0).to(self.held[1])
         self.control = float((self.held[1] - mean).square().mean())
-        self.best, self.error, self.done, self.seconds = self._copy(), float("inf"), 0, 0.0
+        self.best, self.error, self.done, self.seconds = _copy(self.inverter), float("inf"), 0, 0.0
         self.curve: list[tuple[int, float]] = []
 
     def run(self, watch: Watch | None, keeper: Keeper | None) -> TrainedInverter:
@@ -196,31 +196,29 @@ class InverterTraining:
         error = float(matched_error(torch.cat(guess), self.held[1]))
         self.curve.append((self.done, error))
         if error < self.error:
-            self.best, self.error = self._copy(), error
-
-    def _copy(self) -> dict[str, Any]:
-        return {name: value.detach().clone() for name, value in self.inverter.state_dict().items()}
+            self.best, self.error = _copy(self.inverter), error
 
     def _state(self) -> dict[str, Any]:
         plain = {"done": self.done, "error": self.error, "seconds": self.seconds, "curve": list(map(list, self.curve))}
-        return {**plain, "inverter": self._copy(), "best": self.best, "adam": self.adam.state_dict()}
+        return {**plain, "inverter": _copy(self.inverter), "best": self.best, "adam": self.adam.state_dict()}
 
     def _load(self, state: dict[str, Any]) -> None:
         """Resume from `state`. Raise `ValueError` if it does not fit, before anything has changed."""
         done = int(state["done"])
         if not 0 < done <= self.recipe.steps:
             raise ValueError("its position in the training does not exist")
-        now, adam = self._copy(), deepcopy(self.adam.state_dict())
-        try:
-            self.inverter.load_state_dict(state["best"])
-            self.inverter.load_state_dict(state["inverter"])
-            self.adam.load_state_dict(state["adam"])
-        except (RuntimeError, ValueError, KeyError):
-            self.inverter.load_state_dict(now)
-            self.adam.load_state_dict(adam)
-            raise
+        inverter = deepcopy(self.inverter)
+        inverter.load_state_dict(state["best"])
+        inverter.load_state_dict(state["inverter"])
+        adam = torch.optim.Adam(inverter.parameters(), self.recipe.rate)
+        adam.load_state_dict(state["adam"])
+        self.inverter, self.adam = inverter, adam
         self.best, self.error, self.done = state["best"], float(state["error"]), done
         self.seconds, self.curve = float(state["seconds"]), [(int(x), float(y)) for x, y in state["curve"]]
+
+
+def _copy(inverter: Inverter) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in inverter.state_dict().items()}
 
 
 def train(

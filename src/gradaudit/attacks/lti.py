@@ -19,7 +19,6 @@ from ..inversion.run.allowance import cut_note
 from ..inversion.run.keeper import Keeper
 from ..inversion.run.refusal import attacked, require_fit
 from ..inversion.step.matching import END, Matching
-from ..protocol.local_training import LocalTraining
 from ..protocol.observation import Observation
 from ..values.errors import AttackFailed
 from ..values.types import Knowledge, Modality, Reconstruction
@@ -56,7 +55,7 @@ class LearningToInvert(InverterRecipe):
     name: str = "lti"
     paper: str = "arXiv:2210.10880"
     deviations: tuple[str, ...] = (
-        "2 000 steps of 64 new updates each (published: 200 passes over the updates of 50 000 images in minibatches of "
+        "1 000 steps of 64 new updates each (published: 200 passes over the updates of 50 000 images in minibatches of "
         "256), with Adam at 1e-3 (published: 1e-4) and hidden layers of 1 000 units (published: 3 000)",
         "a quarter as many features as entries; on LeNet the paper does not hash",
         "features are standardised",
@@ -181,6 +180,4 @@ def _explained(seen: Observation, found: Reconstruction, labels: Labels) -> Reco
 
 ATTACK = LearningToInvert()
 
-DEMONSTRATION = Demonstration(
-    replace(ATTACK, steps=60, width=192, hashing=1.0, rate=5e-3), examples=1, least=0.8
-)
+DEMONSTRATION = Demonstration(replace(ATTACK, steps=60, width=192, hashing=1.0, rate=5e-3), examples=1, least=0.8)

@@ -17,8 +17,8 @@ from ..inversion.run.refusal import require_fit
 from ..values.errors import AttackFailed, AuditError, MissingKnowledge
 from ..values.types import Knowledge, Modality, UpdateKind
 from .adapting import with_twins
-from .battery import BATTERIES, NAMED, Battery, Fit, Member, Origin
 from .attack_entry import AttackEntry
+from .battery import BATTERIES, NAMED, Battery, Fit, Member, Origin
 from .resolve import make_attack
 
 Named = tuple[tuple[str, Attack | Battery], ...]

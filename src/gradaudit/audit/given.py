@@ -23,9 +23,9 @@ from ..values.measures import MEASURES
 from ..values.records import content_name
 from ..values.types import Batch, Knowledge, Modality
 from ..values.validation import brief
+from .attack_entry import AttackEntry
 from .battery import BATTERIES, Battery, Origin
 from .choosing import Audience, Named, choose
-from .attack_entry import AttackEntry
 from .digests import raw_bytes
 from .resolve import make_attack
 from .schedule import Schedule, model_digest, public_warnings, require_room
