@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from ._simulated_client import SimulatedClient
 
 LOOKS = 20  # how often the held-out error is measured
 MOST_HELD_OUT = 256  # batches
+SHOWN = 8  # held-out batches in `TrainedInverter.samples`
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class TrainedInverter:
         done: Steps that were taken.
         steps: Steps of the whole training.
         curve: Held-out error over the steps.
+        samples: Up to eight held-out batches, and what the inverter returns for them, `[n, B, C, H, W]` each.
     """
 
     inverter: Inverter
@@ -75,7 +77,8 @@ class TrainedInverter:
     seconds: float = 0.0
     done: int = 0
     steps: int = 0
-    curve: Curve = field(default=())
+    curve: Curve = ()
+    samples: tuple[Tensor, Tensor] | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -150,11 +153,13 @@ class InverterTraining:
         if not self.curve or self.curve[-1][0] != self.done:
             self._look()
         self.inverter.load_state_dict(self.best)
-        counts = {"updates": self.done * self.recipe.minibatch, "images": len(self.free)}
-        steps = {"done": self.done, "steps": self.recipe.steps}
+        features, truth = (tensor[:SHOWN] for tensor in self.held)
+        with torch.no_grad():
+            samples = truth, self.inverter.eval()(features)
+        updates, images = self.done * self.recipe.minibatch, len(self.free)
         return TrainedInverter(
-            self.inverter.eval(), self.error, self.control, seconds=self.seconds, curve=tuple(self.curve),
-            **counts, **steps,
+            self.inverter, self.error, self.control, updates, images, self.seconds, self.done, self.recipe.steps,
+            tuple(self.curve), samples,
         )  # fmt: skip
 
     def _step(self) -> float:

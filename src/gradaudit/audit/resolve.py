@@ -26,7 +26,7 @@ from ..values.measures import MEASURES
 from ..values.own_code import module_of
 from ..values.types import Knowledge
 from ..values.validation import as_name, brief, suggest
-from .attack_entry import AttackEntry
+from .attack_entry import AttackEntry, beside_file
 from .config import AuditConfig, ModelSection, TrainingSection, validated
 from .overrides import override
 from .shelf import Shelf
@@ -96,8 +96,7 @@ def make_attack(entry: AttackEntry, folder: Path, at: str) -> Attack:
     """Return the attack that an entry names, of this package or from the user's file, with its start and changes.
 
     Raises:
-        AuditError: A name is unknown, a file cannot be loaded, the attack cannot have this start, or a changed field
-            does not fit.
+        AuditError: A name is unknown, a file cannot be loaded, or the start or a changed field does not fit.
     """
     attack = ATTACKS.get(entry.name) or _own_attack(entry.name, folder, at)
     if entry.start is not None:
@@ -106,7 +105,7 @@ def make_attack(entry: AttackEntry, folder: Path, at: str) -> Attack:
     for path, new in entry.set.items():
         attack = override(attack, path, new, names, at=at)
     _require_optimisers(attack, at)
-    return attack
+    return beside_file(attack, folder)  # type: ignore[no-any-return]
 
 
 def _require_optimisers(attack: Attack, at: str) -> None:

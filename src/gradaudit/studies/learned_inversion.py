@@ -26,6 +26,7 @@ from ..protocol.defenses.additive_noise import GaussianNoise
 from ..protocol.defenses.sign_sgd import SignSgd
 from ..protocol.defenses.top_k import TopK
 from ..protocol.observation import Observation
+from ..values.records import content_name
 from ..values.types import Knowledge, Level, Modality, Reconstruction
 from ._attack_cell import SCORES, AttackCell
 from ._bench import Bench
@@ -101,7 +102,7 @@ class InversionCell(AttackCell):
             images = bench.source.stack(public).to(bench.device)
             labels = torch.as_tensor(bench.labels[: len(public)]).to(bench.device)
             _TRAINED[repr(inverter)] = inverter.recipe.learn(
-                simulated, images, labels, watch=bench.watch, keep=bench.keep("inverter")
+                simulated, images, labels, watch=bench.watch, keep=bench.keep(content_name(repr(inverter)))
             )
         return _TRAINED[repr(inverter)]
 
