@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from gradaudit.audit.config import make_config
@@ -46,7 +45,7 @@ def test_trains_for_the_client_of_an_audit_file(folder, capsys):
     said = capsys.readouterr().out
     assert "i.safetensors: Trained on 256 simulated updates of 27 public images in" in said
     with Image.open(folder / "i.png") as picture:
-        assert picture.size == (64, 16)
+        assert picture.size == (16, 16)  # one held-out batch of two above its answer
     assert sorted(path.name for path in folder.glob("i.*")) == ["i.png", "i.safetensors"]
     attack, seen = used(folder)
     found = run_attack(attack, seen)
@@ -58,21 +57,10 @@ def test_trains_for_the_client_of_an_audit_file(folder, capsys):
         inverter(folder / "a.yaml", folder / "i.safetensors")
 
 
-def test_an_interrupted_training_goes_on(folder, monkeypatch):
-    from gradaudit.inversion.run import keeper
-
-    monkeypatch.setattr(keeper, "SECONDS", -1.0)
+def test_no_time_leaves_no_file(folder):
     with pytest.raises(AttackFailed, match="budget ended before the first step"):
         inverter(folder / "a.yaml", folder / "i.safetensors", minutes=0.0)
-    inverter(folder / "a.yaml", folder / "i.safetensors")
-    inverter(folder / "a.yaml", folder / "whole.safetensors")
-    files = [folder / name for name in ("i.safetensors", "whole.safetensors")]
-    one, other = (run_attack(*used(folder, attacks=[named(file)])).inputs for file in files)
-    assert torch.equal(one, other)
-
-
-def named(file):
-    return {"name": "lti", "set": {"trained": file.name}}
+    assert not list(folder.glob("i.*"))
 
 
 @pytest.mark.parametrize(
