@@ -23,7 +23,7 @@ from gradaudit.protocol.defenses.deep_gradient_compression import DeepGradientCo
 from gradaudit.protocol.defenses.dp_sgd import DpSgd
 from gradaudit.protocol.defenses.sign_sgd import SignSgd
 from gradaudit.protocol.defenses.top_k import TopK
-from gradaudit.values.errors import AttackFailed
+from gradaudit.values.errors import AttackFailed, MissingKnowledge
 
 TINY = replace(ATTACK, steps=8, minibatch=4, width=8)
 TOLD = Level.BASIC | Knowledge.PUBLIC_DATA | Knowledge.DEFENSE | Knowledge.LOCAL_TRAINING
@@ -168,7 +168,7 @@ def test_says_what_it_cannot_train_on():
     wrong.labels[3] = 5
     with pytest.raises(AttackFailed, match="a public image has a label that is no class"):
         TINY(observed(known=wrong)[1])
-    with pytest.raises(AttackFailed, match="there are none. Give public_data"):
+    with pytest.raises(AttackFailed, match="there are none"):
         TINY(replace(observed()[1], public_data=None))
 
 
@@ -194,16 +194,22 @@ def test_a_trained_inverter_is_used(trained):
     assert found.cut is None
 
 
+def test_a_trained_inverter_needs_the_defense_that_it_was_trained_with(trained):
+    attack = replace(TINY, trained=str(trained))
+    assert attack.needs == TINY.needs | Knowledge.DEFENSE
+    with pytest.raises(MissingKnowledge, match="lti: needs DEFENSE"):
+        attack(observed(SignSgd(), facts=TOLD & ~Knowledge.DEFENSE)[1])
+
+
 @pytest.mark.parametrize(
     ("other", "why"),
     [
         ({"seed": 1}, "its model has other weights"),
         ({"size": 1}, "its batch size is 2, and this client's is 1"),
         ({"defenses": (TopK(0.5),)}, r"its defenses is .*SignSgd.*, and this client's is .*TopK"),
-        ({"facts": TOLD & ~Knowledge.DEFENSE}, r"and this client's is \(\)"),
         ({"training": FedAvg(learning_rate=0.5)}, "its training is "),
     ],
-    ids=["model", "batch size", "defense", "unknown defense", "training"],
+    ids=["model", "batch size", "defense", "training"],
 )
 def test_refuses_an_inverter_of_another_client(trained, other, why):
     other = dict(other)
@@ -217,7 +223,7 @@ def test_refuses_what_is_no_inverter(trained, tmp_path):
     with pytest.raises(AttackFailed, match="no file at"):
         replace(TINY, trained=str(tmp_path / "none.safetensors"))(seen)
     torch.save({"a": torch.ones(2)}, tmp_path / "a.pt")
-    with pytest.raises(AttackFailed, match="is no trained inverter of this version. Train one"):
+    with pytest.raises(AttackFailed, match="is no trained inverter of this version"):
         replace(TINY, trained=str(tmp_path / "a.pt"))(seen)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -96,6 +97,15 @@ def load_inverter(path: Path, client: SimulatedClient, name: str) -> TrainedInve
         if held[fact] != value:
             raise AttackFailed(f"{name}: trained: {path} is for another client: {_difference(fact, held, own)} {FIX}")
     return _rebuilt(path, client, name, made, facts, dict(file.tensors))
+
+
+def assumes_defense(path: Path) -> bool:
+    """Return whether the file is of an inverter that was trained with a defense; false if it cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return bool(json.loads(file.metadata()["client"])["defenses"] != repr(()))
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+        return False
 
 
 def _difference(fact: str, held: Mapping[str, str], own: Mapping[str, str]) -> str:

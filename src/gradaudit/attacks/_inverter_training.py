@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from ._simulated_client import SimulatedClient
 
 LOOKS = 20  # how often the held-out error is measured
 MOST_HELD_OUT = 256  # batches
+SHOWN = 8  # held-out batches in `TrainedInverter.samples`
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class InverterRecipe(Checked):
         held_out: Share of the public images on which the error is measured, in (0, 1).
     """
 
-    steps: Count = 2_000
+    steps: Count = 1_000
     minibatch: Count = 64
     rate: Positive = 1e-3
     width: Count = 1_000
@@ -65,6 +66,7 @@ class TrainedInverter:
         done: Steps that were taken.
         steps: Steps of the whole training.
         curve: Held-out error over the steps.
+        samples: Up to eight held-out batches, and what the inverter returns for them, `[n, B, C, H, W]` each.
     """
 
     inverter: Inverter
@@ -75,7 +77,8 @@ class TrainedInverter:
     seconds: float = 0.0
     done: int = 0
     steps: int = 0
-    curve: Curve = field(default=())
+    curve: Curve = ()
+    samples: tuple[Tensor, Tensor] | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -120,7 +123,7 @@ class InverterTraining:
         self.held = self._pairs(kept[: len(kept) // size * size].view(-1, size)[:MOST_HELD_OUT])
         mean = images[self.free].mean(0).to(self.held[1])
         self.control = float((self.held[1] - mean).square().mean())
-        self.best, self.error, self.done, self.seconds = self._copy(), float("inf"), 0, 0.0
+        self.best, self.error, self.done, self.seconds = _copy(self.inverter), float("inf"), 0, 0.0
         self.curve: list[tuple[int, float]] = []
 
     def run(self, watch: Watch | None, keeper: Keeper | None) -> TrainedInverter:
@@ -150,11 +153,13 @@ class InverterTraining:
         if not self.curve or self.curve[-1][0] != self.done:
             self._look()
         self.inverter.load_state_dict(self.best)
-        counts = {"updates": self.done * self.recipe.minibatch, "images": len(self.free)}
-        steps = {"done": self.done, "steps": self.recipe.steps}
+        features, truth = (tensor[:SHOWN] for tensor in self.held)
+        with torch.no_grad():
+            samples = truth, self.inverter.eval()(features)
+        updates, images = self.done * self.recipe.minibatch, len(self.free)
         return TrainedInverter(
-            self.inverter.eval(), self.error, self.control, seconds=self.seconds, curve=tuple(self.curve),
-            **counts, **steps,
+            self.inverter, self.error, self.control, updates, images, self.seconds, self.done, self.recipe.steps,
+            tuple(self.curve), samples,
         )  # fmt: skip
 
     def _step(self) -> float:
@@ -196,31 +201,29 @@ class InverterTraining:
         error = float(matched_error(torch.cat(guess), self.held[1]))
         self.curve.append((self.done, error))
         if error < self.error:
-            self.best, self.error = self._copy(), error
-
-    def _copy(self) -> dict[str, Any]:
-        return {name: value.detach().clone() for name, value in self.inverter.state_dict().items()}
+            self.best, self.error = _copy(self.inverter), error
 
     def _state(self) -> dict[str, Any]:
         plain = {"done": self.done, "error": self.error, "seconds": self.seconds, "curve": list(map(list, self.curve))}
-        return {**plain, "inverter": self._copy(), "best": self.best, "adam": self.adam.state_dict()}
+        return {**plain, "inverter": _copy(self.inverter), "best": self.best, "adam": self.adam.state_dict()}
 
     def _load(self, state: dict[str, Any]) -> None:
         """Resume from `state`. Raise `ValueError` if it does not fit, before anything has changed."""
         done = int(state["done"])
         if not 0 < done <= self.recipe.steps:
             raise ValueError("its position in the training does not exist")
-        now, adam = self._copy(), deepcopy(self.adam.state_dict())
-        try:
-            self.inverter.load_state_dict(state["best"])
-            self.inverter.load_state_dict(state["inverter"])
-            self.adam.load_state_dict(state["adam"])
-        except (RuntimeError, ValueError, KeyError):
-            self.inverter.load_state_dict(now)
-            self.adam.load_state_dict(adam)
-            raise
+        inverter = deepcopy(self.inverter)
+        inverter.load_state_dict(state["best"])
+        inverter.load_state_dict(state["inverter"])
+        adam = torch.optim.Adam(inverter.parameters(), self.recipe.rate)
+        adam.load_state_dict(state["adam"])
+        self.inverter, self.adam = inverter, adam
         self.best, self.error, self.done = state["best"], float(state["error"]), done
         self.seconds, self.curve = float(state["seconds"]), [(int(x), float(y)) for x, y in state["curve"]]
+
+
+def _copy(inverter: Inverter) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in inverter.state_dict().items()}
 
 
 def train(

@@ -24,7 +24,7 @@ from ..values.errors import AttackFailed
 from ..values.types import Knowledge, Modality, Reconstruction
 from ._certificate import label_of_one
 from ._demonstration import Demonstration
-from ._inverter_file import client_facts, load_inverter, weights_digest
+from ._inverter_file import assumes_defense, client_facts, load_inverter, weights_digest
 from ._inverter_training import InverterRecipe, TrainedInverter, train
 from ._simulated_client import SimulatedClient
 
@@ -44,8 +44,8 @@ class LearningToInvert(InverterRecipe):
     private images, which the adversary cannot tell.
 
     Args:
-        trained: File of `gradaudit train inverter`, an absolute path or relative to the working directory; empty
-            trains on the public images of the observation.
+        trained: File of `gradaudit train inverter`, in an audit file relative to it; empty trains on the public images
+            of the observation.
         name: Name in the literature.
         paper: arXiv id.
         deviations: Differences from the paper.
@@ -55,19 +55,24 @@ class LearningToInvert(InverterRecipe):
     name: str = "lti"
     paper: str = "arXiv:2210.10880"
     deviations: tuple[str, ...] = (
-        "2 000 steps of 64 new updates each (published: 200 passes over the updates of 50 000 images in minibatches of "
+        "1 000 steps of 64 new updates each (published: 200 passes over the updates of 50 000 images in minibatches of "
         "256), with Adam at 1e-3 (published: 1e-4) and hidden layers of 1 000 units (published: 3 000)",
         "a quarter as many features as entries; on LeNet the paper does not hash",
         "features are standardised",
         "the network at its lowest error on held-out public images is used, not the last one",
         "a public image without a label gets a random class each time it is drawn",
     )
-    needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE | Knowledge.PUBLIC_DATA
     modality: ClassVar[Modality] = Modality.PICTURES
     doubt: ClassVar[str] = (
         "it was trained on updates without this defense. An adversary that knows the defense (DEFENSE) trains with it "
         "and may recover more"
     )
+
+    @property
+    def needs(self) -> Knowledge:
+        """BATCH_SIZE and PUBLIC_DATA; also DEFENSE if the `trained` inverter knows one."""
+        told = bool(self.trained) and assumes_defense(Path(self.trained))
+        return Knowledge.BATCH_SIZE | Knowledge.PUBLIC_DATA | (Knowledge.DEFENSE if told else Knowledge.NOTHING)
 
     def __call__(
         self, seen: Observation, *, seed: int = 0, watch: Watch | None = None, keep: Path | None = None
@@ -180,6 +185,4 @@ def _explained(seen: Observation, found: Reconstruction, labels: Labels) -> Reco
 
 ATTACK = LearningToInvert()
 
-DEMONSTRATION = Demonstration(
-    replace(ATTACK, steps=60, width=192, hashing=1.0, rate=5e-3), examples=1, least=0.8
-)
+DEMONSTRATION = Demonstration(replace(ATTACK, steps=60, width=192, hashing=1.0, rate=5e-3), examples=1, least=0.8)

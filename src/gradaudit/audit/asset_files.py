@@ -6,6 +6,7 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..attacks.lti import LearningToInvert
 from ..models.trained import TrainedNetwork
 from ..values.errors import AuditError
 
@@ -13,7 +14,7 @@ T = TypeVar("T")
 
 
 def located(value: T, folder: Path, at: str) -> T:
-    """Return an attack with the paths of its trained networks relative to `folder`, and check that they are there.
+    """Return an attack whose trained networks are looked for beside the audit file, and check that they are there.
 
     Args:
         value: An attack, or any part of one.
@@ -24,12 +25,15 @@ def located(value: T, folder: Path, at: str) -> T:
         AuditError: A file is missing, damaged or of another kind; the message says which command makes one.
     """
     if isinstance(value, TrainedNetwork):
-        found = _beside(value, folder)
+        is_file_name = bool(Path(value.source).suffix)
+        found = replace(value, source=_beside(value.source, folder)) if is_file_name else value
         try:
             found.asset()
         except AuditError as error:
             raise AuditError(f"{at}: {error}") from error
         return found
+    if isinstance(value, LearningToInvert) and value.trained:
+        return replace(value, trained=_beside(value.trained, folder))
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
         entries = tuple(located(entry, folder, at) for entry in value)
         same = all(new is old for new, old in zip(entries, value, strict=True))
@@ -45,11 +49,7 @@ def located(value: T, folder: Path, at: str) -> T:
     return replace(value, **changed) if changed else value
 
 
-def _beside(network: Any, folder: Path) -> Any:
-    """Return the network with its path relative to the folder, and then to the working directory if it lies in it."""
-    path = Path(network.source)
-    if not path.suffix or path.is_absolute():
-        return network
-    whole = folder / path
-    here = whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole
-    return network if here == path else replace(network, source=str(here))
+def _beside(source: str, folder: Path) -> str:
+    """Return a path relative to `folder` as one that is relative to the working directory if it lies in it."""
+    whole, here = (folder / source).absolute(), Path.cwd()
+    return str(whole.relative_to(here) if whole.is_relative_to(here) else whole)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, replace
-from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 from ..inversion.run.generator_choice import with_generator
@@ -14,6 +13,7 @@ from ..values.validation import annotations_of, as_name, brief, fitted, settable
 
 T = TypeVar("T")
 
+GENERATOR = "generator"
 LONGEST = 20_000  # characters of a part's constructor; the longest attack of this package has two thousand
 
 
@@ -22,7 +22,7 @@ def override(value: T, path: str, new: Any, names: Mapping[str, type], *, at: st
 
     Args:
         value: A frozen dataclass, or a tuple of them.
-        path: Fields and indices joined by dots.
+        path: Fields and indices joined by dots; `generator` is that of all stages of an attack.
         new: A plain value of the field's type, or for a part its constructor as text, such as `Cosine()`.
         names: Name -> class of the constructors that such a text may use.
         at: Name of `value` in errors.
@@ -42,6 +42,8 @@ def override(value: T, path: str, new: Any, names: Mapping[str, type], *, at: st
         entry = override(value[index], rest, new, names, at=here) if rest else _read(kind, new, names, here)
         return (*value[:index], entry, *value[index + 1 :])  # type: ignore[return-value]
     known = settable(type(value))
+    if name == GENERATOR and name not in known and hasattr(value, "stages"):
+        return _with_generator(value, new, names, here)
     if name not in known and name in settable(type(getattr(value, "attack", None))):  # of the attack that it wraps
         return override(value, f"attack.{path}", new, names, at=at)
     if name not in known:
@@ -54,25 +56,11 @@ def override(value: T, path: str, new: Any, names: Mapping[str, type], *, at: st
     return _refused_as(here, replace, value, **{name: entry})
 
 
-def change_generator(attack: T, new: Any, names: Mapping[str, type], folder: Path, at: str) -> T:
-    """Return an attack whose stages all use another generator: the key `generator` of an entry of `attacks:`.
-
-    Args:
-        attack: The attack.
-        new: The name of a trained generator, its file, or a constructor such as `Untrained(DCGAN(size=32))`.
-        names: As for `override`.
-        folder: Folder at which the relative path of a file starts.
-        at: Name of the entry in errors.
-
-    Raises:
-        AuditError: It is no such value, or no stage of the attack uses a generator.
-    """
-    here = f"{at}.generator"
+def _with_generator(attack: T, new: Any, names: Mapping[str, type], here: str) -> T:
+    """Return an attack whose stages all use another generator: the key `generator` of an entry of `attacks:`."""
     if not isinstance(new, str) or not new:
         raise AuditError(f"{here}: must be the name or the file of a generator. Found {brief(new)}.")
     written = new.rstrip().endswith(")")
-    if not written and Path(new).suffix:
-        new = str((folder / new).resolve())
     try:
         return with_generator(attack, construct(new, names, at=here) if written else new)
     except AttackFailed as error:

@@ -25,11 +25,11 @@ from ..values.files import is_file
 from ..values.measures import MEASURES
 from ..values.own_code import module_of
 from ..values.types import Knowledge
-from ..values.validation import as_name, brief, settable, suggest
+from ..values.validation import as_name, brief, suggest
 from .asset_files import located
 from .attack_entry import AttackEntry
 from .config import AuditConfig, ModelSection, TrainingSection, validated
-from .overrides import change_generator, override
+from .overrides import override
 from .shelf import Shelf
 
 T = TypeVar("T")
@@ -97,18 +97,15 @@ def make_attack(entry: AttackEntry, folder: Path, at: str) -> Attack:
     """Return the attack that an entry names, of this package or from the user's file, with its start and changes.
 
     Raises:
-        AuditError: A name is unknown, a file cannot be loaded, the attack cannot have this start, a changed field does
-            not fit, or the file of a trained network is missing.
+        AuditError: A name is unknown, a file cannot be loaded or is missing, or the start or a changed field does not
+            fit.
     """
     attack = ATTACKS.get(entry.name) or _own_attack(entry.name, folder, at)
     if entry.start is not None:
         attack = started_from(ATTACKS.get(entry.start) or _own_attack(entry.start, folder, f"{at}.start"), attack, at)
     names = constructors() if entry.set else {}
     for path, new in entry.set.items():
-        if path == "generator" and path not in settable(type(attack)):
-            attack = change_generator(attack, new, names, folder, at)
-        else:
-            attack = override(attack, path, new, names, at=at)
+        attack = override(attack, path, new, names, at=at)
     _require_optimisers(attack, at)
     return located(attack, folder, at)
 

@@ -47,7 +47,14 @@ def _attacks() -> Iterable[ListingRow]:
         steps = " + ".join(str(stage.steps) for stage in getattr(attack, "stages", ()))
         made_for = str(modality_of(attack) or "any")
         paper = str(getattr(attack, "paper", ""))
-        yield name, made_for, paper, _facts(attack), steps or str(getattr(attack, "steps", "closed form")), _doc(EVERY_ATTACK.home(name))
+        yield (
+            name,
+            made_for,
+            paper,
+            _facts(attack),
+            steps or str(getattr(attack, "steps", "closed form")),
+            _doc(EVERY_ATTACK.home(name)),
+        )
     yield from _batteries()
     for name, pair in MULTI_MODAL.items():
         phases = [getattr(pair, phase, None) for phase in ("teacher", "student")]
