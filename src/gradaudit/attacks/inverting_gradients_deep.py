@@ -37,4 +37,4 @@ ATTACK = replace(
     ),
 )
 
-DEMONSTRATION = Demonstration(shortened(ATTACK, 70))
+DEMONSTRATION = Demonstration(shortened(ATTACK, 40))

@@ -55,7 +55,7 @@ def _cells(steps: int, large: int) -> tuple[Cell, ...]:
         for setting, fields in SETTINGS.items()
         for name, attack in attacks.items()
     ]
-    near = spread(INVERTING_GRADIENTS, steps)
+    near = spread(INVERTING_GRADIENTS, max(1, steps // 3))
     return (*rows, *(BasinCell(_near(radius), near, radius=radius, **BASIN) for radius in RADII))  # type: ignore[arg-type]
 
 
@@ -72,7 +72,7 @@ STUDY = Study(
     "the features before the classifier, which the gradient of the last layer contains. Of twenty images of a class, "
     "sure is the one with the lowest loss, unsure the one with the highest. The last rows start Inverting Gradients "
     "at the ground truth plus noise, which no adversary can, to measure how near a start must be.",
-    cells={"quick": _cells(12, 3), "default": _cells(150, 30), "paper": _cells(4_800, 4_800)},
+    cells={"quick": _cells(12, 3), "default": _cells(150, 20), "paper": _cells(4_800, 4_800)},
     repeats={"quick": 2, "default": 6, "paper": 12},
     tables=(
         Table("Reconstructed images", {**SCORES, "objective": "objective"}, best="column", smaller=SMALLER),
