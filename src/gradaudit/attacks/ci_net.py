@@ -27,4 +27,4 @@ ATTACK = GradientMatching(
     ),
 )
 
-DEMONSTRATION = Demonstration(shortened(ATTACK, 80), least=10.0)
+DEMONSTRATION = Demonstration(shortened(ATTACK, 60), least=10.0)

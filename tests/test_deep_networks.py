@@ -1,0 +1,50 @@
+"""The study of deep networks: starts near the ground truth, images of one size, and equal numbers of steps."""
+
+from dataclasses import replace
+
+import pytest
+
+from gradaudit.attacks import ATTACKS
+from gradaudit.studies import STUDIES, Bench
+from gradaudit.studies._deep_cells import BasinCell, DeepCell
+from gradaudit.studies.deep_networks import spread
+
+IG, DEEP = ATTACKS["inverting-gradients"], ATTACKS["inverting-gradients-deep"]
+
+
+def basin(radius):
+    cell = BasinCell("near", spread(IG, 2), network="lenet", batch_size=1, radius=radius)
+    return cell.measure(Bench(), 0)
+
+
+def test_a_start_at_the_truth_and_near_it():
+    exact, near, far = (basin(radius) for radius in (0.0, 0.1, 1.0))
+    assert exact["start"] == 100
+    assert exact["objective.start"] == pytest.approx(0, abs=1e-5)
+    assert exact["start"] > near["start"] > far["start"]
+    # 0.1 in units of a standard deviation of about 0.226 is 20 log10(1 / 0.0226) = 32.9 dB, clamped at the box
+    assert 32 < near["start"] < 36
+    assert 0 < near["objective.start"] < far["objective.start"]
+    assert near["psnr"] != near["start"]  # the attack goes on from there
+
+
+def test_a_row_is_about_images_of_one_size():
+    bench = Bench()
+    assert DeepCell("one", IG).missing(bench) is None
+    assert "224 pixels; the data has 32" in DeepCell("one", IG, side=224).missing(bench)
+    assert "needs --data" in DeepCell("one", IG, trained=True).missing(bench)
+
+
+def test_both_attacks_take_equally_many_steps():
+    assert sum(stage.steps for stage in spread(DEEP, 150).stages) == spread(IG, 150).stages[0].steps == 150
+    assert replace(spread(DEEP, 1200)) == DEEP
+
+
+def test_every_setting_is_compared_in_pairs():
+    study = STUDIES["deep-networks"]
+    for cells in study.cells.values():
+        by_name = {cell.name: cell for cell in cells}
+        for claim in study.comparisons:
+            better, worse = by_name[claim.better], by_name[claim.worse]
+            assert better.attack.name == "inverting-gradients-deep"
+            assert replace(better, name="", attack=IG) == replace(worse, name="", attack=IG)
