@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..studies import Comparison, StudyResult, Table
+from ..studies import Comparison, Correlation, StudyResult, Table
 from . import formatting
 
 
@@ -70,6 +70,15 @@ def difference_in_words(result: StudyResult, comparison: Comparison) -> str:
     return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}], n = {found.n}: {verdict}"
 
 
+def correlation_in_words(result: StudyResult, asked: Correlation) -> str:
+    """Return a rank correlation in words, such as `ρ = +0.71, p = 0.003, n = 16`."""
+    found = result.correlation(asked)
+    if found is None:
+        return "not measured, or constant"
+    rho, p, n = found
+    return f"ρ = {rho:+.2f}, p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}, n = {n}"
+
+
 def left_out_in_words(result: StudyResult) -> list[str]:
     """Return one line per reason, such as `Omitted, not implemented: GIA-L, τ 1; GIA-L, τ 2`."""
     reasons: dict[str, list[str]] = {}
@@ -92,6 +101,9 @@ def markdown(result: StudyResult) -> str:
     if result.comparisons:
         lines = [f"| {one.claim} | {one.column} | {difference_in_words(result, one)} |" for one in result.comparisons]
         blocks += ["## Claims", "\n".join(["| claim | column | difference |", "|---|---|---|", *lines])]
+    if study.correlations:
+        lines = [f"| {one.label} | {correlation_in_words(result, one)} |" for one in study.correlations]
+        blocks += ["## Rank correlations", "\n".join(["| columns | Spearman |", "|---|---|", *lines])]
     remarks = (*study.caveats, *left_out_in_words(result))
     if remarks:
         blocks += ["## Caveats", "\n".join(f"- {line}" for line in remarks)]
