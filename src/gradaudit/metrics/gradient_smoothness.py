@@ -5,9 +5,9 @@ its inputs. With J_l(x) = ∂update_l/∂x for layer l of L,
 
     IGSA(x) = [ mean over j of Σ_l w_l ‖J_l(x_j)‖_F / Σ_l w_l ]⁻¹,    w_l = L - l + 1,
 
-where x_j lies at distance r from x in a random direction, so that shallow layers weigh more. The paper states neither
-the norm, the weights, the number of points nor r: those here are a reading. The raw value scales with one over the size of the
-update, which `relative` removes by dividing ‖J_l‖_F by ‖update_l‖. A larger value is a smoother map.
+where x_j lies at distance r from x in a random direction. The weights favour shallow layers. The paper states neither
+the norm, the weights, the number of points nor r: those here are a reading. The raw value scales with one over the size
+of the update, which `relative` removes by dividing ‖J_l‖_F by ‖update_l‖. A larger value is a smoother map.
 
 ‖J_l‖_F² is the expectation of ‖J_l u‖² over random signs u (Hutchinson, 1990): one product with J gives every layer.
 """
@@ -105,8 +105,7 @@ def layer_norms(line: Linearised, layers: Sequence[int], probes: int, generator:
         probes: Number of products with random signs.
         generator: Source of the signs.
     """
-    m, d = line.sizes
-    squares = torch.zeros(len(layers), dtype=torch.float64)
+    d, squares = line.sizes[1], torch.zeros(len(layers), dtype=torch.float64)
     for _ in range(probes):
         signs = torch.randint(0, 2, (1, d), generator=generator).to(line.value) * 2 - 1
         image = line.push(signs)[0].double().square()

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from .. import models
-from ..data.modalities.images import IMAGENET
 from ..data.image_arrays import PixelArray
+from ..data.modalities.images import IMAGENET
 from ..data.sources import SOURCES, Source
 from ..inversion.attack import Watch
 from ..inversion.run.keeper import beside

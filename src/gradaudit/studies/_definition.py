@@ -18,8 +18,8 @@ class Cell(Protocol):
     """One setting of a study: a frozen dataclass whose `repr` is its identity.
 
     Cells with the same `shares`, if it is true or a name, are measured by one worker for each seed, one after another,
-    and may keep results for each other in that process. A cell with `frames`, numbers of steps, stores a film for the page
-    (`_film_cells.film_of`).
+    and may keep results for each other in that process. A cell with `frames`, numbers of steps, stores a film for the
+    page (`_film_cells.film_of`).
     """
 
     @property
