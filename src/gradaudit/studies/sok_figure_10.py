@@ -79,8 +79,8 @@ STUDY = Study(
     title="The stage of training",
     paper=PAPER,
     about="Networks of four families are trained from fresh weights by FedAvg. After some rounds the gradient of one "
-    "image is attacked on the model of that round, in evaluation mode; accuracy on held-out images and the smoothness of "
-    "the gradient are measured on the same model. The adversary knows the label.",
+    "image is attacked on the model of that round, in evaluation mode; accuracy on held-out images and the smoothness "
+    "of the gradient are measured on the same model. The adversary knows the label.",
     cells={scale: _cells(scale) for scale in STEPS},
     repeats={"quick": 1, "default": 2, "paper": 5},
     tables=(
