@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -95,16 +96,12 @@ def study(
     bench = Bench(data, dict(map(_weight, weights or [])), make_device(device))
     found = executor_of(executor, workers, threads or 1, ray_address, usual=usual_workers(bench.device.type))
     place = Placement(found, stop_on_error, shard_of(shard))
-
-    def run_one(chosen: str, folder: Path) -> tuple[StudyResult, Path, AuditError | None]:
-        return (_shown if show_only else _run)(STUDIES[chosen], scale, bench, folder, place)
-
-    folder = out or Path("runs") / f"{name}-{scale}"
+    run_one, folder = partial(_shown if show_only else _run, scale, bench, place), out or _folder(name, scale)
     if name in COLLECTIONS:
         run_collection(COLLECTIONS[name], run_one, folder, as_json=as_json)
         return
     with stdout_kept(as_json):
-        result, page, failure = run_one(name, folder)
+        result, page, failure = run_one(STUDIES[name], folder)
     if as_json:
         echo(json.dumps(result.to_json(), allow_nan=False))
     else:
@@ -113,8 +110,12 @@ def study(
         raise failure
 
 
+def _folder(name: str, scale: str) -> Path:
+    return Path("runs") / f"{name}-{scale}"
+
+
 def _run(
-    chosen: Study, scale: str, bench: Bench, folder: Path, place: Placement
+    scale: str, bench: Bench, place: Placement, chosen: Study, folder: Path
 ) -> tuple[StudyResult, Path, AuditError | None]:
     """Measure the missing cells; return the result, the path of its page, and the error if measurements failed."""
     from ..report.study_page import write_study
@@ -149,7 +150,7 @@ def _run(
 
 
 def _shown(
-    chosen: Study, scale: str, bench: Bench, folder: Path, place: Placement
+    scale: str, bench: Bench, place: Placement, chosen: Study, folder: Path
 ) -> tuple[StudyResult, Path, AuditError | None]:
     """Write the page of what is measured so far; `place` is not used, as nothing runs."""
     from ..report.study_page import write_study

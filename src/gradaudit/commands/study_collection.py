@@ -14,10 +14,10 @@ from ..values.terminal import echo
 from .listings import show
 
 if TYPE_CHECKING:
-    from ..studies import StudyResult
+    from ..studies import Study, StudyResult
     from ..studies._collections import Collection
 
-RunOne = Callable[[str, Path], "tuple[StudyResult, Path, AuditError | None]"]
+RunOne = Callable[["Study", Path], "tuple[StudyResult, Path, AuditError | None]"]
 
 
 def run_collection(collection: Collection, run_one: RunOne, folder: Path, *, as_json: bool) -> None:
@@ -27,7 +27,7 @@ def run_collection(collection: Collection, run_one: RunOne, folder: Path, *, as_
 
     Args:
         collection: The collection.
-        run_one: Runs the study of a name in a folder.
+        run_one: Runs a study in a folder.
         folder: Folder of the index page.
         as_json: Whether the results are printed as JSON.
 
@@ -35,6 +35,7 @@ def run_collection(collection: Collection, run_one: RunOne, folder: Path, *, as_
         AuditError: A measurement failed, after all studies are done, or the run was interrupted.
     """
     from ..report.study_index import index_lines, write_index
+    from ..studies import STUDIES
 
     make_folder(folder, option="--out")
     found: dict[str, StudyResult | str] = {}
@@ -43,7 +44,7 @@ def run_collection(collection: Collection, run_one: RunOne, folder: Path, *, as_
     with stdout_kept(as_json):
         for name in collection.studies:
             try:
-                found[name], _, failure = run_one(name, folder / name)
+                found[name], _, failure = run_one(STUDIES[name], folder / name)
             except AuditInterrupted:
                 raise
             except AuditError as error:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import nn
-from torchvision.models import VGG
 
 from ._torchvision_models import torchvision_model
 
@@ -34,11 +34,22 @@ class SmallClassifier:
 
     def build(self, num_classes: int, channels: int, size: int) -> nn.Module:
         """Return the network with fresh weights, `[B, channels, size, size]` -> logits `[B, num_classes]`."""
-        model = torchvision_model(self.name, num_classes, channels, size)
-        if isinstance(model, VGG):
-            model.avgpool = nn.AdaptiveAvgPool2d(1)
-            model.classifier = nn.Linear(512, num_classes)
+        if self.name.startswith("vgg"):
+            model = _without_linear_layers(self.name, num_classes, channels, size)
+        else:
+            model = torchvision_model(self.name, num_classes, channels, size)
         for module in model.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
         return model
+
+
+def _without_linear_layers(name: str, num_classes: int, channels: int, size: int) -> nn.Module:
+    """Return a VGG with one linear layer, without ever holding the values of the three that it replaces."""
+    with torch.device("meta"):
+        model = torchvision_model(name, num_classes, channels, size)
+    model.avgpool, model.classifier = nn.AdaptiveAvgPool2d(1), nn.Linear(512, num_classes)
+    for module in model.features.to_empty(device="cpu").modules():
+        if isinstance(module, (nn.Conv2d, nn.BatchNorm2d)):
+            module.reset_parameters()
+    return model

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from .. import models
-from ..data.image_arrays import PixelArray
 from ..data.modalities.images import IMAGENET
 from ..data.sources import SOURCES, Source
 from ..inversion.attack import Watch
@@ -26,7 +24,6 @@ from ..values.records import content_name
 from ..values.types import Batch, Normalisation
 
 PICTURES = "pictures"
-PHOTOGRAPHED = 224  # largest side of the built-in photographs in pixels
 HELD_OUT = 200  # images held out from training, for private batches and public data
 
 
@@ -46,6 +43,10 @@ class Measuring:
             yield
         finally:
             self.watch = self._checkpoint = None
+
+    def take_over(self, other: Measuring) -> None:
+        """Report and write for the measurement that `other` is in."""
+        self.watch, self._checkpoint, self.files = other.watch, other._checkpoint, other.files
 
     def keep(self, name: str) -> Path | None:
         """Return the path for checkpoints of an attack in the current measurement, or `None`."""
@@ -71,7 +72,6 @@ class Bench(Measuring):
     ) -> None:
         self.data, self.device = data and data.resolve(), torch.device(device)
         self.weights = {name: _absolute(path) for name, path in (weights or {}).items()}
-        self.origin: Bench | None = None  # the bench whose images this one resizes
         super().__init__()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -81,19 +81,6 @@ class Bench(Measuring):
     def open(self) -> Bench:
         """Return itself: files are opened when they are needed."""
         return self
-
-    def at(self, size: int) -> Bench:
-        """Return this bench with its images resized to `size` pixels; the same seed draws the same images."""
-        if self.source.shape[-2:] == (size, size):
-            return self
-        found = self._sizes.setdefault(size, Bench(self.data, self.weights, self.device))
-        found.origin, found.__dict__["source"] = self, found.__dict__.get("source") or _resized(self.source, size)
-        found.watch, found.files, found._checkpoint = self.watch, self.files, self._checkpoint
-        return found
-
-    @cached_property
-    def _sizes(self) -> dict[int, Bench]:
-        return {}
 
     @property
     def uses_gpu(self) -> bool:
@@ -117,7 +104,7 @@ class Bench(Measuring):
 
     def chance(self, seed: int) -> int:
         """Return the seed of one measurement, which also depends on the data; all other seeds derive from it."""
-        return child_seed(seed, "the study", (self.origin or self).source.fingerprint())
+        return child_seed(seed, "the study", self.source.fingerprint())
 
     @property
     def labelled(self) -> bool:
@@ -197,15 +184,6 @@ class Bench(Measuring):
         else:
             raise AuditError(f"{name}: a trained network needs --data with labels, or --weights {name}=FILE.")
         return model.eval()
-
-
-def _resized(source: Source, size: int) -> Source:
-    """Return a source with images of `size` pixels: the photographs from their files, other images scaled."""
-    if source.name == "photographs":
-        source = SOURCES["photographs"](size=min(size, PHOTOGRAPHED)).open()
-    if source.shape[-2:] == (size, size):
-        return source
-    return replace(source, pictures=PixelArray(torch.as_tensor(getattr(source.pictures, "pixels")), size))  # noqa: B009
 
 
 def _absolute(path: Path) -> Path:

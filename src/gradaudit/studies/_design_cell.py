@@ -14,6 +14,7 @@ from ..metrics.gradient_smoothness import SmoothnessEffort
 from ._attack_cell import AttackCell
 from ._bench import Bench
 from ._definition import Comparison, Table, Values
+from ._sized_bench import at_size
 from ._smoothness import Explained
 
 LEAKS = ("ssim", "psnr", "lpips")
@@ -66,11 +67,11 @@ class DesignCell(AttackCell):
 
     def missing(self, bench: Bench) -> str | None:
         """Return why the cell cannot be measured, or `None`."""
-        return super().missing(bench) if self.size is None else super().missing(bench.at(self.size))
+        return super().missing(at_size(bench, self.size))
 
     def measure(self, bench: Bench, seed: int) -> Values:
         """Return the scores of an attack cell, `room` (shared entries for each pixel value), and what explains them."""
-        bench = bench if self.size is None else bench.at(self.size)
+        bench = at_size(bench, self.size)
         values = super().measure(bench, seed)
         client = self.client(bench, seed)
         shared = sum(tensor.numel() for tensor in client.training.shared_parameters(client.model).values())

@@ -16,6 +16,7 @@ from ..values.types import Batch
 from ._bench import Bench
 from ._definition import Values
 from ._design_cell import DesignCell
+from ._sized_bench import at_size
 
 
 class TrainingCourse:
@@ -96,8 +97,7 @@ class StageCell(DesignCell):
     def measure(self, bench: Bench, seed: int) -> Values:
         """Return the values of a design cell, with the `accuracy` of the attacked model."""
         values = super().measure(bench, seed)
-        sized = bench if self.size is None else bench.at(self.size)
-        return {**values, "accuracy": self._course(sized, seed).accuracy()}
+        return {**values, "accuracy": self._course(at_size(bench, self.size), seed).accuracy()}
 
     def client(self, bench: Bench, seed: int) -> Client:
         """Return the attacked client with the model after the rounds."""
