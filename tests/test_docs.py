@@ -28,6 +28,13 @@ def test_the_reference_is_current(generated):
     assert generated["reference"]() == written, "run `make docs`"
 
 
+def test_the_coverage_is_current(generated):
+    written = (ROOT / "docs/coverage.md").read_text(encoding="utf-8")
+    assert generated["coverage"]() == written, "run `make docs`"
+    assert re.search(r"covers (\d+) of 36 attacks and (\d+) of 21 defenses", written)
+    assert written.count("| arXiv:2003.14053 | `inverting-gradients`, ") == 1
+
+
 def test_every_command_and_option_is_documented(generated):
     """Words, not layout: how help is laid out is typer's affair."""
 

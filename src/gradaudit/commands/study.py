@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,12 +28,16 @@ from .placing import (
     executor_of,
     shard_of,
 )
+from .study_collection import run_collection
 
 if TYPE_CHECKING:
     from ..studies import Bench, Study, StudyResult
 
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the study; `gradaudit studies` lists all.")]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="Name of the study; `gradaudit studies` lists all. `sok` is all of the SoK's."),
+]
 Scale = Annotated[str, typer.Option(help="Extent: quick, default, or another scale of the study.")]
 Data = Annotated[
     Path | None,
@@ -50,6 +55,7 @@ Device = Annotated[str, typer.Option(help="Device: cpu, cuda or auto.")]
 StudyOut = Annotated[
     Path | None, typer.Option("--out", help="Output folder for trials.jsonl, study.html and study.md.")
 ]
+ShowOnly = Annotated[bool, typer.Option("--show", help="Show what is measured so far; run nothing.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -70,25 +76,32 @@ def study(
     stop_on_error: StopOnError = False,
     shard: Shard = "1/1",
     lpips: LpipsFile = None,
+    show_only: ShowOnly = False,
     out: StudyOut = None,
     as_json: AsJson = False,
 ) -> None:
     """Reproduce a table or figure of a paper, and show the published values beside the measured ones.
 
     Each measurement is written to disk before it counts. The same command resumes an interrupted study, and computes
-    again what failed. By default, one process per core runs, and one on a GPU.
+    again what failed. By default, one process per core runs, and one on a GPU. The name of a collection runs all of
+    its studies, each in a folder of its own, under one index page.
     """
     from ..audit.resolve import make_device
     from ..execution import usual_workers
     from ..studies import STUDIES, Bench
+    from ..studies._collections import COLLECTIONS
 
-    if name not in STUDIES:
-        raise AuditError(f"study {name}: unknown study{suggest(name, STUDIES)}")
+    if name not in STUDIES and name not in COLLECTIONS:
+        raise AuditError(f"study {name}: unknown study{suggest(name, [*STUDIES, *COLLECTIONS])}")
     bench = Bench(data, dict(map(_weight, weights or [])), make_device(device))
     found = executor_of(executor, workers, threads or 1, ray_address, usual=usual_workers(bench.device.type))
     place = Placement(found, stop_on_error, shard_of(shard))
+    run_one, folder = partial(_shown if show_only else _run, scale, bench, place), out or _folder(name, scale)
+    if name in COLLECTIONS:
+        run_collection(COLLECTIONS[name], run_one, folder, as_json=as_json)
+        return
     with stdout_kept(as_json):
-        result, page, failure = _run(STUDIES[name], scale, bench, out or Path("runs") / f"{name}-{scale}", place)
+        result, page, failure = run_one(STUDIES[name], folder)
     if as_json:
         echo(json.dumps(result.to_json(), allow_nan=False))
     else:
@@ -97,8 +110,12 @@ def study(
         raise failure
 
 
+def _folder(name: str, scale: str) -> Path:
+    return Path("runs") / f"{name}-{scale}"
+
+
 def _run(
-    chosen: Study, scale: str, bench: Bench, folder: Path, place: Placement
+    scale: str, bench: Bench, place: Placement, chosen: Study, folder: Path
 ) -> tuple[StudyResult, Path, AuditError | None]:
     """Measure the missing cells; return the result, the path of its page, and the error if measurements failed."""
     from ..report.study_page import write_study
@@ -130,6 +147,21 @@ def _run(
                     written()
             raise
     return *written(), None
+
+
+def _shown(
+    scale: str, bench: Bench, place: Placement, chosen: Study, folder: Path
+) -> tuple[StudyResult, Path, AuditError | None]:
+    """Write the page of what is measured so far; `place` is not used, as nothing runs."""
+    from ..report.study_page import write_study
+    from ..studies import read_study
+
+    if scale not in chosen.cells:
+        raise AuditError(f"--scale {scale}: {chosen.name} has {', '.join(chosen.scales)}.")
+    if not folder.is_dir():
+        raise AuditError(f"{folder}: holds no measurements. Run the command without --show.")
+    result = read_study(chosen, scale, bench, folder)
+    return result, write_study(result, folder), None
 
 
 def _weight(text: str) -> tuple[str, Path]:

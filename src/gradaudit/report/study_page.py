@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from markupsafe import Markup
@@ -12,7 +13,7 @@ from ..values.files import write_whole
 from .film import films
 from .line_chart import ChartLine, line_chart
 from .study_strip import strips
-from .study_tables import difference_in_words, entries, markdown
+from .study_tables import correlation_in_words, difference_in_words, entries, markdown
 from .svg import Axis
 from .template import fill
 
@@ -28,6 +29,7 @@ def write_study(result: StudyResult, folder: Path) -> Path:
         result=result,
         tables=[(table, list(entries(result, table))) for table in result.study.tables],
         comparisons=[(one, difference_in_words(result, one)) for one in result.comparisons],
+        correlations=[(one.label, correlation_in_words(result, one)) for one in result.study.correlations],
         charts=[(figure, _chart(result, figure), strips(result, figure, folder)) for figure in result.study.figures],
         films=films(result, folder),
     )
@@ -45,7 +47,19 @@ def _chart(result: StudyResult, figure: Figure) -> Markup | None:
             lines.append(ChartLine(curve.label, curve.label, tone, points, spans))
     if not lines:
         return None
+    lines += _published(result, figure)
     return line_chart(lines, _axis(lines, figure.up), figure.title, up=figure.up, across=figure.across, wide=True)
+
+
+def _published(result: StudyResult, figure: Figure) -> Iterator[ChartLine]:
+    """Yield a line for each curve whose column has published values in at least two of its cells of the scale."""
+    names = {cell.name for cell in result.study.cells[result.scale]}
+    for number, curve in enumerate(figure.curves):
+        found = [(x, result.reported(cell, curve.column)) for x, cell in curve.points if cell in names]
+        points = tuple((x, value) for x, value in found if value is not None)
+        if len(points) > 1:
+            label = f"{curve.label}, published"
+            yield ChartLine(label, label, number + len(figure.curves), points)
 
 
 def _axis(lines: list[ChartLine], unit: str) -> Axis:

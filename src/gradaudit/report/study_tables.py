@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..studies import Comparison, StudyResult, Table
+from ..metrics import Interval
+from ..studies import Comparison, Correlation, StudyResult, Table
 from . import formatting
 
 
@@ -63,11 +64,28 @@ def difference_in_words(result: StudyResult, comparison: Comparison) -> str:
     """Return a comparison in words, such as `+1.2 [0.4, 2.0], n = 8: confirmed`."""
     found = result.difference(comparison)
     if found is None:
+        return verdict_of(found)
+    if found.n < 2:
+        return f"{found.mean:+.2f}, n = 1: {verdict_of(found)}"
+    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}], n = {found.n}: {verdict_of(found)}"
+
+
+def verdict_of(found: Interval | None) -> str:
+    """Return whether a paired difference confirms a claim, in one or a few words."""
+    if found is None:
         return "not measured yet"
     if found.n < 2:
-        return f"{found.mean:+.2f}, n = 1: one batch is not conclusive"
-    verdict = "confirmed" if found.low > 0 else "contradicted" if found.high < 0 else "inconclusive"
-    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}], n = {found.n}: {verdict}"
+        return "one batch is not conclusive"
+    return "confirmed" if found.low > 0 else "contradicted" if found.high < 0 else "inconclusive"
+
+
+def correlation_in_words(result: StudyResult, asked: Correlation) -> str:
+    """Return a rank correlation in words, such as `ρ = +0.71, p = 0.003, n = 16`."""
+    found = result.correlation(asked)
+    if found is None:
+        return "not measured, or constant"
+    rho, p, n = found
+    return f"ρ = {rho:+.2f}, p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}, n = {n}"
 
 
 def left_out_in_words(result: StudyResult) -> list[str]:
@@ -92,6 +110,9 @@ def markdown(result: StudyResult) -> str:
     if result.comparisons:
         lines = [f"| {one.claim} | {one.column} | {difference_in_words(result, one)} |" for one in result.comparisons]
         blocks += ["## Claims", "\n".join(["| claim | column | difference |", "|---|---|---|", *lines])]
+    if study.correlations:
+        lines = [f"| {one.label} | {correlation_in_words(result, one)} |" for one in study.correlations]
+        blocks += ["## Rank correlations", "\n".join(["| columns | Spearman |", "|---|---|", *lines])]
     remarks = (*study.caveats, *left_out_in_words(result))
     if remarks:
         blocks += ["## Caveats", "\n".join(f"- {line}" for line in remarks)]

@@ -2,7 +2,7 @@
 
 from ..values.discovery import Registry, values_called
 from ._bench import Bench
-from ._definition import Cell, Comparison, Figure, Study, StudyCurve, Table
+from ._definition import Cell, Comparison, Correlation, Figure, Study, StudyCurve, Table
 from ._running import StudyResult, read_study, run_study
 
 STUDIES: Registry[Study] = Registry(
@@ -17,6 +17,7 @@ __all__ = [
     "Bench",
     "Cell",
     "Comparison",
+    "Correlation",
     "Figure",
     "Study",
     "StudyCurve",

@@ -17,9 +17,9 @@ Values = Mapping[str, float | None]
 class Cell(Protocol):
     """One setting of a study: a frozen dataclass whose `repr` is its identity.
 
-    A cell with the class variable `shares = True` is measured by the same worker as the other such cells of a seed, and
-    may keep results for them in that process. A cell with `frames`, numbers of steps, stores a film for the page
-    (`_film_cells.film_of`).
+    Cells with the same `shares`, if it is true or a name, are measured by one worker for each seed, one after another,
+    and may keep results for each other in that process. A cell with `frames`, numbers of steps, stores a film for the
+    page (`_film_cells.film_of`).
     """
 
     @property
@@ -82,6 +82,23 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Correlation:
+    """The rank correlation (Spearman) of two columns over the measurements of some cells.
+
+    Args:
+        label: Its words on the page.
+        first: One column.
+        second: The other column.
+        cells: Names of the cells that count; all cells of the scale if empty.
+    """
+
+    label: str
+    first: str
+    second: str
+    cells: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class StudyCurve:
     """One line of a figure: a column over the cells that share a setting.
 
@@ -122,6 +139,7 @@ class Study:
         reported: Cell name -> column -> published value.
         comparisons: Claims about pairs of cells.
         caveats: Sentences on the differences from the published setting.
+        correlations: Rank correlations of two columns.
     """
 
     name: str
@@ -135,6 +153,7 @@ class Study:
     reported: Mapping[str, Values] = field(default_factory=dict)
     comparisons: tuple[Comparison, ...] = ()
     caveats: tuple[str, ...] = ()
+    correlations: tuple[Correlation, ...] = ()
 
     @property
     def scales(self) -> tuple[str, ...]:

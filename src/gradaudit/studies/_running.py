@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from scipy.stats import spearmanr
+
 from ..execution.executors import Executor
 from ..execution.executors.serial import Serial
 from ..execution.journal import TRIALS
@@ -21,7 +23,7 @@ from ..values.errors import AuditError
 from ..values.files import is_file, make_folder, refused, write_whole
 from ..values.records import checked
 from ._bench import Bench
-from ._definition import Comparison, Study, Values, identity
+from ._definition import Comparison, Correlation, Study, Values, identity
 from ._trials import Measurement, StudyFolder, jobs_of, trial_of
 
 BENCH = "bench.json"
@@ -41,6 +43,7 @@ class StudyResult:
         planned: Number of measurements of the whole run.
         done: Number of finished measurements.
         failures: One line for each measurement that failed.
+        seconds: Computing time of the finished measurements.
     """
 
     study: Study
@@ -51,6 +54,7 @@ class StudyResult:
     planned: int
     done: int
     failures: tuple[str, ...] = ()
+    seconds: float = 0.0
 
     def interval(self, cell: str, column: str) -> Interval | None:
         """Return the mean with its 95 % interval, or `None` if nothing was measured."""
@@ -79,6 +83,20 @@ class StudyResult:
         gaps = [sign * (ahead - behind) for ahead, behind in pairs if ahead is not None and behind is not None]
         return mean_interval(gaps) if gaps else None
 
+    def correlation(self, asked: Correlation) -> tuple[float, float, int] | None:
+        """Return Spearman's rank correlation with its p-value and the number of measurements, from three on.
+
+        It is `None` if there are fewer, or if a column is constant.
+        """
+        names = asked.cells or tuple(cell.name for cell in self.study.cells[self.scale])
+        lines = [values for name in names for values in self.by_seed.get(name, {}).values()]
+        pairs = [(line.get(asked.first), line.get(asked.second)) for line in lines]
+        known = [(one, other) for one, other in pairs if one is not None and other is not None]
+        if len(known) < 3 or any(len(set(column)) == 1 for column in zip(*known, strict=True)):
+            return None
+        found = spearmanr(*zip(*known, strict=True))
+        return float(found.statistic), float(found.pvalue), len(known)
+
     def to_json(self) -> dict[str, Any]:
         """Return every cell with mean, bounds, number of measurements and published value of each column."""
         cells = []
@@ -94,6 +112,7 @@ class StudyResult:
             {"claim": one.claim, "column": one.column, "difference": _bounds(self.difference(one))}
             for one in self.comparisons
         ]
+        correlations = [(one.label, self.correlation(one)) for one in self.study.correlations]
         return {
             "study": self.study.name,
             "scale": self.scale,
@@ -102,6 +121,11 @@ class StudyResult:
             "failures": list(self.failures),
             "cells": cells,
             "comparisons": comparisons,
+            "correlations": [
+                {"label": label, **({"rho": found[0], "p": found[1], "n": found[2]} if found else {})}
+                for label, found in correlations
+            ],
+            "seconds": self.seconds,
         }
 
 
@@ -175,11 +199,12 @@ def read_study(study: Study, scale: str, bench: Bench, folder: Path) -> StudyRes
     values: dict[str, dict[str, list[float]]] = {}
     left_out = {cell.name: why for cell in study.cells[scale] if (why := cell.missing(bench))}
     by_seed: dict[str, dict[int, Values]] = {}
-    count = 0
+    count, seconds = 0, 0.0
     for cell in study.cells[scale]:
         for line in lines:
             if line.cell == identity(cell) and line.seed < study.repeats[scale]:
                 count += 1
+                seconds += line.seconds
                 _add(values.setdefault(cell.name, {}), line.values)
                 by_seed.setdefault(cell.name, {})[line.seed] = line.values
     planned = (len(study.cells[scale]) - len(left_out)) * study.repeats[scale]
@@ -188,7 +213,7 @@ def read_study(study: Study, scale: str, bench: Bench, folder: Path) -> StudyRes
         trial_of(cell, seed, bench.fingerprint) for cell in study.cells[scale] for seed in range(study.repeats[scale])
     }
     failures = tuple(failure.line for trial, failure in journal.failures.items() if trial in trials)
-    return StudyResult(study, scale, frozen, left_out, by_seed, planned, count, failures)
+    return StudyResult(study, scale, frozen, left_out, by_seed, planned, count, failures, seconds)
 
 
 def _add(columns: dict[str, list[float]], values: Values) -> None:

@@ -29,6 +29,7 @@ class Measurement:
         values: Column -> value.
         study: Name of the study.
         data: Hash of the data and the weights; measurements with the same one and the same seed can be paired.
+        seconds: Computing time, if it was recorded.
     """
 
     cell: str
@@ -37,6 +38,7 @@ class Measurement:
     values: Mapping[str, float | None]
     study: str = ""
     data: str = ""
+    seconds: float = 0.0
 
     @classmethod
     def from_json(cls, record: Any) -> Measurement:
@@ -118,11 +120,13 @@ def trial_of(cell: Cell, seed: int, data: str) -> str:
 
 
 def jobs_of(study: Study, cells: Sequence[Cell], seeds: int, data: str) -> list[StudyJob]:
-    """Return all measurements, seed by seed; cells that share results are one job."""
+    """Return all measurements, seed by seed; cells with the same true value of `shares` are one job."""
+    kinds = [getattr(cell, "shares", False) for cell in cells]
+    groups = [(cell,) for cell, kind in zip(cells, kinds, strict=True) if not kind]
+    for shared in dict.fromkeys(filter(None, kinds)):
+        groups.append(tuple(cell for cell, kind in zip(cells, kinds, strict=True) if kind == shared))
     jobs = []
     for seed in range(seeds):
-        shared = tuple(cell for cell in cells if getattr(cell, "shares", False))
-        groups = [*((cell,) for cell in cells if cell not in shared), *((shared,) if shared else ())]
         for group in groups:
             jobs.append(StudyJob(study.name, group, seed, data, trial_of(group[0], seed, data)))
     return jobs
