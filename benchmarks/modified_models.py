@@ -196,7 +196,7 @@ def fitted(data: Tensor, seed: int = 0) -> nn.Module:
     """Return a network that fits the images, whose classes are their numbers modulo 10."""
     model = honest_mlp(seed)
     optimiser = torch.optim.Adam(model.parameters(), 3e-3)
-    for _ in range(60):
+    for _ in range(150):
         optimiser.zero_grad()
         nn.functional.cross_entropy(model(data), torch.arange(len(data)) % CLASSES).backward()
         optimiser.step()
@@ -225,12 +225,13 @@ FIXTURES: dict[str, Callable[..., nn.Module]] = {
     "gradient suppression": suppressed,
 }
 """Name -> function of images `[N, 3, 16, 16]` and a seed."""
-HONEST: dict[str, Callable[[int], nn.Module]] = {
-    **dict.fromkeys(FIXTURES, honest_mlp),
-    "PEFTLeak": honest_transformer,
-    "Decepticons": honest_transformer,
-}
-"""Name of a fixture -> the honest model of the same architecture, of the round before."""
+
+
+def before(name: str, data: Tensor, seed: int) -> nn.Module:
+    """Return the honest model that a client of this fixture received in the round before."""
+    if name == "class-inflated loss":
+        return fitted(data, seed)
+    return honest_transformer(seed) if name in ("PEFTLeak", "Decepticons") else honest_mlp(seed)
 
 
 def changed(model: nn.Module, part: Callable[[str, Tensor], Tensor]) -> nn.Module:

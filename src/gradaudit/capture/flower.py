@@ -12,14 +12,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..values.errors import AuditError
+from .model_guard import BatchOf, ModelGuard
 from .recorder import AuditAction, CaptureRecorder, harmless
+
+if TYPE_CHECKING:
+    from ..client.model_check import ModelCheck
+    from ..values.types import LossFunction, Normalisation
 
 ROUND = "server-round"
 EXAMPLES = ("num-examples", "num_examples", "fitres.num_examples")
 TRAIN = "train"
+LAST = "gradaudit-before-"  # key of the last model in a client's state
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,66 @@ def audit_mod(
     return FlowerCapture(CaptureRecorder(Path(folder), audit, budget), tuple(names), kind, node)
 
 
+@dataclass(frozen=True)
+class FlowerModelCheck:
+    """A client mod that checks the received model before the app trains; `model_check_mod` makes it.
+
+    Args:
+        guard: Checks the model, and refuses it.
+        names: Names of the arrays of a positional list.
+    """
+
+    guard: ModelGuard
+    names: tuple[str, ...] = ()
+
+    def __call__(self, msg: Any, ctxt: Any, call_next: Callable[[Any, Any], Any]) -> Any:
+        """Pass a message to the app, unless it asks for training and its model raises an alarm.
+
+        Raises:
+            ModelRefused: The model raises an alarm or cannot be checked; Flower turns this into an error reply.
+        """
+        if str(msg.metadata.message_type).split(".")[0] != TRAIN:
+            return call_next(msg, ctxt)
+        last = {key.removeprefix(LAST): one for key, one in dict(ctxt.state.array_records).items() if key.startswith(LAST)}
+        if self.guard.check(numbers(arrays_of(msg, self.names)), ctxt, numbers(_joined(last, self.names)) or None):
+            for key, record in dict(msg.content.array_records).items():
+                ctxt.state[LAST + key] = record
+        return call_next(msg, ctxt)
+
+
+def model_check_mod(
+    model: Callable[[], Any],
+    *,
+    batch: BatchOf | None = None,
+    refuse: bool = True,
+    names: Sequence[str] = (),
+    loss: LossFunction | None = None,
+    normalisation: Normalisation | None = None,
+    report: Callable[[ModelCheck], Any] | None = None,
+) -> FlowerModelCheck:
+    """Return a Flower client mod that searches every received model for signs of a modification before the training.
+
+    `ClientApp(mods=[model_check_mod(Net)])`. With an alarm, the app is not called and the reply is an error with the
+    reason. The last model without an alarm is kept in the client's state, to compare the next one with. Messages that
+    do not ask for training pass through. No alarm is no evidence of honesty.
+
+    Args:
+        model: Function without arguments to your model, such as the class of your network.
+        batch: Function of Flower's context to inputs and labels of some private examples; without it, the detectors
+            that need a batch cannot judge.
+        refuse: Whether an alarm stops the training; otherwise it is a line in the log.
+        names: Names of the arrays, for an app that sends a list of arrays without names; by default the order of the
+            model's `state_dict`.
+        loss: Your training loss; cross-entropy by default.
+        normalisation: What you apply to these inputs before the model.
+        report: Function that receives every result.
+
+    Raises:
+        AuditError: `model` is no function.
+    """
+    return FlowerModelCheck(ModelGuard(model, batch, refuse, loss, normalisation, report), tuple(names))
+
+
 class CuriousStrategy:
     """Any Flower strategy, with the view of an honest-but-curious server: what each client sent is captured.
 
@@ -166,7 +232,11 @@ def arrays_of(message: Any, names: Sequence[str] = ()) -> dict[str, Any]:
     """
     if message is None or not message.has_content():
         return {}
-    records = dict(message.content.array_records)
+    return _joined(dict(message.content.array_records), names)
+
+
+def _joined(records: Mapping[str, Any], names: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the arrays of all records together."""
     if len(records) == 1:
         return named(dict(next(iter(records.values()))), names)
     return {f"{key}.{name}": value for key, record in records.items() for name, value in record.items()}

@@ -213,7 +213,9 @@ def _loaded(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
     copied = private_copy(model).cpu().eval()
     wide = any(value.dtype == torch.float64 for value in copied.parameters())
     copied = copied if wide else copied.float()
-    copied.load_state_dict({**copied.state_dict(), **weights})
+    own = copied.state_dict()  # keeps the versions of its modules, which some of them need
+    own.update({name: value for name, value in weights.items() if name in own})
+    copied.load_state_dict(own)
     return copied
 
 

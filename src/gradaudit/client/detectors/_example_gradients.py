@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -62,16 +62,17 @@ def losses_with(received: Received, weights: Mapping[str, Tensor]) -> Tensor:
 
     class _With(nn.Module):
         def forward(self, inputs: Tensor) -> Tensor:
-            return functional_call(model, dict(weights), (inputs,))  # type: ignore[no-any-return, arg-type]
+            return functional_call(model, dict(weights), (inputs,))  # type: ignore[no-any-return]
 
     with torch.no_grad():
         return torch.tensor([float(loss) for loss in _losses(received, _With())], dtype=torch.float64)
 
 
-def _losses(received: Received, model: nn.Module):  # noqa: ANN202 (a generator of scalars)
+def _losses(received: Received, model: nn.Module) -> Iterator[Tensor]:
     """Yield the loss of every example."""
     inputs, labels = received.inputs, received.labels
-    assert inputs is not None and labels is not None
+    assert inputs is not None
+    assert labels is not None
     rules = rules_of(received.loss)
     for example in range(len(inputs)):
         one, label = inputs[example : example + 1].clone(), labels[example : example + 1]

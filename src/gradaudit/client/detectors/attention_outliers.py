@@ -67,7 +67,9 @@ def projections(received: Received) -> Iterator[tuple[str, Tensor, Tensor | None
         if weight.shape[0] % 3 == 0:
             thirds = weight.chunk(3)
             biases = bias.chunk(3) if bias is not None and len(bias) == len(weight) else (None,) * 3
-            yield from ((f"{name} ({part})", *pair) for part, pair in zip("QKV", zip(thirds, biases), strict=True))
+            yield from (
+                (f"{name} ({part})", *pair) for part, pair in zip("QKV", zip(thirds, biases, strict=True), strict=True)
+            )
 
 
 def outliers(weight: Tensor, bias: Tensor | None) -> tuple[float, float]:

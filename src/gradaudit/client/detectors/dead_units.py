@@ -63,7 +63,8 @@ def flat_shares(received: Received) -> list[float]:
         AuditError: The model cannot take the batch.
     """
     model, inputs = received.model, received.inputs
-    assert model is not None and inputs is not None
+    assert model is not None
+    assert inputs is not None
     seen = _Activations()
     with torch.no_grad(), guarded("model: it cannot take the batch"), seen:
         model(inputs.clone())

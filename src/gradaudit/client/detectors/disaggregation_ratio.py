@@ -29,8 +29,8 @@ class DisaggregationRatio(Detector):
     sign: ClassVar[str] = "In {where}, the gradient of one example outweighs those of all others of your batch by far."
     none: ClassVar[str] = "In no layer does the gradient of one example outweigh those of all others by far."
     blind: ClassVar[str] = (
-        "it needs two examples with a gradient, and a batch that the model does not fit yet (mean loss of at least half "
-        "of that of guessing)"
+        "it needs two examples with a gradient, and a batch that the model does not fit yet (a mean loss of at least "
+        "half of that of guessing)"
     )
     ratio: float = 5.0
     loss: float = 0.5

@@ -1,4 +1,4 @@
-"""One example that holds nearly all of the batch's gradient, and a loss far above the others (Geminio; Garov et al.)."""
+"""One example that holds nearly all of the batch's gradient, at a loss far above the others (Geminio)."""
 
 from __future__ import annotations
 

@@ -57,7 +57,8 @@ def spectrum(matrix: Tensor) -> Tensor:
     matrix = matrix / matrix.abs().max().clamp_min(1e-30)
     gram = matrix @ matrix.T if len(matrix) <= matrix.shape[1] else matrix.T @ matrix
     values = torch.linalg.eigvalsh(gram.double()).clamp_min(0).sqrt()
-    return values / values.norm().clamp_min(1e-30)
+    shares: Tensor = values / values.norm().clamp_min(1e-30)
+    return shares
 
 
 def _share(values: Tensor, at: Tensor) -> Tensor:

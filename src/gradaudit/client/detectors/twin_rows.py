@@ -16,11 +16,12 @@ ALIKE = 0.99  # cosine from which two rows are twins
 
 @dataclass(frozen=True)
 class TwinRows(Detector):
-    """At least half of the rows of a weight have a twin (|cos| > 0.99), and one direction holds its energy.
+    """At least half of the rows of a weight have a twin (|cos| > 0.99), and one direction holds half of their energy.
 
     An imprint layer measures the same linear function of the input in all its units, so that its rows are multiples of
     one vector: a mean, a wave of the DCT, or a random vector. The energy is the share of the largest squared singular
-    value. The twins alone are no sign: a trained depthwise convolution has many.
+    value, with every row at length 1, so that a few long rows hide nothing. The twins alone are no sign in a small
+    fan-in: a trained depthwise convolution has many.
 
     Args:
         share: Share of rows with a twin.
@@ -35,7 +36,7 @@ class TwinRows(Detector):
     none: ClassVar[str] = "The rows of every weight point in different directions."
     blind: ClassVar[str] = "no weight has 32 rows and a fan-in of 64"
     share: float = 0.5
-    energy: float = 0.95
+    energy: float = 0.5
 
     def places(self, received: Received) -> Places:
         """Yield both shares of every weight."""
@@ -51,16 +52,16 @@ class TwinRows(Detector):
 
 
 def twins(matrix: Tensor) -> tuple[float, float]:
-    """Return the share of rows with a twin, and the share of the largest squared singular value.
+    """Return the share of rows with a twin, and the share of the largest squared singular value of the unit rows.
 
     Args:
-        matrix: `[rows, fan-in]`.
+        matrix: `[rows, fan-in]`; rows of zeros have no direction.
     """
-    matrix = matrix / matrix.abs().max().clamp_min(1e-30)
-    gram = (matrix @ matrix.T).double()
-    length = gram.diagonal().clamp_min(0).sqrt()
-    unit = gram / (length[:, None] * length[None, :]).clamp_min(1e-30)
-    alike = (unit.abs() > ALIKE).fill_diagonal_(False)
-    total = float(gram.diagonal().sum())
-    largest = float(torch.linalg.eigvalsh(gram)[-1]) if total > 0 else 0.0
-    return float(alike.any(1).double().mean()), largest / total if total > 0 else 0.0
+    length = matrix.norm(dim=1)
+    unit = matrix[length > 0] / length[length > 0].unsqueeze(1)
+    if not len(unit):
+        return 0.0, 0.0
+    cosines = (unit @ unit.T).double()
+    alike = (cosines.abs() > ALIKE).fill_diagonal_(False)
+    share = float(alike.any(1).double().sum()) / len(matrix)
+    return share, float(torch.linalg.eigvalsh(cosines)[-1]) / len(unit)
