@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..values.types import LossFunction, Normalisation
 
 LOG = logging.getLogger("gradaudit.capture")
+REFUSED = "gradaudit: the client does not train on this model."
 BatchOf = Callable[[Any], tuple[Any, Any]]
 """Function of the framework's context of a client, to inputs and labels of some of its examples."""
 
@@ -64,12 +65,13 @@ class ModelGuard:
         try:
             found = self.found(arrays, context, before)
         except AuditError as error:
-            return self._stopped(f"the received model cannot be checked: {error}", error)
+            LOG.warning("%s", printable(f"gradaudit: the received model cannot be checked: {error}"))
+            return self._stopped(error)
         for line in found.lines if found.alarms else found.lines[:1]:
             LOG.log(logging.WARNING if found.alarms else logging.INFO, "%s", printable(f"gradaudit: {line}"))
         if not found.alarms:
             return True
-        return self._stopped(" ".join(found.lines))
+        return self._stopped(None)
 
     def found(self, arrays: Mapping[str, Any], context: Any, before: Mapping[str, Any] | None = None) -> ModelCheck:
         """Return what the detectors find. Raises `AuditError` if the model, the batch or the weights cannot be read."""
@@ -85,7 +87,7 @@ class ModelGuard:
             received(
                 own,
                 arrays,
-                before=before,
+                before=before or None,
                 inputs=inputs,
                 labels=labels,
                 loss=self.loss,
@@ -106,10 +108,8 @@ class ModelGuard:
             inputs, labels = self.batch(context)
             return torch.as_tensor(inputs), torch.as_tensor(labels)
 
-    def _stopped(self, why: str, cause: BaseException | None = None) -> bool:
-        """Raise `ModelRefused`, or log why and return false."""
+    def _stopped(self, cause: AuditError | None) -> bool:
+        """Raise `ModelRefused`, or return false. The server receives the message, and so it names no reason."""
         if self.refuse:
-            raise ModelRefused(f"gradaudit refuses to train: {why}") from cause
-        if cause is not None:
-            LOG.warning("%s", printable(f"gradaudit: {why} The client trains on it."))
+            raise ModelRefused(REFUSED) from cause
         return False
