@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +91,7 @@ def honest(models: Iterable[Honest]) -> None:
     tally, seen = Tally(), set()
     for one in models:
         seen.add((one.name, one.seed))
-        given = received(one.model or _Holder(), None if one.model else one.weights, seed=0)
+        given = received(_Holder(), one.weights, seed=0)
         tally.add(one.name, given, WEIGHTS_ALONE)
     names = {name for name, _ in seen}
     untrained = {name for name, seed in seen if seed is not None}
@@ -102,7 +102,7 @@ def honest(models: Iterable[Honest]) -> None:
 
 
 class _Holder(nn.Module):
-    """The model of weights whose architecture is not at hand."""
+    """The model of weights that are judged without one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -341,7 +341,7 @@ def main() -> None:
     if options.weights and options.cifar and "trained" in wanted:
         trained_batches(options.weights, options.cifar)
     if "honest" in wanted:
-        honest((*(trained(options.weights) if options.weights else ()), *initialised()))
+        honest(chain(trained(options.weights) if options.weights else (), initialised()))
 
 
 if __name__ == "__main__":

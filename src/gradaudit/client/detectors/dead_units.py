@@ -53,7 +53,7 @@ class DeadUnits(Detector):
     def places(self, received: Received) -> Places:
         """Yield the share of units that are at a bound, for every activation."""
         for number, share in enumerate(flat_shares(received), 1):
-            yield f"activation {number}", (Indicator("share of units at a bound", share, self.share, (0.0, 0.5)),)
+            yield f"activation {number}", (Indicator("share of units at a bound", share, self.share, (0.0, 0.19)),)
 
 
 def flat_shares(received: Received) -> list[float]:

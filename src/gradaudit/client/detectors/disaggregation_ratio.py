@@ -43,4 +43,4 @@ class DisaggregationRatio(Detector):
         for name, norms in facts.norms.items():
             ratio = d_snr(norms)
             if ratio is not None:
-                yield name, (Indicator("D-SNR", ratio, self.ratio, (0.1, 1.0)),)
+                yield name, (Indicator("D-SNR", ratio, self.ratio, (0.15, 2.5)),)

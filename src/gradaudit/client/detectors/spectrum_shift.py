@@ -37,7 +37,7 @@ class SpectrumShift(Detector):
         for name, matrix in received.matrices.items():
             if name in last and last[name].shape == received.weights[name].flatten(1).shape:
                 distance = shift(last[name][received.rows_of(name)], matrix)
-                yield name, (Indicator("distance of the spectra", distance, self.distance, (0.0, 0.0)),)
+                yield name, (Indicator("distance of the spectra", distance, self.distance, (0.0, 0.015)),)
 
 
 def shift(first: Tensor, second: Tensor) -> float:
