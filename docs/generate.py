@@ -11,6 +11,7 @@ import typer
 
 import gradaudit
 from gradaudit.attacks import EVERY_ATTACK, demonstration_of
+from gradaudit.client.detectors import DETECTORS
 from gradaudit.commands import add_to
 from gradaudit.commands.cli import app
 from gradaudit.data.sources import SOURCES
@@ -29,6 +30,7 @@ def reference() -> str:
     for family in FAMILIES:
         lines += [f"## {heading(family.package)}", "", *parts(family)]
     lines += ["## Defenses", "", *parts(DEFENSES)]
+    lines += ["## Detectors", "", *parts(DETECTORS)]
     lines += ["## Metrics", "", *metrics(), "", "## Models", "", *models(), "", "## Sources", "", *parts(SOURCES)]
     lines += ["## Studies", "", *table(("name", "paper", "scales", "what"), studies())]
     return "\n".join(lines) + "\n"

@@ -80,6 +80,7 @@ KINDS = {
         use=("inverting-gradients-fast-denoised", "denoiser"),
     ),
     "defenses": Kind("protocol/defenses", "DEFENSES", "rounding", "Rounding", "defenses"),
+    "detectors": Kind("client/detectors", "DETECTORS", "equal-biases", "EqualBiases", "detectors"),
     "studies": Kind("studies", "STUDIES", "seeds", "SEEDS", "studies", offered="STUDY"),
 }
 

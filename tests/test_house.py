@@ -42,8 +42,9 @@ ORDER = {
     ],
     "protocol": [{"local_training"}, {"defenses"}, {"observation"}],
     "client": [
-        {"checking", "defending", "granted"},
-        {"participant"},
+        {"checking", "defending", "granted", "received"},
+        {"detectors", "exact_yield"},
+        {"model_check", "participant"},
         {"aggregation", "multimodal", "federation_settings"},
         {"federation", "update_map"},
         {"flower_federation"},

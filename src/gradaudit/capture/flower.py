@@ -6,20 +6,24 @@ without this extra still starts. What both write is described in `writing`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..values.errors import AuditError
+from .flower_messages import arrays_of, examples_of, joined, named, numbers, round_of
+from .model_guard import BatchOf, ModelGuard, ModelRefused
 from .recorder import AuditAction, CaptureRecorder, harmless
 
-ROUND = "server-round"
-EXAMPLES = ("num-examples", "num_examples", "fitres.num_examples")
+if TYPE_CHECKING:
+    from ..client.model_check import ModelCheck
+    from ..values.types import LossFunction, Normalisation
+
 TRAIN = "train"
+FAILED_PRECONDITION = 6  # Flower's code of an error in a mod
+LAST = "gradaudit-before-"  # key of the last model in a client's state
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,67 @@ def audit_mod(
     return FlowerCapture(CaptureRecorder(Path(folder), audit, budget), tuple(names), kind, node)
 
 
+@dataclass(frozen=True)
+class FlowerModelCheck:
+    """A client mod that checks the received model before the app trains; `model_check_mod` makes it.
+
+    Args:
+        guard: Checks the model, and refuses it.
+        names: Names of the arrays of a positional list.
+    """
+
+    guard: ModelGuard
+    names: tuple[str, ...] = ()
+
+    def __call__(self, msg: Any, ctxt: Any, call_next: Callable[[Any, Any], Any]) -> Any:
+        """Pass a message to the app, or reply with an error if it asks for training on a model with an alarm."""
+        if str(msg.metadata.message_type).split(".")[0] != TRAIN:
+            return call_next(msg, ctxt)
+        kept = dict(ctxt.state.array_records).items()
+        last = {key.removeprefix(LAST): one for key, one in kept if key.startswith(LAST)}
+        try:
+            fine = self.guard.check(numbers(arrays_of(msg, self.names)), ctxt, numbers(joined(last, self.names)))
+        except ModelRefused as refused:
+            return _error_reply(msg, refused)
+        if fine:
+            for key, record in dict(msg.content.array_records).items():
+                ctxt.state[LAST + key] = record
+        return call_next(msg, ctxt)
+
+
+def model_check_mod(
+    model: Callable[[], Any],
+    *,
+    batch: BatchOf | None = None,
+    refuse: bool = True,
+    names: Sequence[str] = (),
+    loss: LossFunction | None = None,
+    normalisation: Normalisation | None = None,
+    report: Callable[[ModelCheck], Any] | None = None,
+) -> FlowerModelCheck:
+    """Return a Flower client mod that searches every received model for signs of a modification before the training.
+
+    `ClientApp(mods=[model_check_mod(Net)])`. With an alarm, the app is not called, and the reply is an error that does
+    not tell the server why; the client's log does. The last model without an alarm is kept in the client's state, to
+    compare the next one with. Messages that do not ask for training pass through. No alarm is no evidence of honesty.
+
+    Args:
+        model: Function without arguments to your model, such as the class of your network.
+        batch: Function of Flower's context to inputs and labels of some private examples; without it, the detectors
+            that need a batch cannot judge.
+        refuse: Whether an alarm stops the training; otherwise it is a line in the log.
+        names: Names of the arrays, for an app that sends a list of arrays without names; by default the order of the
+            model's `state_dict`.
+        loss: Your training loss; cross-entropy by default.
+        normalisation: What you apply to these inputs before the model.
+        report: Function that receives every result.
+
+    Raises:
+        AuditError: `model` is no function.
+    """
+    return FlowerModelCheck(ModelGuard(model, batch, refuse, loss, normalisation, report), tuple(names))
+
+
 class CuriousStrategy:
     """Any Flower strategy, with the view of an honest-but-curious server: what each client sent is captured.
 
@@ -159,58 +224,18 @@ class CuriousStrategy:
         return found
 
 
-def arrays_of(message: Any, names: Sequence[str] = ()) -> dict[str, Any]:
-    """Return name -> array of all arrays of a message, in the order in which they were sent; empty for an error.
-
-    With several array records, a name begins with that of its record.
-    """
-    if message is None or not message.has_content():
-        return {}
-    records = dict(message.content.array_records)
-    if len(records) == 1:
-        return named(dict(next(iter(records.values()))), names)
-    return {f"{key}.{name}": value for key, record in records.items() for name, value in record.items()}
-
-
-def named(arrays: Mapping[str, Any], names: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the arrays of one record; those of a positional list, `0`, `1`, …, under `names` or as `arr_0`, `arr_1`.
-
-    Raises:
-        AuditError: The number of names differs from the number of arrays.
-    """
-    if list(arrays) != [str(place) for place in range(len(arrays))]:
-        return dict(arrays)
-    if names and len(names) != len(arrays):
-        raise AuditError(f"names: has {len(names)} names for {len(arrays)} arrays. Give one for each, in their order.")
-    return dict(zip(names or [f"arr_{place}" for place in range(len(arrays))], arrays.values(), strict=True))
-
-
-def numbers(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Return name -> numpy array of Flower's arrays."""
-    return {name: value.numpy() for name, value in arrays.items()}
-
-
-def round_of(message: Any) -> int:
-    """Return the number of the round: the key `server-round` of a config record, or else the message's group, or 0."""
-    for record in dict(message.content.config_records).values() if message.has_content() else ():
-        if ROUND in record:
-            return int(record[ROUND])
-    group = str(message.metadata.group_id)
-    return int(group) if re.fullmatch("[0-9]{1,9}", group) else 0
-
-
-def examples_of(message: Any) -> int | None:
-    """Return the number of examples that the client reports in its metrics, if it does."""
-    for record in dict(message.content.metric_records).values():
-        for key in EXAMPLES:
-            if key in record:
-                return int(record[key])
-    return None
-
-
 def _same_model(sent: Mapping[str, Any], left: Mapping[str, Any]) -> bool:
     """Return whether every array that left was sent before, with the same shape."""
     return bool(sent) and all(name in sent and tuple(sent[name].shape) == tuple(left[name].shape) for name in left)
+
+
+def _error_reply(message: Any, refused: ModelRefused) -> Any:
+    """Return the error reply of a client that refuses to train; where Flower is missing, raise the refusal."""
+    try:
+        from flwr.app import Error, Message
+    except ImportError:
+        raise refused from None
+    return Message(Error(FAILED_PRECONDITION, str(refused)), reply_to=message)
 
 
 def _register() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 from ..values.errors import AuditError, printable
 from ..values.versions import version_of
-from .flower import ROUND, TRAIN, arrays_of, examples_of, named, numbers
+from .flower import TRAIN
+from .flower_messages import ROUND, arrays_of, examples_of, named, numbers
 from .writing import capture_name, write_capture
 
 LEAST = (1, 42)

@@ -1,4 +1,4 @@
-"""NVFlare: a filter that sees exactly what leaves a client, if it is the last output filter (extra `nvflare`)."""
+"""NVFlare: filters that see exactly what leaves a client, and check what it receives (extra `nvflare`)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..values.errors import AuditError
+from .model_guard import ModelGuard
 from .recorder import AuditAction, CaptureRecorder, harmless
 
 try:
@@ -67,6 +68,50 @@ class CaptureFilter(DXOFilter):
                 examples=_examples(dxo),
                 before=_received.get((self.folder, site)),
             )
+
+
+class ModelCheckFilter(DXOFilter):
+    """An input filter that searches every received model for signs of a modification before the client trains.
+
+    `recipe.add_client_input_filter(ModelCheckFilter("my_package.nets:build"), tasks=["train"])`. With an alarm, the
+    task is not executed, and the server receives the return code of a filter that failed. No alarm is no evidence of
+    honesty. Functions are named as `module:function`, because NVFlare writes the arguments of a filter into a file.
+
+    Args:
+        model: Function without arguments to your model.
+        batch: Function of the name of the site to inputs and labels of some of its private examples; without it, the
+            detectors that need a batch cannot judge.
+        refuse: Whether an alarm stops the training; otherwise it is a line in the log.
+    """
+
+    def __init__(self, model: str, batch: str | None = None, refuse: bool = True) -> None:
+        super().__init__(supported_data_kinds=list(KIND_OF), data_kinds_to_filter=None)
+        self.model, self.batch, self.refuse = model, batch, refuse
+        self._guard = ModelGuard(function_of(model, "model"), batch and function_of(batch, "batch"), refuse)
+        self._last: dict[str, Mapping[str, Any]] = {}
+
+    def process_dxo(self, dxo: Any, shareable: Any, fl_ctx: Any) -> None:
+        """Check a model that arrives; return `None`, which changes nothing.
+
+        Raises:
+            ModelRefused: The model raises an alarm or cannot be checked.
+        """
+        site = str(fl_ctx.get_identity_name())
+        arrays = _copied(dxo.data) if dxo.data_kind == DataKind.WEIGHTS else {}
+        if self._guard.check(arrays, site, self._last.get(site)):
+            self._last[site] = arrays
+
+
+def function_of(text: str, at: str) -> Callable[..., Any]:
+    """Return the function that `module:function` names.
+
+    Raises:
+        AuditError: The text has another form, or the module or the function does not exist.
+    """
+    found = action_of(text)
+    if not callable(found):
+        raise AuditError(f"{at}: {text} should name a function as module:function.")
+    return found
 
 
 def action_of(audit: str | Callable[[Path], Any] | None) -> AuditAction:

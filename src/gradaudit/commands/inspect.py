@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,11 +22,21 @@ from .inspect_model import (
     resolve,
     shape_of,
 )
+from .inspect_received import (
+    ALARM,
+    OtherDigests,
+    ReceivedFile,
+    check_received,
+    check_resolved,
+    check_sent,
+    digests_of,
+)
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ..capture import Captured, Settings
+    from ..client.model_check import ModelCheck
     from ..inspection import Architecture, BatchRisk, Inspection
     from ..values.tensor_files import TensorFile
 
@@ -97,24 +108,26 @@ def inspect(
     sign: Annotated[str | None, SIGN] = None,
     data: Annotated[str | None, DATA] = None,
     noise: Annotated[str | None, NOISE] = None,
+    received: ReceivedFile = None,
+    client_digest: OtherDigests = None,
     out: Annotated[Path | None, OUT] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Inspect a captured update without an attack: its tensors, labels, local steps, recoverable inputs, defenses.
 
     Without an update, inspect the architecture alone: the equations of every layer, and what its gradient would give
-    away exactly.
+    away exactly. The weights that the server sent are searched for signs of a modified model.
 
     This takes seconds. The page contains recovered examples; the terminal output and the JSON do not. Exit code 0: the
-    update or the model was read, whatever it leaks, and also if that cannot be judged, as the first line then says. 2:
-    an error, in one line.
+    update or the model was read, whatever it leaks, and also if that cannot be judged, as the first line then says. 1:
+    a detector of modified models raises an alarm. 2: an error, in one line.
     """
     asked = ModelRequest(model, weights, input_shape, num_classes, cifar_stem, batch_size, data)
     if update is None:
         require_no_update(kind, learning_rate, local_steps, batch_norm, sign, out)
-        _alone(asked, noise, as_json)
+        _without_update(asked, received, noise, client_digest, as_json)
         return
-    require_no_data(data, noise)
+    require_no_data(data, noise, received, client_digest)
     from ..capture import Settings
 
     settings = Settings(
@@ -136,12 +149,19 @@ def _one_update(update: Path, asked: ModelRequest, settings: Settings, out: Path
         page = _page(out, found, captured)
     if as_json:
         echo(json.dumps(found.to_json(), allow_nan=False))
-        return
-    from ..report.inspection_screen import show
+    else:
+        from ..report.inspection_screen import show
 
-    show(found)
-    if page is not None:
-        echo(f"Page: {page.resolve()}")
+        show(found)
+        if page is not None:
+            echo(f"Page: {page.resolve()}")
+    _exit(found.received)
+
+
+def _exit(found: ModelCheck | None) -> None:
+    """End with exit code 1 if a detector raises an alarm."""
+    if found is not None and found.alarms:
+        raise typer.Exit(ALARM)
 
 
 def _look(update: Path, asked: ModelRequest, settings: Settings) -> tuple[Captured, Inspection]:
@@ -156,26 +176,57 @@ def _look(update: Path, asked: ModelRequest, settings: Settings) -> tuple[Captur
         load_weights(network, opened.before)
     with one_thread():
         captured = capture(network, opened.file, opened.settings(settings))
-        return captured, look(captured, model=asked.model, weights=opened.before.name if opened.before else "")
+        found = look(captured, model=asked.model, weights=opened.before.name if opened.before else "")
+        return captured, found if opened.before is None else replace(found, received=check_sent(network))
 
 
-def _alone(asked: ModelRequest, noise: str | None, as_json: bool) -> None:
-    """Print the static risk of an architecture, and what the gradient of a batch determines."""
+def _without_update(
+    asked: ModelRequest, received: Path | None, noise: str | None, digests: list[str] | None, as_json: bool
+) -> None:
+    """Print what a model reveals alone; with received weights, only what the detectors find in them."""
+    if received is None:
+        _alone(asked, noise, digests_of(digests), as_json)
+    elif noise is not None:
+        raise AuditError("--noise: is for the architecture alone. Leave out --received, or --noise.")
+    else:
+        _received(asked, received, digests_of(digests), as_json)
+
+
+def _received(asked: ModelRequest, file: Path, digests: dict[str, str] | None, as_json: bool) -> None:
+    """Print what the detectors find in received weights, and end with exit code 1 if there is an alarm."""
+    with stdout_kept(as_json), one_thread():
+        found = check_received(asked, file, digests)
+    if as_json:
+        echo(json.dumps({"received": found.to_json()}, allow_nan=False))
+    else:
+        from ..report.received_screen import show
+
+        show(found)
+    _exit(found)
+
+
+def _alone(asked: ModelRequest, noise: str | None, digests: dict[str, str] | None, as_json: bool) -> None:
+    """Print the static risk of an architecture, what a batch determines, and signs of a modified model."""
     with stdout_kept(as_json), one_thread():
         levels = levels_of(asked, noise)
         resolved = resolve(asked)
         batch = batch_of(asked, resolved)
         found = _architecture(asked, resolved, batch)
         rows = determined(resolved, batch, levels)
+        check = check_resolved(resolved, batch, digests)
     if as_json:
         from ..report.determined import to_json
 
-        echo(json.dumps({**found.to_json(), "recoverability": [to_json(row) for row in rows]}, allow_nan=False))
-        return
-    from ..report.architecture_screen import show
+        more = {"recoverability": [to_json(row) for row in rows], "received": check.to_json()}
+        echo(json.dumps({**found.to_json(), **more}, allow_nan=False))
+    else:
+        from ..report.architecture_screen import show
+        from ..report.received_screen import show as show_check
 
-    show(found)
-    show_determined(rows)
+        show(found)
+        show_determined(rows)
+        show_check(check)
+    _exit(check)
 
 
 def _architecture(asked: ModelRequest, found: Resolved, batch: GivenBatch | None) -> Architecture:

@@ -73,9 +73,10 @@ def require_no_update(*values: object) -> None:
             raise AuditError(f"{option}: is about a captured update, and none is given. Name its file, or omit it.")
 
 
-def require_no_data(data: str | None, noise: str | None) -> None:
-    """Raise `AuditError` if data or noise is given beside an update."""
-    for option, value in (("--data", data), ("--noise", noise)):
+def require_no_data(data: str | None, noise: str | None, received: Path | None, digests: list[str] | None) -> None:
+    """Raise `AuditError` if an option that is about a model alone is given beside an update."""
+    given = {"--data": data, "--noise": noise, "--received": received, "--client-digest": digests or None}
+    for option, value in given.items():
         if value is not None:
             raise AuditError(f"{option}: is for the architecture alone. Leave out the update, or {option}.")
 

@@ -86,6 +86,13 @@ def _defenses() -> Iterable[ListingRow]:
     return ((name, cls.paper, _parameters(cls), _doc(cls)) for name, cls in DEFENSES.items())
 
 
+def _detectors() -> Iterable[ListingRow]:
+    from ..client.detectors import DETECTORS
+
+    for name, cls in DETECTORS.items():
+        yield name, cls.paper, ", ".join(sorted(cls.needs)) or "weights alone", _parameters(cls), _doc(cls)
+
+
 def _priors() -> Iterable[ListingRow]:
     from ..inversion.parts.priors import PRIORS
 
@@ -179,6 +186,11 @@ LISTINGS: dict[str, tuple[ListingRow, Callable[[], Iterable[ListingRow]], str]] 
         "List the attacks with their papers, required knowledge and numbers of steps.",
     ),
     "defenses": (("name", "paper", "parameters", "description"), _defenses, "List the defenses and their parameters."),
+    "detectors": (
+        ("name", "paper", "needs", "parameters", "description"),
+        _detectors,
+        "List the detectors of models that a malicious server has modified.",
+    ),
     "parts": (("kind", "name", "part", "parameters", "description"), _parts, "List all parts that attacks consist of."),
     "priors": (("name", "part", "parameters", "description"), _priors, "List the priors that an attack can use."),
     "metrics": (

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..client.detectors._example_gradients import d_snr
 from ..values.errors import AuditError, guarded
 from .architecture import BatchRisk, LayerOnBatch
 from .giveaways import is_sole, per_example, share_off, takes_example
@@ -41,22 +40,6 @@ def batch_risk(model: nn.Module, inputs: Tensor, labels: Tensor | None, data: st
     first = {layer.name for layer in traced.layers if _reveals(layer, inputs)}
     exact = sorted({example for layer in layers if layer.name in first for example in layer.examples})
     return BatchRisk(data, len(inputs), layers, tuple(exact) if first else None, notes)
-
-
-def d_snr(norms: Tensor) -> float | None:
-    """Return the D-SNR of one layer: max a_i / (sum of a_i - max a_i) over the examples i of a batch.
-
-    Args:
-        norms: `[B]`, the L2 norm a_i of the gradient of each example in the layer's weight.
-
-    Returns:
-        The ratio, infinite if only one example has a gradient, `None` for one example or without any gradient (Garov et
-        al., 2024: "Hiding in plain sight").
-    """
-    largest, rest = float(norms.max()), float(norms.sum() - norms.max())
-    if len(norms) < 2 or largest == 0:
-        return None
-    return largest / rest if rest > 0 else math.inf
 
 
 def _reveals(layer: LayerPass, inputs: Tensor) -> bool:

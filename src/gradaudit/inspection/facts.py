@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ..client.model_check import ModelCheck
+
 IN_MEMORY = "in_memory"
 
 
@@ -195,6 +197,7 @@ class Inspection:
         not_looked_for: Sentences on the checks that did not run, with the reasons.
         open: Sentences on what an attacker would still need.
         severity: 2 for a private example, 1 for facts about the batch, 0 for neither.
+        received: What the detectors find in the weights that the server sent, or `None` without their file.
     """
 
     file: str
@@ -216,10 +219,11 @@ class Inspection:
     not_looked_for: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
     severity: int = 0
+    received: ModelCheck | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `json.dumps`: without NaN and infinity, and with strings as keys."""
-        return plain(self)
+        return {**plain(self), "received": None if self.received is None else self.received.to_json()}
 
     @property
     def disturbed(self) -> str:

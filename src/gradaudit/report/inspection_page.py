@@ -12,6 +12,7 @@ from torch import Tensor
 from ..inspection import Inspection
 from ..values.files import as_image, write_whole
 from . import inspection_lines as lines
+from . import received_lines as received
 from .album import SHOWN_SIZE, Picture
 from .template import fill
 
@@ -46,7 +47,7 @@ def render(found: Inspection, shape: tuple[int, ...]) -> str:
     ]
     shown = tuple(picture(row.view(shape), f"Recovered example {n}") for n, row in enumerate(inputs[:PICTURES], 1))
     view = InspectionView(found, shown if shape[0] in (1, 3) else (), max(0, len(inputs) - PICTURES))
-    return fill(PAGE, page=view, lines=lines)
+    return fill(PAGE, page=view, lines=lines, received=received)
 
 
 def write(found: Inspection, shape: tuple[int, ...], folder: Path) -> Path:

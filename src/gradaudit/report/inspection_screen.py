@@ -10,6 +10,7 @@ from rich.table import Table
 from ..inspection import Inspection
 from ..values.terminal import Screen, as_text
 from . import inspection_lines as lines
+from . import received_lines as received
 
 TONE = {"2": "bold red", "1": "bold yellow", "0": "bold", "unknown": "bold magenta"}
 WIDTH = 110
@@ -38,6 +39,10 @@ def show(found: Inspection, console: Console | None = None) -> None:
     _table(console, ("layer", "shape", "rank", "inputs"), lines.layer_rows(found))
     section(console, "Signs of a defense" + lines.no_defense(found))
     _table(console, ("", "", "confidence", "evidence"), lines.sign_rows(found))
+    if found.received is not None:
+        section(console, received.TITLE)
+        paragraphs(console, (*received.lead(found.received), *received.remarks(found.received)))
+        _table(console, received.HEADINGS, received.detector_rows(found.received))
     section(console, "What an attacker would still need")
     bullets(console, found.open)
     if found.notes:
