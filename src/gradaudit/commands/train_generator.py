@@ -32,7 +32,7 @@ Width = Annotated[
     int | None,
     typer.Option("--width", help="Channels of the largest feature map; 64 (dcgan) or 128 (wgan-gp) by default."),
 ]
-Latent = Annotated[
+LatentWidth = Annotated[
     int | None, typer.Option("--latent", help="Width of the latent vector; 100 (dcgan) or 128 (wgan-gp) by default.")
 ]
 LastKernel = Annotated[
@@ -59,7 +59,7 @@ def generator(
     architecture: ArchitectureName = "dcgan",
     conditional: Conditional = False,
     width: Width = None,
-    latent: Latent = None,
+    latent: LatentWidth = None,
     last: LastKernel = None,
     augment: Augmented = True,
     size: Side = None,
