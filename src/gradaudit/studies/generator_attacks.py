@@ -70,7 +70,7 @@ STUDY = Study(
     "from CIFAR-10 (in distribution) and from textures (out of distribution). Each row stands beside what the "
     "generator gives without the update.",
     cells={scale: _cells(scale) for scale in STEPS},
-    repeats={"quick": 1, "default": 4, "paper": 10},
+    repeats={"quick": 1, "default": 3, "paper": 10},
     tables=(
         Table(
             "Reconstructed images, in the distribution of the generator and out of it",

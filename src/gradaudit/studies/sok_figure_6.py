@@ -47,7 +47,7 @@ STUDY = Study(
     about="GIA-L searches among the images of a generator of faces of 64 px. Private images are other images of that "
     "generator, the best case of an adversary, and photographs of the ORL collection.",
     cells={scale: _cells(scale) for scale in STEPS},
-    repeats={"quick": 1, "default": 6, "paper": 20},
+    repeats={"quick": 1, "default": 4, "paper": 20},
     tables=(
         Table(
             "Reconstructed faces",

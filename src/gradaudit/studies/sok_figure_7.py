@@ -47,7 +47,7 @@ STUDY = Study(
     "do not. Here the coarse part of an image is its means over 4 x 4 pixels and the fine part is the rest; the gain "
     "of each over the mean image says which of them came back.",
     cells={scale: _cells(scale) for scale in STEPS},
-    repeats={"quick": 1, "default": 6, "paper": 20},
+    repeats={"quick": 1, "default": 4, "paper": 20},
     tables=(
         Table(
             "Coarse and fine parts of reconstructed images",
