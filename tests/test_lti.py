@@ -19,9 +19,9 @@ from gradaudit.inversion.run import keeper
 from gradaudit.inversion.run.refusal import attacked
 from gradaudit.protocol.defenses.additive_noise import GaussianNoise
 from gradaudit.protocol.defenses.clipping import Clip
-from gradaudit.protocol.defenses.deep_gradient_compression import DeepGradientCompression
 from gradaudit.protocol.defenses.dp_sgd import DpSgd
 from gradaudit.protocol.defenses.sign_sgd import SignSgd
+from gradaudit.protocol.defenses.soteria import Soteria
 from gradaudit.protocol.defenses.top_k import TopK
 from gradaudit.values.errors import AttackFailed, MissingKnowledge
 
@@ -80,12 +80,12 @@ def test_statistics_of_all_updates_so_far():
         ((), FedSGD()),
         ((SignSgd(),), FedSGD()),
         ((TopK(0.1), Clip(0.1)), FedSGD()),
-        ((DeepGradientCompression(0.2),), FedSGD()),  # looks at more than the update
+        ((Soteria(0.6),), FedSGD()),  # looks at more than the update
         ((DpSgd(0.5, 0.0, replace_batch_norm=True),), FedSGD()),  # acts on the training
         ((), FedAvg(learning_rate=0.5, epochs=2, minibatch_size=1)),
         ((TopK(0.1),), FedSGD(batch_norm="train")),
     ],
-    ids=["none", "sign", "top-k and clip", "dgc", "dp-sgd", "local steps", "batch statistics"],
+    ids=["none", "sign", "top-k and clip", "soteria", "dp-sgd", "local steps", "batch statistics"],
 )
 def test_a_simulated_update_is_the_clients(defenses, training):
     batch, seen = observed(*defenses, training=training)
@@ -147,6 +147,7 @@ def test_a_resumed_training_gives_the_same(tmp_path, monkeypatch):
     again = TINY(seen, seed=3, watch=lambda done, *_: steps.append(done), keep=tmp_path / "run")
     assert steps == [6, 7, 8]
     assert torch.equal(again.inputs, whole.inputs)
+    assert again.trace == whole.trace
     keeper.forget(tmp_path / "run")
     assert not tmp_path.joinpath("run-inverter.pt").exists()
 

@@ -19,6 +19,7 @@ from gradaudit.inversion.attack import TimeLimit
 from gradaudit.inversion.parts.optimisers.adam import Adam
 from gradaudit.inversion.run.adaptive import adaptive
 from gradaudit.inversion.run.started import Started
+from gradaudit.protocol.defenses.additive_noise import GaussianNoise
 from gradaudit.protocol.defenses.sign_sgd import SignSgd
 from gradaudit.values.errors import AttackFailed, AuditError, MissingKnowledge
 from gradaudit.values.types import Modality
@@ -214,4 +215,4 @@ def test_the_needs_of_the_start_must_be_granted(tmp_path):
 def test_lti_is_not_doubted_under_a_defense_that_it_knows():
     (naive,) = doubts(LTI, (SignSgd(),), FACTS)
     assert naive.startswith("Unreliable under sign: it was trained on updates without this defense")
-    assert not doubts(adaptive(LTI), (SignSgd(),), FACTS | Knowledge.DEFENSE)
+    assert not doubts(adaptive(LTI), (SignSgd(), GaussianNoise(0.1)), FACTS | Knowledge.DEFENSE)

@@ -167,7 +167,7 @@ class InverterTraining:
         recipe, inverter = self.recipe, self.inverter
         if self.done >= 0.75 * recipe.steps:
             self.adam.param_groups[0]["lr"] = recipe.rate / 10
-        features, truth = self._pairs(self.free[self._drawn()])
+        features, truth = self._pairs(self.free[_drawn(recipe.minibatch, self.client.batch_size, len(self.free))])
         inverter.notice(features)
         with torch.enable_grad():
             loss = matched_error(inverter(features), truth)
@@ -176,13 +176,6 @@ class InverterTraining:
         self.adam.step()
         self.done += 1
         return float(loss.detach())
-
-    def _drawn(self) -> Tensor:
-        """Return the places of the images of one step, `[n, B]`; no image is twice in a batch."""
-        many, size, total = self.recipe.minibatch, self.client.batch_size, len(self.free)
-        if size == 1:
-            return torch.randint(total, (many, 1))
-        return torch.stack([torch.randperm(total)[:size] for _ in range(many)])
 
     @torch.no_grad()
     def _pairs(self, indices: Tensor) -> tuple[Tensor, Tensor]:
@@ -220,6 +213,13 @@ class InverterTraining:
         self.inverter, self.adam = inverter, adam
         self.best, self.error, self.done = state["best"], float(state["error"]), done
         self.seconds, self.curve = float(state["seconds"]), [(int(x), float(y)) for x, y in state["curve"]]
+
+
+def _drawn(many: int, size: int, total: int) -> Tensor:
+    """Return the places of the images of one step among `total`, `[many, size]`; none is twice in a batch."""
+    if size == 1:
+        return torch.randint(total, (many, 1))
+    return torch.stack([torch.randperm(total)[:size] for _ in range(many)])
 
 
 def _copy(inverter: Inverter) -> dict[str, Tensor]:
