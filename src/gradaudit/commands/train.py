@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from . import train_auto_encoder, train_denoiser, train_generator
+from . import train_auto_encoder, train_denoiser, train_generator, train_inverter
 
-KINDS = (train_generator, train_auto_encoder, train_denoiser)
+KINDS = (train_generator, train_auto_encoder, train_denoiser, train_inverter)
 """One module for each kind of network."""
 
 
