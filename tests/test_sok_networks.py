@@ -266,7 +266,11 @@ class Point:
 
 def points(**changes):
     cells = {"quick": tuple(map(Point, range(4)))}
-    asked = (Correlation("x against y", "x", "y"), Correlation("x against itself", "x", "same"))
+    asked = (
+        Correlation("x against y", "x", "y"),
+        Correlation("x against a constant", "x", "same"),
+        Correlation("of another scale", "x", "y", ("point 9",)),
+    )
     tables = (Table("Points", {"x": "x"}),)
     return replace(Study("points", "Points", "", "", cells, {"quick": 2}, tables, correlations=asked), **changes)
 
@@ -280,7 +284,7 @@ def test_a_rank_correlation_by_hand(tmp_path):
     assert (n, p < 1e-6) == (8, True)
     assert correlation_in_words(result, study.correlations[1]) == "not measured, or constant"
     assert "ρ = -1.00, p &lt; 0.001, n = 8" in write_study(result, tmp_path).read_text(encoding="utf-8")
-    assert result.to_json()["correlations"][0]["n"] == 8
+    assert [one.get("n") for one in result.to_json()["correlations"]] == [8, None]
     assert result.seconds > 0
 
 
