@@ -7,8 +7,8 @@ from ..inversion.parts.part import Term
 from ..inversion.parts.priors.batch_norm_statistics import BatchNormStatistics
 from ..inversion.run.gradient_matching import GradientMatching
 from ..values.types import Knowledge
-from ._definition import Cell, Comparison, Figure, Study, StudyCurve
-from ._design_cell import LEAK_TABLE, DesignCell, leaks_more
+from ._definition import Cell, Comparison, Correlation, Figure, Study, StudyCurve
+from ._design_cell import LEAK_TABLE, LEAKS, DesignCell, leaks_more
 from ._sok_cells import PAPER, STRANGER, NotBuilt, gia_o
 
 STEPS = {"quick": 10, "default": 40, "paper": None}
@@ -94,6 +94,7 @@ STUDY = Study(
         Figure("Gain over the resolution", "pixels", "dB", _curves("gain", PIXELS["paper"], _side)),
     ),
     comparisons=_claims(),
+    correlations=tuple(Correlation(f"entries for each pixel value against {leak}", "room", leak) for leak in LEAKS),
     caveats=(
         "The paper prints no numbers, and the stored text lacks the resolution from which all attacks fail. It reports "
         f"failure as LPIPS over {HIGH_BAR} for resolutions, and with a bar of {BAR} that attacks without a generator "
