@@ -20,7 +20,7 @@ from gradaudit.protocol.local_training import FedAvg, FedSGD
 from gradaudit.report.study_index import INDEX, write_index
 from gradaudit.report.study_page import write_study
 from gradaudit.report.study_tables import correlation_in_words
-from gradaudit.studies import STUDIES, Bench, Correlation, Study, Table, read_study, run_study
+from gradaudit.studies import STUDIES, Bench, Correlation, Figure, Study, StudyCurve, Table, read_study, run_study
 from gradaudit.studies._collections import SOK, Collection, Question
 from gradaudit.studies._design_cell import DesignCell, leaks_more
 from gradaudit.studies._sized_bench import at_size
@@ -266,7 +266,11 @@ class Point:
 
 def points(**changes):
     cells = {"quick": tuple(map(Point, range(4)))}
-    asked = (Correlation("x against y", "x", "y"), Correlation("x against itself", "x", "same"))
+    asked = (
+        Correlation("x against y", "x", "y"),
+        Correlation("x against a constant", "x", "same"),
+        Correlation("of another scale", "x", "y", ("point 9",)),
+    )
     tables = (Table("Points", {"x": "x"}),)
     return replace(Study("points", "Points", "", "", cells, {"quick": 2}, tables, correlations=asked), **changes)
 
@@ -280,8 +284,21 @@ def test_a_rank_correlation_by_hand(tmp_path):
     assert (n, p < 1e-6) == (8, True)
     assert correlation_in_words(result, study.correlations[1]) == "not measured, or constant"
     assert "ρ = -1.00, p &lt; 0.001, n = 8" in write_study(result, tmp_path).read_text(encoding="utf-8")
-    assert result.to_json()["correlations"][0]["n"] == 8
+    assert [one.get("n") for one in result.to_json()["correlations"]] == [8, None]
     assert result.seconds > 0
+
+
+def test_a_figure_shows_the_published_line_beside_the_measured_one(tmp_path):
+    curve = StudyCurve("cubes", "y", tuple((float(number), f"point {number}") for number in range(4)))
+    published = {f"point {number}": {"y": -2.0 * number} for number in range(3)}
+    study = points(figures=(Figure("Cubes", "x", "y", (curve,)),), reported=published)
+    run_study(study, "quick", Bench(), tmp_path)
+    result = read_study(study, "quick", Bench(), tmp_path)
+    page = write_study(result, tmp_path).read_text(encoding="utf-8")
+    assert page.count("<polyline") == 2
+    assert "<title>cubes, published</title>" in page
+    few = replace(result, study=replace(study, reported={"point 0": {"y": 1.0}}))
+    assert "published</title>" not in write_study(few, tmp_path).read_text(encoding="utf-8")
 
 
 def test_the_index_says_what_is_confirmed(tmp_path):

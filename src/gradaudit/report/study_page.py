@@ -29,7 +29,7 @@ def write_study(result: StudyResult, folder: Path) -> Path:
         result=result,
         tables=[(table, list(entries(result, table))) for table in result.study.tables],
         comparisons=[(one, difference_in_words(result, one)) for one in result.comparisons],
-        correlations=[(one.label, correlation_in_words(result, one)) for one in result.study.correlations],
+        correlations=[(one.label, correlation_in_words(result, one)) for one in result.correlations],
         charts=[(figure, _chart(result, figure), strips(result, figure, folder)) for figure in result.study.figures],
         films=films(result, folder),
     )

@@ -110,8 +110,8 @@ def markdown(result: StudyResult) -> str:
     if result.comparisons:
         lines = [f"| {one.claim} | {one.column} | {difference_in_words(result, one)} |" for one in result.comparisons]
         blocks += ["## Claims", "\n".join(["| claim | column | difference |", "|---|---|---|", *lines])]
-    if study.correlations:
-        lines = [f"| {one.label} | {correlation_in_words(result, one)} |" for one in study.correlations]
+    if result.correlations:
+        lines = [f"| {one.label} | {correlation_in_words(result, one)} |" for one in result.correlations]
         blocks += ["## Rank correlations", "\n".join(["| columns | Spearman |", "|---|---|", *lines])]
     remarks = (*study.caveats, *left_out_in_words(result))
     if remarks:

@@ -24,6 +24,8 @@ EXPLAINED = {
     "default": Explained(SmoothnessEffort(points=2, probes=8), steps=8),
     "paper": Explained(),
 }
+EXPLAINED_LARGE = {**EXPLAINED, "default": Explained(SmoothnessEffort(points=1, probes=3), steps=3)}
+"""For networks of millions of parameters, of which a product with the Jacobian takes seconds."""
 LEAK_TABLE = Table(
     "Reconstructed images",
     {

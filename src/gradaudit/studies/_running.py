@@ -83,6 +83,12 @@ class StudyResult:
         gaps = [sign * (ahead - behind) for ahead, behind in pairs if ahead is not None and behind is not None]
         return mean_interval(gaps) if gaps else None
 
+    @property
+    def correlations(self) -> tuple[Correlation, ...]:
+        """The rank correlations over cells of this scale."""
+        names = {cell.name for cell in self.study.cells[self.scale]}
+        return tuple(one for one in self.study.correlations if not one.cells or names.intersection(one.cells))
+
     def correlation(self, asked: Correlation) -> tuple[float, float, int] | None:
         """Return Spearman's rank correlation with its p-value and the number of measurements, from three on.
 
@@ -112,7 +118,7 @@ class StudyResult:
             {"claim": one.claim, "column": one.column, "difference": _bounds(self.difference(one))}
             for one in self.comparisons
         ]
-        correlations = [(one.label, self.correlation(one)) for one in self.study.correlations]
+        correlations = [(one.label, self.correlation(one)) for one in self.correlations]
         return {
             "study": self.study.name,
             "scale": self.scale,

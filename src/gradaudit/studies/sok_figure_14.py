@@ -8,7 +8,7 @@ from ._design_cell import EXPLAINED, LEAK_TABLE, DesignCell, leaks_more
 from ._smoothness import CAVEAT, TABLE, correlations
 from ._sok_cells import PAPER, STRANGER, gia_o
 
-STEPS = {"quick": 4, "default": 120, "paper": None}
+STEPS = {"quick": 4, "default": 150, "paper": None}
 PIXELS = {"quick": 16, "default": 16, "paper": None}
 GROWTH = {"quick": 8, "default": 32, "paper": 32}
 WORDS: dict[Connections, str] = {"all": "all connections", "odd": "variant 1", "powers": "variant 2"}

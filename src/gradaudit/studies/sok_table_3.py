@@ -3,7 +3,7 @@
 from ..models.small_classifiers import SmallClassifier
 from ..protocol.local_training import FedSGD
 from ._definition import Figure, Study, StudyCurve
-from ._design_cell import EXPLAINED, LEAK_TABLE, DesignCell, leaks_more
+from ._design_cell import EXPLAINED_LARGE, LEAK_TABLE, DesignCell, leaks_more
 from ._smoothness import CAVEAT, TABLE, correlations
 from ._sok_cells import PAPER, STRANGER, gia_o
 
@@ -36,7 +36,7 @@ def _cells(scale: str) -> tuple[DesignCell, ...]:
             training=FedSGD(shared=(f"{block}.*",) if block else ("*",)),
             design=SmallClassifier(network),
             size=SIDE[network][scale],
-            explained=EXPLAINED[scale],
+            explained=EXPLAINED_LARGE[scale],
         )
         for network in NETWORKS[scale]
         for number, block in enumerate(("", *BLOCKS[network]))
@@ -58,7 +58,7 @@ STUDY = Study(
     about="GoogLeNet and Inception-v3, untrained. The adversary sees the whole gradient of one image, or only that of "
     "one of four blocks of parallel convolutions; it knows the label. Position 0 of a figure is the whole gradient.",
     cells={scale: _cells(scale) for scale in STEPS},
-    repeats={"quick": 1, "default": 4, "paper": 20},
+    repeats={"quick": 1, "default": 3, "paper": 20},
     tables=(LEAK_TABLE, TABLE),
     figures=(
         Figure("LPIPS over the block", "block, 0 is the whole gradient", "LPIPS", _curves("lpips")),

@@ -56,7 +56,7 @@ STUDY = Study(
     about="A plain ConvNet with bias, ReLU, two max-pools and dropout, changed in one respect at a time. The client "
     "shares the gradient of one image, with dropout on; the adversary knows the label.",
     cells={scale: _cells(scale) for scale in STEPS},
-    repeats={"quick": 2, "default": 6, "paper": 20},
+    repeats={"quick": 2, "default": 8, "paper": 20},
     tables=(LEAK_TABLE, TABLE),
     figures=(
         Figure("LPIPS by modification", "row of the table", "LPIPS", _curve("measured", "lpips")),
