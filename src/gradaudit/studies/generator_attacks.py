@@ -14,7 +14,7 @@ from ._content_cells import ContentCell
 from ._definition import Comparison, Study, Table
 from ._sok_cells import RATE, STRANGER
 
-STEPS = {"quick": 8, "default": 400, "paper": None}
+STEPS = {"quick": 8, "default": 200, "paper": None}
 CONTENTS = {"in": "cifar10_test.npz", "out": "textures_dtd_96.npz"}
 SETTINGS: dict[str, dict[str, Any]] = {
     "intact": {"batch_size": 4},
