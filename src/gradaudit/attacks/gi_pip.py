@@ -1,4 +1,4 @@
-"""GI-PIP: gradient inversion with an auto-encoder that was trained on public images (Zheng et al., ICASSP 2024)."""
+"""GI-PIP: gradient inversion with an auto-encoder that was trained on public images (Sun et al., ICASSP 2024)."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def _terms(batch_size: int) -> tuple[Term, ...]:
 
 ATTACK = GradientMatching(
     name="gi-pip",
-    paper="GI-PIP: Do We Require Impractical Auxiliary Dataset for Gradient Inversion Attacks? (ICASSP 2024)",
+    paper="arXiv:2401.11748",
     objective=Cosine(),
     labels=KnownLabels(),
     stages=(

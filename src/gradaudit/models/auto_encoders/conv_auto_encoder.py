@@ -1,4 +1,4 @@
-"""The auto-encoder of GI-PIP (Zheng et al., 2024)."""
+"""The auto-encoder of GI-PIP (Sun et al., 2024)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEPTH = 3
 
 @dataclass(frozen=True)
 class ConvAutoEncoder(AutoEncoderArchitecture):
-    """GI-PIP's auto-encoder of CIFAR-10 (Zheng et al., ICASSP 2024): convolutions of 4 x 4 and stride 2, and back.
+    """GI-PIP's auto-encoder of CIFAR-10 (Sun et al., ICASSP 2024): convolutions of 4 x 4 and stride 2, and back.
 
     The channels go from those of an image to 12, 24 and 48, each followed by a ReLU; transposed convolutions go the
     same way back and end in a sigmoid. An image whose side is no multiple of 8 is continued at its border by its own
