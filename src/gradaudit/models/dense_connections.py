@@ -22,7 +22,8 @@ class DenselyConnected:
 
     A 7x7 convolution of 64 channels is followed by four dense blocks. Each starts with BatchNorm and has 3x3
     convolutions with ReLU; a 1x1 convolution with ReLU, BatchNorm and an average pool of 2 follows, and halves the
-    channels. Two linear layers end the network.
+    channels. Two linear layers end the network. Convolutions have He's initialisation: with torch's own, and BatchNorm
+    in evaluation mode, no trace of an image reaches the logits.
 
     Args:
         name: `densenet-43` or `densenet-53`.
@@ -58,7 +59,11 @@ class DenselyConnected:
             ]
             size //= 2
         layers += [nn.BatchNorm2d(entering), nn.Flatten(), nn.Linear(entering * size**2, HIDDEN)]
-        return nn.Sequential(*layers, nn.Linear(HIDDEN, num_classes))
+        model = nn.Sequential(*layers, nn.Linear(HIDDEN, num_classes))
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+        return model
 
 
 class ConcatenatingBlock(nn.Module):

@@ -17,8 +17,8 @@ from ._bench import Bench
 from ._definition import Comparison, Figure, Study, StudyCurve, Table
 from ._design_cell import DesignCell
 
-SHARE = {"quick": 0.01, "default": 0.08, "paper": 1.0}  # of the battery's steps
-PIXELS = {"quick": 8, "default": 16, "paper": None}
+SHARE = {"quick": 0.01, "default": 0.15, "paper": 1.0}  # of the battery's steps
+PIXELS = {"quick": 8, "default": 12, "paper": None}
 IMAGES = {"quick": 2, "default": 32, "paper": 64}  # of each client
 MINIBATCH = {"quick": 1, "default": 32, "paper": 32}
 CLIENTS = {"quick": 2, "default": 8, "paper": 8}
@@ -150,7 +150,7 @@ STUDY = Study(
         "A realistic client from which nothing comes back is judged only as far as the control leaks in the same "
         "number of steps: where the control does not leak, the row says nothing.",
         "Scale quick has 1 % of the battery's steps, images of 8 pixels and two clients with two images. Scale default "
-        "has 8 % of the steps, images of 16 pixels and 256 images in all. Scale paper has the whole battery, the "
+        "has 15 % of the steps, images of 12 pixels and 256 images in all. Scale paper has the whole battery, the "
         "images of the data and 512 images.",
         "The clients' shuffling is not known to the adversary. april-patches is left out, because it is for vision "
         "transformers.",

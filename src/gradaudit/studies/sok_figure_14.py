@@ -72,7 +72,7 @@ STUDY = Study(
         "The paper shows pictures and no numbers: what the whole networks leak is largely unrecognisable from variant "
         "1, and nothing comes back from variant 2. Nothing counts here as no gain over the mean image.",
         "Both variants are those of the paper that it cites (Ju et al., 2022, arXiv:2208.01424): the connections, "
-        "depths and growth rate are taken from its published networks.",
+        "depths and growth rate are taken from its published networks. Convolutions have He's initialisation.",
         "Scale quick has a growth rate of 8 and images of 16 pixels; default has images of 16 pixels and a shortened "
         "attack; paper has the images of the data and the attack's 4 800 steps.",
         CAVEAT,

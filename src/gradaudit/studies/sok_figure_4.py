@@ -11,7 +11,7 @@ from ._definition import Cell, Comparison, Correlation, Figure, Study, StudyCurv
 from ._design_cell import LEAK_TABLE, LEAKS, DesignCell, leaks_more
 from ._sok_cells import PAPER, STRANGER, NotBuilt, gia_o
 
-STEPS = {"quick": 10, "default": 40, "paper": None}
+STEPS = {"quick": 10, "default": 60, "paper": None}
 NETWORK = {"quick": "resnet20", "default": "resnet20", "paper": "resnet18"}
 BATCHES = {"quick": (1, 4), "default": (1, 10, 30, 100), "paper": (1, 10, 20, 30, 50, 100)}
 PIXELS = {"quick": (16, 32), "default": (32, 64, 128, 256), "paper": (32, 64, 128, 256, 512)}
@@ -100,7 +100,7 @@ STUDY = Study(
         f"failure as LPIPS over {HIGH_BAR} for resolutions, and with a bar of {BAR} that attacks without a generator "
         "work below 30 images, and only those with one beyond.",
         "The paper attacks ResNet-18 on CIFAR-10, CIFAR-100 and ImageNet-1K. Scales quick and default attack an "
-        "untrained ResNet-20 in 10 and 40 steps; scale paper attacks ResNet-18 in 4 800. Resolutions say something "
+        "untrained ResNet-20 in 10 and 60 steps; scale paper attacks ResNet-18 in 4 800. Resolutions say something "
         "only with images that have so many pixels: the built-in photographs have 224, and those of CIFAR are 32 "
         "pixels enlarged.",
         "With fewer shared entries than pixel values there are different batches with the same gradient (theorem 4.3 "

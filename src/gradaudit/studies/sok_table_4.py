@@ -9,7 +9,7 @@ from ._design_cell import EXPLAINED, LEAK_TABLE, DesignCell, leaks_more
 from ._smoothness import CAVEAT, TABLE, correlations
 from ._sok_cells import PAPER, STRANGER, gia_o
 
-STEPS = {"quick": 15, "default": 150, "paper": None}
+STEPS = {"quick": 15, "default": 400, "paper": None}
 WIDTH = {"quick": 2, "default": 12, "paper": 64}
 WHOLE = "none"
 EASIER = {
