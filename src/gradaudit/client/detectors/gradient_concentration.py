@@ -39,7 +39,9 @@ class GradientConcentration(Detector):
             yield (
                 "",
                 (
-                    Indicator("share of the largest example", float(facts.total.max()) / total, self.share, (0.13, 1.0)),
+                    Indicator(
+                        "share of the largest example", float(facts.total.max()) / total, self.share, (0.13, 1.0)
+                    ),
                     Indicator("largest loss over log K", float(facts.losses.max()) / chance, self.loss, (0.0, 8.2)),
                 ),
             )
