@@ -213,6 +213,20 @@ def test_a_batch_that_the_model_fits_is_not_judged_by_the_d_snr():
     assert (check["d-snr"], check["gradient-concentration"]) == (None, False)
 
 
+def test_a_loss_that_was_as_high_before_is_no_jump():
+    data = pictures()
+    bad, batch = FIXTURES["class fishing"](data), {"inputs": data[:8], "labels": torch.arange(8)}
+    assert judged(check_model(received(bad, before=bad, **batch)))["loss-jump"] is False
+    assert judged(check_model(received(bad, before=honest_mlp(), **batch)))["loss-jump"] is True
+    assert judged(check_model(received(honest_mlp(), before=bad, **batch)))["loss-jump"] is False
+
+
+def test_frozen_parameters_have_no_gradient():
+    net = honest_mlp().requires_grad_(False)
+    check = judged(check_model(received(net, inputs=pictures()[:4], labels=torch.arange(4))))
+    assert check["d-snr"] is check["gradient-concentration"] is None
+
+
 def test_another_architecture_raises_an_alarm_and_is_not_run():
     net, other = honest_mlp(), nn.Sequential(nn.Flatten(), nn.Linear(768, 64), nn.ReLU(), nn.Linear(64, 10))
     given = received(net, other.state_dict(), inputs=pictures()[:4], labels=torch.arange(4))
@@ -435,7 +449,7 @@ def files(tmp_path):
     for number, state in ((1, good), (2, bad)):
         write_capture(
             tmp_path / f"round-{number}.safetensors",
-            {name: value + 0.01 for name, value in state.items()},
+            {name: value + torch.randn_like(value) for name, value in state.items()},  # shows no sign
             kind="weights",
             round=number,
             node=1,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -30,22 +30,31 @@ class ExampleGradients(NamedTuple):
     total: Tensor
 
 
-@lru_cache(maxsize=2)
+_computed: WeakKeyDictionary[Received, ExampleGradients] = WeakKeyDictionary()
+"""Results by received model, which goes with it: several detectors share one computation."""
+
+
 def example_gradients(received: Received) -> ExampleGradients:
-    """Return the loss and the gradient norms of every example of the batch; several detectors share one computation.
+    """Return the loss and the gradient norms of every example of the batch.
 
     Raises:
         AuditError: The model or the loss cannot take the batch.
     """
+    if received not in _computed:
+        _computed[received] = _gradients(received)
+    return _computed[received]
+
+
+def _gradients(received: Received) -> ExampleGradients:
     model = received.model
     assert model is not None
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
     losses, rows = [], []
-    for loss in _losses(received, model):
-        with torch.enable_grad():
-            found = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
-        losses.append(float(loss.detach()))
-        rows.append([0.0 if one is None else float(one.double().norm()) for one in found])
+    with torch.enable_grad():
+        for loss in _losses(received, model):
+            found = torch.autograd.grad(loss, list(trained.values()), allow_unused=True) if trained else ()
+            losses.append(float(loss.detach()))
+            rows.append([0.0 if one is None else float(one.double().norm()) for one in found])
     table = torch.tensor(rows, dtype=torch.float64)
     norms = {name: table[:, place] for place, (name, value) in enumerate(trained.items()) if value.ndim > 1}
     return ExampleGradients(torch.tensor(losses, dtype=torch.float64), norms, table.norm(dim=1))

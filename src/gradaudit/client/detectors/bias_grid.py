@@ -26,7 +26,7 @@ class BiasGrid(Detector):
 
     paper: ClassVar[str] = "arXiv:2110.13057"
     sign: ClassVar[str] = "The biases {where} are a sorted grid of quantiles, as the bins of an imprint layer are."
-    none: ClassVar[str] = "No bias is sorted."
+    none: ClassVar[str] = "No layer with 32 biases has them in the order of quantiles."
     blind: ClassVar[str] = "no layer has 32 biases"
     steps: float = 0.95
     correlation: float = 0.95
@@ -39,7 +39,7 @@ class BiasGrid(Detector):
                 name,
                 (
                     Indicator("share of steps that go one way", sorted_share, self.steps, (0.0, 0.57)),
-                    Indicator("correlation with normal quantiles", correlation, self.correlation, (0.0, 0.25)),
+                    Indicator("correlation with normal quantiles", correlation, self.correlation, (0.0, 0.38)),
                 ),
             )
 

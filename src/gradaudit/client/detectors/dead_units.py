@@ -46,7 +46,7 @@ class DeadUnits(Detector):
         "Behind {where}, nearly no unit reacts to any example of your batch, so that what comes before it has no "
         "gradient."
     )
-    none: ClassVar[str] = "Every activation reacts to your batch."
+    none: ClassVar[str] = "Every activation with a flat part reacts to your batch."
     blind: ClassVar[str] = "it has no activation with a flat part"
     share: float = 0.95
 

@@ -27,7 +27,9 @@ class SpectrumShift(Detector):
     paper: ClassVar[str] = "arXiv:2511.10502"
     needs: ClassVar[frozenset[str]] = frozenset({"before"})
     sign: ClassVar[str] = "The singular values of {where} changed since the round before as no training changes them."
-    none: ClassVar[str] = "The singular values of every weight are near those of the round before."
+    none: ClassVar[str] = (
+        "The singular values of every weight with 32 rows and a fan-in of 64 are near those of the round before."
+    )
     blind: ClassVar[str] = "no weight of both rounds has 32 rows and a fan-in of 64"
     distance: float = 0.5
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from ..received import Received
@@ -32,7 +31,7 @@ class TrapWeights(Detector):
         "The weights of {where} come in pairs of opposite sign and one constant ratio, as trap weights do: few "
         "examples activate a unit, and those leave exactly."
     )
-    none: ClassVar[str] = "No weight consists of pairs of opposite sign."
+    none: ClassVar[str] = "No weight with 32 rows and a fan-in of 64 consists of pairs of opposite sign."
     blind: ClassVar[str] = "no weight has 32 rows and a fan-in of 64"
     share: float = 0.5
 
@@ -51,8 +50,7 @@ def paired(matrix: Tensor) -> float:
     half = matrix.shape[1] // 2
     ordered = matrix.double().sort(1).values
     low, high = -ordered[:, :half], ordered[:, matrix.shape[1] - half :].flip(1)  # both from the largest magnitude
-    balanced = (low[:, -1] > 0) & (high[:, -1] > 0)
-    ratio = torch.where(balanced[:, None], high / low, 1.0)
+    ratio = high / low
     mean = ratio.mean(1)
-    even = ratio.std(1) < EVEN * mean
-    return float((balanced & even & ((mean - 1).abs() > AWAY)).double().mean())
+    even = ratio.std(1) < EVEN * mean  # false for a negative mean, where one side has both signs, and for zeros
+    return float((even & ((mean - 1).abs() > AWAY)).double().mean())

@@ -33,7 +33,7 @@ class TwinRows(Detector):
         "The rows of {where} are multiples of one vector, as in an imprint layer: the differences of their gradients "
         "are private examples."
     )
-    none: ClassVar[str] = "The rows of every weight point in different directions."
+    none: ClassVar[str] = "The rows of every weight with 32 rows and a fan-in of 64 point in different directions."
     blind: ClassVar[str] = "no weight has 32 rows and a fan-in of 64"
     share: float = 0.5
     energy: float = 0.5
@@ -45,8 +45,8 @@ class TwinRows(Detector):
             yield (
                 name,
                 (
-                    Indicator("share of rows with a twin", share, self.share, (0.0, 0.04)),
-                    Indicator("energy of one direction", energy, self.energy, (0.0, 0.36)),
+                    Indicator("share of rows with a twin", share, self.share, (0.0, 0.043)),
+                    Indicator("energy of one direction", energy, self.energy, (0.0, 0.23)),
                 ),
             )
 

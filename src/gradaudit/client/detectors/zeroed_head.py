@@ -29,7 +29,7 @@ class ZeroedHead(Detector):
         "Most rows of {where}, but not all, are zero, as in the head of a fishing attack: only few examples of "
         "a batch have a gradient."
     )
-    none: ClassVar[str] = "No weight has mostly zero rows beside others."
+    none: ClassVar[str] = "No weight with 4 rows and a fan-in of 64 has mostly zero rows beside others."
     blind: ClassVar[str] = "no weight has 4 rows and a fan-in of 64"
     share: float = 0.5
 
@@ -40,4 +40,4 @@ class ZeroedHead(Detector):
                 continue
             length = value.flatten(1).norm(dim=1)
             zero = float((length <= NEARLY * length.max()).double().mean())
-            yield name, (Indicator("share of zero rows", zero if length.any() else 0.0, self.share, (0.0, 0.0)),)
+            yield name, (Indicator("share of zero rows", zero if length.any() else 0.0, self.share, (0.0, 0.01)),)
