@@ -24,7 +24,7 @@ class AttentionOutliers(Detector):
 
     Decepticons sets the queries, keys and values of the first block to a few huge entries, which fix the attention on
     one position. The projections are found by their usual names (PyTorch, timm, transformers). The thresholds were
-    measured on four untrained networks; trained or pruned transformers are not among them.
+    measured on five untrained networks; trained or pruned transformers are not among them.
 
     Args:
         zeros: Share of entries of the weight that are exactly zero.
