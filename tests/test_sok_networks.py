@@ -235,6 +235,10 @@ def test_the_realistic_client_is_a_sum_and_its_control_is_not():
     cells = {cell.name: cell for cell in STUDIES["realistic-client"].cells["paper"]}
     control, real = (cells[f"inverting-gradients-short, {name}"] for name in (LADDER[0], LADDER[-1]))
     assert (control.training, control.batch_size, control.clients) == (FedSGD(), 1, 1)
+    assert {name for name, cell in cells.items() if not cell.trained} == {
+        "inverting-gradients-fast, control",
+        "inverting-gradients-short, control",
+    }
     assert (real.clients, real.batch_size, real.training.epochs, real.training.batch_norm) == (8, 512, 2, "train")
     assert "sme, realistic" in cells
     assert "sme, control" not in cells
