@@ -239,7 +239,7 @@ def test_a_finding_on_pictures_from_before_there_were_modalities_is_read():
     )
     finding = audit.audit(whole).finding
     record = json.loads(json.dumps(finding.to_json()))
-    assert {"psnr", "ssim", "lpips", "rank", "why_not"} == set(record["scores"])
+    assert {"psnr", "ssim", "lpips", "recognisable", "rank", "why_not"} == set(record["scores"])
     del record["modality"], record["transcript"]
     assert Finding.from_json(record) == finding
 

@@ -146,7 +146,7 @@ def test_a_dry_run_counts(gradaudit, sweep_file, tmp_path):
 REFUSED = {
     "an empty grid": ({"grid": {}}, "grid"),
     "a key that no attack has": ({"grid": {"attacks.0.stages.0.stepz": [1]}}, r"attacks.0.*has no field stepz"),
-    "an unknown attack": ({"grid": {"attacks.0.name": ["dgl"]}}, "cell 1 .*unknown attack dgl. Did you mean dlg"),
+    "an unknown attack": ({"grid": {"attacks.0.name": ["dlgg"]}}, "cell 1 .*unknown attack dlgg. Did you mean dlg"),
     "too many cells": ({"grid": {"seed": list(range(101)), "repeats": list(range(1, 101))}}, "--yes"),
     "no attack": ({"grid": {"attacks": [[]]}}, "attacks is an empty list"),
 }

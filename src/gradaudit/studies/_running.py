@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class StudyResult:
     planned: int
     done: int
     failures: tuple[str, ...] = ()
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, compare=False)  # the same measurements may take longer
 
     def interval(self, cell: str, column: str) -> Interval | None:
         """Return the mean with its 95 % interval, or `None` if nothing was measured."""
