@@ -354,7 +354,7 @@ def test_an_audit_file_names_the_generator_of_all_stages(folder):
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ({"name": "gias", "generator": "none.safetensors"}, "attacks.0: gias: generator: no file at"),
+        ({"name": "gias", "generator": "none.safetensors"}, "attacks.0: generator: no file at"),
         ({"name": "dlg", "generator": "own.safetensors"}, "attacks.0.generator: dlg: no stage of this attack uses"),
         ({"name": "gias", "generator": 3}, "attacks.0.generator: must be the name or the file"),
         (
