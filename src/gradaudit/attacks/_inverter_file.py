@@ -30,7 +30,7 @@ def client_facts(client: SimulatedClient) -> dict[str, str]:
     training = replace(client.training, shared=tuple(client.training.shared_parameters(client.model)))
     return {
         "model": weights_digest(client.model.state_dict()),
-        "training": repr(training),
+        "training": repr(training) + ("" if client.scaled else ", of unknown length"),
         "defenses": repr(client.defenses),
         "normalisation": repr(client.normalisation),
         "image shape": repr(tuple(client.input_shape)),
@@ -92,10 +92,12 @@ def load_inverter(path: Path, client: SimulatedClient, name: str) -> TrainedInve
     except (KeyError, ValueError, AttributeError):
         known = False
     if not known:
-        raise AttackFailed(f"{name}: trained: {path} is no trained inverter of this version. {FIX}")
+        raise AttackFailed(f"{name}: trained: {path.name} is no trained inverter of this version. {FIX}")
     for fact, value in own.items():
         if held[fact] != value:
-            raise AttackFailed(f"{name}: trained: {path} is for another client: {_difference(fact, held, own)} {FIX}")
+            raise AttackFailed(
+                f"{name}: trained: {path.name} is for another client: {_difference(fact, held, own)} {FIX}"
+            )
     return _rebuilt(path, client, name, made, facts, dict(file.tensors))
 
 
@@ -125,4 +127,4 @@ def _rebuilt(
         device = next(client.model.parameters()).device
         return TrainedInverter(inverter.to(device).eval(), **facts)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise AttackFailed(f"{name}: trained: {path} is damaged. {FIX}") from error
+        raise AttackFailed(f"{name}: trained: {path.name} is damaged. {FIX}") from error

@@ -21,6 +21,7 @@ from ..inversion.run.refusal import attacked, require_fit
 from ..inversion.step.matching import END, Matching
 from ..protocol.observation import Observation
 from ..values.errors import AttackFailed
+from ..values.files import is_file
 from ..values.types import Knowledge, Modality, Reconstruction
 from ._certificate import label_of_one
 from ._demonstration import Demonstration
@@ -74,6 +75,13 @@ class LearningToInvert(InverterRecipe):
         told = bool(self.trained) and assumes_defense(Path(self.trained))
         return Knowledge.BATCH_SIZE | Knowledge.PUBLIC_DATA | (Knowledge.DEFENSE if told else Knowledge.NOTHING)
 
+    def by_content(self) -> LearningToInvert:
+        """Return the attack with the name and the SHA-256 of its `trained` file in place of its path, if it has one."""
+        path = Path(self.trained)
+        if not self.trained or not is_file(path):
+            return self
+        return replace(self, trained=f"{path.name}, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}")
+
     def __call__(
         self, seen: Observation, *, seed: int = 0, watch: Watch | None = None, keep: Path | None = None
     ) -> Reconstruction:
@@ -121,7 +129,8 @@ class LearningToInvert(InverterRecipe):
         """
         keeper = None
         if keep is not None:
-            facts = [repr(self), seed, client_facts(client), weights_digest({"images": images})]
+            shown = {"images": images} if labels is None else {"images": images, "labels": labels}
+            facts = [repr(self), seed, client_facts(client), weights_digest(shown)]
             identity = hashlib.sha256(repr(facts).encode()).hexdigest()
             keeper = Keeper(keep.with_name(f"{keep.name}-inverter.pt"), identity)
         return train(self, client, images, labels, name=self.name, seed=seed, watch=watch, keeper=keeper)

@@ -15,8 +15,9 @@ from torch import Tensor
 from ..client.participant import Client
 from ..data.modalities import handling_of, kind_of, private_among
 from ..inversion.attack import Attack
-from ..inversion.run.generator_choice import generator_digests
+from ..inversion.run.generator_choice import network_digests
 from ..inversion.run.refusal import require_fit
+from ..models.trained import by_content
 from ..values.chance import child_seed
 from ..values.errors import AuditError
 from ..values.granting import Granted, granted
@@ -101,7 +102,7 @@ class GivenBatches(Schedule):
 
     def identity(self) -> dict[str, Any]:
         """Return everything that must be equal for a run to resume, as a flat mapping."""
-        values = {f"attacks.{i} value": repr(attack) for i, (_, attack) in enumerate(self.attacks)}
+        values = {f"attacks.{i} value": repr(by_content(attack)) for i, (_, attack) in enumerate(self.attacks)}
         public = self.public.inputs if isinstance(self.public, Batch) else self.public
         return {
             "client": repr(self.client),
@@ -113,7 +114,7 @@ class GivenBatches(Schedule):
             "model sha256": model_digest(self.client.model),
             "public sha256": _digest([public]),
             "others sha256": _digest([self.others]),
-            **generator_digests([attack for _, attack in self.attacks]),
+            **network_digests([attack for _, attack in self.attacks]),
         }
 
     @cached_property

@@ -20,6 +20,7 @@ from ..client.participant import Client, SharedUpdate
 from ..data.modalities import Handling, Matched, handling_of
 from ..inversion.attack import Attack, Watch
 from ..inversion.run.refusal import needs_given
+from ..models.trained import by_content
 from ..protocol.defenses import describe
 from ..protocol.local_training import rules_of
 from ..protocol.observation import Observation
@@ -242,7 +243,7 @@ def _described(case: Case, seconds: float) -> Finding:
         verified=False,
         needs=needs_given(attack, case.knowledge).names,
         knowledge=case.knowledge.names,
-        attack_value=repr(attack),
+        attack_value=repr(by_content(attack)),
         client_value=repr(case.client),
         labels=tuple(case.batch.labels.tolist()) if _labelled(case) else (),
         unlabelled=0 if _labelled(case) else len(case.batch),

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from ..client.participant import Client
 from ..data.modalities import private_among
 from ..inversion.attack import Attack
-from ..inversion.run.generator_choice import generator_digests
+from ..inversion.run.generator_choice import network_digests
+from ..models.trained import by_content
 from ..values.measures import MEASURES
 from ..values.memory import require_memory
 from ..values.records import content_name
@@ -119,7 +120,7 @@ class Schedule(ABC):
     def trial(self, position: int, repeat: int) -> str:
         """Return the name of the trial of a case: a hash of everything that its finding depends on."""
         origin = self.origin(position)
-        facts = (self._common, position, repr(self.attacks[position][1]), repeat)
+        facts = (self._common, position, repr(by_content(self.attacks[position][1])), repeat)
         return content_name(*facts, *([repr(origin)] if origin.battery else []))
 
     def open(self) -> Schedule:
@@ -173,8 +174,8 @@ class FileSchedule(Schedule):
 
     def identity(self) -> dict[str, Any]:
         """Return everything that must be equal for a run to resume, as a flat mapping."""
-        values = {f"attacks.{i} value": repr(attack) for i, (_, attack) in enumerate(self.attacks)}
-        files = generator_digests([attack for _, attack in self.attacks])
+        values = {f"attacks.{i} value": repr(by_content(attack)) for i, (_, attack) in enumerate(self.attacks)}
+        files = network_digests([attack for _, attack in self.attacks])
         return {**flat(self.config.model_dump(mode="json")), **values, **self.digests, **files}
 
 

@@ -132,7 +132,7 @@ def _read(source: str, path: Path, size: int, modified: int) -> Asset:
 def _said(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     try:
         said = json.loads(metadata.get(KEY, "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict) or not all(isinstance(said.get(key, {}), dict) for key in ("settings", "facts")):
         raise AuditError(f"weights: the description in {path.name} is damaged. Make the file again.")

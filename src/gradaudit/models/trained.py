@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from ..values.errors import AttackFailed
 from ..values.validation import Checked
-from .assets import Asset, open_asset
+from .assets import SHIPPED, Asset, open_asset
 
 N = TypeVar("N", bound=nn.Module)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,21 @@ class TrainedNetwork(Checked, Generic[N]):
         """Return the contents of the file. Raise `AttackFailed` if there is none, or it is of another kind."""
         return open_asset(self.source, self.kind)
 
+    @property
+    def label(self) -> str:
+        """The name of the file without its folder, for messages that a page may show."""
+        return Path(self.source).name
+
+    def by_content(self) -> Self:
+        """Return the network with the name and the SHA-256 of its file as its source; one of this package unchanged."""
+        if self.source in {path.stem for path in SHIPPED.glob("*.safetensors")}:
+            return self
+        try:
+            digest = self.asset().digest
+        except AttackFailed:
+            return replace(self, source=f"{self.label}, missing")
+        return replace(self, source=f"{self.label}, SHA-256 {digest}")
+
     def open(self) -> tuple[N, Asset]:
         """Return the network in evaluation mode without gradients, on the CPU, and the file it came from.
 
@@ -54,8 +72,12 @@ class TrainedNetwork(Checked, Generic[N]):
             AttackFailed: There is no such file, or it does not contain such a network.
         """
         asset = self.asset()
-        network = self.architecture(asset).build()
-        _load(network, asset, self.kind)
+        _require_numbers(asset)
+        architecture = self.architecture(asset)
+        with torch.device("meta"):  # the sizes that a file states may be beyond this machine
+            given = _fitting(architecture.build().state_dict(), asset, self.kind)
+        network = architecture.build()
+        network.load_state_dict({name: given[name].to(own) for name, own in network.state_dict().items()})
         return network.eval().requires_grad_(False), asset
 
     def architecture(self, asset: Asset) -> Any:
@@ -80,13 +102,53 @@ class TrainedNetwork(Checked, Generic[N]):
         )
 
 
-def _load(network: nn.Module, asset: Asset, kind: str) -> None:
-    """Load the tensors by name or, from a file of other names, by position."""
-    own = network.state_dict()
+def by_content(value: T) -> T:
+    """Return an attack, or any part of one, whose trained networks are named by the contents of their files.
+
+    Its `repr` is the same wherever the files lie, and another one if a file has changed.
+    """
+    own = getattr(type(value), "by_content", None)  # of the type, because some wrappers pass on what they lack
+    if own is not None:
+        return own(value)  # type: ignore[no-any-return]
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        entries = tuple(map(by_content, value))
+        same = all(new is old for new, old in zip(entries, value, strict=True))
+        return value if same else entries  # type: ignore[return-value]
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    new = {field.name: by_content(getattr(value, field.name)) for field in fields(value) if field.init}
+    changed = {name: one for name, one in new.items() if one is not getattr(value, name)}
+    return replace(value, **changed) if changed else value
+
+
+def networks_of(value: Any) -> Iterator[TrainedNetwork[Any]]:
+    """Yield every trained network in an attack, in its stages, its priors and the attacks that it wraps."""
+    if isinstance(value, TrainedNetwork):
+        yield value
+    elif isinstance(value, tuple):
+        for entry in value:
+            yield from networks_of(entry)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for field in fields(value):
+            yield from networks_of(getattr(value, field.name))
+
+
+def _require_numbers(asset: Asset) -> None:
+    """Raise `AttackFailed` if a tensor of a file is not finite, so that every result would be."""
+    for name, tensor in asset.state.items():
+        if not tensor.isfinite().all():
+            raise AttackFailed(f"{asset.source}: {name} holds values that are NaN or infinite. Train it again.")
+
+
+def _fitting(own: Mapping[str, Tensor], asset: Asset, kind: str) -> Mapping[str, Tensor]:
+    """Return the tensors of a file under a network's own names: by name or, from a file of other names, by position."""
     given: Mapping[str, Tensor] = asset.state
     if not set(own) <= set(given):
         given = dict(zip(own, given.values(), strict=False))
     wrong = next((name for name in own if name not in given or given[name].shape != own[name].shape), None)
     if wrong or len(asset.state) != len(own):
         raise AttackFailed(f"{asset.source}: its tensors do not fit the {kind} (at {wrong or 'its last tensor'}).")
-    network.load_state_dict({name: given[name].to(own[name]) for name in own})
+    integers = next((name for name in own if given[name].is_floating_point() < own[name].is_floating_point()), None)
+    if integers:
+        raise AttackFailed(f"{asset.source}: {integers} holds integers. Save the weights as floating-point numbers.")
+    return given

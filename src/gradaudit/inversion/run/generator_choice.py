@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import is_dataclass, replace
 from typing import Any, TypeVar
 
-from ...models.assets import open_asset
 from ...models.generators.trained_generator import Generator
 from ...models.generators.untrained import Untrained
+from ...models.trained import networks_of
 from ...values.errors import AttackFailed
 from ..parts.part import Stage
 
 A = TypeVar("A")
-KIND = "generator"
 
 
 def with_generator(attack: A, generator: str | Generator | Untrained) -> A:
@@ -38,13 +37,16 @@ def generators_of(attack: Any) -> tuple[Generator | Untrained, ...]:
     return tuple(dict.fromkeys(_generators(attack)))
 
 
-def generator_digests(attacks: Sequence[Any]) -> dict[str, str]:
-    """Return the SHA-256 of every file of a generator that attacks use, by a key for the identity of a run.
+def network_digests(attacks: Sequence[Any]) -> dict[str, str]:
+    """Return the SHA-256 of every file of a trained network that attacks use, by a key for the identity of a run.
 
     Raise `AttackFailed` if there is no such file.
     """
-    used = dict.fromkeys(one for attack in attacks for one in generators_of(attack) if isinstance(one, Generator))
-    return {f"generator {number} sha256": open_asset(one.source, KIND).digest for number, one in enumerate(used)}
+    used = dict.fromkeys(one for attack in attacks for one in networks_of(attack))
+    found: dict[str, list[str]] = {}
+    for one in used:
+        found.setdefault(one.kind, []).append(one.asset().digest)
+    return {f"{kind} {place} sha256": one for kind, of in found.items() for place, one in enumerate(of)}
 
 
 def require_inputs(attack: Any, shape: tuple[int, ...]) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from ...models.trained import by_content
 from ...protocol.observation import Observation
 from ...values.errors import AuditError, AuditWarning
 from ...values.files import delete, make_folder, read_whole, set_aside, write_whole
@@ -52,7 +53,7 @@ class Keeper:
 
         Under the name `all` it is that of all restarts on several updates.
         """
-        facts = hashlib.sha256(f"{attack!r} {list(seeds)} {name}".encode())
+        facts = hashlib.sha256(f"{by_content(attack)!r} {list(seeds)} {name}".encode())
         for one in {id(one): one for one in seen}.values():
             facts.update(f"{one.knowledge} {one.input_shape} {one.batch_size}".encode())
             for tensor in one.update.values:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
+
 from ...values.errors import AttackFailed
 from ..assets import Asset
 from ..trained import TrainedNetwork
@@ -28,6 +30,22 @@ class Generator(TrainedNetwork[GeneratorNetwork]):
 
     kind: ClassVar[str] = "generator"
     architectures: ClassVar[Mapping[str, Any]] = GENERATORS
+
+    def open(self) -> tuple[GeneratorNetwork, Asset]:
+        """Return the network in evaluation mode without gradients, on the CPU, and the file it came from.
+
+        Raises:
+            AttackFailed: There is no such file, it does not contain a generator, or all latent vectors give one image,
+                so that there is nothing to search.
+        """
+        network, asset = super().open()
+        generator = torch.Generator().manual_seed(0)
+        z = torch.randn(2, network.latent, generator=generator)
+        with torch.no_grad():
+            one, other = network(z, torch.zeros(2, dtype=torch.int64))
+        if torch.allclose(one, other, rtol=0, atol=1e-6):
+            raise AttackFailed(f"{asset.source}: the generator makes one image of all latent vectors. Train it again.")
+        return network, asset
 
     def inferred(self, asset: Asset) -> DCGAN:
         """Return the DCGAN whose transposed convolutions have the shapes of the file."""

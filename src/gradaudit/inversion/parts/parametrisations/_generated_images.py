@@ -122,11 +122,16 @@ def network_of(generator: AnyGenerator) -> tuple[GeneratorNetwork, Asset]:
         raise AttackFailed(f"{error} {NAME_IT}") from error
 
 
+def named(generator: AnyGenerator) -> str:
+    """Return a generator in words, without the folder of its file."""
+    return f"the generator {generator.label}" if isinstance(generator, Generator) else repr(generator)
+
+
 def require_shape(generator: AnyGenerator, network: GeneratorNetwork, shape: tuple[int, ...]) -> None:
     """Raise `AttackFailed` if the images of a generator have another shape than the inputs of the model."""
     if tuple(shape) != tuple(network.shape):
         made, wanted = (" x ".join(map(str, sizes)) for sizes in (network.shape, shape))
-        raise AttackFailed(f"{generator!r} makes images of {made}, but the model takes {wanted}. {HOW}")
+        raise AttackFailed(f"{named(generator)} makes images of {made}, but the model takes {wanted}. {HOW}")
 
 
 def open_generator(part: Parametrisation, generator: AnyGenerator, seen: Observation) -> OpenGenerator:
@@ -157,10 +162,10 @@ def _labels(generator: AnyGenerator, classes: int, seen: Observation) -> Tensor:
     labels = seen.labels
     if labels is None:
         raise AttackFailed(
-            f"{generator!r} is class-conditional and needs labels before the search, but this attack optimises them "
-            "with the images. Grant LABELS, set labels to an inference such as BiasCounts(), or use a generator "
+            f"{named(generator)} is class-conditional and needs labels before the search, but this attack "
+            "optimises them with the images. Grant LABELS, set labels to an inference such as BiasCounts(), or use a generator "
             "without classes."
         )
     if seen.classes != classes or labels.ndim > 2:
-        raise AttackFailed(f"{generator!r} has {classes} classes, but the model has {seen.classes}. {HOW}")
+        raise AttackFailed(f"{named(generator)} has {classes} classes, but the model has {seen.classes}. {HOW}")
     return labels

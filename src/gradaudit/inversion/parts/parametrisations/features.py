@@ -99,6 +99,6 @@ def onto_l1_ball(vectors: Tensor, radius: float) -> Tensor:
     places = torch.arange(1, size.shape[-1] + 1, device=size.device, dtype=size.dtype)
     thresholds = (ordered.cumsum(-1) - radius) / places
     count = (ordered > thresholds).sum(-1, keepdim=True)
-    threshold = thresholds.gather(-1, count - 1)
+    threshold = thresholds.gather(-1, count.clamp_min(1) - 1)  # no entry is larger if one is NaN
     inside = size.sum(-1, keepdim=True) <= radius
     return torch.where(inside, vectors, vectors.sign() * (size - threshold).clamp_min(0))

@@ -46,7 +46,7 @@ class AutoEncoderError(Prior):
         if tuple(seen.input_shape) != shape:
             found, wanted = (" x ".join(map(str, one)) for one in (shape, seen.input_shape))
             raise AttackFailed(
-                f"AutoEncoderError: {self.network.source} is for images of {found}, and the client's are {wanted}. "
+                f"AutoEncoderError: {self.network.label} is for images of {found}, and the client's are {wanted}. "
                 f"Train one on such images (`gradaudit train auto-encoder --data DATA --size {wanted.split()[-1]} "
                 "--out FILE`) and name it as `network.source` of this prior."
             )
@@ -66,6 +66,6 @@ class AutoEncoderError(Prior):
         found = scores.get("error") if isinstance(scores, dict) else None
         if not isinstance(found, (int, float)):
             raise AttackFailed(
-                f"AutoEncoderError: {self.network.source} holds no error on held-out images. Give tau, such as 0.001."
+                f"AutoEncoderError: {self.network.label} holds no error on held-out images. Give tau, such as 0.001."
             )
         return float(found)
