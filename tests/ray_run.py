@@ -22,13 +22,19 @@ def main(folder):
     second = cluster.add_node(num_cpus=1)
 
     class Killer(Notes):
+        """Removes the second node once both have returned something, however late it began."""
+
+        by, dead = set(), False
+
         def end(self, result, number, total):
             super().end(result, number, total)
-            if number == 3:
+            self.by.add(result["by"])
+            if number >= 3 and len(self.by) > 1 and not self.dead:
+                self.dead = True
                 cluster.remove_node(second, allow_graceful=False)
 
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-    jobs = [Raising(99), *(Square(number, 0.3) for number in range(12))]
+    jobs = [Raising(99), *(Square(number, 0.3) for number in range(16))]
     _, notes = run(folder, jobs, RayCluster(), notes=Killer())
     client = ga.Client(linear_net(pixels=16), defenses=[ga.defenses.GaussianNoise(1e-3)])
     batches = [make_batch(2, side=4, classes=5, seed=seed) for seed in range(2)]
