@@ -8,15 +8,19 @@ import torch
 from safetensors.torch import save_file
 
 from conftest import linear_net, make_batch, smooth_net
-from gradaudit import Client, FedAvg, Level
+from gradaudit import Client, FedAvg, Knowledge, Level
 from gradaudit.attacks import ATTACKS, with_generator
 from gradaudit.attacks._inverter_file import client_facts
 from gradaudit.attacks._simulated_client import SimulatedClient
 from gradaudit.attacks.lti import ATTACK as LTI
 from gradaudit.audit.config import make_config
+from gradaudit.audit.generator_control import generator_note
 from gradaudit.audit.plan import make_plan
+from gradaudit.commands.training_run import _section
 from gradaudit.inversion.parts.parametrisations.features import onto_l1_ball
+from gradaudit.inversion.parts.part import Progress
 from gradaudit.inversion.parts.priors.auto_encoder_error import AutoEncoderError
+from gradaudit.inversion.parts.priors.head_features import HeadFeatures
 from gradaudit.inversion.run.adaptive import Adaptive
 from gradaudit.inversion.run.denoised import Denoised
 from gradaudit.inversion.run.keeper import Keeper
@@ -137,3 +141,32 @@ def test_a_ball_of_features_that_are_not_numbers_has_none():
     found = onto_l1_ball(torch.tensor([[torch.nan, 1.0, 2.0], [3.0, 4.0, 5.0]]), 1.0)
     assert found[0].isnan().any()
     assert torch.equal(found[1], torch.tensor([0.0, 0.0, 1.0]))
+
+
+def test_features_are_compared_under_soft_labels_and_of_diverged_candidates():
+    torch.manual_seed(0)
+    batch = make_batch(3, 1, 8, 5)
+    seen = Client(smooth_net(5, 1, 8)).share(batch, Level.BASIC | Knowledge.LABELS)
+    soft = replace(seen, labels=torch.nn.functional.one_hot(batch.labels, 5).float())
+    hard, found = (HeadFeatures().bind(one)(batch.inputs + 0.1, Progress(0, 1)) for one in (seen, soft))
+    assert hard > 1e-4
+    assert torch.allclose(hard, found)
+    assert HeadFeatures().bind(seen)(batch.inputs * torch.nan, Progress(0, 1)).isnan()
+
+
+def test_a_start_with_a_generator_has_its_control_too():
+    torch.manual_seed(0)
+    batch = make_batch(1, 1, 8, 5)
+    client = Client(smooth_net(5, 1, 8))
+    start = with_generator(ATTACKS["ggl"], Untrained(SIZES))
+    for attack in (start, Started(ATTACKS["inverting-gradients"], start)):
+        (note,) = generator_note(attack, batch, lambda: client.share(batch, Level.DATA_DISTRIBUTION))
+        assert note.startswith("The generator alone")
+    assert generator_note(ATTACKS["inverting-gradients"], batch, lambda: client.share(batch, Level.BASIC)) == ()
+
+
+def test_training_on_the_data_of_an_audit_file_is_no_silent_choice(tmp_path, capsys):
+    file = tmp_path / "audit.yaml"
+    file.write_text("data: {source: photographs, size: 8, batch_size: 2}")
+    assert _section(str(file))[0] == {"source": "photographs", "size": 8}
+    assert "measures its memory, not the leak" in " ".join(capsys.readouterr().err.split())

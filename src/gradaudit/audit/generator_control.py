@@ -21,9 +21,9 @@ DRAWS = 16
 
 @torch.no_grad()
 def generator_note(attack: Attack, batch: Batch, observe: Callable[[], Observation]) -> tuple[str, ...]:
-    """Return the sentence on the PSNR of a generator's images at random latent vectors, if the attack has a generator.
+    """Return the sentence on the PSNR of a generator's images at random latent vectors, if an attack has a generator.
 
-    Each draw is matched with the batch like a reconstruction. A class-conditional generator gets the true labels. The
+    That of the attack's start counts as well. Each draw is matched with the batch like a reconstruction. A class-conditional generator gets the true labels. The
     best of many draws is what chance gives to an adversary that could compare with the truth.
 
     Args:
@@ -31,8 +31,9 @@ def generator_note(attack: Attack, batch: Batch, observe: Callable[[], Observati
         batch: The private examples.
         observe: Returns what the adversary sees.
     """
-    stages: Any = getattr(attack, "stages", ())
-    if not generators_of(attack) or not len(batch):
+    searched = attack if generators_of(attack) else getattr(attack, "start", attack)
+    stages: Any = getattr(searched, "stages", ())
+    if not generators_of(searched) or not len(batch):
         return ()
     seen = replace(observe(), labels=batch.labels)
     with seeded(0, seen.device):

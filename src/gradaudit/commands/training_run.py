@@ -230,6 +230,11 @@ def _section(data: str) -> tuple[dict[str, Any], Path]:
         section = read.get("data") if isinstance(read, dict) else None
         if not isinstance(section, dict):
             raise AuditError(f"--data {data}: has no data: section.")
+        echo(
+            f"--data {data}: takes the source of the client's own images. A network that has seen the private images "
+            "measures its memory, not the leak: let the audit attack others.",
+            err=True,
+        )
         return {key: value for key, value in section.items() if key != "batch_size"}, path.resolve().parent
     if data == "photographs":
         return {"source": data}, Path.cwd()

@@ -40,8 +40,8 @@ class TrainedDenoiser(Denoiser):
         planes = torch.from_numpy(np.ascontiguousarray(np.atleast_3d(image).transpose(2, 0, 1))).float()
         if channels not in (1, len(planes)):
             raise AttackFailed(
-                f"{self!r} is for images of {channels} channels, and these have {len(planes)}. Train one on such "
-                "images with `gradaudit train denoiser`."
+                f"the denoiser {self.network.label} is for images of {channels} channels, and these have "
+                f"{len(planes)}. Train one on such images with `gradaudit train denoiser`."
             )
         pictures = planes[:, None] if channels == 1 else planes[None]
         with torch.no_grad():

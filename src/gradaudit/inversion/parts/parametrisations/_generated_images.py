@@ -163,8 +163,8 @@ def _labels(generator: AnyGenerator, classes: int, seen: Observation) -> Tensor:
     if labels is None:
         raise AttackFailed(
             f"{named(generator)} is class-conditional and needs labels before the search, but this attack "
-            "optimises them with the images. Grant LABELS, set labels to an inference such as BiasCounts(), or use a generator "
-            "without classes."
+            "optimises them with the images. Grant LABELS, set labels to an inference such as BiasCounts(), or use a "
+            "generator without classes."
         )
     if seen.classes != classes or labels.ndim > 2:
         raise AttackFailed(f"{named(generator)} has {classes} classes, but the model has {seen.classes}. {HOW}")

@@ -64,7 +64,8 @@ class _HeadBound:
         if self.known:
             name, head = heads[-1]
             self.weight, self.bias = tensors[_of(name, "weight")], tensors.get(_of(name, "bias"))
-            self.targets = one_hot(labels, classes).to(self.weight)
+            soft = labels.is_floating_point()
+            self.targets = (labels if soft else one_hot(labels, classes)).to(self.weight)
             seen.model.register_forward_pre_hook(self._begin)
             head.register_forward_hook(self._enter)
 
@@ -79,7 +80,7 @@ class _HeadBound:
         shares = (logits.detach().softmax(-1) - self.targets).t() / len(features)
         if len(features) == 1 and self.bias is not None:
             shares = self.bias[:, None]
-        inverse = torch.linalg.pinv(shares)
+        inverse = torch.linalg.pinv(shares.nan_to_num())  # of a diverged candidate, whose features give NaN
         ours, theirs = (inverse @ shares) @ features, inverse @ self.weight
         return (1 - cosine_similarity(ours, theirs, dim=1)).mean()
 
