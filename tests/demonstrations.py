@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, ResNet
 
 from conftest import linear_net, make_batch, smooth_net
 from gradaudit import Batch, Client, Knowledge, Reconstruction
@@ -93,10 +94,19 @@ def network(case: Demonstration, batch: Batch, seed: int) -> nn.Module:
             model = smooth_net(CLASSES, channels, size)
         elif case.network == "text-cnn":
             model = TextCNN(CLASSES, size)
+        elif case.network == "short-resnet":  # a quarter of the work of a ResNet-18
+            model = short_resnet(channels)
         else:
             model = build(case.network, num_classes=CLASSES, channels=channels, size=size)
         model = model.double()
     return model.eval()
+
+
+def short_resnet(channels: int) -> nn.Module:
+    """torchvision's ResNet with one basic block in each stage."""
+    model = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=CLASSES)
+    model.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+    return model
 
 
 @dataclass

@@ -21,8 +21,9 @@ class Demonstration:
         attack: The attack, shortened so that it takes about a second.
         network: `"linear"` (one linear layer with a bias, whose gradient contains the example exactly: Phong et al.,
             2018), `"smooth"` (a convolution with BatchNorm and a sigmoid, and a linear head), `"flat-text"` (embeddings
-            side by side through one smooth hidden layer), `"text-cnn"` (`TextCNN` over rows of pixels), or the name of
-            a model as in an audit file.
+            side by side through one smooth hidden layer), `"text-cnn"` (`TextCNN` over rows of pixels),
+            `"short-resnet"` (torchvision's `ResNet` with one basic block in each stage), or the name of a model as in
+            an audit file.
         examples: B.
         size: Side of the images in pixels.
         facts: Facts that the adversary is granted in addition to the attack's needs.

@@ -243,5 +243,5 @@ def _stages(model: ResNet) -> tuple[nn.Sequential, ...]:
 ATTACK = ResidualRGap()
 
 DEMONSTRATION = Demonstration(
-    ResidualRGap(steps=100, restarts=1, variation=0.0), network="resnet18", size=16, least=4.0
+    ResidualRGap(steps=100, restarts=1, variation=0.0), network="short-resnet", size=16, least=4.0
 )
