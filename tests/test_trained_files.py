@@ -13,10 +13,11 @@ from gradaudit.attacks import ATTACKS, with_generator
 from gradaudit.attacks._inverter_file import client_facts
 from gradaudit.attacks._simulated_client import SimulatedClient
 from gradaudit.attacks.lti import ATTACK as LTI
+from gradaudit.audit.asset_files import located
 from gradaudit.audit.config import make_config
 from gradaudit.audit.generator_control import generator_note
 from gradaudit.audit.plan import make_plan
-from gradaudit.commands.training_run import _section
+from gradaudit.commands.training_run import Request, _source
 from gradaudit.inversion.parts.parametrisations.features import onto_l1_ball
 from gradaudit.inversion.parts.part import Progress
 from gradaudit.inversion.parts.priors.auto_encoder_error import AutoEncoderError
@@ -32,7 +33,7 @@ from gradaudit.models.generators.dcgan import DCGAN
 from gradaudit.models.generators.trained_generator import Generator
 from gradaudit.models.generators.untrained import Untrained
 from gradaudit.models.trained import by_content
-from gradaudit.values.errors import AttackFailed
+from gradaudit.values.errors import AttackFailed, AuditError
 
 SIZES = DCGAN(channels=1, size=8, latent=4, width=4)
 
@@ -168,5 +169,10 @@ def test_a_start_with_a_generator_has_its_control_too():
 def test_training_on_the_data_of_an_audit_file_is_no_silent_choice(tmp_path, capsys):
     file = tmp_path / "audit.yaml"
     file.write_text("data: {source: photographs, size: 8, batch_size: 2}")
-    assert _section(str(file))[0] == {"source": "photographs", "size": 8}
+    _source(Request(str(file), tmp_path / "g.safetensors", None, 1, None, 4, False, 0, "cpu"))
     assert "measures its memory, not the leak" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_missing_inverter_is_said_before_anything_runs(tmp_path):
+    with pytest.raises(AuditError, match=r"no file at .*none\.safetensors\. `gradaudit train inverter`"):
+        located(replace(LTI, trained="none.safetensors"), tmp_path, "attacks.0")

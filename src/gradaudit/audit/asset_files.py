@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from ..attacks.lti import LearningToInvert
 from ..models.trained import TrainedNetwork
 from ..values.errors import AuditError
+from ..values.files import is_file
 
 T = TypeVar("T")
 
@@ -33,7 +34,10 @@ def located(value: T, folder: Path, at: str) -> T:
             raise AuditError(f"{at}: {error}") from error
         return found
     if isinstance(value, LearningToInvert) and value.trained:
-        return replace(value, trained=_beside(value.trained, folder))
+        beside = _beside(value.trained, folder)
+        if not is_file(Path(beside)):
+            raise AuditError(f"{at}: trained: no file at {beside}. `gradaudit train inverter` makes one.")
+        return replace(value, trained=beside)
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
         entries = tuple(located(entry, folder, at) for entry in value)
         same = all(new is old for new, old in zip(entries, value, strict=True))

@@ -23,8 +23,9 @@ DRAWS = 16
 def generator_note(attack: Attack, batch: Batch, observe: Callable[[], Observation]) -> tuple[str, ...]:
     """Return the sentence on the PSNR of a generator's images at random latent vectors, if an attack has a generator.
 
-    That of the attack's start counts as well. Each draw is matched with the batch like a reconstruction. A class-conditional generator gets the true labels. The
-    best of many draws is what chance gives to an adversary that could compare with the truth.
+    That of the attack's start counts as well. Each draw is matched with the batch like a reconstruction. A
+    class-conditional generator gets the true labels. The best of many draws is what chance gives to an adversary that
+    could compare with the truth.
 
     Args:
         attack: The attack.

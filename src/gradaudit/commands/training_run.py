@@ -214,6 +214,12 @@ def _source(request: Request) -> Any:
     source, _ = open_source(section | ({} if request.size is None else {"size": request.size}), folder, "--data")
     if source.modality is not Modality.PICTURES:
         raise AuditError(f"--data: {source.name} holds no images.")
+    if request.data.endswith((".yaml", ".yml")):
+        echo(
+            f"--data {request.data}: takes the source of the client's own images. A network that has seen the "
+            "private images measures its memory, not the leak: let the audit attack others.",
+            err=True,
+        )
     return source
 
 
@@ -230,11 +236,6 @@ def _section(data: str) -> tuple[dict[str, Any], Path]:
         section = read.get("data") if isinstance(read, dict) else None
         if not isinstance(section, dict):
             raise AuditError(f"--data {data}: has no data: section.")
-        echo(
-            f"--data {data}: takes the source of the client's own images. A network that has seen the private images "
-            "measures its memory, not the leak: let the audit attack others.",
-            err=True,
-        )
         return {key: value for key, value in section.items() if key != "batch_size"}, path.resolve().parent
     if data == "photographs":
         return {"source": data}, Path.cwd()
