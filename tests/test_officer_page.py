@@ -128,6 +128,12 @@ def test_the_effect_of_a_defense_is_measured_on_the_same_examples(tmp_path):
     assert "With this one: 0 of 1 image recovered, mean gain −3.0 dB, by attacks that do not know it;" in page
     assert "mean gain +9.0 dB, by the same attacks adapted to it." in page
     assert "No attack was adapted to the defense" not in page
+    unjudged = dataclasses.replace(
+        adapted, scores=Scores({}), control=Scores({}), cannot_judge="The objective is flat."
+    )
+    page = words(render([finding(tmp_path), defended(tmp_path), unjudged], planned(3), tmp_path))
+    assert "No attack that was adapted to the defense can be judged" in page
+    assert "Add DEFENSE to knowledge" not in page
 
 
 def test_without_a_defense_the_page_says_that_none_was_tested(tmp_path):

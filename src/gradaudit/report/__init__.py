@@ -15,7 +15,7 @@ from .cost_section import client_costs, cost_lines
 from .determined import determined_view, read_determined
 from .feasibility import feasibility_entries, feasibility_of, prior_gains, read_assessments
 from .template import fill
-from .verdict import NAIVE, Severity, Verdict, in_words, naive
+from .verdict import Severity, Verdict, in_words, naive
 from .view import judged_groups, view
 
 __all__ = ["in_lines", "notebook", "render", "verdicts", "write"]
@@ -69,7 +69,7 @@ def in_lines(findings: Sequence[Finding], folder: Path) -> tuple[str, ...]:
     those of `render`, and errors those of `verdicts` and of a damaged `feasibility.json`.
     """
     judged = verdicts(findings, folder)
-    told = [line for one in judged for line in (in_words(one), *([NAIVE] if naive(one) else []))]
+    told = [line for one in judged for line in filter(None, (in_words(one), naive(one)))]
     recovered = {one.setting for one in judged if one.level is Severity.RECOGNISABLE}
     for entry in feasibility_of(Path(folder)):
         if entry.client not in recovered:

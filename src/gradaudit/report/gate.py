@@ -18,7 +18,7 @@ from ..values.types import Knowledge, Modality
 from ..values.versions import version_of
 from . import formatting
 from .cases import Leak, group, setting_labels
-from .verdict import NAIVE, Verdict, in_words, judge, naive
+from .verdict import Verdict, in_words, judge, naive
 from .worst_values import WorstValue, examples, worst_count, worst_gain, worst_labels
 
 REASONS = 5  # reasons in a summary
@@ -189,7 +189,7 @@ def gate_facts(findings: Sequence[Finding]) -> dict[str, str | float]:
             facts[f"worst_{measure.metric}_gain{unit}"] = round(max(gains), 4)
     if findings:
         worst = worst_verdict(findings)
-        facts["verdict"] = f"{in_words(worst)} {NAIVE}" if naive(worst) else in_words(worst)
+        facts["verdict"] = f"{in_words(worst)} {naive(worst)}".rstrip()
     for name, values in (("knowledge", _knowledge(findings)), ("seed", [str(finding.seed) for finding in findings])):
         facts[name] = "; ".join(dict.fromkeys(values))
     return {**facts, "version": version_of("gradaudit")}

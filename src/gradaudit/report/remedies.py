@@ -15,6 +15,10 @@ NOT_ADAPTED = (
     "No attack was adapted to the defense, so this does not say that it protects: an adversary that knows it can get "
     "more. Add DEFENSE to knowledge."
 )
+NOT_JUDGED = (
+    "No attack that was adapted to the defense can be judged, so this does not say that it protects: an adversary that "
+    "knows it can get more."
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,8 @@ def _effect(tally: Tally, plain: Tally | None) -> str:
     if any(finding.no_op_defenses for finding in tally.findings):
         said.append("A defense did not change the update.")
     if not tally.adapted:
-        said.append(NOT_ADAPTED)
+        tried = any(finding.adaptive for finding in tally.findings)
+        said.append(NOT_JUDGED if tried else NOT_ADAPTED)
     return " ".join(said)
 
 

@@ -73,6 +73,7 @@ UNSCORED = (
 NAIVE = (
     "No attack was adapted to the defense, so this does not say that the defense protects. Add DEFENSE to knowledge."
 )
+UNJUDGED = "No attack that was adapted to the defense can be judged, so this does not say that the defense protects."
 NO_RANK = "Identification was not measured in every case; there, the gain alone decides."
 
 
@@ -123,9 +124,10 @@ def in_words(verdict: Verdict) -> str:
     return f"{verdict.setting}: {verdict.headline} {verdict.sentence}"
 
 
-def naive(verdict: Verdict) -> bool:
-    """Return whether a verdict below `Recognisable` says little of a defense, because no attack was adapted to it."""
-    return verdict.level is not Severity.RECOGNISABLE and NAIVE in verdict.warnings
+def naive(verdict: Verdict) -> str:
+    """Return why a verdict below `Recognisable` says little of a defense to which no attack was adapted, or ""."""
+    said = (warning for warning in verdict.warnings if warning in (NAIVE, UNJUDGED))
+    return "" if verdict.level is Severity.RECOGNISABLE else next(said, "")
 
 
 def _returned(setting: str, findings: Sequence[Finding], warnings: tuple[str, ...], alarms: tuple[str, ...]) -> Verdict:
@@ -244,7 +246,7 @@ def _warnings(findings: Sequence[Finding]) -> tuple[str, ...]:
     idle = _once(name for finding in findings for name in finding.no_op_defenses)
     warnings += (f"{name} did not change the update, so this is the result of a client without it." for name in idle)
     if findings[0].defended and not any(finding.adaptive for finding in judged):
-        warnings.append(NAIVE)
+        warnings.append(UNJUDGED if any(finding.adaptive for finding in findings) else NAIVE)
     return tuple(warnings)
 
 
