@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= runs/demo
-WORKERS ?= auto
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 BIN := $(VENV)/bin
 
 .PHONY: demo test lowest sdist lint docs picture clean
@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed
 	$(BIN)/gradaudit demo --out $(OUT)
 
-# One process per core, up to four, each with one thread: the networks are too small for more.
+# One process more than cores, up to four, each with one thread: the networks are too small for more, and some tests wait.
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check src tests benchmarks

@@ -71,8 +71,8 @@ SOK = Collection(
             "RQ3",
             "Do attacks still work on images with diverse contents?",
             "Semantic details are lost, and images unlike those of the generator come back much worse.",
-            (),
-            "the question is about attacks with a generator",
+            ("sok-figure-6", "sok-figure-7", "sok-figure-8"),
+            "these need --data to name a folder of several files, see their pages",
         ),
         Question(
             "RQ4",
