@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,13 +17,12 @@ from ....models.generators.untrained import Untrained
 from ....protocol.observation import Observation
 from ....values.chance import forked
 from ....values.errors import AttackFailed
-from ....values.types import Modality
+from ....values.types import Knowledge, Modality
 from ..part import Candidate, Parametrisation, require_batch_size
 
 AnyGenerator = Generator | Untrained
 """A trained generator, or the same architecture with random weights."""
 
-EXAMPLE = Untrained(DCGAN(channels=1, size=8, latent=4, width=4))
 NAME_IT = "Name it beside the attack: `generator: FILE`."
 HOW = f"Make one from images like the client's: `gradaudit train generator --data DATA --out FILE`. {NAME_IT}"
 
@@ -84,6 +84,24 @@ class OpenGenerator:
 
     def _labels(self, seeds: int) -> Tensor | None:
         return None if self.labels is None else self.labels.repeat(seeds, *[1] * (self.labels.ndim - 1))
+
+
+@dataclass(frozen=True)
+class ByGenerator(Parametrisation):
+    """A parametrisation whose images a generator makes.
+
+    Args:
+        generator: The generator.
+    """
+
+    needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE | Knowledge.GENERATOR
+    modality: ClassVar[Modality] = Modality.PICTURES
+    example: ClassVar[tuple[Any, ...]] = (Untrained(DCGAN(channels=1, size=8, latent=4, width=4)),)
+    generator: AnyGenerator = Generator("fashion-dcgan")
+
+    def require_inputs(self, shape: tuple[int, ...]) -> None:
+        """Raise `AttackFailed` if the generator is missing or its images have another shape."""
+        require_shape(self.generator, network_of(self.generator)[0], shape)
 
 
 class FromGenerator(Candidate):

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from ....models.generators.trained_generator import Generator
 from ....protocol.observation import Observation
 from ....values.errors import AttackFailed
-from ....values.types import Knowledge, Modality
 from ....values.validation import Positive
-from ..part import Candidate, Parametrisation
+from ..part import Candidate
 from ._generated_images import (
-    EXAMPLE,
-    AnyGenerator,
+    ByGenerator,
     FromGenerator,
     OpenGenerator,
     follow,
     network_of,
     open_generator,
-    require_shape,
 )
 
 
 @dataclass(frozen=True)
-class Features(Parametrisation):
+class Features(ByGenerator):
     """The output of one block of a trained generator, within an l1 ball around its first value.
 
     GIFD (arXiv:2308.04699) searches the latent vectors first (`Latent`), and then the features behind one block after
@@ -42,16 +38,8 @@ class Features(Parametrisation):
         radius: Radius of the ball of one image, a sum over all its features.
     """
 
-    needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE | Knowledge.GENERATOR
-    modality: ClassVar[Modality] = Modality.PICTURES
-    example: ClassVar[tuple[Any, ...]] = (EXAMPLE,)
-    generator: AnyGenerator = Generator("fashion-dcgan")
     block: Annotated[int, Field(ge=0)] = 0
     radius: Positive = 1_000.0
-
-    def require_inputs(self, shape: tuple[int, ...]) -> None:
-        """Raise `AttackFailed` if the generator is missing or its images have another shape."""
-        require_shape(self.generator, network_of(self.generator)[0], shape)
 
     def idle(self, seen: Observation) -> str:
         """Return why the stage is skipped, if the generator has no such block; otherwise an empty string."""

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from ....models.generators.trained_generator import Generator
 from ....protocol.observation import Observation
-from ....values.types import Knowledge, Modality
-from ..part import Candidate, Parametrisation
+from ..part import Candidate
 from ._generated_images import (
-    EXAMPLE,
-    AnyGenerator,
+    ByGenerator,
     FromGenerator,
     OpenGenerator,
     follow,
-    network_of,
     open_generator,
-    require_shape,
 )
 
 
 @dataclass(frozen=True)
-class GeneratorWeights(Parametrisation):
+class GeneratorWeights(ByGenerator):
     """The weights of a trained generator, one private copy for each image, at fixed latent vectors.
 
     GIAS (arXiv:2110.14962) searches the latent vectors first (`Latent`), and then these weights, from the trained ones,
@@ -37,15 +31,6 @@ class GeneratorWeights(Parametrisation):
     Args:
         generator: The generator of the previous stage.
     """
-
-    needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE | Knowledge.GENERATOR
-    modality: ClassVar[Modality] = Modality.PICTURES
-    example: ClassVar[tuple[Any, ...]] = (EXAMPLE,)
-    generator: AnyGenerator = Generator("fashion-dcgan")
-
-    def require_inputs(self, shape: tuple[int, ...]) -> None:
-        """Raise `AttackFailed` if the generator is missing or its images have another shape."""
-        require_shape(self.generator, network_of(self.generator)[0], shape)
 
     def start(self, seen: Observation, seeds: int, previous: Candidate | None) -> Candidate:
         """Return the trained weights at the latent vectors of the previous stage, or at random ones without a stage.

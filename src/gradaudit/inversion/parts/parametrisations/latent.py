@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ....models.generators.trained_generator import Generator
 from ....protocol.observation import Observation
-from ....values.types import Knowledge, Modality
 from ....values.validation import NonNegative
-from ..part import Candidate, Parametrisation
+from ..part import Candidate
 from ._generated_images import (
-    EXAMPLE,
-    AnyGenerator,
+    ByGenerator,
     FromGenerator,
     OpenGenerator,
-    network_of,
     open_generator,
-    require_shape,
 )
 
 
 @dataclass(frozen=True)
-class Latent(Parametrisation):
+class Latent(ByGenerator):
     """The latent vectors of a trained generator: one variable, `latent` `[S, B, D]`, drawn from N(0, 1).
 
     A class-conditional generator makes image i of class i of the labels, which must be granted or inferred.
@@ -37,16 +31,8 @@ class Latent(Parametrisation):
             of the coordinates of one latent vector (GGL, 0.1 without `bounded`); the mean over the images.
     """
 
-    needs: ClassVar[Knowledge] = Knowledge.BATCH_SIZE | Knowledge.GENERATOR
-    modality: ClassVar[Modality] = Modality.PICTURES
-    example: ClassVar[tuple[Any, ...]] = (EXAMPLE,)
-    generator: AnyGenerator = Generator("fashion-dcgan")
     bounded: bool = False
     kld: NonNegative = 0.0
-
-    def require_inputs(self, shape: tuple[int, ...]) -> None:
-        """Raise `AttackFailed` if the generator is missing or its images have another shape."""
-        require_shape(self.generator, network_of(self.generator)[0], shape)
 
     def start(self, seen: Observation, seeds: int, previous: Candidate | None) -> Candidate:
         """Return random latent vectors, or those of the previous stage if that was of this kind, too."""
