@@ -2,16 +2,14 @@
 
 from dataclasses import replace
 
-from ..inversion.parts.gradient_transforms.sign import Sign
 from ..inversion.parts.labels.known import KnownLabels
 from ..inversion.parts.objectives.cosine import Cosine
-from ..inversion.parts.optimisers.adam import Adam
-from ..inversion.parts.parametrisations.pixels import Pixels
-from ..inversion.parts.part import Stage, Term
+from ..inversion.parts.part import Term
 from ..inversion.parts.priors.auto_encoder_error import AutoEncoderError
 from ..inversion.parts.priors.total_variation import TotalVariation
 from ..inversion.run.gradient_matching import GradientMatching
 from ._demonstration import Demonstration
+from .inverting_gradients import ATTACK as INVERTING_GRADIENTS
 
 WEIGHTS = {1: (1e-6, 1e-6), 4: (1e-5, 1e-4), 8: (5e-4, 5e-4)}
 """Batch size -> the paper's weights of total variation and of the anomaly score."""
@@ -27,15 +25,7 @@ ATTACK = GradientMatching(
     paper="arXiv:2401.11748",
     objective=Cosine(),
     labels=KnownLabels(),
-    stages=(
-        Stage(
-            Pixels(),
-            Adam(lr=0.1, milestones=(3 / 8, 5 / 8, 7 / 8)),
-            steps=10_000,
-            terms=_terms(1),
-            gradient=(Sign(),),
-        ),
-    ),
+    stages=(replace(INVERTING_GRADIENTS.stages[0], steps=10_000, terms=_terms(1)),),
     deviations=(
         "Adam sees the sign of the gradient, and its learning rate decays, as in Inverting Gradients; of its optimiser "
         "the paper's learning rate of 0.1 and 10 000 steps (CIFAR-10) are known to us",
