@@ -141,8 +141,7 @@ class LearningToInvert(InverterRecipe):
         with torch.no_grad():
             update = client.flat([tensor[None] for tensor in seen.update.values])
             images = found.inverter(found.inverter.hashed(update))[0].to(seen.update.values[0])
-        labels = Labels(seen.labels, granted=True) if seen.labels is not None else None
-        labels = label_of_one(seen) if labels is None and len(images) == 1 else labels
+        labels = label_of_one(seen) if seen.labels is not None or len(images) == 1 else None
         cut = (found.done, found.steps) if found.done < found.steps else None
         result = Reconstruction(
             inputs=images,

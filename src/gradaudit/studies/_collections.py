@@ -72,7 +72,7 @@ SOK = Collection(
             "Do attacks still work on images with diverse contents?",
             "Semantic details are lost, and images unlike those of the generator come back much worse.",
             ("sok-figure-6", "sok-figure-7", "sok-figure-8"),
-            "these need --data to name a folder of several files, see their pages",
+            "photographs of places, and images of 256 px",
         ),
         Question(
             "RQ4",

@@ -57,7 +57,7 @@ def at_size(bench: Bench, size: int | None) -> Bench:
     if size is None or bench.source.shape[-2:] == (size, size):
         return bench
     found = _sized(bench, size)
-    found.watch, found.files, found._checkpoint = bench.watch, bench.files, bench._checkpoint
+    found.take_over(bench)
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ..generators import GENERATORS, GeneratorArchitecture, GeneratorNetwork
+from ..generators import GeneratorArchitecture, GeneratorNetwork
 from .adversarial import DCGAN_RIVALRY, WGAN_GP_RIVALRY, Adversarial, Rivalry
 from .held_out import generator_scores
 from .image_set import ImageSet
@@ -29,11 +29,6 @@ def generator_task(name: str, architecture: GeneratorArchitecture, rivalry: Riva
         sheet=_sheet,
         options=(("rivalry", repr(rivalry)),),
     )
-
-
-def known_generators() -> list[str]:
-    """Return the names of the architectures."""
-    return list(GENERATORS)
 
 
 def _sheet(network: GeneratorNetwork, _held_out: ImageSet) -> Tensor:

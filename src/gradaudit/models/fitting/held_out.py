@@ -1,4 +1,4 @@
-"""TrainingScores of trained networks on images that were held out of the training."""
+"""Scores of trained networks on images that were held out of the training."""
 
 from __future__ import annotations
 
