@@ -16,7 +16,9 @@ settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
-collect_ignore = ["federation"]  # against the real Flower and NVFlare, by `.ci/federation` in an environment of its own
+collect_ignore = [
+    "federation"
+]  # against the real Flower, NVFlare and Ray, by `.ci/federation` in an environment of its own
 torch.set_num_threads(1)  # tiny networks: a second thread costs more than it gives
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -92,14 +92,15 @@ from gradaudit.audit.overrides import override
 from gradaudit.commands.listings import LISTINGS
 
 kinds, found, pages = json.loads(sys.argv[1]), {}, {}
-page = runpy.run_path(sys.argv[2])["reference"]()
+page = runpy.run_path(sys.argv[2])["reference"]() if sys.argv[2] else None
 for kind, (room, registry, name, attribute, command, use) in kinds.items():
     room = import_module("gradaudit." + room.replace("/", "."))
     members = getattr(room, registry)
     one = found[kind] = {"member": name in members, "attribute": getattr(room, attribute, None) is members.get(name)}
     pages.setdefault(command, [cell for row in LISTINGS[command][1]() for cell in row])
     one["listed"] = name in pages[command]
-    one["documented"] = name in page
+    if page is not None:
+        one["documented"] = name in page
     if use is not None:
         changed = override(ATTACKS[use[0]], use[1], attribute + "()", constructors())
         one["usable"] = attribute + "(" in repr(changed)
@@ -142,15 +143,18 @@ GENERIC = ("tests/test_demonstrations.py", "tests/test_every_part.py", "tests/te
 NEW = "division or Rounding or HeavyBall or FourthPowers or Brightness or Squashed"
 
 
-def checked(path, more="", *arguments):
-    """What a process with these folders first on its path finds, and what it printed before."""
+def checked(path, more="", *arguments, reference=""):
+    """What a process with these folders first on its path finds, and what it printed before.
+
+    The reference of the documentation is made only where its script is given, which takes some seconds.
+    """
     kinds = {
         key: (kind.room, kind.registry, kind.name, kind.attribute, kind.command, kind.use)
         for key, kind in KINDS.items()
     }
     program = CHECK + more + PRINT
     done = subprocess.run(
-        [sys.executable, "-c", program, json.dumps(kinds), str(TESTS.parent / "docs/generate.py"), *arguments],
+        [sys.executable, "-c", program, json.dumps(kinds), str(reference), *arguments],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path))},
@@ -171,7 +175,8 @@ def inside(tmp_path_factory):
     (folder / "net.py").write_text(NET)
     (folder / "audit.yaml").write_text(AUDIT)
     audit = ["audit", str(folder / "audit.yaml"), "--out", str(folder / "out")]
-    found, printed = checked([folder], USE, json.dumps([*PYTEST, *GENERIC, "-k", NEW]), json.dumps(audit))
+    tests, script = json.dumps([*PYTEST, *GENERIC, "-k", NEW]), TESTS.parent / "docs/generate.py"
+    found, printed = checked([folder], USE, tests, json.dumps(audit), reference=script)
     return folder, found, printed
 
 

@@ -47,7 +47,7 @@ class Cheat:
     """
 
     truth: torch.Tensor
-    guesses: int = 30
+    guesses: int = 10
     name: str = "cheat"
     needs: Knowledge = Knowledge.BATCH_SIZE
 

@@ -340,15 +340,10 @@ def test_the_document_on_standard_output_is_alone(audit_file, tmp_path):
     """What the user's own code prints, and what a process that it starts prints, goes to standard error."""
     (tmp_path / "talks.py").write_text(TALKS)
     path = audit_file(model={"factory": "talks.py:net"}, repeats=1)
-    for command in (("audit", path, "--out", tmp_path / "run"), ("labels", path, "--method", "idlg")):
-        done = subprocess.run(
-            [sys.executable, "-m", "gradaudit", *map(str, command), "--json"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-        )
-        assert json.loads(done.stdout)
-        assert all(said in done.stderr for said in ("building ...", "from another process", "forward"))
+    command = [sys.executable, "-m", "gradaudit", "audit", str(path), "--out", str(tmp_path / "run"), "--json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert json.loads(done.stdout)
+    assert all(said in done.stderr for said in ("building ...", "from another process", "forward"))
 
 
 UNABLE = {
@@ -457,11 +452,11 @@ def test_yaml_errors_name_the_line(gradaudit, tmp_path):
     assert "missing.yaml: cannot read the audit file" in err
 
 
-APART = {"name": "inverting-gradients", "set": {"stages.0.steps": 1500, "together": False}}
+APART = {"name": "inverting-gradients", "set": {"stages.0.steps": 400, "together": False}}
 
 
 def test_ctrl_c_keeps_what_was_computed(audit_file, tmp_path):
-    path = audit_file(repeats=3, attacks=[APART])
+    path = audit_file(repeats=12, attacks=[APART])
     command = [sys.executable, "-m", "gradaudit", "audit", str(path), "--out", "run", "--json"]
     process = subprocess.Popen(
         command,
@@ -484,7 +479,7 @@ def test_ctrl_c_keeps_what_was_computed(audit_file, tmp_path):
     assert "cases are kept in run. Run the same command again to resume" in err
     kept = results.read_text().count("\n")
     assert kept >= 1
-    assert "unfinished" in (tmp_path / "run/report.html").read_text().lower() or kept == 3
+    assert "unfinished" in (tmp_path / "run/report.html").read_text().lower() or kept == 12
 
 
 def test_listings_and_doctor(gradaudit):

@@ -13,7 +13,7 @@ from benchmarks.fuzz.targets import TARGETS
 
 from gradaudit.commands import cli
 
-NUMBERS = 8  # inputs of each target
+NUMBERS = 4  # inputs of each target
 
 
 @pytest.mark.parametrize("target", TARGETS)

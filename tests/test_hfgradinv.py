@@ -67,7 +67,7 @@ def test_the_papers_parameters():
     assert HFGRADINV.deviations
 
 
-WHOLE = override(short(HFGRADINV, 15), "stages.0.terms.1.weight", 1e-2, part_names())
+WHOLE = override(short(HFGRADINV, 6), "stages.0.terms.1.weight", 1e-2, part_names())
 
 
 @cache

@@ -80,10 +80,17 @@ DEFENDED = {
 }
 
 
+SMALL_NETS = [(name, seed) for name in ("mlp", "lenet", "resnet20") for seed in range(3)]
+
+
 @pytest.mark.parametrize(
-    ("name", "seed"), [*((name, seed) for name in ("mlp", "lenet", "resnet20") for seed in range(3)), ("resnet18", 1)]
+    ("defense", "name", "seed"),
+    [
+        *((defense, *network) for defense in DEFENDED for network in SMALL_NETS),
+        ("nothing", "resnet18", 1),
+        ("noised", "resnet18", 1),
+    ],
 )
-@pytest.mark.parametrize("defense", DEFENDED)
 def test_each_defense_is_recognised_and_no_other(defense, name, seed, tmp_path):
     net = network(name, seed % 2)
     path = write(net, draw((1, 4, 8)[seed], seed), tmp_path, **DEFENDED[defense])

@@ -274,14 +274,14 @@ def test_described_pictures():
 
 def test_described_files(shared_data, tmp_path):
     assert "no flowers_128.npz in" in missing("flowers", tmp_path)
-    for name in DESCRIBED:
-        data = described(name, shared_data)
+    opened = {name: described(name, shared_data) for name in DESCRIBED}
+    for data in opened.values():
         assert len(data.source) == len(data.sentences) == len(data.labels)
         assert data.labels.max() < data.classes
         assert all(4 <= len(sentence.split()) <= 10 for sentence in data.sentences)
         row = data.vectors.rows(data.sentences[0]).unsqueeze(0)
         assert torch.equal(data.vectors.decode(data.vectors.encode(row)), row)
-    assert described("cifar100", shared_data).sentences[0].endswith("in the image")
+    assert opened["cifar100"].sentences[0].endswith("in the image")
 
 
 def test_a_cell_measures_both_modalities():

@@ -55,11 +55,11 @@ def test_other_sizes(name, size):
     assert make(name, 1, size)(torch.rand(2, 1, size, size)).shape == (2, 7)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", [*MODELS, "resnet18"])
-def test_weights_come_from_the_global_generator(name, channels):
-    assert equal(make(name, channels), make(name, channels))
-    assert not equal(make(name, channels), make(name, channels, seed=1))
+def test_weights_come_from_the_global_generator(name):
+    first = make(name, 1)
+    assert equal(first, make(name, 1))
+    assert not equal(first, make(name, 1, seed=1))
 
 
 @pytest.mark.parametrize("name", [*MODELS, "shufflenet_v2_x0_5"])

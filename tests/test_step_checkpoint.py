@@ -31,8 +31,9 @@ def share(network, size=32, batch_norm="eval"):
     [("resnet18", "eval"), ("resnet18", "train"), ("fedavg-cnn", "eval"), ("vit-tiny", "eval")],
 )
 def test_the_gradient_is_the_same(network, batch_norm, step):
-    private, seen = share(network, batch_norm=batch_norm)
-    x = torch.randn(2, 3, 32, 32)
+    side = 16 if network == "resnet18" else 32
+    private, seen = share(network, side, batch_norm)
+    x = torch.randn(2, 3, side, side)
     plain, kept = (
         Matching(seen, Cosine(), step, assumed_step(seen, checkpoint=on)).slope(x, private.labels, [], AT)
         for on in (False, True)

@@ -117,6 +117,20 @@ class Lasting(Square):
         yield from super().run(opened, watch, keep)
 
 
+@dataclass(frozen=True)
+class Meeting(Square):
+    """Waits until a meeting of another process has begun, so that two workers take part, however late one starts."""
+
+    folder: Path = Path()
+
+    def run(self, opened, watch, keep):
+        (self.folder / f"met-{os.getpid()}").touch()
+        end = time.monotonic() + 120
+        while len(list(self.folder.glob("met-*"))) < 2 and time.monotonic() < end:
+            time.sleep(0.1)
+        yield from super().run(opened, watch, keep)
+
+
 class Folder:
     """The folder of a run of such jobs."""
 

@@ -3,7 +3,7 @@
 from ..values.discovery import Registry, values_called
 from ._bench import Bench
 from ._definition import Cell, Comparison, Correlation, Figure, Study, StudyCurve, Table
-from ._running import StudyResult, read_study, run_study
+from ._running import StudyResult, read_stored, read_study, run_study
 
 STUDIES: Registry[Study] = Registry(
     __name__,
@@ -23,6 +23,7 @@ __all__ = [
     "StudyCurve",
     "StudyResult",
     "Table",
+    "read_stored",
     "read_study",
     "run_study",
 ]

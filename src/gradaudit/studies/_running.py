@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -201,31 +201,57 @@ def read_study(study: Study, scale: str, bench: Bench, folder: Path) -> StudyRes
     """Return the results of a study in `folder`."""
     journal = StudyFolder(folder, bench.fingerprint).journal
     journal.read()
-    lines = sorted(journal.results.values(), key=lambda line: line.seed)  # whatever order they were computed in
-    values: dict[str, dict[str, list[float]]] = {}
-    left_out = {cell.name: why for cell in study.cells[scale] if (why := cell.missing(bench))}
+    cells, seeds = study.cells[scale], range(study.repeats[scale])
+    left_out = {cell.name: why for cell in cells if (why := cell.missing(bench))}
+    trials = {trial_of(cell, seed, bench.fingerprint) for cell in cells for seed in seeds}
+    failures = tuple(failure.line for trial, failure in journal.failures.items() if trial in trials)
+    names = {identity(cell): cell.name for cell in cells}
+    found = [(names[line.cell], line) for line in journal.results.values() if line.cell in names]
+    return _gathered(study, scale, found, left_out, failures)
+
+
+def read_stored(study: Study, scale: str, folder: Path) -> tuple[StudyResult, tuple[str, ...]]:
+    """Return the results that `folder` holds, whatever data they were measured on, by the names of their cells.
+
+    Returns:
+        The results, and the names of the cells whose definition has changed since they were measured.
+    """
+    journal = StudyFolder(folder, "").journal
+    journal.read()
+    cells = {cell.name: cell for cell in study.cells[scale]}
+    found = [(line.name, line) for line in journal.results.values() if line.name in cells]
+    changed = dict.fromkeys(name for name, line in found if line.cell != identity(cells[name]))
+    return _gathered(study, scale, found, {}, ()), tuple(changed)
+
+
+def _gathered(
+    study: Study,
+    scale: str,
+    found: Sequence[tuple[str, Measurement]],
+    left_out: Mapping[str, str],
+    failures: tuple[str, ...],
+) -> StudyResult:
+    """Return the result of lines with the names of their cells."""
     by_seed: dict[str, dict[int, Values]] = {}
     count, seconds = 0, 0.0
-    for cell in study.cells[scale]:
-        for line in lines:
-            if line.cell == identity(cell) and line.seed < study.repeats[scale]:
-                count += 1
-                seconds += line.seconds
-                _add(values.setdefault(cell.name, {}), line.values)
-                by_seed.setdefault(cell.name, {})[line.seed] = line.values
+    for name, line in sorted(found, key=lambda one: one[1].seed):  # whatever order they were computed in
+        if line.seed < study.repeats[scale]:
+            count += 1
+            seconds += line.seconds
+            by_seed.setdefault(name, {})[line.seed] = line.values
+    values = {cell.name: _columns(by_seed[cell.name]) for cell in study.cells[scale] if cell.name in by_seed}
     planned = (len(study.cells[scale]) - len(left_out)) * study.repeats[scale]
-    frozen = {cell: {column: tuple(found) for column, found in columns.items()} for cell, columns in values.items()}
-    trials = {
-        trial_of(cell, seed, bench.fingerprint) for cell in study.cells[scale] for seed in range(study.repeats[scale])
-    }
-    failures = tuple(failure.line for trial, failure in journal.failures.items() if trial in trials)
-    return StudyResult(study, scale, frozen, left_out, by_seed, planned, count, failures, seconds)
+    return StudyResult(study, scale, values, left_out, by_seed, planned, count, failures, seconds)
 
 
-def _add(columns: dict[str, list[float]], values: Values) -> None:
-    for column, value in values.items():
-        if value is not None:
-            columns.setdefault(column, []).append(value)
+def _columns(by_seed: Mapping[int, Values]) -> dict[str, tuple[float, ...]]:
+    """Return each column with its values, in the order of the seeds."""
+    columns: dict[str, list[float]] = {}
+    for values in by_seed.values():
+        for column, value in values.items():
+            if value is not None:
+                columns.setdefault(column, []).append(value)
+    return {column: tuple(found) for column, found in columns.items()}
 
 
 def _bounds(found: Interval | None) -> dict[str, float | None] | None:

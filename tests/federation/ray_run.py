@@ -1,4 +1,4 @@
-"""A process of tests/test_ray.py: a cluster of two nodes, one of which dies in the middle of a run."""
+"""A process of test_ray_cluster.py: a cluster of two nodes, one of which dies in the middle of a run."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ import gradaudit as ga
 from conftest import linear_net, make_batch
 from gradaudit.execution.executors.ray_cluster import RayCluster
 from test_executors import Notes, run
-from toy_jobs import Folder, Raising, Square
+from toy_jobs import Folder, Meeting, Raising, Square
 
 SOON = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3}  # a dead node is noticed in 3 s, not 15
 NODE = {"num_cpus": 1, "include_dashboard": False, "_system_config": SOON}
@@ -34,7 +34,9 @@ def main(folder):
                 cluster.remove_node(second, allow_graceful=False)
 
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-    jobs = [Raising(99), *(Square(number, 0.3) for number in range(16))]
+    folder.mkdir()
+    met = [Meeting(number, folder=folder) for number in range(2)]
+    jobs = [Raising(99), *met, *(Square(number, 0.3) for number in range(2, 16))]
     _, notes = run(folder, jobs, RayCluster(), notes=Killer())
     client = ga.Client(linear_net(pixels=16), defenses=[ga.defenses.GaussianNoise(1e-3)])
     batches = [make_batch(2, side=4, classes=5, seed=seed) for seed in range(2)]
