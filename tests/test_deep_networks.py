@@ -1,12 +1,14 @@
 """The study of deep networks: starts near the ground truth, images of one size, and equal numbers of steps."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from gradaudit.attacks import ATTACKS
 from gradaudit.studies import STUDIES, Bench
 from gradaudit.studies._deep_cells import BasinCell, DeepCell
+from gradaudit.studies._sok_cells import WITH_GENERATOR
 from gradaudit.studies.deep_networks import spread
 
 IG, DEEP = ATTACKS["inverting-gradients"], ATTACKS["inverting-gradients-deep"]
@@ -46,6 +48,18 @@ def test_every_setting_is_compared_in_pairs():
         by_name = {cell.name: cell for cell in cells}
         for claim in study.comparisons:
             better, worse = by_name[claim.better], by_name[claim.worse]
-            assert better.attack.name in ("inverting-gradients-deep", "residual-r-gap")
+            assert better.attack.name in ("inverting-gradients-deep", "residual-r-gap", "gi-pip", "inverting-gradients")
             assert worse.attack.name == "inverting-gradients"
-            assert replace(better, name="", attack=IG) == replace(worse, name="", attack=IG)
+            same = {"name": "", "attack": IG, "knowledge": WITH_GENERATOR}
+            assert replace(better, **same) == replace(worse, **same)
+
+
+def test_four_starts_cost_what_one_costs_and_gi_pip_says_what_it_lacks(monkeypatch):
+    cells = {cell.name: cell for cell in STUDIES["deep-networks"].cells["default"]}
+    one, four = (
+        cells[f"{name}, trained ResNet-20, sure, B 1"].attack for name in ("Inverting Gradients", "four starts")
+    )
+    assert one.stages[0].steps - 4 < four.restarts * four.stages[0].steps <= one.stages[0].steps
+    monkeypatch.delenv("GRADAUDIT_ASSETS", raising=False)
+    bench = Bench(weights={"resnet20": Path("here.npz")})
+    assert "cifar-auto-encoder" in cells["GI-PIP, trained ResNet-20, sure, B 1"].missing(bench)

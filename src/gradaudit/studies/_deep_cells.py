@@ -18,6 +18,7 @@ from ..values.types import Batch, Reconstruction
 from ._attack_cell import AttackCell
 from ._bench import Bench
 from ._definition import Values
+from ._generator_rows import unmade
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,7 @@ class DeepCell(AttackCell):
         found = bench.source.shape[-1]
         if found != self.side:
             return f"the row is for images of {self.side} pixels; the data has {found}"
-        return super().missing(bench)
+        return super().missing(bench) or unmade(self.attack, bench.source.shape)
 
 
 @dataclass(frozen=True)

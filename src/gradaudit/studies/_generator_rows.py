@@ -13,10 +13,11 @@ from ..inversion.parts.optimisers.adam import Adam
 from ..inversion.parts.part import Term
 from ..inversion.parts.priors.auto_encoder_error import AutoEncoderError
 from ..inversion.parts.priors.total_variation import TotalVariation
-from ..inversion.run.generator_choice import generators_of, require_inputs, with_generator
+from ..inversion.run.generator_choice import require_inputs, with_generator
 from ..inversion.run.gradient_matching import GradientMatching
 from ..models.auto_encoders.trained_auto_encoder import AutoEncoder
 from ..models.generators.trained_generator import Generator
+from ..models.trained import networks_of
 from ..values.errors import AttackFailed
 from ._film_cells import film_steps
 
@@ -77,11 +78,11 @@ def alone(generator: Generator = CIFAR) -> GradientMatching:
 
 
 def unmade(attack: object, shape: tuple[int, ...]) -> str | None:
-    """Return why the generators of an attack are missing or cannot make images of `shape`, or `None`."""
+    """Return why the trained networks of an attack are missing or cannot make images of `shape`, or `None`."""
     try:
         require_inputs(attack, shape)
-        for generator in generators_of(attack):
-            generator.open()
+        for network in networks_of(attack):
+            network.open()
     except AttackFailed as error:
         return str(error)
     return None

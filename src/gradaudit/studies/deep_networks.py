@@ -12,15 +12,20 @@ from ..inversion.run.gradient_matching import GradientMatching
 from ._attack_cell import SCORES, SMALLER
 from ._deep_cells import BasinCell, DeepCell
 from ._definition import Cell, Comparison, Study, Table
+from ._generator_rows import NEEDED, gi_pip
+from ._sok_cells import WITH_GENERATOR
 
 IG, DEEP, GAP = "Inverting Gradients", "coarse to fine with features", "residual R-GAP"
+PIP, STARTS = "GI-PIP", "four starts"
 RADII = (0.0, 0.1, 0.3, 1.0)
 BASIN: dict[str, object] = {"trained": True, "pick": "unsure", "batch_size": 1}
 SETTINGS: dict[str, dict[str, object]] = {
     "ResNet-18, B 1": {"network": "resnet18", "batch_size": 1},
     "ResNet-18, B 4": {"network": "resnet18", "batch_size": 4},
     "ResNet-18, B 8": {"network": "resnet18", "batch_size": 8},
+    "ResNet-20, B 1": {"network": "resnet20", "batch_size": 1},
     "ResNet-20, B 4": {"network": "resnet20", "batch_size": 4},
+    "ResNet-20, B 8": {"network": "resnet20", "batch_size": 8},
     "trained ResNet-20, sure, B 1": {"trained": True, "pick": "sure", "batch_size": 1},
     "trained ResNet-20, unsure, B 1": {"trained": True, "pick": "unsure", "batch_size": 1},
     "trained ResNet-20, sure, B 4": {"trained": True, "pick": "sure", "batch_size": 4},
@@ -32,6 +37,10 @@ SETTINGS: dict[str, dict[str, object]] = {
         "side": 224,
     },
 }
+
+
+RESNET_18 = tuple(name for name, fields in SETTINGS.items() if fields.get("network") == "resnet18")
+TRAINED = tuple(name for name, fields in SETTINGS.items() if "pick" in fields)
 
 
 def spread(attack: GradientMatching, steps: int) -> GradientMatching:
@@ -60,11 +69,12 @@ def _cells(wide: int, slim: int, large: int, gap: Attack = RESIDUAL_R_GAP) -> tu
         for setting, fields in SETTINGS.items()
         for name, attack in attacks.items()
     ]
-    rows += [
-        DeepCell(_name(GAP, setting), gap, **fields)  # type: ignore[arg-type]
-        for setting, fields in SETTINGS.items()
-        if fields.get("network") == "resnet18"
-    ]
+    rows += [DeepCell(_name(GAP, setting), gap, **SETTINGS[setting]) for setting in RESNET_18]  # type: ignore[arg-type]
+    for setting in TRAINED:
+        fields = SETTINGS[setting]
+        four = replace(spread(INVERTING_GRADIENTS, max(1, slim // 4)), restarts=4)
+        rows.append(DeepCell(_name(STARTS, setting), four, **fields))  # type: ignore[arg-type]
+        rows.append(DeepCell(_name(PIP, setting), gi_pip(slim), knowledge=WITH_GENERATOR, **fields))  # type: ignore[arg-type]
     near = spread(INVERTING_GRADIENTS, max(1, slim // 3))
     return (*rows, *(BasinCell(_near(radius), near, radius=radius, **BASIN) for radius in RADII))  # type: ignore[arg-type]
 
@@ -80,7 +90,8 @@ STUDY = Study(
     about="Inverting Gradients and inverting-gradients-deep take equal numbers of steps on the same batches, which "
     "cost equal CPU seconds to about a tenth. The second one begins at a quarter of the resolution and also matches "
     "the features before the classifier, which the gradient of the last layer contains. residual-r-gap solves the "
-    "layers of ResNet-18 one after another, in fewer seconds than either. Of twenty images of a class, sure is the "
+    "layers of ResNet-18 one after another, in fewer seconds than either. On the trained network four starts share the "
+    "steps, and GI-PIP adds an auto-encoder to the prior. Of twenty images of a class, sure is the "
     "one with the lowest loss, unsure the one with the highest. The last rows start Inverting Gradients at the ground "
     "truth plus noise, which no adversary can, to measure what its objective says there.",
     cells={
@@ -105,9 +116,9 @@ STUDY = Study(
             for setting in SETTINGS
         ),
         *(
-            Comparison(f"residual R-GAP reads more, {setting}", _name(GAP, setting), _name(IG, setting), "psnr")
-            for setting, fields in SETTINGS.items()
-            if fields.get("network") == "resnet18"
+            Comparison(f"{name} reads more, {setting}", _name(name, setting), _name(IG, setting), "psnr")
+            for name, settings in ((GAP, RESNET_18), (STARTS, TRAINED), (PIP, TRAINED))
+            for setting in settings
         ),
     ),
     caveats=(
@@ -117,6 +128,7 @@ STUDY = Study(
         "BatchNorm is in evaluation mode. Untrained networks then do not normalise at all: the gradient of "
         "torchvision's ResNet-18 has an ordinary size, that of the ResNet-20 of He et al. is very large.",
         "150 steps are far from convergence; scale paper takes as many steps as Inverting Gradients.",
+        NEEDED,
         "EfficientNet-Lite0 gets ImageNet's usual normalisation, which is not the one that it was trained with.",
     ),
 )
