@@ -1,6 +1,8 @@
-"""The convolutional network of the FedAvg paper."""
+"""The convolutional network of the FedAvg paper, and the same with BatchNorm."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from torch import nn
 
@@ -23,20 +25,41 @@ def fedavg_cnn(num_classes: int, channels: int, size: int) -> nn.Module:
     Raises:
         AuditError: The images are too small for the two pools.
     """
+    return _built("fedavg-cnn", num_classes, channels, size)
+
+
+def fedavg_cnn_bn(num_classes: int, channels: int, size: int) -> nn.Module:
+    """The CNN of McMahan et al. (2017) with BatchNorm behind each convolution, which the paper does not have.
+
+    A small network with BatchNorm from which images come back in a few hundred steps: it serves to measure what
+    BatchNorm in training mode hides.
+
+    Args:
+        num_classes: K.
+        channels: Channels of the images.
+        size: Side of the images in pixels, at least 4.
+
+    Returns:
+        `[B, channels, size, size]` -> logits `[B, K]`.
+
+    Raises:
+        AuditError: The images are too small for the two pools.
+    """
+    return _built("fedavg-cnn-bn", num_classes, channels, size, nn.BatchNorm2d)
+
+
+def _built(
+    name: str, num_classes: int, channels: int, size: int, norm: Callable[[int], nn.Module] | None = None
+) -> nn.Sequential:
     if size < 4:
-        raise AuditError(f"fedavg-cnn: images must be at least 4 pixels wide, got {size}.")
-    return nn.Sequential(
-        nn.Conv2d(channels, 32, 5, padding=2),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 5, padding=2),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(64 * (size // 2 // 2) ** 2, 512),
-        nn.ReLU(),
-        nn.Linear(512, num_classes),
-    )
+        raise AuditError(f"{name}: images must be at least 4 pixels wide, got {size}.")
+    layers: list[nn.Module] = []
+    for entering, leaving in ((channels, 32), (32, 64)):
+        norms = [norm(leaving)] if norm else []
+        layers += [nn.Conv2d(entering, leaving, 5, padding=2), *norms, nn.ReLU(), nn.MaxPool2d(2)]
+    layers += [nn.Flatten(), nn.Linear(64 * (size // 2 // 2) ** 2, 512), nn.ReLU(), nn.Linear(512, num_classes)]
+    return nn.Sequential(*layers)
 
 
-MODEL = NamedModel("fedavg-cnn", Modality.PICTURES, fedavg_cnn)
+FEDAVG_CNN = NamedModel("fedavg-cnn", Modality.PICTURES, fedavg_cnn)
+FEDAVG_CNN_BN = NamedModel("fedavg-cnn-bn", Modality.PICTURES, fedavg_cnn_bn)
