@@ -62,7 +62,7 @@ def overview(results: dict[str, StudyResult]) -> str:
         "| folder | study | measurements | confirmed | contradicted | inconclusive | minutes |\n" + "|---" * 7 + "|",
     ]
     for name, result in results.items():
-        verdicts = [verdict_of(result.difference(one)) for one in result.comparisons]
+        verdicts = [verdict_of(result, one) for one in result.comparisons]
         counts = " | ".join(str(verdicts.count(word)) for word in ("confirmed", "contradicted", "inconclusive"))
         lines[-1] += (
             f"\n| [{name}]({name}/study.md) | {result.study.title} (`{result.study.name}`, {result.scale}) | "

@@ -16,7 +16,18 @@ from gradaudit.inversion.run.stage import StageRun
 from gradaudit.protocol.defenses import TopK
 from gradaudit.report.study_page import write_study
 from gradaudit.report.study_tables import difference_in_words
-from gradaudit.studies import STUDIES, Bench, Comparison, Figure, Study, StudyCurve, Table, read_study, run_study
+from gradaudit.studies import (
+    STUDIES,
+    Bench,
+    Comparison,
+    Figure,
+    Study,
+    StudyCurve,
+    StudyResult,
+    Table,
+    read_study,
+    run_study,
+)
 from gradaudit.studies._attack_cell import AttackCell, offset
 from gradaudit.studies._hfgradinv_cells import shorter
 from gradaudit.studies.afgi_time import TimeCell
@@ -247,6 +258,33 @@ def test_the_command(gradaudit, tmp_path, monkeypatch):
 
 
 # Studies of attacks.
+
+
+@pytest.mark.parametrize(
+    ("gains", "words"),
+    [
+        ((5.0, -1.0), "+6.00 [+4.76, +7.24], n = 3: confirmed"),
+        ((0.3, -5.7), "+6.00 [+4.76, +7.24], n = 3: nothing leaks in either"),
+    ],
+    ids=["the better one leaks", "neither leaks"],
+)
+def test_a_claim_about_leakage_where_nothing_leaks_is_not_confirmed(gains, words):
+    """The same difference of 6 dB, once of images that come back and once of noise against worse noise."""
+    claim = Comparison("better", "size 2", "size 1", "psnr")
+    seeds = range(3)
+    by_seed = {
+        name: {seed: {"psnr": 12 + gain + (seed - 1) * spread, "gain": gain + (seed - 1) * spread} for seed in seeds}
+        for name, gain, spread in zip(claim.cells, gains, (1.0, 0.5), strict=True)
+    }
+    values = {
+        name: {column: tuple(found[seed][column] for seed in seeds) for column in ("psnr", "gain")}
+        for name, found in by_seed.items()
+    }
+    result = StudyResult(replace(TOY, comparisons=(claim,)), "default", values, {}, by_seed, 6, 6)
+    assert difference_in_words(result, claim) == words
+    other = replace(claim, column="seconds")
+    assert not result.nothing_leaks(other)
+    assert not result.nothing_leaks(replace(claim, mark=0.0))
 
 
 def test_claims_are_tested_in_pairs(tmp_path):

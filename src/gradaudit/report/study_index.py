@@ -11,7 +11,7 @@ from ..studies import StudyResult
 from ..studies._collections import Collection, Question
 from ..values.files import write_whole
 from .study_page import PAGE
-from .study_tables import difference_in_words, verdict_of
+from .study_tables import NOT_MEASURED, NOTHING_LEAKS, difference_in_words, verdict_of
 from .template import fill
 
 INDEX = "index.html"
@@ -28,7 +28,8 @@ class StudyRow:
         link: Path of its page beside the index, or empty.
         state: How much is measured, or why nothing is.
         seconds: Computing time so far.
-        verdict: `confirmed`, `contradicted`, `in part`, `not confirmed`, `inconclusive` or `not measured`.
+        verdict: `confirmed`, `contradicted`, `in part`, `not confirmed`, `inconclusive`, `nothing leaks in either` or
+            `not measured`.
         counts: How many of its claims have which verdict, in words.
         claims: Each claim with its column and its measured difference in words.
     """
@@ -71,7 +72,7 @@ def _rows(question: Question, found: Mapping[str, StudyResult | str]) -> Iterato
         if isinstance(result, str):
             yield StudyRow(name, "", "", result, 0.0, "not measured", "", ())
             continue
-        verdicts = [verdict_of(result.difference(one)) for one in result.comparisons]
+        verdicts = [verdict_of(result, one) for one in result.comparisons]
         yield StudyRow(
             name,
             result.study.title,
@@ -88,8 +89,8 @@ def _whole_verdict(verdicts: list[str], done: int) -> str:
     """Return the verdict on a study from those on its claims; claims that were not measured do not count."""
     if not done:
         return "not measured"
-    known = {verdict for verdict in verdicts if verdict != verdict_of(None)}
-    if known in ({CONFIRMED}, {CONTRADICTED}):
+    known = {verdict for verdict in verdicts if verdict != NOT_MEASURED}
+    if known in ({CONFIRMED}, {CONTRADICTED}, {NOTHING_LEAKS}):
         return next(iter(known))
     return "in part" if CONFIRMED in known else "inconclusive" if CONTRADICTED not in known else "not confirmed"
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..metrics import Interval
 from ..studies import Comparison, Correlation, StudyResult, Table
 from . import formatting
+
+NOT_MEASURED, NOTHING_LEAKS = "not measured yet", "nothing leaks in either"
 
 
 @dataclass(frozen=True)
@@ -62,20 +63,22 @@ def _entry(
 
 def difference_in_words(result: StudyResult, comparison: Comparison) -> str:
     """Return a comparison in words, such as `+1.2 [0.4, 2.0], n = 8: confirmed`."""
+    found, words = result.difference(comparison), verdict_of(result, comparison)
+    if found is None:
+        return words
+    bounds = f" [{found.low:+.2f}, {found.high:+.2f}]" if found.n > 1 else ""
+    return f"{found.mean:+.2f}{bounds}, n = {found.n}: {words}"
+
+
+def verdict_of(result: StudyResult, comparison: Comparison) -> str:
+    """Return whether the paired difference of two cells confirms a claim, in one or a few words."""
     found = result.difference(comparison)
     if found is None:
-        return verdict_of(found)
-    if found.n < 2:
-        return f"{found.mean:+.2f}, n = 1: {verdict_of(found)}"
-    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}], n = {found.n}: {verdict_of(found)}"
-
-
-def verdict_of(found: Interval | None) -> str:
-    """Return whether a paired difference confirms a claim, in one or a few words."""
-    if found is None:
-        return "not measured yet"
+        return NOT_MEASURED
     if found.n < 2:
         return "one batch is not conclusive"
+    if result.nothing_leaks(comparison):
+        return NOTHING_LEAKS
     return "confirmed" if found.low > 0 else "contradicted" if found.high < 0 else "inconclusive"
 
 

@@ -27,6 +27,7 @@ from ._definition import Comparison, Correlation, Study, Values, identity
 from ._trials import Measurement, StudyFolder, jobs_of, trial_of
 
 BENCH = "bench.json"
+LEAKAGE = ("gain", "psnr", "ssim", "lpips")  # columns that say how close an image is
 EARLIER = "study.jsonl"  # the journal of release 0.2 and earlier
 
 
@@ -83,6 +84,16 @@ class StudyResult:
         gaps = [sign * (ahead - behind) for ahead, behind in pairs if ahead is not None and behind is not None]
         return mean_interval(gaps) if gaps else None
 
+    def nothing_leaks(self, comparison: Comparison) -> bool:
+        """Return whether a claim compares how much leaks in two cells of which neither gains on the mean image.
+
+        Of both, the interval of the gain must have been measured and must not lie above zero.
+        """
+        if comparison.mark is not None or comparison.column not in LEAKAGE:
+            return False
+        gains = [self.interval(cell, "gain") for cell in comparison.cells]
+        return all(gain is not None and gain.n > 1 and gain.low <= 0 for gain in gains)
+
     @property
     def correlations(self) -> tuple[Correlation, ...]:
         """The rank correlations over cells of this scale."""
@@ -115,7 +126,12 @@ class StudyResult:
                 {"cell": cell.name, "value": repr(cell), "columns": columns, "left_out": self.left_out.get(cell.name)}
             )
         comparisons = [
-            {"claim": one.claim, "column": one.column, "difference": _bounds(self.difference(one))}
+            {
+                "claim": one.claim,
+                "column": one.column,
+                "difference": _bounds(self.difference(one)),
+                "nothing_leaks": self.nothing_leaks(one),
+            }
             for one in self.comparisons
         ]
         correlations = [(one.label, self.correlation(one)) for one in self.correlations]
