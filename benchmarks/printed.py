@@ -12,15 +12,17 @@ import datetime
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from gradaudit.report.study_tables import markdown, verdict_of
+from gradaudit.report.study_tables import NO_LEAK_SHOWN, markdown, verdict_of
 from gradaudit.studies import STUDIES, StudyResult, read_stored
 
 from .machine import described
 
 STORED = Path(__file__).parent / "results" / "studies"
 FILES = ("trials.jsonl", "bench.json")
+VERDICTS = ("confirmed", "contradicted", "inconclusive", NO_LEAK_SHOWN)
 
 
 def keep(folder: Path, name: str, scale: str) -> Path:
@@ -38,8 +40,10 @@ def printed(folder: Path) -> tuple[str, StudyResult]:
     """Return the Markdown of a folder and its result."""
     run, data = (json.loads((folder / name).read_text(encoding="utf-8")) for name in ("run.json", "bench.json"))
     result, changed = read_stored(STUDIES[run["study"]], run["scale"], folder)
-    measured = {cell for cell, values in result.values.items() if values}
-    left = [cell.name for cell in result.study.cells[run["scale"]] if cell.name not in measured]
+    cells = result.study.cells[run["scale"]]
+    left = [cell.name for cell in cells if cell.name not in result.values]
+    measured = tuple(cell for cell in cells if cell.name in result.values)
+    result = replace(result, study=replace(result.study, cells={run["scale"]: measured}))
     lines = [
         f"Measured on {run['date']} on {run['machine']}, with "
         f"{'; '.join(f'`{option}` {file}' for option, file in data.items()) or 'the built-in photographs'}: "
@@ -58,12 +62,13 @@ def overview(results: dict[str, StudyResult]) -> str:
     lines = [
         "# Measured studies",
         "`python -m benchmarks.printed` writes these pages from the lines beside them. A claim is confirmed or "
-        "contradicted if the 95 % interval of its paired differences lies above or below zero.",
-        "| folder | study | measurements | confirmed | contradicted | inconclusive | minutes |\n" + "|---" * 7 + "|",
+        "contradicted if the 95 % interval of its paired differences lies above or below zero, and neither if no image "
+        "comes closer than the mean image in both of its cells.",
+        f"| folder | study | measurements | {' | '.join(VERDICTS)} | minutes |\n" + "|---" * (len(VERDICTS) + 4) + "|",
     ]
     for name, result in results.items():
         verdicts = [verdict_of(result, one) for one in result.comparisons]
-        counts = " | ".join(str(verdicts.count(word)) for word in ("confirmed", "contradicted", "inconclusive"))
+        counts = " | ".join(str(verdicts.count(word)) for word in VERDICTS)
         lines[-1] += (
             f"\n| [{name}]({name}/study.md) | {result.study.title} (`{result.study.name}`, {result.scale}) | "
             f"{result.done} of {result.planned} | {counts} | {result.seconds / 60:.0f} |"

@@ -11,7 +11,7 @@ from ..studies import StudyResult
 from ..studies._collections import Collection, Question
 from ..values.files import write_whole
 from .study_page import PAGE
-from .study_tables import NOT_MEASURED, NOTHING_LEAKS, difference_in_words, verdict_of
+from .study_tables import NOT_MEASURED, NO_LEAK_SHOWN, difference_in_words, verdict_of
 from .template import fill
 
 INDEX = "index.html"
@@ -28,7 +28,7 @@ class StudyRow:
         link: Path of its page beside the index, or empty.
         state: How much is measured, or why nothing is.
         seconds: Computing time so far.
-        verdict: `confirmed`, `contradicted`, `in part`, `not confirmed`, `inconclusive`, `nothing leaks in either` or
+        verdict: `confirmed`, `contradicted`, `in part`, `not confirmed`, `inconclusive`, `neither is shown to leak` or
             `not measured`.
         counts: How many of its claims have which verdict, in words.
         claims: Each claim with its column and its measured difference in words.
@@ -90,7 +90,7 @@ def _whole_verdict(verdicts: list[str], done: int) -> str:
     if not done:
         return "not measured"
     known = {verdict for verdict in verdicts if verdict != NOT_MEASURED}
-    if known in ({CONFIRMED}, {CONTRADICTED}, {NOTHING_LEAKS}):
+    if known in ({CONFIRMED}, {CONTRADICTED}, {NO_LEAK_SHOWN}):
         return next(iter(known))
     return "in part" if CONFIRMED in known else "inconclusive" if CONTRADICTED not in known else "not confirmed"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..studies import Comparison, Correlation, StudyResult, Table
 from . import formatting
 
-NOT_MEASURED, NOTHING_LEAKS = "not measured yet", "nothing leaks in either"
+NOT_MEASURED, NO_LEAK_SHOWN = "not measured yet", "neither is shown to leak"
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def verdict_of(result: StudyResult, comparison: Comparison) -> str:
         return NOT_MEASURED
     if found.n < 2:
         return "one batch is not conclusive"
-    if result.nothing_leaks(comparison):
-        return NOTHING_LEAKS
+    if result.no_leak_shown(comparison):
+        return NO_LEAK_SHOWN
     return "confirmed" if found.low > 0 else "contradicted" if found.high < 0 else "inconclusive"
 
 
@@ -109,7 +109,8 @@ def markdown(result: StudyResult) -> str:
         "tested on paired differences.",
     ]
     for table in study.tables:
-        blocks += [f"## {table.title}", _rows(result, table)]
+        if any(True for _ in entries(result, table)):
+            blocks += [f"## {table.title}", _rows(result, table)]
     if result.comparisons:
         lines = [f"| {one.claim} | {one.column} | {difference_in_words(result, one)} |" for one in result.comparisons]
         blocks += ["## Claims", "\n".join(["| claim | column | difference |", "|---|---|---|", *lines])]

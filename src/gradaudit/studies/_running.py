@@ -84,7 +84,7 @@ class StudyResult:
         gaps = [sign * (ahead - behind) for ahead, behind in pairs if ahead is not None and behind is not None]
         return mean_interval(gaps) if gaps else None
 
-    def nothing_leaks(self, comparison: Comparison) -> bool:
+    def no_leak_shown(self, comparison: Comparison) -> bool:
         """Return whether a claim compares how much leaks in two cells of which neither gains on the mean image.
 
         Of both, the interval of the gain must have been measured and must not lie above zero.
@@ -130,7 +130,7 @@ class StudyResult:
                 "claim": one.claim,
                 "column": one.column,
                 "difference": _bounds(self.difference(one)),
-                "nothing_leaks": self.nothing_leaks(one),
+                "no_leak_shown": self.no_leak_shown(one),
             }
             for one in self.comparisons
         ]
