@@ -11,7 +11,7 @@ from ..studies import StudyResult
 from ..studies._collections import Collection, Question
 from ..values.files import write_whole
 from .study_page import PAGE
-from .study_tables import NOT_MEASURED, NO_LEAK_SHOWN, difference_in_words, verdict_of
+from .study_tables import NO_LEAK_SHOWN, NOT_MEASURED, difference_in_words, verdict_of
 from .template import fill
 
 INDEX = "index.html"
