@@ -14,6 +14,8 @@ from gradaudit.attacks._inverter_file import save_inverter
 from gradaudit.attacks._inverter_training import TrainedInverter
 from gradaudit.attacks._simulated_client import SimulatedClient
 from gradaudit.attacks.lti import ATTACK
+from gradaudit.audit.config import make_config
+from gradaudit.audit.plan import make_plan
 from gradaudit.inversion.attack import TimeLimit
 from gradaudit.inversion.run import keeper
 from gradaudit.inversion.run.refusal import attacked
@@ -23,7 +25,7 @@ from gradaudit.protocol.defenses.dp_sgd import DpSgd
 from gradaudit.protocol.defenses.sign_sgd import SignSgd
 from gradaudit.protocol.defenses.soteria import Soteria
 from gradaudit.protocol.defenses.top_k import TopK
-from gradaudit.values.errors import AttackFailed, MissingKnowledge
+from gradaudit.values.errors import AttackFailed, AuditError, MissingKnowledge
 
 TINY = replace(ATTACK, steps=8, minibatch=4, width=8)
 TOLD = Level.BASIC | Knowledge.PUBLIC_DATA | Knowledge.DEFENSE | Knowledge.LOCAL_TRAINING
@@ -217,6 +219,19 @@ def test_refuses_an_inverter_of_another_client(trained, other, why):
     _, seen = observed(*other.pop("defenses", (SignSgd(),)), **other)
     with pytest.raises(AttackFailed, match=rf"is for another client: .*{why}.*gradaudit train inverter"):
         replace(TINY, trained=str(trained))(seen)
+
+
+def test_refuses_an_inverter_for_other_images_before_anything_runs(trained, tmp_path):
+    entry = {"name": "lti", "set": {"trained": str(trained)}}
+    document = {
+        "data": {"source": "photographs", "size": 16, "batch_size": 2},
+        "model": {"name": "mlp", "num_classes": 10},
+        "public_data": {"source": "photographs", "size": 16},
+        "knowledge": ["basic", "PUBLIC_DATA", "DEFENSE"],
+        "attacks": [entry],
+    }
+    with pytest.raises(AuditError, match=r"attacks.0: lti: trained: .* its image shape is .*client's is \(3, 16, 16\)"):
+        make_plan(make_config(document), tmp_path)
 
 
 def test_refuses_what_is_no_inverter(trained, tmp_path):

@@ -11,7 +11,8 @@ from conftest import linear_net, make_batch
 from gradaudit import Client, Knowledge, Level, Normalisation
 from gradaudit.attacks.gi_pip import ATTACK as GI_PIP
 from gradaudit.attacks.gi_pip import WEIGHTS
-from gradaudit.audit.config import AttackEntry
+from gradaudit.audit.config import AttackEntry, make_config
+from gradaudit.audit.plan import make_plan
 from gradaudit.audit.resolve import make_attack
 from gradaudit.inversion.parts.denoisers.non_local_means import NonLocalMeans
 from gradaudit.inversion.parts.denoisers.trained_denoiser import TrainedDenoiser
@@ -155,6 +156,40 @@ def test_an_audit_finds_the_file_beside_it_and_says_at_once_which_command_makes_
     inside = {"stages.0.moves": f"(Denoise(TrainedDenoiser(DenoisingNetwork('{files}/none.safetensors'))),)"}
     with pytest.raises(AuditError, match=r"attacks\.0: denoiser: no file"):
         make_attack(AttackEntry(name="inverting-gradients", set=inside), files, "attacks.0")
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (
+            {"name": "gi-pip", "set": {"stages.0.terms.1.prior.network.source": "ae.safetensors"}},
+            "attacks.0: gi-pip: AutoEncoderError: ae.safetensors is for images of 3 x 8 x 8, and the client's are "
+            "3 x 16 x 16. Train one on such images (`gradaudit train auto-encoder --data DATA --size 16",
+        ),
+        (
+            {
+                "name": "inverting-gradients-fast-denoised",
+                "set": {"denoiser": "TrainedDenoiser(DenoisingNetwork('two'))"},
+            },
+            "attacks.0: inverting-gradients-fast-denoised: the denoiser two is for images of 2 channels, and these have "
+            "3. Train one on such images with `gradaudit train denoiser`.",
+        ),
+    ],
+    ids=["auto-encoder", "denoiser"],
+)
+def test_a_network_for_other_images_is_refused_before_anything_runs(files, monkeypatch, entry, said):
+    monkeypatch.setenv("GRADAUDIT_ASSETS", str(files))
+    two = NoiseUNet(2, 8, 4)
+    save_asset(files / "two.safetensors", "denoiser", "noise-unet", two.settings, {}, state(two))
+    document = {
+        "data": {"source": "photographs", "size": 16},
+        "model": {"name": "mlp", "num_classes": 10},
+        "knowledge": ["data-distribution", "LABELS", "GENERATOR"],
+        "attacks": [entry],
+    }
+    with pytest.raises(AuditError) as told:
+        make_plan(make_config(document), files)
+    assert said in str(told.value)
 
 
 def test_the_move_pulls_pixels_towards_the_denoised_image(files):

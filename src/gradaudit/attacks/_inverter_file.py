@@ -110,6 +110,20 @@ def assumes_defense(path: Path) -> bool:
         return False
 
 
+def require_image_shape(path: Path, shape: tuple[int, ...]) -> None:
+    """Raise `AttackFailed` if the file is of an inverter for images of another shape; other faults are for its use."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            held = json.loads(file.metadata()["client"])["image shape"]
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+        return
+    if held != repr(tuple(shape)):
+        raise AttackFailed(
+            f"trained: {path.name} is for another client: its image shape is {held}, and this client's is "
+            f"{tuple(shape)}. {FIX}"
+        )
+
+
 def _difference(fact: str, held: Mapping[str, str], own: Mapping[str, str]) -> str:
     """Return a sentence on the first fact that differs."""
     if fact == "model":

@@ -25,7 +25,7 @@ from ..values.files import is_file
 from ..values.types import Knowledge, Modality, Reconstruction
 from ._certificate import label_of_one
 from ._demonstration import Demonstration
-from ._inverter_file import assumes_defense, client_facts, load_inverter, weights_digest
+from ._inverter_file import assumes_defense, client_facts, load_inverter, require_image_shape, weights_digest
 from ._inverter_training import InverterRecipe, TrainedInverter, train
 from ._simulated_client import SimulatedClient
 
@@ -74,6 +74,11 @@ class LearningToInvert(InverterRecipe):
         """BATCH_SIZE and PUBLIC_DATA; also DEFENSE if the `trained` inverter knows one."""
         told = bool(self.trained) and assumes_defense(Path(self.trained))
         return Knowledge.BATCH_SIZE | Knowledge.PUBLIC_DATA | (Knowledge.DEFENSE if told else Knowledge.NOTHING)
+
+    def require_inputs(self, shape: tuple[int, ...]) -> None:
+        """Raise `AttackFailed` if the `trained` inverter is for images of another shape."""
+        if self.trained:
+            require_image_shape(Path(self.trained), shape)
 
     def by_content(self) -> LearningToInvert:
         """Return the attack with the name and the SHA-256 of its `trained` file in place of its path, if it has one."""

@@ -123,14 +123,18 @@ def by_content(value: T) -> T:
 
 def networks_of(value: Any) -> Iterator[TrainedNetwork[Any]]:
     """Yield every trained network in an attack, in its stages, its priors and the attacks that it wraps."""
-    if isinstance(value, TrainedNetwork):
-        yield value
-    elif isinstance(value, tuple):
+    return (entry for entry in entries_of(value) if isinstance(entry, TrainedNetwork))
+
+
+def entries_of(value: Any) -> Iterator[Any]:
+    """Yield a value and all that its fields and tuples hold, down to the trained networks."""
+    yield value
+    if isinstance(value, tuple):
         for entry in value:
-            yield from networks_of(entry)
-    elif is_dataclass(value) and not isinstance(value, type):
+            yield from entries_of(entry)
+    elif is_dataclass(value) and not isinstance(value, (type, TrainedNetwork)):
         for field in fields(value):
-            yield from networks_of(getattr(value, field.name))
+            yield from entries_of(getattr(value, field.name))
 
 
 def _require_numbers(asset: Asset) -> None:

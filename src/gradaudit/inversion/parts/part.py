@@ -62,6 +62,9 @@ class Part(Checked):
         """
         return self  # type: ignore[return-value]
 
+    def require_inputs(self, shape: tuple[int, ...]) -> None:
+        """Raise `AttackFailed` if it cannot work on inputs `[C, H, W]` of this shape, whatever the update."""
+
 
 class Objective(Part):
     """The distance between the candidate's update and the observed one: `(candidate, observed, at) -> scalar`.
@@ -183,9 +186,6 @@ class Parametrisation(Part):
 
     makes_labels: ClassVar[bool] = False
     continues: ClassVar[bool] = False
-
-    def require_inputs(self, shape: tuple[int, ...]) -> None:
-        """Raise `AttackFailed` if it cannot make inputs of this shape, whatever the update."""
 
     def idle(self, seen: Observation) -> str:
         """Return the sentence why a later stage is skipped because there is nothing to optimise; usually empty."""

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ...models.generators.trained_generator import Generator
 from ...models.generators.untrained import Untrained
-from ...models.trained import networks_of
+from ...models.trained import entries_of, networks_of
 from ...values.errors import AttackFailed
 from ..parts.part import Stage
 
@@ -50,9 +50,11 @@ def network_digests(attacks: Sequence[Any]) -> dict[str, str]:
 
 
 def require_inputs(attack: Any, shape: tuple[int, ...]) -> None:
-    """Raise `AttackFailed` if a stage of an attack cannot make inputs of this shape, whatever the update."""
-    for stage in getattr(attack, "stages", ()):
-        stage.parametrisation.require_inputs(shape)
+    """Raise `AttackFailed` if an attack, or a part of one, cannot work on inputs of this shape, whatever the update."""
+    for one in entries_of(attack):
+        check = getattr(type(one), "require_inputs", None)  # of the type, because some wrappers pass on what they lack
+        if check is not None:
+            check(one, shape)
 
 
 def _generators(attack: Any) -> Iterator[Generator | Untrained]:

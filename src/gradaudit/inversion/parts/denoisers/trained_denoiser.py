@@ -38,16 +38,21 @@ class TrainedDenoiser(Denoiser):
         """Return the denoised image. Raise `AttackFailed` if the network is for images of other channels."""
         network, channels = _opened(self.network)
         planes = torch.from_numpy(np.ascontiguousarray(np.atleast_3d(image).transpose(2, 0, 1))).float()
-        if channels not in (1, len(planes)):
-            raise AttackFailed(
-                f"the denoiser {self.network.label} is for images of {channels} channels, and these have "
-                f"{len(planes)}. Train one on such images with `gradaudit train denoiser`."
-            )
+        self.require_inputs(tuple(planes.shape))
         pictures = planes[:, None] if channels == 1 else planes[None]
         with torch.no_grad():
             found = network(pictures, torch.full((len(pictures),), self.noise)).double()
         pixels: Image = (found[:, 0] if channels == 1 else found[0]).permute(1, 2, 0).numpy()
         return pixels[..., 0] if image.ndim == 2 else pixels
+
+    def require_inputs(self, shape: tuple[int, ...]) -> None:
+        """Raise `AttackFailed` if the network is missing or is for images of other channels."""
+        channels = _opened(self.network)[1]
+        if channels not in (1, shape[0]):
+            raise AttackFailed(
+                f"the denoiser {self.network.label} is for images of {channels} channels, and these have "
+                f"{shape[0]}. Train one on such images with `gradaudit train denoiser`."
+            )
 
 
 def _opened(network: DenoisingNetwork) -> tuple[nn.Module, int]:

@@ -40,16 +40,8 @@ class AutoEncoderError(Prior):
         Raises:
             AttackFailed: There is no such file, it is for images of another shape, or it holds no τ and none is given.
         """
+        self.require_inputs(tuple(seen.input_shape))
         network, asset = self.network.open()
-        sizes = self.network.architecture(asset)
-        shape = (sizes.channels, sizes.size, sizes.size)
-        if tuple(seen.input_shape) != shape:
-            found, wanted = (" x ".join(map(str, one)) for one in (shape, seen.input_shape))
-            raise AttackFailed(
-                f"AutoEncoderError: {self.network.label} is for images of {found}, and the client's are {wanted}. "
-                f"Train one on such images (`gradaudit train auto-encoder --data DATA --size {wanted.split()[-1]} "
-                "--out FILE`) and name it as `network.source` of this prior."
-            )
         network.to(seen.update.values[0])
         tau, normalisation = self._tau(asset.facts), seen.normalisation
 
@@ -58,6 +50,18 @@ class AutoEncoderError(Prior):
             return ((network(pixels) - pixels).square().mean() - tau).abs()
 
         return penalty
+
+    def require_inputs(self, shape: tuple[int, ...]) -> None:
+        """Raise `AttackFailed` if the auto-encoder is missing or is for images of another shape."""
+        sizes = self.network.architecture(self.network.asset())
+        own = (sizes.channels, sizes.size, sizes.size)
+        if shape != own:
+            found, wanted = (" x ".join(map(str, one)) for one in (own, shape))
+            raise AttackFailed(
+                f"AutoEncoderError: {self.network.label} is for images of {found}, and the client's are {wanted}. "
+                f"Train one on such images (`gradaudit train auto-encoder --data DATA --size {wanted.split()[-1]} "
+                "--out FILE`) and name it as `network.source` of this prior."
+            )
 
     def _tau(self, facts: object) -> float:
         if self.tau is not None:
