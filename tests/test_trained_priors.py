@@ -158,6 +158,9 @@ def test_an_audit_finds_the_file_beside_it_and_says_at_once_which_command_makes_
         make_attack(AttackEntry(name="inverting-gradients", set=inside), files, "attacks.0")
 
 
+DENOISED = "inverting-gradients-fast-denoised"
+
+
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
@@ -168,10 +171,10 @@ def test_an_audit_finds_the_file_beside_it_and_says_at_once_which_command_makes_
         ),
         (
             {
-                "name": "inverting-gradients-fast-denoised",
+                "name": DENOISED,
                 "set": {"denoiser": "TrainedDenoiser(DenoisingNetwork('two'))"},
             },
-            "attacks.0: inverting-gradients-fast-denoised: the denoiser two is for images of 2 channels, and these have "
+            f"attacks.0: {DENOISED}: the denoiser two is for images of 2 channels, and these have "
             "3. Train one on such images with `gradaudit train denoiser`.",
         ),
     ],
