@@ -10,6 +10,7 @@ from hypothesis import settings
 from torch import nn
 
 from gradaudit import Batch, Client, Normalisation
+from gradaudit.values.chance import set_seed
 
 # No deadlines: a busy machine is no failure. HYPOTHESIS_PROFILE=search draws new examples at every run.
 settings.register_profile("same", deadline=None, derandomize=True)
@@ -19,6 +20,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 collect_ignore = [
     "federation"
 ]  # against the real Flower, NVFlare and Ray, by `.ci/federation` in an environment of its own
+os.fsync = lambda _descriptor: None  # no test of this process loses power; a tenth of the time was spent there
 torch.set_num_threads(1)  # tiny networks: a second thread costs more than it gives
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -34,7 +36,7 @@ def shared_data():
 
 @pytest.fixture(autouse=True)
 def _seeded():
-    torch.manual_seed(0)
+    set_seed(0)
 
 
 def smooth_net(classes=10, channels=1, size=8):

@@ -14,7 +14,7 @@ from gradaudit.audit.plan import draw, make_plan
 from gradaudit.client.participant import own_seed
 from gradaudit.protocol.defenses import GaussianNoise
 from gradaudit.protocol.local_training import client_seed
-from gradaudit.values.chance import child_seed
+from gradaudit.values.chance import child_seed, set_seed
 from gradaudit.values.types import Reconstruction
 
 NOISED = {
@@ -200,3 +200,13 @@ def test_training_draws_from_a_seed_that_only_the_client_knows(monkeypatch):
     assert len(set(told)) == 3
     assert told[0] == told[3]
     assert not set(told) & {3, 4, own_seed("defenses", 3, one), own_seed("defenses", 4, one)}
+
+
+def test_a_seed_is_torchs_own_and_leaves_nothing_behind():
+    """The same numbers as by `torch.manual_seed`, without a note for accelerators that are not there."""
+    torch.manual_seed(2**40 + 7)
+    expected = torch.rand(3)
+    before = len(torch.cuda._queued_calls)
+    set_seed(2**40 + 7)
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.cuda.is_available() or len(torch.cuda._queued_calls) == before

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import is_dataclass
+from functools import cache
 from typing import Any, get_args, get_type_hints
 
 from ..values.discovery import Registry
@@ -55,6 +56,7 @@ def part_names(attacks: Iterable[type] = ()) -> dict[str, type]:
     return {name: kind for name, kind in sorted(found.items()) if kind in given or kind not in bases}
 
 
+@cache
 def _fields(kind: type) -> list[Any]:
     """Return the types of the fields of a dataclass."""
     hints = get_type_hints(kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -56,22 +57,30 @@ class Photographs:
         check_size("photographs", self.size, 8, 224)
         if self.crops not in ("all", "whole"):
             raise AuditError(f"photographs: crops must be all or whole, got {self.crops}.")
-        photographs = {path.stem: decode(path, 3, "photographs") for path in _files()}
-        cut = dict(photographs)
-        if self.crops == "all":
-            for name, photograph in photographs.items():
-                cut |= _tiles(name, photograph)
-        tiles = len(cut) - len(photographs)
-        pictures = torch.stack([square(picture, self.size) for picture in cut.values()])
+        files = _files()
+        names, pictures = _cut(files, self.size, self.crops)
+        tiles = len(names) - len(files)
         return Source(
             name="photographs",
-            description=f"{len(photographs)} photographs that come with scikit-image and scikit-learn"
+            description=f"{len(files)} photographs that come with scikit-image and scikit-learn"
             + (f", and {tiles} tiles of them" if tiles else "")
             + f", {self.size} x {self.size} pixels",
-            pictures=PixelArray(pictures.mul(255).round().to(torch.uint8)),
-            picture_names=tuple(cut),
+            pictures=PixelArray(pictures),
+            picture_names=names,
             attribution=_attribution(),
         )
+
+
+@lru_cache(maxsize=8)
+def _cut(files: tuple[Path, ...], size: int, crops: str) -> tuple[tuple[str, ...], Tensor]:
+    """Return the names of the images and their values `[N, 3, size, size]`, 0 to 255, decoded once in a process."""
+    photographs = {path.stem: decode(path, 3, "photographs") for path in files}
+    cut = dict(photographs)
+    if crops == "all":
+        for name, photograph in photographs.items():
+            cut |= _tiles(name, photograph)
+    pictures = torch.stack([square(picture, size) for picture in cut.values()])
+    return tuple(cut), pictures.mul(255).round().to(torch.uint8)
 
 
 def _tiles(name: str, photograph: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -84,13 +93,13 @@ def _tiles(name: str, photograph: Tensor) -> Iterator[tuple[str, Tensor]]:
                 yield f"{name} ({row + 1}, {column + 1})", tile
 
 
-def _files() -> list[Path]:
+def _files() -> tuple[Path, ...]:
     image, learn = _package("skimage") / "data", _package("sklearn") / "datasets" / "images"
     files = [image / name for name in SCIKIT_IMAGE] + [learn / name for name in SCIKIT_LEARN]
     for path in files:
         if not path.is_file():
             raise AuditError(f"photographs: {path} is missing; install scikit-image and scikit-learn again.")
-    return files
+    return tuple(files)
 
 
 def _package(name: str) -> Path:

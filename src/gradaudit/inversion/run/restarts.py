@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ...protocol.observation import Observation
-from ...values.chance import forked
+from ...values.chance import forked, set_seed
 from ...values.errors import AttackFailed
 from ...values.full_precision import full_precision
 from ...values.types import Curve, Reconstruction
@@ -120,7 +120,7 @@ def run(attack: Recipe, seen: Observation, seed: int, watch: Watch | None, keep:
         if found is not None:
             return found[0].reconstruction()
     with forked(seen.device):
-        torch.manual_seed(seed)
+        set_seed(seed)
         target = Target(attack, seen)
         keepers = [Keeper.of(keep, attack, [seen], [seed], i) if keep else None for i in range(attack.restarts)]
         for number, keeper in enumerate(keepers):
@@ -160,7 +160,7 @@ def _in_one_pass(
     with forked(seen[0].device):
         targets, restarts = [], []
         for one, seed in zip(seen, seeds, strict=True):
-            torch.manual_seed(seed)
+            set_seed(seed)
             targets.append(Target(attack, one))
             if why_not(attack.parts[:-1], attack.stages, targets[-1].matching):
                 return None
