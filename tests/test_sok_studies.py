@@ -7,8 +7,7 @@ import torch
 
 from gradaudit.report.study_page import write_study
 from gradaudit.studies import STUDIES, Bench, read_study, run_study
-from gradaudit.studies._sok_cells import NotBuilt, SoKCell, gia_o
-from gradaudit.values.errors import AuditError
+from gradaudit.studies._sok_cells import SoKCell, gia_l, gia_o
 from gradaudit.values.types import Knowledge
 
 TABLES = [STUDIES["sok-table-1"], STUDIES["sok-table-2"]]
@@ -17,7 +16,7 @@ TABLES = [STUDIES["sok-table-1"], STUDIES["sok-table-2"]]
 @pytest.mark.parametrize("study", [*TABLES, STUDIES["sme-against-unrolling"]], ids=lambda study: study.name)
 def test_claims_are_about_rows_that_are_measured(study):
     for cells in study.cells.values():
-        measured = {cell.name for cell in cells if not isinstance(cell, NotBuilt)}
+        measured = {cell.name for cell in cells}
         assert {name for one in study.comparisons for name in (one.better, one.worse)} <= measured
 
 
@@ -44,12 +43,6 @@ def test_only_those_who_know_the_size_are_told_it():
     assert gia_o(None).stages[0].steps == 4_800
 
 
-def test_a_row_without_an_attack_says_why():
-    row = NotBuilt("GIA-L, τ 1")
-    with pytest.raises(AuditError, match="not implemented"):
-        row.measure(Bench(), 0)
-
-
 def test_a_row_whose_generator_nobody_trained_says_how_to_make_it(tmp_path, monkeypatch):
     monkeypatch.delenv("GRADAUDIT_ASSETS", raising=False)
     study = TABLES[0]
@@ -68,9 +61,14 @@ def test_a_cell_measures_lpips_under_the_number_of_classes():
     assert torch.isfinite(torch.tensor(values["ssim"]))
 
 
-def test_a_study_goes_on_where_it_stopped(tmp_path):
+def test_a_study_goes_on_where_it_stopped_and_leaves_out_what_lacks_a_generator(tmp_path, monkeypatch):
+    monkeypatch.delenv("GRADAUDIT_ASSETS", raising=False)
     cells = tuple(replace(cell, attack=gia_o(2), network="mlp") for cell in TABLES[0].cells["quick"][:2])
-    study = replace(TABLES[0], cells={"quick": (*cells, NotBuilt("GIA-L, τ 1"))}, repeats={"quick": 1})
+    study = replace(
+        TABLES[0],
+        cells={"quick": (*cells, replace(cells[0], name="GIA-L, τ 1", attack=gia_l(2)))},
+        repeats={"quick": 1},
+    )
     for _ in range(2):
         run_study(study, "quick", Bench(), tmp_path)
     assert len((tmp_path / "trials.jsonl").read_text().splitlines()) == 2

@@ -65,7 +65,7 @@ SOK = Collection(
             "How do attacks perform over a wide range of dimensions?",
             "All attacks fail at high resolution. Without a generator they work below a batch size of 30.",
             ("sok-figure-4",),
-            "the row with a generator",
+            "resolutions with a generator",
         ),
         Question(
             "RQ3",

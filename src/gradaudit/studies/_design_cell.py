@@ -14,6 +14,7 @@ from ..metrics.gradient_smoothness import SmoothnessEffort
 from ._attack_cell import AttackCell
 from ._bench import Bench
 from ._definition import Comparison, Table, Values
+from ._generator_rows import unmade
 from ._sized_bench import at_size
 from ._smoothness import Explained
 
@@ -69,7 +70,8 @@ class DesignCell(AttackCell):
 
     def missing(self, bench: Bench) -> str | None:
         """Return why the cell cannot be measured, or `None`."""
-        return super().missing(at_size(bench, self.size))
+        bench = at_size(bench, self.size)
+        return super().missing(bench) or unmade(self.attack, bench.source.shape)
 
     def measure(self, bench: Bench, seed: int) -> Values:
         """Return the scores of an attack cell, `room` (shared entries for each pixel value), and what explains them."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..inversion.run.gradient_matching import GradientMatching
-from ..values.errors import AuditError
 from ..values.types import Knowledge, Level
 from ._attack_cell import AttackCell
 from ._bench import Bench
@@ -61,27 +60,6 @@ class SoKCell(AttackCell):
         """Return the values of an attack cell, with `lpips.K` for K classes."""
         values = super().measure(bench, seed)
         return {**values, f"lpips.{bench.classes}": values.get("lpips")}
-
-
-@dataclass(frozen=True)
-class NotBuilt:
-    """A row of the paper whose attack is not implemented.
-
-    Args:
-        name: Name in the table.
-        why: Reason to show for the omitted cell.
-    """
-
-    name: str
-    why: str = "not implemented"
-
-    def missing(self, bench: Bench) -> str | None:
-        """Return the reason."""
-        return self.why
-
-    def measure(self, bench: Bench, seed: int) -> Values:
-        """Raise `AuditError`."""
-        raise AuditError(f"{self.name}: {self.why}.")
 
 
 def gia_o(steps: int | None) -> GradientMatching:
