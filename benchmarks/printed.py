@@ -17,6 +17,7 @@ from pathlib import Path
 
 from gradaudit.report.study_tables import NO_LEAK_SHOWN, markdown, verdict_of
 from gradaudit.studies import STUDIES, StudyResult, read_stored
+from gradaudit.studies._collections import COLLECTIONS
 
 from .machine import described
 
@@ -58,22 +59,39 @@ def printed(folder: Path) -> tuple[str, StudyResult]:
 
 
 def overview(results: dict[str, StudyResult]) -> str:
-    """Return the list of all folders: what was measured, and how the claims fared."""
+    """Return the list of all folders, what was measured and how the claims fared, and the questions of collections."""
     lines = [
         "# Measured studies",
         "`python -m benchmarks.printed` writes these pages from the lines beside them. A claim is confirmed or "
         "contradicted if the 95 % interval of its paired differences lies above or below zero, and neither if no image "
-        "comes closer than the mean image in both of its cells.",
+        "is shown to come closer than the mean image in either of its cells.",
         f"| folder | study | measurements | {' | '.join(VERDICTS)} | minutes |\n" + "|---" * (len(VERDICTS) + 4) + "|",
     ]
     for name, result in results.items():
-        verdicts = [verdict_of(result, one) for one in result.comparisons]
-        counts = " | ".join(str(verdicts.count(word)) for word in VERDICTS)
         lines[-1] += (
             f"\n| [{name}]({name}/study.md) | {result.study.title} (`{result.study.name}`, {result.scale}) | "
-            f"{result.done} of {result.planned} | {counts} | {result.seconds / 60:.0f} |"
+            f"{result.done} of {result.planned} | {' | '.join(map(str, counts(result).values()))} | "
+            f"{result.seconds / 60:.0f} |"
         )
+    for collection in COLLECTIONS.values():
+        lines += [f"## {collection.title}", f"Published findings of {collection.paper}."]
+        lines.append("| question | published finding | measured here |\n|---|---|---|")
+        for question in collection.questions:
+            found = [(name, result) for name, result in results.items() if result.study.name in question.studies]
+            here = "; ".join(f"[{name}]({name}/study.md): {in_words(result)}" for name, result in found)
+            lines[-1] += f"\n| {question.key}: {question.words} | {question.finding} | {here or 'not measured'} |"
     return "\n\n".join(lines) + "\n"
+
+
+def counts(result: StudyResult) -> dict[str, int]:
+    """Return how many claims of a result have which verdict."""
+    verdicts = [verdict_of(result, one) for one in result.comparisons]
+    return {word: verdicts.count(word) for word in VERDICTS}
+
+
+def in_words(result: StudyResult) -> str:
+    """Return the verdicts on the claims of a result, such as `7 confirmed, 1 inconclusive`."""
+    return ", ".join(f"{count} {word}" for word, count in counts(result).items() if count) or "no claim is decided"
 
 
 def pages() -> Iterator[tuple[Path, str]]:
