@@ -47,8 +47,8 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 def set_seed(seed: int) -> None:
     """Set the seed of torch's random numbers on the CPU and on CUDA devices.
 
-    Where there is no accelerator, `torch.manual_seed` notes the wish for three kinds of them, each with its call stack:
-    that takes milliseconds, and memory for as long as the process runs.
+    `torch.manual_seed` also notes the seed for accelerators that are not there, each with its call stack, which takes
+    a hundred times as long.
     """
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_available():
