@@ -482,6 +482,12 @@ def test_ctrl_c_keeps_what_was_computed(audit_file, tmp_path):
     assert "unfinished" in (tmp_path / "run/report.html").read_text().lower() or kept == 12
 
 
+def test_the_version(gradaudit):
+    import gradaudit as package
+
+    assert gradaudit("--version") == (0, f"gradaudit {package.__version__}\n", "")
+
+
 def test_listings_and_doctor(gradaudit):
     listed = {
         "attacks": "inverting-gradients",

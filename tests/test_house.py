@@ -348,9 +348,18 @@ def test_few_duplicated_windows():
     assert doubled / total < 0.05
 
 
-def test_the_command_line_imports_without_torch():
-    code = "import sys, gradaudit.commands.cli; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+@pytest.mark.parametrize(
+    "words", [["--help"], ["train", "generator", "--help"], ["study", "--help"], ["--version"]], ids=" ".join
+)
+def test_the_command_line_explains_itself_without_torch(words):
+    """Importing torch takes seconds, which nobody should wait for a line of help."""
+    code = (
+        "import sys, gradaudit.commands.cli as cli\n"
+        f"sys.argv = ['gradaudit', *{words}]\n"
+        "try:\n    cli.main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        "assert not {'torch', 'numpy', 'torchvision', 'PIL'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_one_gradient_crosses_four_files_beside_the_parts(monkeypatch):

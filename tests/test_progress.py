@@ -6,8 +6,9 @@ import pytest
 from rich.console import Console
 
 from gradaudit.commands import progress
-from gradaudit.commands.progress import Pace, TerminalListener, duration
+from gradaudit.commands.progress import Pace, TerminalListener
 from gradaudit.execution.journal import Failure
+from gradaudit.values.terminal import duration
 from toy_jobs import Square
 
 

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from ..execution.runner import Listener
-from ..values.terminal import as_text, visible
+from ..values.terminal import as_text, duration, visible
 
 if TYPE_CHECKING:
     from ..execution.journal import Failure
@@ -153,14 +153,6 @@ class Pace:
             left = max(0.0, each * (self.total - self.done - self.failed) - (time.monotonic() - self.ends[-1]))
             parts += [f"{60 / each:.3g} per minute" if each else "", f"{duration(left)} left"]
         return ", ".join(filter(None, parts))
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in one unit or two, such as `40 s`, `12 min` or `3 h 20 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def finding_lines(finding: Finding) -> list[tuple[str, str]]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..values.errors import AuditError, AuditInterrupted
-from ..values.files import make_folder
 from ..values.streams import stdout_kept
 from ..values.terminal import echo
 from .listings import show
@@ -36,6 +35,7 @@ def run_collection(collection: Collection, run_one: RunOne, folder: Path, *, as_
     """
     from ..report.study_index import index_lines, write_index
     from ..studies import STUDIES
+    from ..values.files import make_folder
 
     make_folder(folder, option="--out")
     found: dict[str, StudyResult | str] = {}

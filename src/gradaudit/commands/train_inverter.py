@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..values.errors import AuditError
-from ..values.terminal import echo
+from ..values.terminal import duration, echo
 from .placing import Changes
-from .progress import duration
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, Progress, TextColumn
 
 from ..values.errors import AuditError, AuditInterrupted
-from ..values.terminal import Screen, as_text, echo
-from .progress import duration
+from ..values.terminal import Screen, as_text, duration, echo
 
 if TYPE_CHECKING:
     from ..models.fitting.fit import Fitted, Limit, TrainingWatch

@@ -109,6 +109,14 @@ def _show_warning(
         typer.echo(visible(whole.rstrip(), lines=True), err=True)
 
 
+def duration(seconds: float) -> str:
+    """Return a duration in one unit or two, such as `40 s`, `12 min` or `3 h 20 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
