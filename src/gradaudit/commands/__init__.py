@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Register all of them with `app`."""
-    from . import compare, inspect, listings, merge, recoverability, study, sweep, train
+    from . import compare, inspect, listings, merge, recoverability, study, sweep, train, version
     from . import infer_labels as labels
 
-    for module in (inspect, labels, recoverability, study, sweep, compare, merge, train, listings):
+    for module in (inspect, labels, recoverability, study, sweep, compare, merge, train, listings, version):
         module.add_to(app)

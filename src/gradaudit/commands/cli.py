@@ -256,23 +256,6 @@ def _percent(fraction: float | None) -> str:
 
 
 @cache
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        from ..values.versions import version_of
-
-        terminal.echo(f"gradaudit {version_of('gradaudit')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Measure what a federated-learning client leaks when it shares a gradient or a model update."""
-
-
 def _all_commands() -> typer.Typer:
     """Return the app with all commands; they are registered once per process."""
     from .. import commands
