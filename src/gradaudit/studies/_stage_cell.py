@@ -104,13 +104,28 @@ class StageCell(DesignCell):
         return replace(self._course(bench, seed).at(self.rounds), training=self.training)
 
     def _course(self, bench: Bench, seed: int) -> TrainingCourse:
-        return _course(replace(self, name="", rounds=0), bench, seed)
+        """Return the training, which cells with other rounds or another attack share."""
+        return _course(_Fresh(self), bench, seed)
 
     def fresh(self, bench: Bench, seed: int) -> Client:
         """Return a client with the untrained network and the local training of the federation."""
         return replace(DesignCell.client(self, bench, seed), training=self.local)
 
 
+@dataclass(frozen=True, eq=False)
+class _Fresh:
+    """A cell that equals all others whose networks are trained in the same way."""
+
+    cell: StageCell
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Fresh) and self.cell.shares == other.cell.shares
+
+    def __hash__(self) -> int:
+        return hash(self.cell.shares)
+
+
 @lru_cache(maxsize=1)
-def _course(cell: StageCell, bench: Bench, seed: int) -> TrainingCourse:
+def _course(fresh: _Fresh, bench: Bench, seed: int) -> TrainingCourse:
+    cell = fresh.cell
     return TrainingCourse(cell.fresh(bench, seed), bench, cell.federation, bench.chance(seed))
