@@ -210,6 +210,8 @@ def test_rounds_share_one_training(labelled, monkeypatch):
     monkeypatch.setattr(TrainingCourse, "_round", lambda self, seed: (trained.append(seed), real(self, seed)))
     found = [stage(rounds).measure(labelled, 0) for rounds in (0, 2, 6)]
     assert len(trained) == 6
+    stage(6, name="another attack", attack=gia_o(2)).measure(labelled, 0)
+    assert len(trained) == 6
     assert found[2]["accuracy"] > found[0]["accuracy"] + 0.2
     late, early = (stage(rounds).client(labelled, 0).model[1].weight for rounds in (6, 2))
     assert len(trained) == 6 + 2
