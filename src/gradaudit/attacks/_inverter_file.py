@@ -103,25 +103,26 @@ def load_inverter(path: Path, client: SimulatedClient, name: str) -> TrainedInve
 
 def assumes_defense(path: Path) -> bool:
     """Return whether the file is of an inverter that was trained with a defense; false if it cannot be read."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return bool(json.loads(file.metadata()["client"])["defenses"] != repr(()))
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
-        return False
+    return _client_fact(path, "defenses") not in (None, repr(()))
 
 
 def require_image_shape(path: Path, shape: tuple[int, ...]) -> None:
     """Raise `AttackFailed` if the file is of an inverter for images of another shape; other faults are for its use."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            held = json.loads(file.metadata()["client"])["image shape"]
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
-        return
-    if held != repr(tuple(shape)):
+    held = _client_fact(path, "image shape")
+    if held not in (None, repr(tuple(shape))):
         raise AttackFailed(
             f"trained: {path.name} is for another client: its image shape is {held}, and this client's is "
             f"{tuple(shape)}. {FIX}"
         )
+
+
+def _client_fact(path: Path, fact: str) -> object:
+    """Return a fact of the client that the inverter of a file was trained for, or `None` if it cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads(file.metadata()["client"])[fact]
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+        return None
 
 
 def _difference(fact: str, held: Mapping[str, str], own: Mapping[str, str]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import nn
 
 from ..values.errors import AuditError
@@ -25,7 +23,7 @@ def fedavg_cnn(num_classes: int, channels: int, size: int) -> nn.Module:
     Raises:
         AuditError: The images are too small for the two pools.
     """
-    return _built("fedavg-cnn", num_classes, channels, size)
+    return _built(num_classes, channels, size, normed=False)
 
 
 def fedavg_cnn_bn(num_classes: int, channels: int, size: int) -> nn.Module:
@@ -45,17 +43,15 @@ def fedavg_cnn_bn(num_classes: int, channels: int, size: int) -> nn.Module:
     Raises:
         AuditError: The images are too small for the two pools.
     """
-    return _built("fedavg-cnn-bn", num_classes, channels, size, nn.BatchNorm2d)
+    return _built(num_classes, channels, size, normed=True)
 
 
-def _built(
-    name: str, num_classes: int, channels: int, size: int, norm: Callable[[int], nn.Module] | None = None
-) -> nn.Sequential:
+def _built(num_classes: int, channels: int, size: int, *, normed: bool) -> nn.Sequential:
     if size < 4:
-        raise AuditError(f"{name}: images must be at least 4 pixels wide, got {size}.")
+        raise AuditError(f"fedavg-cnn{'-bn' if normed else ''}: images must be at least 4 pixels wide, got {size}.")
     layers: list[nn.Module] = []
     for entering, leaving in ((channels, 32), (32, 64)):
-        norms = [norm(leaving)] if norm else []
+        norms = [nn.BatchNorm2d(leaving)] if normed else []
         layers += [nn.Conv2d(entering, leaving, 5, padding=2), *norms, nn.ReLU(), nn.MaxPool2d(2)]
     layers += [nn.Flatten(), nn.Linear(64 * (size // 2 // 2) ** 2, 512), nn.ReLU(), nn.Linear(512, num_classes)]
     return nn.Sequential(*layers)

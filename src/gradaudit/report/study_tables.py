@@ -109,8 +109,8 @@ def markdown(result: StudyResult) -> str:
         "tested on paired differences.",
     ]
     for table in study.tables:
-        if any(True for _ in entries(result, table)):
-            blocks += [f"## {table.title}", _rows(result, table)]
+        if rows := list(entries(result, table)):
+            blocks += [f"## {table.title}", _rows(result, table, rows)]
     if result.comparisons:
         lines = [f"| {one.claim} | {one.column} | {difference_in_words(result, one)} |" for one in result.comparisons]
         blocks += ["## Claims", "\n".join(["| claim | column | difference |", "|---|---|---|", *lines])]
@@ -123,9 +123,9 @@ def markdown(result: StudyResult) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _rows(result: StudyResult, table: Table) -> str:
+def _rows(result: StudyResult, table: Table, rows: list[tuple[str, list[StudyEntry]]]) -> str:
     lines = [f"| | n | {' | '.join(table.columns)} |", "|---" * (len(table.columns) + 2) + "|"]
-    for cell, found in entries(result, table):
+    for cell, found in rows:
         lines.append(f"| {cell} | {_count(result, cell)} | {' | '.join(entry.line for entry in found)} |")
     return "\n".join(lines)
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..attacks.residual_r_gap import ATTACK as RESIDUAL_R_GAP
 from ..audit.attempt import attack_seed
 from ..inversion.parts.parametrisations.pixels import Pixels
 from ..inversion.parts.part import Candidate
@@ -19,6 +20,13 @@ from ._attack_cell import AttackCell
 from ._bench import Bench
 from ._definition import Values
 from ._generator_rows import unmade
+
+SOLVERS = {
+    "quick": replace(RESIDUAL_R_GAP, steps=60, restarts=1),
+    "default": RESIDUAL_R_GAP,
+    "paper": RESIDUAL_R_GAP,
+}
+"""Residual R-GAP at each scale of a study."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from ..attacks.inverting_gradients import ATTACK as INVERTING_GRADIENTS
 from ..client.defending import Memories
 from ..client.federation import accuracy, contribution, step
 from ..client.federation_settings import Federation, partition
@@ -17,6 +18,8 @@ from ._bench import Bench
 from ._definition import Values
 from ._design_cell import DesignCell
 from ._sized_bench import at_size
+
+ANY_ATTACK = INVERTING_GRADIENTS  # in place of each: the attack has no part in the training
 
 
 class TrainingCourse:
@@ -105,27 +108,13 @@ class StageCell(DesignCell):
 
     def _course(self, bench: Bench, seed: int) -> TrainingCourse:
         """Return the training, which cells with other rounds or another attack share."""
-        return _course(_Fresh(self), bench, seed)
+        return _course(replace(self, name="", rounds=0, attack=ANY_ATTACK, explained=None), bench, seed)
 
     def fresh(self, bench: Bench, seed: int) -> Client:
         """Return a client with the untrained network and the local training of the federation."""
         return replace(DesignCell.client(self, bench, seed), training=self.local)
 
 
-@dataclass(frozen=True, eq=False)
-class _Fresh:
-    """A cell that equals all others whose networks are trained in the same way."""
-
-    cell: StageCell
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Fresh) and self.cell.shares == other.cell.shares
-
-    def __hash__(self) -> int:
-        return hash(self.cell.shares)
-
-
 @lru_cache(maxsize=1)
-def _course(fresh: _Fresh, bench: Bench, seed: int) -> TrainingCourse:
-    cell = fresh.cell
+def _course(cell: StageCell, bench: Bench, seed: int) -> TrainingCourse:
     return TrainingCourse(cell.fresh(bench, seed), bench, cell.federation, bench.chance(seed))

@@ -6,11 +6,10 @@ from dataclasses import replace
 
 from ..attacks.inverting_gradients import ATTACK as INVERTING_GRADIENTS
 from ..attacks.inverting_gradients_deep import ATTACK as INVERTING_GRADIENTS_DEEP
-from ..attacks.residual_r_gap import ATTACK as RESIDUAL_R_GAP
 from ..inversion.attack import Attack
 from ..inversion.run.gradient_matching import GradientMatching
 from ._attack_cell import SCORES, SMALLER
-from ._deep_cells import BasinCell, DeepCell
+from ._deep_cells import SOLVERS, BasinCell, DeepCell
 from ._definition import Cell, Comparison, Study, Table
 from ._generator_rows import NEEDED, gi_pip
 from ._sok_cells import WITH_GENERATOR
@@ -53,7 +52,7 @@ def _name(attack: str, setting: str) -> str:
     return f"{attack}, {setting}"
 
 
-def _cells(wide: int, slim: int, large: int, gap: Attack = RESIDUAL_R_GAP) -> tuple[Cell, ...]:
+def _cells(wide: int, slim: int, large: int, gap: Attack) -> tuple[Cell, ...]:
     """Return the attacks in each setting, the first two with equal steps, and the starts near the truth.
 
     Args:
@@ -95,9 +94,9 @@ STUDY = Study(
     "one with the lowest loss, unsure the one with the highest. The last rows start Inverting Gradients at the ground "
     "truth plus noise, which no adversary can, to measure what its objective says there.",
     cells={
-        "quick": _cells(12, 12, 3, replace(RESIDUAL_R_GAP, steps=60, restarts=1)),
-        "default": _cells(150, 150, 20),
-        "paper": _cells(*[4_800] * 3),
+        "quick": _cells(12, 12, 3, SOLVERS["quick"]),
+        "default": _cells(150, 150, 20, SOLVERS["default"]),
+        "paper": _cells(*[4_800] * 3, SOLVERS["paper"]),
     },
     repeats={"quick": 2, "default": 6, "paper": 12},
     tables=(

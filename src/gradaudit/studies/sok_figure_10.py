@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 
-from ..attacks.residual_r_gap import ATTACK as RESIDUAL_R_GAP
-from ..attacks.residual_r_gap import ResidualRGap
 from ..client.federation_settings import Federation
 from ..metrics.gradient_smoothness import SmoothnessEffort
 from ..models.small_classifiers import SmallClassifier
 from ..protocol.local_training import FedAvg
+from ._deep_cells import SOLVERS
 from ._definition import Comparison, Figure, Study, StudyCurve, Table
 from ._design_cell import leaks_more
 from ._smoothness import CAVEAT, TABLE, Explained, correlations
@@ -29,8 +28,6 @@ FEDERATION = {
     "paper": Federation(clients=10, batch_size=500, examples=8000, test_examples=2000),
 }
 LOCAL = FedAvg(learning_rate=0.05, minibatch_size=32, momentum=0.9, batch_norm="train", shuffle=True)
-
-
 SOLVED = "resnet18"  # the network whose layers residual R-GAP solves
 SOLVER = f"{SOLVED} by residual R-GAP"
 
@@ -57,13 +54,8 @@ def _cells(scale: str) -> tuple[StageCell, ...]:
             )
             found.append(cell)
             if network == SOLVED:
-                solver = _short(RESIDUAL_R_GAP) if scale == "quick" else RESIDUAL_R_GAP
-                found.append(replace(cell, name=_name(SOLVER, rounds), attack=solver, explained=None))
+                found.append(replace(cell, name=_name(SOLVER, rounds), attack=SOLVERS[scale], explained=None))
     return tuple(found)
-
-
-def _short(attack: ResidualRGap) -> ResidualRGap:
-    return replace(attack, steps=60, restarts=1)
 
 
 CELLS = {scale: _cells(scale) for scale in STEPS}
@@ -81,7 +73,6 @@ def _curves(column: str) -> tuple[StudyCurve, ...]:
     return tuple(
         StudyCurve(network, column, tuple((float(number), name) for number, name in _measured(network).items()))
         for network in (*ALL, SOLVER)
-        if _measured(network)
     )
 
 

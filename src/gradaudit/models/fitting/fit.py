@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ...values.chance import child_seed, forked
+from ...values.chance import child_seed, forked, set_seed
 from ...values.errors import AuditError
 from .image_set import ImageSet
 
@@ -140,7 +140,7 @@ def fit(
     with forked(trainer.device):
         try:
             while not limit.reached(run.steps, run.seconds):
-                torch.manual_seed(child_seed(drawing.seed, f"step {run.steps}"))
+                set_seed(child_seed(drawing.seed, f"step {run.steps}"))
                 pictures, labels = images.draw(drawing.batch, flip=drawing.flip)
                 moved = None if labels is None else labels.to(trainer.device)
                 losses = trainer.step(pictures.to(trainer.device), moved)

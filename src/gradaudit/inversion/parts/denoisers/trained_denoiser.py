@@ -38,7 +38,7 @@ class TrainedDenoiser(Denoiser):
         """Return the denoised image. Raise `AttackFailed` if the network is for images of other channels."""
         network, channels = _opened(self.network)
         planes = torch.from_numpy(np.ascontiguousarray(np.atleast_3d(image).transpose(2, 0, 1))).float()
-        self.require_inputs(tuple(planes.shape))
+        self._require_channels(channels, len(planes))
         pictures = planes[:, None] if channels == 1 else planes[None]
         with torch.no_grad():
             found = network(pictures, torch.full((len(pictures),), self.noise)).double()
@@ -47,11 +47,13 @@ class TrainedDenoiser(Denoiser):
 
     def require_inputs(self, shape: tuple[int, ...]) -> None:
         """Raise `AttackFailed` if the network is missing or is for images of other channels."""
-        channels = _opened(self.network)[1]
-        if channels not in (1, shape[0]):
+        self._require_channels(_opened(self.network)[1], shape[0])
+
+    def _require_channels(self, channels: int, given: int) -> None:
+        if channels not in (1, given):
             raise AttackFailed(
                 f"the denoiser {self.network.label} is for images of {channels} channels, and these have "
-                f"{shape[0]}. Train one on such images with `gradaudit train denoiser`."
+                f"{given}. Train one on such images with `gradaudit train denoiser`."
             )
 
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ....models.assets import Asset
 from ....models.auto_encoders.trained_auto_encoder import AutoEncoder
 from ....protocol.observation import Observation
 from ....values.errors import AttackFailed
@@ -40,8 +41,8 @@ class AutoEncoderError(Prior):
         Raises:
             AttackFailed: There is no such file, it is for images of another shape, or it holds no τ and none is given.
         """
-        self.require_inputs(tuple(seen.input_shape))
         network, asset = self.network.open()
+        self._require_shape(asset, tuple(seen.input_shape))
         network.to(seen.update.values[0])
         tau, normalisation = self._tau(asset.facts), seen.normalisation
 
@@ -53,7 +54,10 @@ class AutoEncoderError(Prior):
 
     def require_inputs(self, shape: tuple[int, ...]) -> None:
         """Raise `AttackFailed` if the auto-encoder is missing or is for images of another shape."""
-        sizes = self.network.architecture(self.network.asset())
+        self._require_shape(self.network.asset(), shape)
+
+    def _require_shape(self, asset: Asset, shape: tuple[int, ...]) -> None:
+        sizes = self.network.architecture(asset)
         own = (sizes.channels, sizes.size, sizes.size)
         if shape != own:
             found, wanted = (" x ".join(map(str, one)) for one in (own, shape))
