@@ -44,7 +44,12 @@ LastKernel = Annotated[
     ),
 ]
 Augmented = Annotated[
-    bool, typer.Option("--augment/--no-augment", help="Shift and brighten what the critic sees (DiffAugment).")
+    bool | None,
+    typer.Option(
+        "--augment/--no-augment",
+        help="Shift and brighten what the critic sees (DiffAugment); by default only for dcgan.",
+        show_default=False,
+    ),
 ]
 
 
@@ -61,7 +66,7 @@ def generator(
     width: Width = None,
     latent: LatentWidth = None,
     last: LastKernel = None,
-    augment: Augmented = True,
+    augment: Augmented = None,
     size: Side = None,
     steps: StepCount = None,
     minutes: Minutes = None,
@@ -73,7 +78,7 @@ def generator(
     """Train a generator of images like the client's, for attacks that search its latent space.
 
     DCGAN is trained by binary cross-entropy (Adam 2e-4), WGAN-GP by the Wasserstein distance with gradient penalty
-    (Adam 1e-4, five steps of the critic for one of the generator); the file holds the moving average of the weights in
+    (Adam 3e-4, five steps of the critic for one of the generator); the file holds the moving average of the weights in
     half precision. Two scores on held-out images are printed: their mean squared distance to the nearest sample, beside
     that to the nearest training image, and their PSNR after a search for their latent vectors. Look at the samples
     (FILE.png) before you use the generator. A run of 20 minutes on one core gives rough images of 28 to 32 pixels.
@@ -88,7 +93,9 @@ def generator(
     sizes = {"width": width, "latent": latent, "last": last}
     given = {key: value for key, value in sizes.items() if value is not None}
     request = Request(data, out, size, steps, minutes, batch_size, flip, seed, device, labelled=conditional)
-    rivalry = replace(RIVALRIES.get(architecture, Rivalry()), augment=augment)
+    rivalry = RIVALRIES.get(architecture, Rivalry())
+    if augment is not None:
+        rivalry = replace(rivalry, augment=augment)
 
     def task(channels: int, side: int, classes: int) -> Task:
         return generator_task(architecture, kind(channels=channels, size=side, classes=classes, **given), rivalry)
