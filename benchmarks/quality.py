@@ -14,7 +14,7 @@ import logging
 import statistics
 import time
 import warnings
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from copy import deepcopy
@@ -30,6 +30,7 @@ from gradaudit import metrics
 from gradaudit.attacks import ATTACKS
 from gradaudit.audit.plan import draw
 from gradaudit.data.sources import SOURCES
+from gradaudit.inversion.attack import Attack
 from gradaudit.inversion.parts.part import GradientTransform, Progress
 from gradaudit.inversion.run.gradient_matching import GradientMatching
 from gradaudit.inversion.run.refusal import modality_of
@@ -38,11 +39,7 @@ from gradaudit.values.types import Modality
 from .machine import described
 from .networks import CLASSES, NETWORKS, NORMALISATION
 
-STEPWISE = {
-    name: attack
-    for name, attack in ATTACKS.items()
-    if isinstance(attack, GradientMatching) and modality_of(attack) is Modality.PICTURES
-}
+IMAGE_ATTACKS = {name: attack for name, attack in ATTACKS.items() if modality_of(attack) is Modality.PICTURES}
 SHOWN = ("dlg", "idlg", "inverting-gradients", "inverting-gradients-fast")
 LEVELS = (15, 20, 25, 30)  # dB
 BUDGET = 2_000  # most evaluations of an attack
@@ -64,7 +61,7 @@ class Case:
 class Record(GradientTransform):
     """A gradient transform that records (CPU seconds, candidates) of every evaluation without changing the gradient."""
 
-    kept: list[tuple[float, Tensor]] = field(default_factory=list, hash=False, compare=False)
+    kept: deque = field(default_factory=deque, hash=False, compare=False)  # a list would become a tuple
 
     def __call__(self, gradient: Tensor, at: Progress) -> Tensor:
         """Return the same gradient."""
@@ -116,13 +113,15 @@ def within(attack: GradientMatching, budget: int) -> GradientMatching:
     return replace(attack, stages=tuple(replace(s, steps=max(1, round(s.steps * share))) for s in attack.stages))
 
 
-def run(attack: GradientMatching, on: Case, seed: int) -> Run:
-    """Run an attack of this package and record its iterates."""
+def run(attack: Attack, on: Case, seed: int) -> Run:
+    """Run an attack of this package and record its iterates, if it has any."""
     record = Record()
-    stages = tuple(replace(stage, gradient=(record, *stage.gradient)) for stage in attack.stages)
+    if isinstance(attack, GradientMatching):
+        stages = tuple(replace(stage, gradient=(record, *stage.gradient)) for stage in attack.stages)
+        attack = replace(attack, stages=stages)
     started = time.process_time()
-    found = replace(attack, stages=stages)(on.seen, seed=seed)
-    return _judge(on, record.kept, found.inputs, started, time.process_time())
+    found = attack(on.seen, seed=seed)
+    return _judge(on, list(record.kept), found.inputs, started, time.process_time())
 
 
 def run_breaching(on: Case, seed: int, budget: int) -> Run | None:
@@ -189,8 +188,9 @@ def rows(
         peer = [run_breaching(each, seed, budget) for seed, each in enumerate(on)]
         table = {PEER: peer if all(peer) else None}
         for name in names:
-            attack = STEPWISE[name]
-            cut = attack if name == OWN_LENGTH else within(attack, budget)
+            attack = IMAGE_ATTACKS[name]
+            stepwise = isinstance(attack, GradientMatching) and name != OWN_LENGTH
+            cut = within(attack, budget) if stepwise else attack
             table[name] = [run(cut, each, seed) for seed, each in enumerate(on)]
         found += [
             {"network": network, "batch": batch, "attack": name, **_row(runs, table[PEER])}
@@ -266,7 +266,7 @@ def main() -> None:
     parser.add_argument("--network", choices=NETWORKS)
     parser.add_argument("--batch", type=int)
     parser.add_argument(
-        "--attack", choices=STEPWISE, action="append", help=f"may be given several times; {', '.join(SHOWN)} by default"
+        "--attack", choices=IMAGE_ATTACKS, action="append", help=f"several are allowed; {', '.join(SHOWN)} by default"
     )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--budget", type=int, default=BUDGET)

@@ -9,6 +9,7 @@ attacks return), and the last one. Prints Markdown: their mean PSNR in dB over t
 from __future__ import annotations
 
 import argparse
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -33,7 +34,7 @@ class Recorded(Prior):
     """A prior that records every input with its value."""
 
     of: Prior
-    kept: list[tuple[Tensor, float]] = field(default_factory=list, hash=False, compare=False)
+    kept: deque = field(default_factory=deque, hash=False, compare=False)  # a list would become a tuple
 
     def __call__(self, inputs: Tensor, at: Progress) -> Tensor:
         """Return the penalty of the wrapped prior."""
@@ -48,7 +49,8 @@ def psnrs(on: Case, steps: int, seed: int, looks: int = 200) -> tuple[float, flo
     prior = Recorded(stage.terms[0].prior)
     stage = replace(stage, steps=steps, terms=(Term(prior, stage.terms[0].weight),))
     replace(INVERTING_GRADIENTS, stages=(stage,))(on.seen, seed=seed)
-    iterates = [*prior.kept[: steps : max(1, steps // looks)], prior.kept[-1]]
+    kept = list(prior.kept)
+    iterates = [*kept[: steps : max(1, steps // looks)], kept[-1]]
     matching, at = Matching(on.seen, INVERTING_GRADIENTS.objective), Progress(0, 1)
     distances = [float(matching.value(x, on.private.labels, at)) for x, _ in iterates]
     totals = [d + stage.terms[0].weight * penalty for d, (_, penalty) in zip(distances, iterates, strict=True)]

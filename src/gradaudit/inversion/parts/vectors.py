@@ -11,9 +11,6 @@ from torch import Tensor
 BLOCK = 2**18
 """Entries of a product that a CPU sums at once: float32 loses digits over more (1e-6 here, 2e-5 over 2^21)."""
 
-KEPT_ANYWAY = 2**24  # bytes of gradients that glibc keeps without help
-LARGEST = 31 * 2**20  # bytes of a buffer that glibc can take from its heap
-
 
 class Combination(NamedTuple):
     """The gradient v = ∂D/∂g in a closed form that needs no buffer: v = `on_candidate` * g + `on_observed` * observed.
@@ -97,25 +94,3 @@ def own(tensors: Sequence[Tensor], beside: Sequence[Tensor] = ()) -> list[Tensor
         owned.append(tensor if whole and storage.data_ptr() not in taken else tensor.clone())
         taken.add(storage.data_ptr())
     return owned
-
-
-def reserve(parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Return a block to hold while steps are taken, so that their gradients reuse the memory of the previous step.
-
-    glibc returns freed memory at the end of its heap to the system, and fetching a ResNet-18's gradients anew then
-    costs 15-25 of the 60-90 ms of a step. glibc keeps what lies below a block in use; this function returns such a
-    block, small and last in the heap. No page is touched, nothing outlasts the block, and with another C library
-    nothing changes.
-    """
-    sizes = [parameter.numel() * parameter.element_size() for parameter in parameters if not parameter.is_cuda]
-    if sum(sizes) < KEPT_ANYWAY:
-        return []
-    piece = min(max(sizes), LARGEST)
-    torch.empty(piece, dtype=torch.uint8)  # once glibc has seen such a buffer freed, it takes them from its heap
-    room = [torch.empty(piece, dtype=torch.uint8) for _ in range(sum(sizes) // piece + 3)]
-    end, held = max(part.data_ptr() for part in room), []
-    for _ in range(8):  # the first blocks may fill a gap further down
-        held.append(torch.empty(2**16, dtype=torch.uint8))
-        if held[-1].data_ptr() > end:
-            break
-    return held

@@ -104,8 +104,16 @@ def _linear_pieces(pieces: Callable[..., tuple[Tensor, Tensor | None]]) -> Call:
     return freeze
 
 
-def _relu(x: Tensor) -> tuple[Tensor, None]:
-    return x > 0, None
+def _relu(call: Call, input: Tensor, inplace: bool = False) -> tuple[Tensor, Call]:
+    """Freeze a ReLU: its result, which nothing overwrites before the backward pass, tells the active units."""
+    result = call(input, inplace=inplace) if inplace else call(input)
+    active = result.detach()
+
+    def replay(input: Tensor, inplace: bool = False) -> Tensor:
+        slope = active.sign()
+        return input.mul_(slope) if inplace or call.__name__.endswith("_") else input * slope
+
+    return result, replay
 
 
 def _leaky_relu(x: Tensor, negative_slope: float = 0.01) -> tuple[Tensor, None]:
@@ -179,7 +187,7 @@ def _pool(with_indices: Call, axes: int) -> Call:
 
 
 HANDLERS: dict[Call, Call] = {
-    **dict.fromkeys((F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_), _linear_pieces(_relu)),
+    **dict.fromkeys((F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_), _relu),
     **dict.fromkeys((torch.abs, Tensor.abs, Tensor.abs_), _linear_pieces(_abs)),
     **dict.fromkeys((F.leaky_relu, F.leaky_relu_), _linear_pieces(_leaky_relu)),
     **dict.fromkeys((F.hardtanh, F.hardtanh_), _linear_pieces(_hardtanh)),

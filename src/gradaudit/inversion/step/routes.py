@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from ...values.types import Tensors
+from ..parts.heap import reserve
 from ..parts.part import Progress, Term
-from ..parts.vectors import Combination, own, reserve
+from ..parts.vectors import Combination, own
 from .kinks import KinksDiffer
 from .one_step import TINY, OneStep
 
@@ -107,7 +108,7 @@ class Routes:
     def slope(self, point: Point) -> RouteResult:
         """Return the objective, which is exact by either route, the priors, and the gradient of the whole loss."""
         if self.held is None:
-            self.held = reserve(self.one_step.parameters) if self.one_step is not None else []
+            self.held = reserve(self.one_step.parameters if self.one_step else [])
         try:
             return self._auto(point) if self.directional else self._exact(point)
         except RuntimeError as error:
