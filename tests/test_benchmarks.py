@@ -1,7 +1,6 @@
 """The benchmarks that no other test imports run in miniature, so that their tables can be had again."""
 
 import pytest
-
 from benchmarks import quality, selection, step
 
 

@@ -336,6 +336,7 @@ def test_where_less_could_be_judged_is_not_the_worse_case():
         ((2,) * 7, range(7), True),  # seven coins in a row
         ((2,) * 6, range(6), False),
         ((1,) * 7, range(7), False),  # nothing to be told from
+        ((400,) * 1200, range(1200), True),  # more images than a float has binomial coefficients for
     ],
 )
 def test_chance_hits_oftener_in_small_galleries(galleries, keys, above):

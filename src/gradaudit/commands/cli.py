@@ -24,6 +24,7 @@ from .gating import (
     make_gate,
     require_measures,
 )
+from .loading import load_attacks
 from .placing import (
     AsJson,
     Budget,
@@ -86,6 +87,7 @@ def demo(
 
     Nothing is downloaded: the photographs come with the dependencies of gradaudit.
     """
+    load_attacks()
     from ..audit import demo as builtin
     from ..audit.plan import make_plan
 
@@ -122,6 +124,7 @@ def audit(
     error, a case that failed, or a case or a threshold that cannot be judged, with the reason in one line. 130:
     interrupted; finished cases are kept.
     """
+    load_attacks()
     from ..audit.budget import seconds_of
 
     if budget is not None:
@@ -149,6 +152,7 @@ def report(
     With --fail-over the results are compared with thresholds, and with --junit written as JUnit XML, without computing
     anything; exit codes are then those of `audit`.
     """
+    load_attacks()
     from .. import report as page
     from ..execution import read_folder
     from ..report.redaction import redact as redacted

@@ -15,6 +15,7 @@ from ..values.streams import stdout_kept
 from ..values.terminal import Screen, echo
 from ..values.validation import suggest
 from .listings import show
+from .loading import load_attacks
 from .placing import (
     AsJson,
     ExecutorName,
@@ -86,6 +87,7 @@ def study(
     again what failed. By default, one process per core runs, and one on a GPU. The name of a collection runs all of
     its studies, each in a folder of its own, under one index page.
     """
+    load_attacks()
     from ..audit.resolve import make_device
     from ..execution import usual_workers
     from ..studies import STUDIES, Bench
@@ -98,8 +100,7 @@ def study(
     place = Placement(found, stop_on_error, shard_of(shard))
     run_one, folder = partial(_shown if show_only else _run, scale, bench, place), out or _folder(name, scale)
     if name in COLLECTIONS:
-        run_collection(COLLECTIONS[name], run_one, folder, as_json=as_json)
-        return
+        return run_collection(COLLECTIONS[name], run_one, folder, as_json=as_json)
     with stdout_kept(as_json):
         result, page, failure = run_one(STUDIES[name], folder)
     if as_json:

@@ -9,6 +9,7 @@ import typer
 
 from ..values.streams import stdout_kept
 from ..values.terminal import Screen, echo
+from .loading import load_attacks
 from .placing import (
     AsJson,
     Changes,
@@ -69,6 +70,7 @@ def sweep(
     The same command with the same folder resumes an interrupted sweep and computes again what failed. If the grid has
     grown, only its new cells are computed. By default, one process per core runs. Exit codes are those of `audit`.
     """
+    load_attacks()
     from ..audit.sweep_file import read_sweep
     from ..execution import usual_workers
     from ..execution.sweep_jobs import findings_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from .loading import load_attacks
 from .training_options import (
     BatchSize,
     Minutes,
@@ -44,6 +45,7 @@ def denoiser(
 
     Ctrl-C leaves a usable file without scores; the same command goes on from there. docs/training.md says more.
     """
+    load_attacks()
     from ..models.denoising.noise_unet import NoiseUNet
     from ..models.fitting.denoiser_task import denoiser_task
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..values.errors import AuditError
+from .loading import load_attacks
 from .training_options import (
     BatchSize,
     Minutes,
@@ -85,6 +86,7 @@ def generator(
 
     Ctrl-C leaves a usable file without scores; the same command goes on from there. docs/training.md says more.
     """
+    load_attacks()
     from dataclasses import replace
 
     from ..models.fitting.generator_task import RIVALRIES, Rivalry, generator_task

@@ -10,6 +10,7 @@ import typer
 
 from ..values.errors import AuditError
 from ..values.terminal import duration, echo
+from .loading import load_attacks
 from .placing import Changes
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def inverter(
 
     After Ctrl-C, the same command goes on from a checkpoint.
     """
+    load_attacks()
     from ..attacks._inverter_file import save_inverter
     from ..audit.config import read_config
     from ..audit.plan import make_plan
