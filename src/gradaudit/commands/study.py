@@ -100,13 +100,11 @@ def study(
     place = Placement(found, stop_on_error, shard_of(shard))
     run_one, folder = partial(_shown if show_only else _run, scale, bench, place), out or _folder(name, scale)
     if name in COLLECTIONS:
-        return run_collection(COLLECTIONS[name], run_one, folder, as_json=as_json)
+        run_collection(COLLECTIONS[name], run_one, folder, as_json=as_json)
+        return
     with stdout_kept(as_json):
         result, page, failure = run_one(STUDIES[name], folder)
-    if as_json:
-        echo(json.dumps(result.to_json(), allow_nan=False))
-    else:
-        _print(result, page)
+    echo(json.dumps(result.to_json(), allow_nan=False)) if as_json else _print(result, page)
     if failure:
         raise failure
 
