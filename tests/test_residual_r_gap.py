@@ -13,6 +13,7 @@ from gradaudit.attacks._separation import separate_head, solve_inputs
 from gradaudit.attacks.residual_r_gap import ATTACK, _Peeling
 from gradaudit.inversion.run.refusal import attacked
 from gradaudit.models import build
+from gradaudit.models.cut_residual import CutResNet
 from gradaudit.values.errors import AttackFailed
 
 KNOWN = Level.BASIC | Knowledge.LABELS
@@ -76,3 +77,17 @@ def test_what_it_cannot_solve_is_refused():
     ):
         with pytest.raises(AttackFailed, match=wrong):
             BRIEF(told)
+
+
+@pytest.mark.parametrize("cut", [1, 3, 8])
+def test_a_cut_skip_leaves_equations_enough(cut):
+    """Skips 1 and 8 add their input unchanged, skip 3 through a convolution."""
+    torch.manual_seed(0)
+    model = CutResNet("resnet18", cut, small=False).build(10, 1, 16).double()
+    batch = make_batch(2, side=16)
+    seen = attacked("test", Client(model).share(replace(batch, inputs=batch.inputs.double()), KNOWN))
+    found = _Peeling(seen, seen.labels)
+    assert found.note == "Solved exactly down to the output of the stem."
+    with torch.no_grad():
+        truth = found.front(seen.normalisation.apply(batch.inputs.double()))
+    assert (found.target - truth).norm() < 1e-3 * truth.norm()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -190,11 +191,7 @@ class _Peeling:
         if lost > CONTRADICTION:
             return None, lost
         past = _back(at_middle * active * first, inner, entered.shape)
-        if block.downsample:
-            past = past + _back(at_sum * _factor(block.downsample[1]), block.downsample[0], entered.shape)
-        else:
-            past = past + at_sum
-        return (entered.clamp_min(0), past), lost
+        return (entered.clamp_min(0), past + _past(block.downsample, entered, at_sum)), lost
 
     @staticmethod
     def _through_shortcut(block: BasicBlock, found: Tensor, middle: Tensor, on: Tensor) -> Tensor:
@@ -224,6 +221,16 @@ def _back(slopes: Tensor, conv: nn.Conv2d, shape: torch.Size) -> Tensor:
     extra = [shape[axis] - ((slopes.shape[axis] - 1) * stride - 2 * padding + kernel) for axis in (2, 3)]
     weight = conv.weight.detach().double()
     return conv_transpose2d(slopes, weight, stride=stride, padding=padding, output_padding=extra)
+
+
+def _past(shortcut: nn.Module | None, entered: Tensor, slopes: Tensor) -> Tensor:
+    """Return the gradient with respect to the input of a shortcut, whatever it computes."""
+    if shortcut is None:
+        return slopes
+    with torch.enable_grad():
+        leaf = entered.detach().requires_grad_()
+        added = deepcopy(shortcut).double().eval()(leaf) * slopes
+        return torch.autograd.grad(added.sum() + 0 * leaf.sum(), leaf)[0]
 
 
 def _deviation(norm: nn.BatchNorm2d) -> Tensor:
