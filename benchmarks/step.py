@@ -1,8 +1,9 @@
 """Cost of one step: `python -m benchmarks.step [--network NAME] [--batch N] [--json] [--seconds S]`.
 
 All times are CPU milliseconds of the process on one thread: medians over rounds in which every column is measured in
-turn, so that a busy machine slows all of them equally. Each row runs in its own process. Run it again with
-MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ set to 1073741824 for the tuned allocator.
+turn, so that a busy machine slows all of them equally. Each row runs in two processes at the same time, one for our
+columns and one for breaching, because an attack of ours changes what glibc keeps for the rest of its process. Run it
+again with MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ set to 1073741824 for the tuned allocator.
 """
 
 from __future__ import annotations
@@ -81,8 +82,15 @@ def naive_gradient(matching: Matching, x: Tensor, y: Tensor) -> Tensor:
         return torch.autograd.grad(1 - inner / (lengths[0] * lengths[1]), leaf)[0]
 
 
+def measure_peer(name: str, batch: int, size: int, batch_norm: str, seconds: float) -> float | None:
+    """Return the milliseconds of an iteration of breaching, or `None` if it is not installed."""
+    torch.set_num_threads(1)
+    peer = breaching_iterations(*observe(name, batch, size, batch_norm), batch_norm)
+    return None if peer is None else _interleaved({"breaching": lambda: peer(BLOCK)}, seconds)["breaching"]
+
+
 def measure(name: str, batch: int, size: int, batch_norm: str, seconds: float) -> dict:
-    """Return the row of one case."""
+    """Return the row of one case, without breaching."""
     torch.set_num_threads(1)
     private, seen = observe(name, batch, size, batch_norm)
     x, y = torch.randn(private.inputs.shape, generator=torch.Generator().manual_seed(1)), private.labels
@@ -106,12 +114,9 @@ def measure(name: str, batch: int, size: int, batch_norm: str, seconds: float) -
     }
     ours = our_iterations(seen)
     columns["iteration"] = lambda: ours(BLOCK)
-    peer = breaching_iterations(private, seen, batch_norm)
-    if peer is not None:
-        columns["breaching"] = lambda: peer(BLOCK)
     medians = _interleaved(columns, seconds)
     row = {"network": name, "batch": batch, "size": size, "batch_norm": batch_norm}
-    row |= {f"{column}_ms": medians.get(column) for column in COLUMNS}
+    row |= {f"{column}_ms": medians[column] for column in columns}
     return row | {"cosine_directional": _agreement(name, batch, size, batch_norm, x)}
 
 
@@ -201,9 +206,11 @@ def main() -> None:
     torch.set_num_threads(1)
     # One process for each row: after large networks the allocator keeps memory, which makes the next rows faster.
     spawn = get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool:
-        chosen = cases(options.network, options.batch)
-        rows = list(pool.map(measure, *zip(*chosen, strict=True), [options.seconds] * len(chosen)))
+    with ProcessPoolExecutor(2, mp_context=spawn, max_tasks_per_child=1) as pool:
+        rows = []
+        for case in cases(options.network, options.batch):
+            ours, peer = (pool.submit(run, *case, options.seconds) for run in (measure, measure_peer))
+            rows.append(ours.result() | {"breaching_ms": peer.result()})
     if options.json:
         print(json.dumps({"rows": rows}))
     else:
