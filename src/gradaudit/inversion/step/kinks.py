@@ -110,8 +110,8 @@ def _relu(call: Call, input: Tensor, inplace: bool = False) -> tuple[Tensor, Cal
     active = result.detach()
 
     def replay(input: Tensor, inplace: bool = False) -> Tensor:
-        slope = active.sign()
-        return input.mul_(slope) if inplace or call.__name__.endswith("_") else input * slope
+        kept = torch.ops.aten.threshold_backward(input, active, 0)  # the input where the result is positive, else 0
+        return input.copy_(kept) if inplace or call.__name__.endswith("_") else kept
 
     return result, replay
 
