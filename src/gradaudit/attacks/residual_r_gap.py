@@ -230,7 +230,7 @@ def _past(shortcut: nn.Module | None, entered: Tensor, slopes: Tensor) -> Tensor
     with torch.enable_grad():
         leaf = entered.detach().requires_grad_()
         added = deepcopy(shortcut).double().eval()(leaf) * slopes
-        return torch.autograd.grad(added.sum() + 0 * leaf.sum(), leaf)[0]
+        return torch.autograd.grad(added.sum() + 0 * leaf.sum(), leaf)[0]  # 0 * leaf: it may ignore its input
 
 
 def _deviation(norm: nn.BatchNorm2d) -> Tensor:

@@ -13,6 +13,7 @@ from ..values.streams import stdout_kept
 from ..values.terminal import echo
 from ..values.validation import suggest
 from .listings import show
+from .loading import load_attacks
 
 if TYPE_CHECKING:
     from ..comparison import SideBySide
@@ -77,6 +78,7 @@ def compare(
 
 
 def _compared(runs: list[Path], metric: list[str] | None, baseline: str | None) -> SideBySide:
+    load_attacks()
     from ..comparison import read_series, side_by_side
 
     names = [name.strip() for text in metric or () for name in text.split(",")]

@@ -11,6 +11,7 @@ import typer
 from ..values.streams import stdout_kept
 from ..values.terminal import echo
 from .listings import label_rows, show
+from .loading import load_attacks
 
 if TYPE_CHECKING:
     from ..audit.label_audit import MethodResult
@@ -47,6 +48,7 @@ def labels(
     if config is None:
         show(("name", "part", "needs", "description"), label_rows())
         return
+    load_attacks()
     from ..audit.config import read_config
     from ..audit.label_audit import audit_labels, chosen_methods
     from ..audit.plan import make_plan

@@ -15,6 +15,7 @@ from ..values.errors import AuditError
 from ..values.streams import stdout_kept
 from ..values.terminal import Screen, echo, visible
 from .listings import show
+from .loading import load_attacks
 from .placing import AsJson, Changes, Open, open_in_browser
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def recoverability(
     nothing beyond the prior. docs/recoverability.md says what the numbers mean. Exit code 0: they were computed,
     whatever they are. 2: an error, in one line.
     """
+    load_attacks()
     from ..audit.config import read_config
     from ..audit.plan import make_plan
 

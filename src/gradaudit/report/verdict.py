@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from scipy.special import bdtrc
+
 from ..metrics import METRICS
 from ..values.deciding import deciding, refusals
 from ..values.finding import Finding
@@ -201,14 +203,12 @@ def above_chance(identified: int, ranked: Sequence[Leak]) -> bool:
 
     A guess is right with probability 1/N in a gallery of N images, once per attack on the image.
     """
-    from scipy.stats import binom  # here, because it takes a third of a second to import
-
     tries = Counter(leak.key for leak in ranked)
     gallery = min(leak.finding.gallery for leak in ranked)
     if gallery < 2:
         return False
     hit = 1 - (1 - 1 / gallery) ** max(tries.values())
-    return bool(binom.sf(identified - 1, len(tries), hit) <= CHANCE + 1e-12)
+    return bool(bdtrc(identified - 1, len(tries), hit) <= CHANCE + 1e-12)
 
 
 def _details(worst: Sequence[Leak], found: Sequence[Leak]) -> tuple[str, ...]:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 LARGEST = 31 * 2**20  # bytes of a buffer that glibc can take from its heap
 ROOM = 2**29  # bytes below the block beside the gradients, for activations
-SMALL = 2**16  # bytes of the block
-MOST_GAPS = 2**14  # blocks of 64 KiB after which no further one is tried
+PIECE = 2**24  # bytes of a part of the room: well below `LARGEST`, or glibc would map it elsewhere
+SMALL = 2**20  # bytes of the block, of which one page is touched; glibc fills gaps of this size first
+MOST_GAPS = 2**12  # blocks after which no further one is tried
 
 
 def reserve(parameters: Sequence[Tensor]) -> list[Tensor]:
@@ -25,7 +26,7 @@ def reserve(parameters: Sequence[Tensor]) -> list[Tensor]:
         return []
     torch.empty(LARGEST, dtype=torch.uint8)  # once glibc has seen such a buffer freed, it takes them from its heap
     bytes_below = ROOM + 2 * sum(parameter.nbytes for parameter in parameters)
-    room = [torch.empty(LARGEST, dtype=torch.uint8) for _ in range(bytes_below // LARGEST)]
+    room = [torch.empty(PIECE, dtype=torch.uint8) for _ in range(bytes_below // PIECE)]
     end, tried = max(part.data_ptr() for part in room), [torch.empty(SMALL, dtype=torch.uint8)]
     while tried[-1].data_ptr() < end and len(tried) < MOST_GAPS:  # glibc fills the gaps further down first
         tried.append(torch.empty(SMALL, dtype=torch.uint8))
