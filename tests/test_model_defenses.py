@@ -167,7 +167,7 @@ def test_the_divergence_is_part_of_the_loss_to_second_order():
         return layer.decoder(mean).sin().mean() + 0.7 * divergence
 
     found = []
-    for loss in (penalised(layer(x).sin().mean(), layer), explicit(x)):
+    for loss in (penalised(layer(x).sin().mean(), layer.modules()), explicit(x)):
         first = torch.autograd.grad(loss, [*layer.parameters(), x], create_graph=True)
         along = sum((g * d).sum() for g, d in zip(first, direction, strict=False))
         found.append((*first, *torch.autograd.grad(along, x)))
@@ -175,7 +175,7 @@ def test_the_divergence_is_part_of_the_loss_to_second_order():
         torch.testing.assert_close(ours, theirs)
     near = 1e-6  # the same second derivative as a difference, as the directional step takes it
     moved = {n: p + near * d for (n, p), d in zip(layer.named_parameters(), direction, strict=True)}
-    shifted = torch.autograd.grad(penalised(functional_call(layer, moved, (x,)).sin().mean(), layer), x)[0]
+    shifted = torch.autograd.grad(penalised(functional_call(layer, moved, (x,)).sin().mean(), layer.modules()), x)[0]
     torch.testing.assert_close((shifted - found[0][-2]) / near, found[0][-1], rtol=1e-3, atol=1e-6)
 
 
@@ -184,10 +184,10 @@ def test_the_gradients_of_the_examples_can_be_mapped():
     start = dict(layer.named_parameters())
 
     def loss(parameters, x):
-        return penalised(functional_call(layer, parameters, (x[None],)).sin().mean(), layer)
+        return penalised(functional_call(layer, parameters, (x[None],)).sin().mean(), layer.modules())
 
     mapped = vmap(grad(loss), (None, 0))(start, inputs)
-    whole = torch.autograd.grad(penalised(layer(inputs).sin().mean(), layer), list(start.values()))
+    whole = torch.autograd.grad(penalised(layer(inputs).sin().mean(), layer.modules()), list(start.values()))
     for one, other in zip(mapped.values(), whole, strict=True):
         torch.testing.assert_close(one.mean(0), other)
     batch = private(3)

@@ -383,3 +383,30 @@ def test_a_step_finds_the_memory_of_the_step_before(network, batch):
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
     assert len(gaps) == 64
     assert faults < 2 * 1000, "pages of 4 KiB were fetched anew; a ResNet-18's gradients have 11 000"
+
+
+class Noting(nn.Module):
+    """A network that notes whether oneDNN would compute its convolutions."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.noted = named(network)(), set()
+
+    def forward(self, x):
+        self.noted.add(torch.backends.mkldnn.enabled)
+        return self.network(x)
+
+
+@pytest.mark.parametrize("step", ["exact", "directional"])
+@pytest.mark.parametrize(
+    ("network", "batch", "one_dnn"), [("lenet", 2, False), ("lenet", 8, True), ("fedavg-cnn", 1, True)]
+)
+def test_small_convolutions_avoid_one_dnn(network, batch, one_dnn, step):
+    private = make_batch(batch, 3, 32)
+    seen = Client(Noting(network)).share(private, GRANTED)
+    subject = Matching(seen, Cosine(), step)
+    for _ in range(2):
+        seen.model.noted.clear()
+        subject.slope(torch.randn(batch, 3, 32, 32), private.labels, [], AT)
+    assert seen.model.noted == {one_dnn}
+    assert torch.backends.mkldnn.enabled

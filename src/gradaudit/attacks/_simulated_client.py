@@ -109,7 +109,7 @@ class SimulatedClient:
         shared = {name: value.detach() for name, value in training.shared_parameters(model).items()}
 
         def loss(parameters: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-            return penalised(training.loss(functional_call(model, parameters, (x.clone(),)), y), model)
+            return penalised(training.loss(functional_call(model, parameters, (x.clone(),)), y), model.modules())
 
         try:
             with batch_norm_mode(model, "eval"), warnings.catch_warnings():

@@ -105,7 +105,7 @@ class OnePass:
 
         def loss(parameters: tuple[Tensor, ...], x: Tensor, y: Tensor) -> Tensor:
             logits = functional_call(model, dict(zip(names, parameters, strict=True)), (x.clone(),))
-            return penalised(matching.training.loss(logits, Labels.target(y, matching.training.loss)), model)
+            return penalised(matching.training.loss(logits, Labels.target(y, matching.training.loss)), model.modules())
 
         def whole(x: Tensor, y: Tensor, *observed: Tensor) -> tuple[Tensor, Tensor]:
             value = matching.distance(grad(loss)(start, x, y), observed, at)

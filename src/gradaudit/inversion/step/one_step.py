@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ...protocol.local_training import InMode, LocalTraining, penalised
 from ...protocol.observation import Observation
 from ..parts.label_values import Labels
+from ..parts.small import ConvolutionKernels
 from ..parts.vectors import norm
 from .checkpoint import Around, blocks, checkpointed
 from .kinks import Kinks, Replayer
@@ -48,6 +49,7 @@ class OneStep:
         self.kinks: Kinks | None = Kinks()
         self._blocks = blocks(model) if checkpoint else []
         self._mode = InMode(model, training.batch_norm)
+        self._layers = list(model.modules())
         self._hooks = {id(hook) for hooks in self._hooked() for hook in hooks.values()}
         self._length: Tensor | None = None
         self.closer = 1.0  # factor on the reach
@@ -62,6 +64,11 @@ class OneStep:
         """
         around = _plain_attention if plain_attention else nullcontext
         return self._forward(x, y, around, lambda: around)
+
+    def gradient(self, x: Tensor, y: Tensor, plain_attention: bool) -> tuple[Tensor, ...]:
+        """Return the gradient of `loss` in the parameters, with its graph."""
+        loss = self.loss(x, y, plain_attention=plain_attention)
+        return torch.autograd.grad(loss, self.parameters, create_graph=True, allow_unused=True, materialize_grads=True)
 
     def recorded_loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the same as `loss`, for the first of two passes, and record the kinks."""
@@ -84,7 +91,16 @@ class OneStep:
         saving = checkpointed(self._blocks, lambda: _Reusable(self, again())) if self._blocks else nullcontext()
         with self._mode, torch.enable_grad(), around(), saving:
             loss = self.training.loss(self.model(x), Labels.target(y, self.training.loss))
-            return penalised(loss, self.model)
+            return penalised(loss, self._layers)
+
+    def kernels(self, x: Tensor, y: Tensor) -> ConvolutionKernels:
+        """Return which library computes the convolutions for candidates of the shape of `x`."""
+
+        def forward() -> None:
+            with self.silent():
+                self.loss(x.detach().clone(), y.detach())
+
+        return ConvolutionKernels(forward, self.parameters, len(x))
 
     def reach(self) -> Tensor:
         """Return the distance of the second pass from θ, a scalar in units of θ."""
@@ -138,7 +154,7 @@ class OneStep:
 
     def _hooked(self) -> list[OrderedDict]:
         """Return the hooks of all modules that have any."""
-        both = ((module._forward_pre_hooks, module._forward_hooks) for module, _ in self._mode.modules)
+        both = ((module._forward_pre_hooks, module._forward_hooks) for module in self._layers)
         return [hooks for pair in both for hooks in pair if hooks]
 
 

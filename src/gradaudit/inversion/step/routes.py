@@ -12,6 +12,7 @@ Counted in convolutions, exact costs 7/3 of a forward and backward pass, directi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -101,6 +102,7 @@ class Routes:
     copies: bool = False
     plain_attention: bool = False
     held: list[Tensor] | None = None
+    around: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def __post_init__(self) -> None:
         self.directional = self.step != "exact" and self.one_step is not None
@@ -109,8 +111,10 @@ class Routes:
         """Return the objective, which is exact by either route, the priors, and the gradient of the whole loss."""
         if self.held is None:
             self.held = reserve(self.one_step.parameters if self.one_step else [])
+            self.around = self.one_step.kernels(point.x, point.y).chosen if self.one_step else nullcontext
         try:
-            return self._auto(point) if self.directional else self._exact(point)
+            with self.around():
+                return self._auto(point) if self.directional else self._exact(point)
         except RuntimeError as error:
             if self.copies or "leaf Variable that requires grad" not in str(error):
                 raise
@@ -189,7 +193,8 @@ class Routes:
                     raise
 
     def _reverse_over_reverse(self, point: Point) -> RouteResult:
-        update = self._update_with_graph(point)
+        one, x = self.one_step, point.entering(self.copies)
+        update = one.gradient(x, point.y, self.plain_attention) if one else self.simulate(point._replace(x=x))
         penalty = point.penalty()
         v = own([g.detach() for g in update]) if self.in_place else [g.detach().clone() for g in update]
         pull, observed = self.pull(tuple(v), point.at)
@@ -200,13 +205,6 @@ class Routes:
         outputs, weights = zip(*pairs, strict=True)
         found = torch.autograd.grad(outputs, point.wanted, weights, allow_unused=True, materialize_grads=True)
         return RouteResult(pull.value, None if penalty is None else penalty.detach(), found)
-
-    def _update_with_graph(self, point: Point) -> Tensors:
-        one = self.one_step
-        if one is None:
-            return self.simulate(point._replace(x=point.entering(self.copies)))
-        loss = one.loss(point.entering(self.copies), point.y, plain_attention=self.plain_attention)
-        return torch.autograd.grad(loss, one.parameters, create_graph=True, allow_unused=True, materialize_grads=True)
 
 
 def _cosine(found: Tensors, exact: Tensors) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -40,14 +40,14 @@ def draws_noise(module: nn.Module) -> bool:
     return bool(getattr(module, "draws_noise", False))
 
 
-def penalised(loss: Tensor, model: nn.Module) -> Tensor:
+def penalised(loss: Tensor, modules: Iterable[nn.Module]) -> Tensor:
     """Return the loss plus the penalties that layers of a defense set in the last forward pass, and remove these.
 
     Args:
         loss: Scalar, the loss of the output of that pass.
-        model: The model; a layer sets its attribute `penalty`, a scalar with its graph.
+        modules: The layers of the model; one sets its attribute `penalty`, a scalar with its graph.
     """
-    for module in model.modules():
+    for module in modules:
         penalty = module.__dict__.get("penalty")
         if penalty is not None:
             loss = loss + penalty

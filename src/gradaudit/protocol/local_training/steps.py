@@ -97,7 +97,7 @@ class Steps:
         both = (dict(zip(names, state.parameters, strict=True)), buffers)
         mode = batch_norm_mode(self.model, self.batch_norm, dropout=self.dropout, noise=self.noise)
         with torch.enable_grad(), mode:
-            loss = penalised(self.loss(functional_call(self.model, both, (given,)), labels), self.model)
+            loss = penalised(self.loss(functional_call(self.model, both, (given,)), labels), self.model.modules())
         return torch.autograd.grad(loss, wanted, create_graph=self.differentiable, allow_unused=True), buffers
 
     def each_gradient(self, state: OptimiserState, inputs: Tensor, labels: Tensor) -> Tensors:
@@ -110,7 +110,9 @@ class Steps:
 
         def loss(parameters: Tensors, x: Tensor, y: Tensor) -> Tensor:
             both = (dict(zip(names, parameters, strict=True)), dict(state.buffers))
-            return penalised(self.loss(functional_call(self.model, both, (x[None].clone(),)), y[None]), self.model)
+            return penalised(
+                self.loss(functional_call(self.model, both, (x[None].clone(),)), y[None]), self.model.modules()
+            )
 
         start = tuple(parameter.detach() for parameter in state.parameters)
         mode = batch_norm_mode(self.model, self.batch_norm, dropout=self.dropout, noise=self.noise)

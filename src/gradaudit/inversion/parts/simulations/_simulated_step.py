@@ -53,5 +53,7 @@ class GradientNear:
         where = self.start if parameters is None else tuple(parameters)
         replaced = dict(zip(self.shared, where, strict=True))
         with self.mode:
-            loss = penalised(self.training.loss(functional_call(self.model, replaced, (inputs,)), labels), self.model)
+            loss = penalised(
+                self.training.loss(functional_call(self.model, replaced, (inputs,)), labels), self.model.modules()
+            )
             return torch.autograd.grad(loss, where, create_graph=True, allow_unused=True, materialize_grads=True)
