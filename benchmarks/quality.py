@@ -1,9 +1,10 @@
 """Quality over time: `python -m benchmarks.quality [--json] [--quick] [--network NAME] [--batch N] [--seeds N]`.
 
-DLG, iDLG and Inverting Gradients in both forms (others by `--attack`) and, where `breaching` is installed, its
-Inverting Gradients with its own settings, on the same photographs, network, labels and gradient. Seconds are CPU
-seconds of the process on one thread; an evaluation is one gradient of the matching loss. The iterates are compared with
-the ground truth afterwards; no attack sees it.
+DLG, iDLG and Inverting Gradients in both forms and, where `breaching` is installed, its Inverting Gradients with its
+own settings, on the same photographs, network, labels and gradient. `--attack NAME[,FIELD=VALUE...]` takes others, with
+changed fields as in an audit file: `--attack inverting-gradients,step=auto,stages.0.stop_flat=1e-4`. Seconds are CPU
+seconds of the process on one thread; the attacks take turns, seed by seed. An evaluation is one gradient of the
+matching loss. The iterates are compared with the ground truth afterwards; no attack sees it.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,19 +29,19 @@ from torch import Tensor, nn
 
 import gradaudit as ga
 from gradaudit import metrics
-from gradaudit.attacks import ATTACKS
+from gradaudit.audit.attack_entry import AttackEntry
 from gradaudit.audit.plan import draw
+from gradaudit.audit.resolve import make_attack
 from gradaudit.data.sources import SOURCES
 from gradaudit.inversion.attack import Attack
 from gradaudit.inversion.parts.part import GradientTransform, Progress
 from gradaudit.inversion.run.gradient_matching import GradientMatching
-from gradaudit.inversion.run.refusal import modality_of
-from gradaudit.values.types import Modality
+from gradaudit.metrics import mean_interval
+from gradaudit.values.errors import AuditError
 
 from .machine import described
 from .networks import CLASSES, NETWORKS, NORMALISATION
 
-IMAGE_ATTACKS = {name: attack for name, attack in ATTACKS.items() if modality_of(attack) is Modality.PICTURES}
 SHOWN = ("dlg", "idlg", "inverting-gradients", "inverting-gradients-fast")
 LEVELS = (15, 20, 25, 30)  # dB
 BUDGET = 2_000  # most evaluations of an attack
@@ -106,8 +108,10 @@ def case(network: str, batch: int, seed: int, size: int = 32) -> Case:
     return Case(private, client.share(private, ga.Level.PRIORS | ga.Knowledge.LABELS), control)
 
 
-def within(attack: GradientMatching, budget: int) -> GradientMatching:
-    """Return the attack with its stages shortened in proportion to at most `budget` evaluations."""
+def within(attack: Attack, budget: int) -> Attack:
+    """Return the attack with its stages shortened in proportion to at most `budget` evaluations, if it has stages."""
+    if not isinstance(attack, GradientMatching) or attack.name == OWN_LENGTH:
+        return attack
     evaluations = sum(stage.steps * getattr(stage.optimiser, "inner", 1) for stage in attack.stages)
     share = min(1.0, budget / evaluations)
     return replace(attack, stages=tuple(replace(s, steps=max(1, round(s.steps * share))) for s in attack.stages))
@@ -178,30 +182,45 @@ def _psnr(guess: Tensor, on: Case) -> float:
     return float(metrics.psnr(guess[order], on.private.inputs).mean())
 
 
+def named(text: str) -> Attack:
+    """Return the attack of `NAME[,FIELD=VALUE...]`."""
+    name, *changes = text.split(",")
+    return make_attack(AttackEntry(name=name, set=dict(_change(change) for change in changes)), Path(), "--attack")
+
+
+def _change(text: str) -> tuple[str, Any]:
+    field, _, value = text.partition("=")
+    try:
+        return field, json.loads(value)
+    except ValueError:
+        return field, value
+
+
 def rows(
     cases: Sequence[tuple[str, int]], names: Sequence[str], seeds: int, budget: int, size: int = 32
 ) -> list[dict[str, Any]]:
     """Return one row for each case and attack, with medians over the seeds."""
-    found = []
+    attacks, found = {name: within(named(name), budget) for name in names}, []
     for network, batch in cases:
-        on = [case(network, batch, seed, size) for seed in range(seeds)]
-        peer = [run_breaching(each, seed, budget) for seed, each in enumerate(on)]
-        table = {PEER: peer if all(peer) else None}
-        for name in names:
-            attack = IMAGE_ATTACKS[name]
-            stepwise = isinstance(attack, GradientMatching) and name != OWN_LENGTH
-            cut = within(attack, budget) if stepwise else attack
-            table[name] = [run(cut, each, seed) for seed, each in enumerate(on)]
+        runs: dict[str, list[Run]] = defaultdict(list)
+        for seed in range(seeds):
+            on = case(network, batch, seed, size)
+            peer = run_breaching(on, seed, budget)
+            runs[PEER] += [peer] if peer else []
+            for name, attack in attacks.items():
+                runs[name].append(run(attack, on, seed))
         found += [
-            {"network": network, "batch": batch, "attack": name, **_row(runs, table[PEER])}
-            for name, runs in table.items()
+            {"network": network, "batch": batch, "attack": name, **_row(of, runs[PEER], runs[names[0]])}
+            for name, of in runs.items()
         ]
     return found
 
 
-def _row(runs: list[Run] | None, peer: list[Run] | None) -> dict[str, Any]:
-    if runs is None:
-        return dict.fromkeys(("psnr", "gain", "lowest_gain", "seconds", "evaluations", "to", "seconds_to_peer"))
+def _row(runs: list[Run], peer: list[Run], first: list[Run]) -> dict[str, Any]:
+    """Return the medians of an attack, and its difference from the first one, paired; without runs, nothing."""
+    columns = ("psnr", "gain", "lowest_gain", "seconds", "evaluations", "to", "seconds_to_peer", "difference")
+    if not runs:
+        return dict.fromkeys(columns)
     levels = {
         level: {
             "reached": sum(one.first(level)[0] is not None for one in runs),
@@ -211,7 +230,7 @@ def _row(runs: list[Run] | None, peer: list[Run] | None) -> dict[str, Any]:
         for level in LEVELS
     }
     ratios = None
-    if peer is not None:
+    if peer:
         ratios = [one.first(other.psnr)[0] for one, other in zip(runs, peer, strict=True)]
         ratios = _median([None if s is None else s / other.seconds for s, other in zip(ratios, peer, strict=True)])
     return {
@@ -222,6 +241,7 @@ def _row(runs: list[Run] | None, peer: list[Run] | None) -> dict[str, Any]:
         "evaluations": statistics.median(one.evaluations for one in runs),
         "to": levels,
         "seconds_to_peer": ratios,
+        "difference": asdict(mean_interval(one.psnr - other.psnr for one, other in zip(runs, first, strict=True))),
     }
 
 
@@ -234,7 +254,8 @@ def _median(values: Sequence[float | None]) -> float | None:
 def table(found: list[dict[str, Any]], seeds: int, budget: int) -> str:
     """Return a Markdown table."""
     heads = ["network", "batch", "attack", "PSNR", "gain", "lowest gain", "s", "evaluations"]
-    heads += [f"s (evaluations) to {level} dB" for level in LEVELS] + ["s to breaching's last PSNR / its s"]
+    heads += [f"s (evaluations) to {level} dB" for level in LEVELS]
+    heads += ["s to breaching's last PSNR / its s", "PSNR - that of the first attack, paired"]
     lines = [
         f"{described()}; {seeds} seeds, medians; at most {budget} evaluations, {OWN_LENGTH} at its own length.",
         "",
@@ -254,6 +275,8 @@ def table(found: list[dict[str, Any]], seeds: int, budget: int) -> str:
                 f"{level['seconds']:.1f} ({level['evaluations']:.0f})" if reached else f"{level['reached']} runs"
             )
         cells.append("-" if row["seconds_to_peer"] is None else f"{row['seconds_to_peer']:.3f}")
+        text = "{mean:+.2f} [{low:+.2f}, {high:+.2f}]" if row["difference"]["n"] > 1 else "{mean:+.2f}, n = 1"
+        cells.append(text.format(**row["difference"]))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -266,7 +289,7 @@ def main() -> None:
     parser.add_argument("--network", choices=NETWORKS)
     parser.add_argument("--batch", type=int)
     parser.add_argument(
-        "--attack", choices=IMAGE_ATTACKS, action="append", help=f"several are allowed; {', '.join(SHOWN)} by default"
+        "--attack", action="append", help=f"NAME[,FIELD=VALUE...]; several are allowed; {', '.join(SHOWN)} by default"
     )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--budget", type=int, default=BUDGET)
@@ -277,7 +300,10 @@ def main() -> None:
         cases = ((options.network or "fedavg-cnn", options.batch or 1),)
     if options.quick:
         cases, seeds, budget = (("lenet", 1),), 1, 200
-    found = rows(cases, options.attack or SHOWN, seeds, budget, 16 if options.quick else 32)
+    try:
+        found = rows(cases, options.attack or SHOWN, seeds, budget, 16 if options.quick else 32)
+    except AuditError as error:
+        parser.error(str(error))
     print(json.dumps({"rows": found}) if options.json else table(found, seeds, budget))
 
 
