@@ -10,8 +10,7 @@ from torch import nn
 from ..values.errors import AuditError
 
 CHANNELS = (1, 2, 2, 4, 4, 4, 4, 4)
-POOLED = (6, 7)  # the convolutions before which a pool stands
-POOL = 3
+POOLS, POOL = 2, 3  # pools, before the last convolutions, and their side
 
 
 @dataclass(frozen=True)
@@ -19,10 +18,11 @@ class MicroDesign:
     """The ConvNet of Geiping et al. (2020, arXiv:2003.14053) without BatchNorm, as Du et al. (2024, table IV) vary it.
 
     Eight convolutions of `width` times 1, 2, 2, 4, 4, 4, 4, 4 channels, a max-pool of 3 before each of the last two,
-    dropout, and a linear layer.
+    dropout, and a linear layer. A smaller depth leaves out the last of these channels, which the paper does not do.
 
     Args:
         width: Channels of the first convolution.
+        depth: Number of convolutions, 3 to 8.
         bias: Whether convolutions and the linear layer have a bias.
         relu: Whether a ReLU follows each convolution.
         dropout: Share of the features that dropout zeroes before the linear layer; 0 removes it.
@@ -32,6 +32,7 @@ class MicroDesign:
     """
 
     width: int = 64
+    depth: int = 8
     bias: bool = True
     relu: bool = True
     dropout: float = 0.1
@@ -47,8 +48,8 @@ class MicroDesign:
         """
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         entering, side = channels, size
-        for number, factor in enumerate(CHANNELS):
-            if self.pool and number in POOLED:
+        for number, factor in enumerate(CHANNELS[: self.depth]):
+            if self.pool and number >= self.depth - POOLS:
                 layers[f"pool{number}"] = nn.MaxPool2d(POOL)
                 side //= POOL
             leaving = self.width * factor
