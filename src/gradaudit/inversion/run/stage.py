@@ -18,7 +18,7 @@ from ..parts.label_values import Labels
 from ..parts.part import Candidate, Progress, Simulated, Stage
 from ..step.graphed import GraphedSlope
 from ..step.matching import END, Matching, Slope, comparable
-from ..step.routes import BoundTerm
+from ..step.routes import BoundTerm, learned, relearn
 from .best import Best
 from .evaluations import Evaluations, penalties
 from .keeper import load_optimiser, optimiser_state, require_alike
@@ -280,6 +280,7 @@ class StageRun:
             "constants": list(self.candidate.constants.values()),
             **optimiser_state(self.optimiser, self.schedule),
             **self.best.state(),
+            "routes": [learned(one.matching.routes) for one in self.guesses.restarts],
         }
 
     @torch.no_grad()
@@ -291,3 +292,5 @@ class StageRun:
         load_optimiser(state, self.optimiser, self.schedule)
         for place, value in zip(held, saved, strict=True):
             place.copy_(value)
+        for one, route in zip(self.guesses.restarts, state["routes"], strict=True):
+            relearn(one.matching.routes, route)

@@ -207,6 +207,20 @@ class Routes:
         return RouteResult(pull.value, None if penalty is None else penalty.detach(), found)
 
 
+def learned(routes: Routes) -> tuple[int, bool, float, list[str]]:
+    """Return what a run knows about its routes, for `relearn` to resume it."""
+    closer = routes.one_step.closer if routes.one_step else 1.0
+    return routes.evaluations, routes.directional, closer, routes.notes
+
+
+def relearn(routes: Routes, saved: tuple[int, bool, float, list[str]]) -> None:
+    """Go on as the routes for which `learned` returned `saved`."""
+    routes.evaluations, routes.directional, closer, notes = saved
+    routes.notes[:] = notes
+    if routes.one_step:
+        routes.one_step.closer = closer
+
+
 def _cosine(found: Tensors, exact: Tensors) -> Tensor:
     """Return the cosine of all wanted gradients together; 1 if both are zero."""
     a, b = (torch.cat([tensor.flatten() for tensor in side]).double() for side in (found, exact))
