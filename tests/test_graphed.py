@@ -15,7 +15,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from conftest import make_batch
 from gradaudit import Client
-from gradaudit.attacks import DLG, INVERTING_GRADIENTS
+from gradaudit.attacks import DLG
+from gradaudit.attacks.inverting_gradients import EXACT as INVERTING_GRADIENTS
 from gradaudit.inversion.attack import TimeLimit
 from gradaudit.inversion.parts.objectives import Cosine
 from gradaudit.inversion.parts.part import Prior, Progress, Term
@@ -202,9 +203,10 @@ def test_an_objective_that_follows_the_progress_is_not_recorded(recordings, obje
     assert why in found.notes[-1]
 
 
-def test_auto_is_not_recorded(recordings):
-    assert 'step="auto"' in attacked(replace(INVERTING_GRADIENTS, step="auto")).notes[-1]
-    assert recordings.recorded == 0
+def test_auto_is_recorded_by_the_exact_route(recordings):
+    both = [attacked(replace(INVERTING_GRADIENTS, step=step)) for step in ("auto", "exact")]
+    assert torch.equal(both[0].inputs, both[1].inputs)
+    assert recordings.recorded == 2
 
 
 def test_a_cpu_ignores_the_setting():

@@ -362,7 +362,7 @@ def test_the_command_line_explains_itself_without_torch(words):
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-def test_one_gradient_crosses_four_files_beside_the_parts(monkeypatch):
+def test_one_gradient_crosses_five_files_beside_the_parts(monkeypatch):
     """From the stage to the local step: whoever reads how a gradient is taken opens these."""
     from conftest import make_batch, smooth_net
     from gradaudit.inversion.run.stage import Guesses
@@ -391,6 +391,7 @@ def test_one_gradient_crosses_four_files_beside_the_parts(monkeypatch):
         "step/matching.py",
         "step/routes.py",
         "step/one_step.py",
+        "step/kinks.py",
     }
 
 

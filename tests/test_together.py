@@ -81,7 +81,7 @@ def test_the_slopes_agree_in_float64():
 @pytest.mark.parametrize(
     ("attack", "victim", "facts"),
     [
-        (replace(ATTACK, step="auto"), client(), KNOWN),
+        (replace(ATTACK, step="directional"), client(), KNOWN),
         (replace(ATTACK, stages=(replace(ATTACK.stages[0], gradient=(Noise(0.1),)),)), client(), KNOWN),
         (ATTACKS["dlg"], client(), KNOWN),
         (ATTACK, client(defenses=(GaussianNoise(0.1),)), KNOWN | Knowledge.DEFENSE),

@@ -9,7 +9,7 @@ from ..inversion.parts.priors.auto_encoder_error import AutoEncoderError
 from ..inversion.parts.priors.total_variation import TotalVariation
 from ..inversion.run.gradient_matching import GradientMatching
 from ._demonstration import Demonstration
-from .inverting_gradients import ATTACK as INVERTING_GRADIENTS
+from .inverting_gradients import EXACT as INVERTING_GRADIENTS
 
 WEIGHTS = {1: (1e-6, 1e-6), 4: (1e-5, 1e-4), 8: (5e-4, 5e-4)}
 """Batch size -> the paper's weights of total variation and of the anomaly score."""

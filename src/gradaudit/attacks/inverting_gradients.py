@@ -1,5 +1,7 @@
 """Inverting Gradients (Geiping, Bauermeister, Dröge & Moeller, NeurIPS 2020): cosine distance and total variation."""
 
+from dataclasses import replace
+
 from ..inversion.parts.gradient_transforms.sign import Sign
 from ..inversion.parts.labels.known import KnownLabels
 from ..inversion.parts.objectives.cosine import Cosine
@@ -10,7 +12,7 @@ from ..inversion.parts.priors.total_variation import TotalVariation
 from ..inversion.run.gradient_matching import GradientMatching
 from ._demonstration import Demonstration, shortened
 
-ATTACK = GradientMatching(
+EXACT = GradientMatching(
     name="inverting-gradients",
     paper="arXiv:2003.14053",
     objective=Cosine(),
@@ -29,5 +31,16 @@ ATTACK = GradientMatching(
         "authors' code returns the last",
     ),
 )
+
+ATTACK = replace(
+    EXACT,
+    step="auto",
+    deviations=(
+        *EXACT.deviations,
+        "takes the gradient of the objective as a directional difference while it agrees with the exact one (cosine "
+        "0.999), which is cheaper by up to two fifths and changes no PSNR measurably (benchmarks/results/quality.md)",
+    ),
+)
+"""The attack; `EXACT` is the same with every gradient exact, as the studies of the papers' tables run it."""
 
 DEMONSTRATION = Demonstration(shortened(ATTACK, 200))

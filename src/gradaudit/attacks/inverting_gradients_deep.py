@@ -10,7 +10,7 @@ from ..inversion.parts.part import Parametrisation, Stage, Term
 from ..inversion.parts.priors.head_features import HeadFeatures
 from ..inversion.parts.priors.total_variation import TotalVariation
 from ._demonstration import Demonstration, shortened
-from .inverting_gradients import ATTACK as INVERTING_GRADIENTS
+from .inverting_gradients import EXACT as INVERTING_GRADIENTS
 
 
 def _stage(parametrisation: Parametrisation) -> Stage:

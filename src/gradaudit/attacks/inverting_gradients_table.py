@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from ..inversion.parts.parametrisations.table_rows import TableRows
 from ._demonstration import Demonstration, shortened
-from .inverting_gradients import ATTACK as INVERTING_GRADIENTS
+from .inverting_gradients import EXACT as INVERTING_GRADIENTS
 from .tableak import MEMBER
 
 ATTACK = replace(

@@ -7,7 +7,7 @@ from ..inversion.parts.part import Term
 from ..inversion.parts.priors.total_variation import TotalVariation
 from ..inversion.run.started import Started
 from ._demonstration import Demonstration, shortened
-from .inverting_gradients import ATTACK as INVERTING_GRADIENTS
+from .inverting_gradients import EXACT as INVERTING_GRADIENTS
 from .lti import ATTACK as LTI
 from .lti import DEMONSTRATION as OF_START
 

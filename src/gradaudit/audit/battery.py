@@ -114,10 +114,10 @@ def _short(original: Any, *remarks: str, **changes: Any) -> Any:
 
 _FAST = replace(inverting_gradients_fast.ATTACK, labels=_INFERRED)
 _SMOOTH = _short(
-    inverting_gradients.ATTACK,
+    inverting_gradients.EXACT,
     "takes 300 steps instead of 4 800",
     labels=_INFERRED,
-    stages=(replace(inverting_gradients.ATTACK.stages[0], steps=300),),
+    stages=(replace(inverting_gradients.EXACT.stages[0], steps=300),),
 )
 _START = replace(lamp.ATTACK.stages[-1], steps=600)
 _TAG = _short(

@@ -8,7 +8,7 @@ from ..attacks.ci_net import ATTACK as CI_NET
 from ..attacks.gi_pip import ATTACK as GI_PIP
 from ..attacks.gias import ATTACK as GIAS
 from ..attacks.gifd import ATTACK as GIFD
-from ..attacks.inverting_gradients import ATTACK as INVERTING_GRADIENTS
+from ..attacks.inverting_gradients import EXACT as INVERTING_GRADIENTS
 from ..inversion.parts.optimisers.adam import Adam
 from ..inversion.parts.part import Term
 from ..inversion.parts.priors.auto_encoder_error import AutoEncoderError

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ..attacks.dlg import ATTACK as DLG
 from ..attacks.gradinversion import ATTACK as GRADINVERSION
 from ..attacks.hfgradinv import ATTACK as HFGRADINV
-from ..attacks.inverting_gradients import ATTACK as INVERTING_GRADIENTS
+from ..attacks.inverting_gradients import EXACT as INVERTING_GRADIENTS
 from ..inversion.run.gradient_matching import GradientMatching
 from ._attack_cell import AttackCell
 

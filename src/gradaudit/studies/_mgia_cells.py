@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attacks.grnn import ATTACK as GRNN
-from ..attacks.inverting_gradients import ATTACK as INVERTING_GRADIENTS
+from ..attacks.inverting_gradients import EXACT as INVERTING_GRADIENTS
 from ..attacks.mgia import ALONE, NO_KD, SPLICING
 from ..attacks.mgia import ATTACK as MGIA
 from ..audit.attempt import attack_seed

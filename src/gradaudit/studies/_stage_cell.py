@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from ..attacks.inverting_gradients import ATTACK as INVERTING_GRADIENTS
+from ..attacks.inverting_gradients import EXACT as INVERTING_GRADIENTS
 from ..client.defending import Memories
 from ..client.federation import accuracy, contribution, step
 from ..client.federation_settings import Federation, partition

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ..attacks.afgi import ATTACK as AFGI
 from ..attacks.hfgradinv import ATTACK as HFGRADINV
-from ..attacks.inverting_gradients import ATTACK as INVERTING_GRADIENTS
+from ..attacks.inverting_gradients import EXACT as INVERTING_GRADIENTS
 from ..inversion.run.gradient_matching import GradientMatching
 from ._attack_cell import AttackCell
 from ._bench import Bench

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..attacks.inverting_gradients import ATTACK as INVERTING_GRADIENTS
+from ..attacks.inverting_gradients import EXACT as INVERTING_GRADIENTS
 from ..attacks.inverting_gradients_deep import ATTACK as INVERTING_GRADIENTS_DEEP
 from ..inversion.attack import Attack
 from ..inversion.run.gradient_matching import GradientMatching

@@ -10,7 +10,7 @@ import torch
 
 from ..attacks._inverter_training import TrainedInverter
 from ..attacks._simulated_client import SimulatedClient
-from ..attacks.inverting_gradients import ATTACK as INVERTING_GRADIENTS
+from ..attacks.inverting_gradients import EXACT as INVERTING_GRADIENTS
 from ..attacks.lti import ATTACK as LTI
 from ..attacks.lti import LearningToInvert
 from ..attacks.lti_inverting_gradients import ATTACK as HYBRID

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ..attacks.hfgradinv import ATTACK as HFGRADINV
-from ..attacks.inverting_gradients import ATTACK as INVERTING_GRADIENTS
+from ..attacks.inverting_gradients import EXACT as INVERTING_GRADIENTS
 from ..inversion.parts.objectives.cosine import LayerwiseCosine
 from ..inversion.run.gradient_matching import GradientMatching
 from ._attack_cell import SCORES, SMALLER, AttackCell

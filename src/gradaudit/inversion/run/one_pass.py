@@ -37,7 +37,7 @@ def why_not(parts: Sequence[Part], stages: Sequence[Stage], matching: Matching) 
     for stage in stages:
         if not stage.optimiser.independent:
             return f"{type(stage.optimiser).__name__} does not optimise every candidate separately."
-    if matching.one_step is None or matching.routes.directional:
+    if matching.one_step is None or matching.routes.step == "directional":
         return "only the exact gradient of a single local step can be computed for many candidates at once."
     if matching.seen.defenses:
         return "the adversary simulates defenses."

@@ -32,7 +32,8 @@ class Recipe(Checked):
             objective at the end of the run by default.
         deviations: Differences from the paper or its code, in sentences.
         step: Route to the gradient: `"exact"`, `"directional"` (cheaper, for one local step), or `"auto"`, directional
-            while it agrees with the exact one. The result is always scored by the exact objective.
+            while it agrees with the exact one, and exact where candidates share a pass or a graph is recorded. The
+            result is always scored by the exact objective.
         checkpoint: Activation checkpointing: store only the inputs of the model's blocks, or of each of several local
             steps, and recompute the rest: less memory, more time.
         graph: On a GPU, record the fixed part of a step as a CUDA graph and replay it, which saves the launches from

@@ -123,8 +123,8 @@ class GraphedSlope:
             self.refuse("a CUDA graph needs a model on a GPU")
         elif varies:
             self.refuse("the objective changes during the run")
-        elif matching.routes.step == "auto" and matching.one_step is not None:
-            self.refuse('step="auto" compares two routes on the host; choose "exact" or "directional"')
+        elif matching.routes.step == "auto":
+            matching.routes.directional = False  # the comparison of the routes on the host cannot be recorded
 
     def slope(
         self,
