@@ -23,6 +23,21 @@ collect_ignore = [
 os.fsync = lambda _descriptor: None  # no test of this process loses power; a tenth of the time was spent there
 torch.set_num_threads(1)  # tiny networks: a second thread costs more than it gives
 
+LONG = {
+    "test_tutorial",
+    "test_additions",
+    "test_additions_data",
+    "test_mgia",
+    "test_tableak",
+    "test_vision_transformers",
+}
+
+
+def pytest_collection_modifyitems(items):
+    """Run the longest modules first, so that no process is left with one of them at the end."""
+    items.sort(key=lambda item: item.module.__name__ not in LONG)
+
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
