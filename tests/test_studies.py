@@ -15,7 +15,7 @@ from gradaudit.inversion.run import keeper
 from gradaudit.inversion.run.stage import StageRun
 from gradaudit.protocol.defenses import TopK
 from gradaudit.report.study_page import write_study
-from gradaudit.report.study_tables import difference_in_words
+from gradaudit.report.study_tables import difference_in_words, entries
 from gradaudit.studies import (
     STUDIES,
     Bench,
@@ -420,3 +420,13 @@ def test_ctrl_c_before_anything_was_measured(gradaudit, tmp_path, monkeypatch):
     assert code == 130
     assert "interrupted" in err
     assert "Traceback" not in err
+
+
+def test_the_best_is_marked_unless_no_number_is_better(tmp_path):
+    def marked(**options):
+        table = Table("Squares", {"square": "square"}, best="column", **options)
+        return [name for name, (entry,) in entries(run(tmp_path), table) if entry.best]
+
+    assert marked() == ["size 2"]
+    assert marked(smaller=("square",)) == ["size 1"]
+    assert marked(unranked=("square",)) == []

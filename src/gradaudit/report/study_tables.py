@@ -58,7 +58,8 @@ def _entry(
     best = (min if column in table.smaller else max)(rivals)
     low, high = (formatting.number(end, table.digits) for end in (interval.low, interval.high))
     bounds = f"[{low}, {high}]" if interval.n > 1 else ""
-    return StudyEntry(formatting.number(interval.mean, table.digits), bounds, reported, interval.mean == best)
+    bold = interval.mean == best and column not in table.unranked
+    return StudyEntry(formatting.number(interval.mean, table.digits), bounds, reported, bold)
 
 
 def difference_in_words(result: StudyResult, comparison: Comparison) -> str:

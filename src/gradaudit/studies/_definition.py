@@ -46,6 +46,7 @@ class Table:
         digits: Number of decimals.
         best: Whether the largest number is bold in each `"row"` (columns are methods) or each `"column"` (rows are).
         smaller: Columns in which the smallest number is the best.
+        unranked: Columns in which no number is better than another.
     """
 
     title: str
@@ -53,6 +54,7 @@ class Table:
     digits: int = 2
     best: Literal["row", "column"] = "row"
     smaller: tuple[str, ...] = ()
+    unranked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

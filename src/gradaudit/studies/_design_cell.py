@@ -41,6 +41,7 @@ LEAK_TABLE = Table(
     digits=4,
     best="column",
     smaller=("lpips", "seconds"),
+    unranked=("room",),
 )
 
 
