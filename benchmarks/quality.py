@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 import statistics
 import time
 import warnings
@@ -184,7 +185,7 @@ def _psnr(guess: Tensor, on: Case) -> float:
 
 def named(text: str) -> Attack:
     """Return the attack of `NAME[,FIELD=VALUE...]`."""
-    name, *changes = text.split(",")
+    name, *changes = re.split(r",(?=[A-Za-z_][\w.]*=)", text)
     return make_attack(AttackEntry(name=name, set=dict(_change(change) for change in changes)), Path(), "--attack")
 
 

@@ -37,7 +37,7 @@ FEATURES = Stage(Features(SMALL, 0, 1.0), Adam(), steps=3)
 WEIGHTS = Stage(GeneratorWeights(SMALL), Adam(lr=0.01), steps=3)
 CASES = {
     "one stage": SHORT,
-    "the automatic route": replace(SHORT, step="auto"),
+    "every gradient exact": replace(SHORT, step="exact"),
     "random numbers": replace(SHORT, stages=(replace(STAGE, gradient=(Noise(0.1),)),)),
     "two stages": replace(SHORT, stages=(STAGE, replace(STAGE, terms=()))),
     "a best iterate long past": replace(SHORT, stages=(replace(STAGE, optimiser=Adam(lr=3.0), gradient=(), terms=()),)),

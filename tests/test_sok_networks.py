@@ -343,3 +343,25 @@ def test_the_command_runs_and_shows_a_collection(gradaudit, tmp_path, monkeypatc
 def test_the_collection_names_studies_that_exist():
     assert set(SOK.studies) <= set(STUDIES)
     assert set(NAMES) <= set(SOK.studies)
+
+
+def test_a_shallow_micro_design_has_its_pools_before_the_last_two():
+    kinds = [type(layer).__name__ for layer in MicroDesign(width=2, depth=3, dropout=0).build(5, 3, 32)]
+    assert kinds == [
+        "Conv2d",
+        "ReLU",
+        "MaxPool2d",
+        "Conv2d",
+        "ReLU",
+        "MaxPool2d",
+        "Conv2d",
+        "ReLU",
+        "Flatten",
+        "Linear",
+    ]
+
+
+@pytest.mark.parametrize("depth", [0, 2, 9])
+def test_a_micro_design_has_three_to_eight_convolutions(depth):
+    with pytest.raises(AuditError, match="depth must be 3 to 8"):
+        MicroDesign(depth=depth).build(5, 3, 32)

@@ -23,6 +23,7 @@ from gradaudit.protocol.defenses import Clip, TopK
 from properties import assert_deterministic, assert_model_untouched, short
 
 AT = Progress(0, 10)
+STEPS = ("exact", "directional")
 GRANTED = Level.PRIORS | Knowledge.LABELS
 OBJECTIVES = (Euclidean(), L1(), Cosine(), LayerwiseCosine())
 
@@ -410,3 +411,91 @@ def test_small_convolutions_avoid_one_dnn(network, batch, one_dnn, step):
         subject.slope(torch.randn(batch, 3, 32, 32), private.labels, [], AT)
     assert seen.model.noted == {one_dnn}
     assert torch.backends.mkldnn.enabled
+
+
+def test_one_dnn_returns_after_a_failed_step():
+    subject, x, y = matching("lenet", "exact")
+    subject.slope(x, y, [], AT)
+    with pytest.raises(RuntimeError):
+        subject.slope(x[:, :2], y, [], AT)
+    assert torch.backends.mkldnn.enabled
+
+
+def test_a_network_that_takes_gradients_itself_can_be_attacked():
+    class Score(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.energy, self.linear = nn.Conv2d(3, 2, 3), nn.Linear(3072, 10)
+
+        def forward(self, x):
+            with torch.enable_grad():
+                x = x if x.requires_grad else x.clone().requires_grad_()
+                (score,) = torch.autograd.grad(self.energy(x).sigmoid().sum(), x, create_graph=True)
+            return self.linear(score.flatten(1))
+
+    private = make_batch(2, 3, 32)
+    subject = Matching(Client(Score()).share(private, GRANTED), Cosine(), "exact")
+    assert subject.slope(torch.randn(2, 3, 32, 32), private.labels, [], AT).inputs.any()
+
+
+class Awkward(nn.Module):
+    """A network on whose way the directional route stumbles."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.way, self.linear, self.hard = way, nn.Linear(64, 10), nn.Hardswish(inplace=True)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        if self.way == "hardswish":
+            x = self.hard(x * 1.0)
+        if self.way == "spectrum":
+            x = torch.fft.fft(x).abs()
+        if self.way == "out":
+            with torch.no_grad():
+                torch.abs(x, out=torch.empty_like(x))
+        return self.linear(x).tanh()
+
+
+@pytest.mark.parametrize("way", ["hardswish", "spectrum", "out"])
+def test_awkward_networks_are_attacked_by_the_directional_route(way):
+    torch.manual_seed(0)
+    private = make_batch(2)
+    seen = Client(Awkward(way)).share(private, GRANTED)
+    x = torch.randn(2, 1, 8, 8)
+    both = [Matching(seen, Cosine().bind(seen), step).slope(x, private.labels, [], AT) for step in STEPS]
+    assert cosine(both[0].inputs, both[1].inputs) > 0.999
+
+
+def test_auto_takes_the_exact_route_where_the_other_fails(monkeypatch):
+    subject, x, y = matching("lenet", "auto")
+    monkeypatch.setattr(subject.routes.one_step, "slope_at", lambda *_: 1 / 0)
+    found = subject.slope(x, y, [], AT)
+    exact, _, _ = matching("lenet", "exact")
+    assert torch.equal(found.inputs, exact.slope(x, y, [], AT).inputs)
+    assert "is exact, not directional: division by zero" in subject.notes[0]
+
+
+def test_a_model_that_works_in_place_is_looked_at_from_the_first_evaluation():
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(64, 10)
+
+        def forward(self, x):
+            return self.linear(x.sub_(0.5).div_(0.25).flatten(1)).tanh()
+
+    private = make_batch(2)
+    subject = Matching(Client(InPlace()).share(private, GRANTED), Cosine(), "auto")
+    subject.slope(torch.randn(2, 1, 8, 8), private.labels, [], AT)
+    assert (subject.routes.evaluations, subject.routes.copies) == (1, True)
+
+
+def test_what_a_run_learned_is_taken_over():
+    one, _, _ = matching("lenet", "auto")
+    one.routes.evaluations, one.routes.directional, one.routes.copies = 7, False, True
+    one.routes.one_step.closer = 0.1
+    one.routes.notes.append("a note")
+    other, _, _ = matching("lenet", "auto")
+    routes.relearn(other.routes, routes.learned(one.routes))
+    assert routes.learned(other.routes) == routes.learned(one.routes)

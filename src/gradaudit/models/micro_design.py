@@ -44,8 +44,10 @@ class MicroDesign:
         """Return the network with fresh weights, `[B, channels, size, size]` -> logits `[B, num_classes]`.
 
         Raises:
-            AuditError: The images are too small for its kernels and pools.
+            AuditError: The depth is not 3 to 8, or the images are too small for its kernels and pools.
         """
+        if not POOLS < self.depth <= len(CHANNELS):
+            raise AuditError(f"{self}: depth must be 3 to {len(CHANNELS)}.")
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         entering, side = channels, size
         for number, factor in enumerate(CHANNELS[: self.depth]):

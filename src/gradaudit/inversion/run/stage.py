@@ -289,8 +289,11 @@ class StageRun:
         held = [*self.leaves, *self.candidate.constants.values(), *self.best.held]
         saved = [*state["leaves"], *state["constants"], *state["kept"], state["scores"], state["falls"]]
         require_alike(saved, held)
+        routes = state.get("routes", [])
+        if len(routes) != len(self.guesses.restarts):
+            raise ValueError("it does not say which routes to the gradient it took")
         load_optimiser(state, self.optimiser, self.schedule)
         for place, value in zip(held, saved, strict=True):
             place.copy_(value)
-        for one, route in zip(self.guesses.restarts, state["routes"], strict=True):
+        for one, route in zip(self.guesses.restarts, routes, strict=True):
             relearn(one.matching.routes, route)

@@ -54,7 +54,7 @@ class Recorder(TorchFunctionMode):
     def __torch_function__(self, call: Call, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         freeze = HANDLERS.get(call)
-        if freeze is None:
+        if freeze is None or _smooth(args, kwargs):
             return call(*args, **kwargs)
         result, replay = freeze(call, *args, **kwargs)
         self.entries.append((call, _input(args, kwargs).shape, replay))
@@ -70,7 +70,7 @@ class Replayer(TorchFunctionMode):
 
     def __torch_function__(self, call: Call, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if call not in HANDLERS:
+        if call not in HANDLERS or _smooth(args, kwargs):
             return call(*args, **kwargs)
         before, shape, replay = self.entries[self.position] if self.position < len(self.entries) else (None,) * 3
         if call is not before or _input(args, kwargs).shape != shape:
@@ -81,6 +81,11 @@ class Replayer(TorchFunctionMode):
 
 def _input(args: Any, kwargs: Any) -> Tensor:
     return args[0] if args else kwargs["input"]
+
+
+def _smooth(args: Any, kwargs: Any) -> bool:
+    """Return whether a call is left alone: of complex numbers there is no sign, and `out` names another result."""
+    return "out" in kwargs or _input(args, kwargs).is_complex()
 
 
 def _inplace(call: Call, kwargs: Any) -> bool:
@@ -145,7 +150,8 @@ def _hardswish(call: Call, input: Tensor, inplace: bool = False) -> tuple[Tensor
         middle, upper = (input > -3) & (input < 3), input >= 3
 
     def replay(input: Tensor, inplace: bool = False) -> Tensor:
-        result = middle * (input * (input + 3) / 6) + upper * input
+        x = input.clone() if inplace else input  # the products keep what they multiply for the backward pass
+        result = middle * (x * (x + 3) / 6) + upper * x
         return input.copy_(result) if inplace else result
 
     return call(input, inplace=inplace), replay

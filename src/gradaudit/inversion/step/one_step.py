@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...protocol.local_training import InMode, LocalTraining, penalised
 from ...protocol.observation import Observation
+from ...values.chance import forked
 from ..parts.label_values import Labels
 from ..parts.small import ConvolutionKernels
 from ..parts.vectors import norm
@@ -93,14 +94,10 @@ class OneStep:
             loss = self.training.loss(self.model(x), Labels.target(y, self.training.loss))
             return penalised(loss, self._layers)
 
-    def kernels(self, x: Tensor, y: Tensor) -> ConvolutionKernels:
+    def kernels(self, x: Tensor) -> ConvolutionKernels:
         """Return which library computes the convolutions for candidates of the shape of `x`."""
-
-        def forward() -> None:
-            with self.silent():
-                self.loss(x.detach().clone(), y.detach())
-
-        return ConvolutionKernels(forward, self.parameters, len(x))
+        with self.alone(), forked(x.device):
+            return ConvolutionKernels(self.model, lambda: self.model(x.detach().clone()), len(x))
 
     def reach(self) -> Tensor:
         """Return the distance of the second pass from θ, a scalar in units of θ."""

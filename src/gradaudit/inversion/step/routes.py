@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,7 +23,6 @@ from ...values.types import Tensors
 from ..parts.heap import reserve
 from ..parts.part import Progress, Term
 from ..parts.vectors import Combination, own
-from .kinks import KinksDiffer
 from .one_step import TINY, OneStep
 
 BoundTerm = tuple[Term, Callable[[Tensor, Progress], Tensor]]
@@ -31,6 +30,7 @@ Step = Literal["exact", "directional", "auto"]
 
 CHECK = 100  # evaluations from one check by "auto" against the exact gradient to the next: 1-2 % of the cost
 OTHER_REACHES = (0.1, 10.0, 0.01)  # factors tried before "auto" gives up: the best one changes with the candidate
+IN_PLACE = "leaf Variable that requires grad"  # torch's complaint about a model that changes its input
 AGREE = 0.999  # smallest cosine of the two routes at which "auto" stays with the directional one
 
 
@@ -111,14 +111,15 @@ class Routes:
         """Return the objective, which is exact by either route, the priors, and the gradient of the whole loss."""
         if self.held is None:
             self.held = reserve(self.one_step.parameters if self.one_step else [])
-            self.around = self.one_step.kernels(point.x, point.y).chosen if self.one_step else nullcontext
+            self.around = self.one_step.kernels(point.x).chosen if self.one_step else nullcontext
         try:
             with self.around():
                 return self._auto(point) if self.directional else self._exact(point)
         except RuntimeError as error:
-            if self.copies or "leaf Variable that requires grad" not in str(error):
+            if self.copies or IN_PLACE not in str(error):
                 raise
             self.copies = True  # the model works on its input in place
+            self.evaluations -= self.directional  # the same one again
             return self.slope(point)
 
     def _auto(self, point: Point) -> RouteResult:
@@ -127,12 +128,12 @@ class Routes:
         look = self.step == "auto" and self.evaluations % CHECK == 1
         try:
             found, extra = self._directional(point)
-        except KinksDiffer as difference:
-            if self.step != "auto":
+            slopes = self._looked_at(found.gradients, point) if look else found.gradients
+        except Exception as failure:  # the exact route may still work, whatever the other does to the model
+            if self.step != "auto" or isinstance(failure, torch.OutOfMemoryError) or IN_PLACE in str(failure):
                 raise
-            self._fall_back(point.at, str(difference))
+            self._fall_back(point.at, (str(failure).splitlines() or [type(failure).__name__])[0])
             return self._exact(point)
-        slopes = self._looked_at(found.gradients, point) if look else found.gradients
         both = zip(slopes, extra, strict=True)
         return found._replace(gradients=tuple(mine if more is None else mine + more for mine, more in both))
 
@@ -207,18 +208,24 @@ class Routes:
         return RouteResult(pull.value, None if penalty is None else penalty.detach(), found)
 
 
-def learned(routes: Routes) -> tuple[int, bool, float, list[str]]:
+FLAGS = ("in_place", "copies", "plain_attention")
+
+
+def learned(routes: Routes) -> dict[str, object]:
     """Return what a run knows about its routes, for `relearn` to resume it."""
     closer = routes.one_step.closer if routes.one_step else 1.0
-    return routes.evaluations, routes.directional, closer, routes.notes
+    known = {"evaluations": routes.evaluations, "directional": routes.directional, "notes": routes.notes}
+    return {**known, "closer": closer, **{name: getattr(routes, name) for name in FLAGS}}
 
 
-def relearn(routes: Routes, saved: tuple[int, bool, float, list[str]]) -> None:
-    """Go on as the routes for which `learned` returned `saved`."""
-    routes.evaluations, routes.directional, closer, notes = saved
-    routes.notes[:] = notes
+def relearn(routes: Routes, saved: Mapping[str, Any]) -> None:
+    """Go on as the routes for which `learned` returned `saved`; a recorded graph stays exact."""
+    routes.evaluations, routes.directional = saved["evaluations"], saved["directional"] and routes.directional
+    routes.notes[:] = saved["notes"]
+    for name in FLAGS:
+        setattr(routes, name, saved[name])
     if routes.one_step:
-        routes.one_step.closer = closer
+        routes.one_step.closer = saved["closer"]
 
 
 def _cosine(found: Tensors, exact: Tensors) -> Tensor:
