@@ -38,7 +38,7 @@ ATTACK = replace(
     deviations=(
         *EXACT.deviations,
         "by default (step auto) takes the gradient of the objective of one local step as a directional difference, if "
-        "that agrees with the exact one at every hundredth evaluation (cosine 0.999): up to two fifths cheaper, and no "
+        "that agrees with the exact one at every hundredth evaluation (cosine 0.999): up to 37 % cheaper, and no "
         "measurable change of PSNR (benchmarks/results/quality.md)",
     ),
 )
