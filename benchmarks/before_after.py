@@ -12,25 +12,23 @@ import argparse
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-import gradaudit as ga
-from gradaudit.attacks import INVERTING_GRADIENTS
 from gradaudit.inversion.parts.objectives import Cosine
 from gradaudit.inversion.step.matching import Matching
 
 from .machine import described
-from .memory import AT
 from .networks import NETWORKS, observe
+from .step import AT, our_iterations
 
 ROOT = Path(__file__).resolve().parents[1]
 CASES = (
@@ -48,13 +46,6 @@ TURNS = 3
 COLUMNS = ("gradient_ms", "iteration_ms", "faults")
 
 
-def iterations(seen: ga.Observation, count: int) -> Callable[[], object]:
-    """Return a function that runs Inverting Gradients with this number of steps."""
-    stage = replace(INVERTING_GRADIENTS.stages[0], steps=count)
-    attack = replace(INVERTING_GRADIENTS, stages=(stage,), step="auto")
-    return lambda: attack(seen, seed=0)
-
-
 def measure(network: str, batch: int, seconds: float = 1.5) -> dict[str, float]:
     """Return the columns of one case in this process."""
     torch.set_num_threads(1)
@@ -69,10 +60,8 @@ def measure(network: str, batch: int, seconds: float = 1.5) -> dict[str, float]:
     once, _ = _timed(gradient, 3)
     count = max(3, int(seconds / once))
     took, faults = _timed(gradient, count)
-    run = iterations(seen, count)
-    run()
-    whole, _ = _timed(run, 1)
-    return {"gradient_ms": 1e3 * took, "iteration_ms": 1e3 * whole / count, "faults": faults}
+    iteration = statistics.median(our_iterations(seen)(count))
+    return {"gradient_ms": 1e3 * took, "iteration_ms": iteration, "faults": faults}
 
 
 def _timed(call: Callable[[], object], count: int) -> tuple[float, float]:
@@ -110,10 +99,10 @@ def _child(source: Path, network: str, batch: int) -> str:
 def operations(network: str, batch: int, least: float = 0.02) -> str:
     """Return the operations of an iteration that take at least this share of its CPU time."""
     torch.set_num_threads(1)
-    run = iterations(observe(network, batch, 32, "eval")[1], 20)
-    run()
+    run = our_iterations(observe(network, batch, 32, "eval")[1])
+    run(20)
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
-        run()
+        run(20)
     taken = {_name(event.key): event.self_cpu_time_total for event in profiled.key_averages()}
     total = sum(taken.values())
     shares = sorted(((time / total, name) for name, time in taken.items() if time >= least * total), reverse=True)

@@ -2,7 +2,7 @@
 
 DLG, iDLG and Inverting Gradients in both forms and, where `breaching` is installed, its Inverting Gradients with its
 own settings, on the same photographs, network, labels and gradient. `--attack NAME[,FIELD=VALUE...]` takes others, with
-changed fields as in an audit file: `--attack inverting-gradients,step=auto,stages.0.stop_flat=1e-4`. Seconds are CPU
+changed fields as in an audit file: `--attack inverting-gradients,step=exact,stages.0.stop_flat=1e-4`. Seconds are CPU
 seconds of the process on one thread; the attacks take turns, seed by seed. An evaluation is one gradient of the
 matching loss. The iterates are compared with the ground truth afterwards; no attack sees it.
 """

@@ -1,7 +1,7 @@
 """The benchmarks that no other test imports run in miniature, so that their tables can be had again."""
 
 import pytest
-from benchmarks import quality, selection, step
+from benchmarks import before_after, quality, selection, step
 
 
 def test_the_cost_of_a_step():
@@ -9,6 +9,13 @@ def test_the_cost_of_a_step():
     ours = [column for column in step.COLUMNS if column != "breaching"]
     assert all(row[f"{column}_ms"] > 0 for column in ours)
     assert row["cosine_directional"] > 0.999
+
+
+def test_a_step_before_and_after():
+    found = before_after.measure("lenet", 1, seconds=0)
+    assert found.keys() == set(before_after.COLUMNS)
+    assert min(found["gradient_ms"], found["iteration_ms"]) > 0
+    assert "Python" in before_after.operations("lenet", 1)
 
 
 @pytest.mark.parametrize(("network", "attack"), [("resnet18", "inverting-gradients"), ("vit-tiny", "april-patches")])

@@ -430,3 +430,7 @@ def test_the_best_is_marked_unless_no_number_is_better(tmp_path):
     assert marked() == ["size 2"]
     assert marked(smaller=("square",)) == ["size 1"]
     assert marked(unranked=("square",)) == []
+    for unranked, said in ((("square",), False), ((), True)):
+        study = replace(TOY, tables=(Table("Squares", {"square": "square"}, unranked=unranked),))
+        page = write_study(replace(run(tmp_path), study=study), tmp_path).read_text(encoding="utf-8")
+        assert ("is bold" in page) is said
